@@ -1,0 +1,286 @@
+#!/usr/bin/env bash
+# One command from a bare machine to the results: sets up the pinned environment if needed, then runs the study.
+# Written for bash 3.2 and later, so that it runs on macOS as it comes.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+venv=$root/.venv
+lock=$root/requirements.lock
+stamp=$venv/installed.lock   # a copy of the lock, written last: there only if that very lock was installed to the end
+log=$venv/install.log
+python=                      # the interpreter in use, set by find_environment
+
+usage() {
+    cat <<'HELP'
+Usage: ./reproduce.sh [OPTIONS]            set up if needed, then run the study (default: the demo)
+       ./reproduce.sh COMMAND [ARGUMENTS]
+
+Commands:
+  setup              only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux)
+  test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
+  lab [ARGUMENTS]    open JupyterLab in notebooks/
+  report [ARGUMENTS]   write the static report of a run
+  weights [ARGUMENTS]  list or fetch the pretrained weights
+
+Options of a run:
+  --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings)
+  --datasets LIST    uavid,ruralscapes (default: both)
+  --systems LIST     the systems to run, by name, separated by commas
+  --only NN          only the notebook of that number, for example --only 03
+  --seed N           the seed of the run
+  --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
+  --ablations        run the ablations too
+  --force            do everything again, also what is up to date
+  --plan             show what would be done, and do nothing
+  -h, --help         this text
+
+The environment: an active virtual or conda environment that already has the pins is used as it is; otherwise .venv is
+made with a Python 3.10 or newer, the one named by the variable PYTHON if it is set. A second run re-installs nothing;
+an interrupted installation is taken up again. Windows: run it in WSL (Ubuntu or another Linux).
+HELP
+}
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "reproduce.sh: $*"; exit 2; }
+
+# --- which Python -----------------------------------------------------------------------------------------------------
+
+# The version of the interpreter $1 as one number (3.11 is 311), nothing where it does not run.
+version_of() {
+    "$1" -c 'import sys; print(sys.version_info[0] * 100 + sys.version_info[1])' 2>/dev/null </dev/null || true
+}
+
+can_make_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 </dev/null; }
+
+# Print the interpreter that .venv is to be made with: the first of the versions the lock was made for (3.10 to 3.13),
+# else a newer one. Looks on where one cannot make an environment.
+choose_python() {
+    local candidate version newer='' without_venv=''
+    if [ -n "${PYTHON:-}" ]; then
+        version=$(version_of "$PYTHON")
+        [ -n "$version" ] || die "PYTHON=$PYTHON does not run: name a Python 3.10 or newer"
+        [ "$version" -ge 310 ] || die "PYTHON=$PYTHON is older than Python 3.10: name a newer one"
+        can_make_venv "$PYTHON" || die_without_venv "$PYTHON"
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
+        version=$(version_of "$candidate")
+        if [ "${version:-0}" -lt 310 ]; then
+            continue
+        elif ! can_make_venv "$candidate"; then
+            without_venv=${without_venv:-$candidate}
+        elif [ "$version" -le 313 ]; then
+            printf '%s\n' "$candidate"
+            return
+        else
+            newer=${newer:-$candidate}
+        fi
+    done
+    if [ -n "$newer" ]; then
+        say "Note: $newer is newer than the versions tested (3.10 to 3.13)."
+        printf '%s\n' "$newer"
+    elif [ -n "$without_venv" ]; then
+        die_without_venv "$without_venv"
+    else
+        die "no Python 3.10 or newer found (tried python3, python3.13 to python3.10): install one, or set PYTHON=/path/to/python3"
+    fi
+}
+
+die_without_venv() {
+    die "$1 cannot make virtual environments: install its venv module (Debian, Ubuntu: sudo apt install python3-venv), or set PYTHON= to another Python"
+}
+
+# --- the environment --------------------------------------------------------------------------------------------------
+
+# Use the active environment if it has every pin. PYTHON= asks for .venv with that interpreter.
+use_active_environment() {
+    local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
+    [ -n "$active" ] && [ -z "${PYTHON:-}" ] && [ ! "$active" -ef "$venv" ] && [ -x "$active/bin/python" ] || return 1
+    PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1 \
+        "$active/bin/python" -m sspcore.doctor --pins >/dev/null 2>&1 || return 1
+    python=$active/bin/python
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}   # notebook kernels import sspcore too
+}
+
+use_own_environment() {
+    python=$venv/bin/python
+    # A foreign PYTHONPATH (ROS sets one) would put its packages before the pinned ones.
+    unset PYTHONPATH PYTHONHOME
+    export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+}
+
+is_installed() { [ -x "$venv/bin/python" ] && cmp -s "$lock" "$stamp"; }
+
+# Let .venv find the library wherever it is started from, notebook kernels included; says the new place after a move.
+link_library() {
+    local packages file linked=
+    for packages in "$venv"/lib/python3*/site-packages; do
+        file=$packages/sspcore.pth
+        [ ! -f "$file" ] || IFS= read -r linked <"$file" || true
+        if [ "$linked" != "$root" ]; then
+            printf '%s\n' "$root" >"$file.tmp"
+            mv "$file.tmp" "$file"
+        fi
+    done
+}
+
+check_disk_space() {
+    local need=7 free
+    [ "$(uname -s)" = Linux ] || need=3   # without the CUDA libraries
+    free=$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }') || free=
+    case $free in '' | *[!0-9]*) return ;; esac
+    [ $((free / 1048576)) -ge "$need" ] ||
+        die "$((free / 1048576)) GB free at $root, the environment needs about $need GB (torch brings its CUDA libraries): free some space first"
+}
+
+# Pass pip's progress on: one changing line on a terminal, otherwise the two steps.
+show_progress() {
+    local line
+    while IFS= read -r line; do
+        case $line in
+            'Collecting '*) line=${line#Collecting }; line="  downloading ${line%% *}" ;;
+            'Installing collected packages'*) line='  unpacking (about a minute)' ;;
+            *) continue ;;
+        esac
+        if [ -t 2 ]; then
+            printf '\r\033[K%s' "$line" >&2
+        elif [ "$line" = '  unpacking (about a minute)' ]; then
+            say "$line"
+        fi
+    done
+    [ ! -t 2 ] || printf '\r\033[K' >&2
+}
+
+# The end of the installation's log and what to do about it, then the end.
+fail_installation() {
+    say ''
+    tail -n 8 "$log" >&2
+    if grep -qiE 'no space left|disk quota' "$log"; then
+        die "$1: the disk is full: free about 7 GB and start again (the whole log: $log)"
+    fi
+    die "$1: see the lines above (the whole log: $log); check the network and the package index, then start again: it goes on where it was"
+}
+
+install() {
+    local base='' message
+    if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        say "Setting up: taking up .venv again (an interrupted installation, or other pins)."
+        rm -f "$stamp"
+    else
+        check_disk_space
+        base=$(choose_python)
+        say "Setting up: making .venv with $base."
+        message=$("$base" -m venv --clear "$venv" 2>&1) || die "$base could not make .venv: ${message##*$'\n'}"
+    fi
+    say "Installing the pinned packages (about 6 GB on Linux, some minutes; log: $log)"
+    local started=$SECONDS
+    # The lock is complete: --no-deps installs exactly what it says. PIP_USER: some systems set it, and a venv refuses it.
+    if ! PYTHONPATH='' PIP_USER=0 "$venv/bin/python" -m pip install --no-deps --no-input --disable-pip-version-check \
+        --progress-bar off --requirement "$lock" 2>&1 | tee "$log" | show_progress; then
+        fail_installation "the installation failed"
+    fi
+    link_library
+    if ! PYTHONPATH='' PYTHONSAFEPATH=1 "$venv/bin/python" -m sspcore.doctor >>"$log" 2>&1; then
+        fail_installation "the environment was installed but does not work"
+    fi
+    cp "$lock" "$stamp.tmp"
+    mv "$stamp.tmp" "$stamp"
+    say "Installed in $((SECONDS - started)) s."
+}
+
+find_environment() {
+    case $(uname -s) in MINGW* | MSYS* | CYGWIN*) die "on Windows, run this in WSL (Ubuntu or another Linux)" ;; esac
+    [ -f "$lock" ] || die "$lock is missing: restore it from the repository"
+    if use_active_environment; then
+        return
+    fi
+    is_installed || install
+    if [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of "$venv/bin/python")" ]; then
+        say "Note: .venv has another version than PYTHON=$PYTHON; delete .venv to set it up with that one."
+    fi
+    link_library
+    use_own_environment
+}
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+# Refuse an option that no run knows before anything is installed for it.
+check_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --profile | --datasets | --systems | --only | --seed | --data)
+                [ $# -ge 2 ] || die "$1 needs a value: see ./reproduce.sh --help"
+                shift
+                ;;
+            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=*) ;;
+            --ablations | --force | --plan) ;;
+            -*) die "unknown option $1: see ./reproduce.sh --help" ;;
+            *) die "unknown command or argument '$1': see ./reproduce.sh --help" ;;
+        esac
+        shift
+    done
+}
+
+# Go on as the Python module $1 in the caller's folder, since paths such as --data DIR may be relative to it; safe path:
+# a folder named sspcore there is not to be taken for the library.
+start_module() { PYTHONSAFEPATH=1 exec "$python" -m "$@"; }
+
+# Everything continuous integration checks, or pytest alone with the given arguments. Stops at the first part that fails.
+run_tests() {
+    cd "$root"
+    if [ $# -gt 0 ]; then
+        MPLBACKEND=Agg exec "$python" -m pytest "$@"
+    fi
+    "$python" -m ruff check .
+    MPLBACKEND=Agg "$python" -m pytest
+    shopt -s nullglob
+    local notebooks=(notebooks/[0-9][0-9]_*.ipynb)
+    if [ ${#notebooks[@]} -gt 0 ]; then
+        # One process, in numeric order: a notebook finds the artefacts of those before it.
+        SSPCORE_PROFILE=smoke "$python" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+            --nbval-sanitize-with=tests/notebooks/sanitize.cfg -p no:randomly "${notebooks[@]}"
+    fi
+}
+
+open_lab() {
+    cd "$root/notebooks" 2>/dev/null || die "$root/notebooks is missing: restore it from the repository"
+    if [ -f 00_start_here.ipynb ]; then
+        set -- 00_start_here.ipynb "$@"
+    fi
+    exec "$python" -m jupyterlab "$@"
+}
+
+main() {
+    local argument
+    case ${1:-} in
+        test | lab | report | weights) ;;   # their arguments, --help included, are for the tool behind them
+        *)
+            for argument in "$@"; do
+                case $argument in -h | --help) usage; exit 0 ;; esac
+            done
+            ;;
+    esac
+    case ${1:-} in
+        setup)
+            [ $# -eq 1 ] || die "setup takes no arguments: see ./reproduce.sh --help"
+            find_environment
+            say "The environment is ready: $python"
+            ;;
+        test) shift; find_environment; run_tests "$@" ;;
+        lab) shift; find_environment; open_lab "$@" ;;
+        report | weights)
+            local module=sspcore.$1
+            shift
+            find_environment
+            start_module "$module" "$@"
+            ;;
+        *)
+            check_options "$@"
+            find_environment
+            start_module sspcore.reproduce "$@"
+            ;;
+    esac
+}
+
+main "$@"
