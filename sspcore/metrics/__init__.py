@@ -1,0 +1,48 @@
+"""Metrics of video segmentation: streaming, torchmetrics-compatible, usable without the rest of the library.
+
+    suite = MetricSuite(n_classes=8, names=("miou", "tc"))
+    for clip in clips:
+        suite.start_clip()
+        for prediction, target, flow in clip:
+            suite.update(FrameRecord(prediction, target=target, flow_to_next=flow))
+    suite.compute()  # {"miou": 0.61, "tc": 0.73}
+"""
+
+from sspcore.metrics.base import FrameMetric, WindowMetric
+from sspcore.metrics.confusion import MeanIoU, MovingMeanIoU, confusion, iou_per_class, pair_counts
+from sspcore.metrics.consistency import (
+    MaskedTemporalConsistency,
+    PooledTemporalConsistency,
+    ReferenceTemporalConsistency,
+    TemporalConsistency,
+)
+from sspcore.metrics.dense import BoundaryIoU, VideoConsistency
+from sspcore.metrics.flicker import FiveFrameVote, Flicker
+from sspcore.metrics.lag import Lag
+from sspcore.metrics.records import FrameRecord, warp_labels
+from sspcore.metrics.suite import METRICS, MetricSuite, build_metric, metrics_for
+
+__all__ = [
+    "METRICS",
+    "BoundaryIoU",
+    "FiveFrameVote",
+    "Flicker",
+    "FrameMetric",
+    "FrameRecord",
+    "Lag",
+    "MaskedTemporalConsistency",
+    "MeanIoU",
+    "MetricSuite",
+    "MovingMeanIoU",
+    "PooledTemporalConsistency",
+    "ReferenceTemporalConsistency",
+    "TemporalConsistency",
+    "VideoConsistency",
+    "WindowMetric",
+    "build_metric",
+    "confusion",
+    "iou_per_class",
+    "metrics_for",
+    "pair_counts",
+    "warp_labels",
+]

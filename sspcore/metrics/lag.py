@@ -1,0 +1,151 @@
+"""`lag`: how many frames pass until a newly seen object is predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+import torch
+
+from sspcore.metrics.base import FrameMetric, require_same_size
+from sspcore.metrics.records import FrameRecord
+
+
+class Lag(FrameMetric):
+    """Frames until a newly seen object is predicted: the price of remembering the past.
+
+    Objects are 8-connected components of a moving class in the truth, followed from frame to frame along the flow to
+    the previous frame. A component is newly seen if, of its pixels whose flow stays in view, less than `overlap` lie on
+    an object of the same class in the frame before (it drove into view, or out from under a tree); objects of a clip's
+    first frame are not. Its clock starts when it covers `min_pixels`. It is predicted once `share` of its pixels carry
+    its class.
+    Formula: mean over newly seen objects of the number of frames in which the object was there and not yet predicted,
+    at most `cap`; an object that vanishes or whose clip ends counts the frames it was waited for.
+    Range: 0..cap frames, LOWER is better; 0 = every object is predicted at once. `details()["objects"]` depends on the
+    truth alone, so it is the same for all systems; `missed` is the share never predicted while waited for.
+    Rewards: taking up new things at once. Fooled by: predicting the moving class everywhere, and never on its own a
+    reason to prefer a system: an image model has no memory and so the smallest lag.
+    Source: ours. Needs: dense_target and flow_to_previous on every frame but a clip's first.
+    """
+
+    higher_is_better = False
+    needs = frozenset({"dense_target", "flow_to_previous"})
+
+    def __init__(
+        self,
+        n_classes: int,
+        moving: Iterable[int],
+        cap: int = 10,
+        share: float = 0.5,
+        overlap: float = 0.1,
+        min_pixels: int = 16,
+    ) -> None:
+        super().__init__(n_classes)
+        self.moving = sorted(set(moving))
+        if not self.moving or self.moving[0] < 0 or self.moving[-1] >= n_classes:
+            raise ValueError(f"moving: expected class ids within 0..{n_classes - 1}, got {self.moving}")
+        self.cap, self.share, self.overlap, self.min_pixels = cap, share, overlap, min_pixels
+        for name in ("waited", "objects", "predicted"):
+            self.add_state(name, torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
+        self.start_clip()
+
+    def start_clip(self) -> None:
+        self._objects: np.ndarray | None = None  # object number of each pixel of the frame before, 0 = none
+        self._class_of: dict[int, int] = {}
+        self._too_small: set[int] = set()
+        self._waiting: dict[int, int] = {}  # object number -> frames waited so far
+        self._count = 0
+
+    def update(self, record: FrameRecord) -> None:
+        """Take the next frame of the clip; a frame without truth breaks every track."""
+        record.require_classes(self.n_classes)
+        if record.target is None:
+            self.start_clip()
+            return
+        first = self._objects is None
+        if not first:
+            require_same_size(self._objects, record.target)
+        objects = np.zeros(record.target.shape, np.int32)
+        new: set[int] = set()
+        for class_id in self.moving:
+            new |= self._follow(record, class_id, objects)
+        self._objects = objects
+        self._judge(record, set() if first else new)
+
+    def _follow(self, record: FrameRecord, class_id: int, objects: np.ndarray) -> set[int]:
+        """Number the components of one class, keeping the numbers of the frame before; returns the new numbers."""
+        mask = (record.target == class_id).view(np.uint8)
+        n_components, components = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
+        if n_components == 1:
+            return set()
+        rows, columns = np.nonzero(mask)
+        component = components[rows, columns]
+        numbers = np.zeros(n_components, np.int32)
+        if self._objects is not None and self._class_of:
+            self._inherit(record, class_id, rows, columns, component, numbers)
+        new = np.flatnonzero(numbers[1:] == 0) + 1
+        numbers[new] = np.arange(self._count + 1, self._count + 1 + new.size)
+        self._count += new.size
+        given = {int(number) for number in numbers[new]}
+        self._class_of.update(dict.fromkeys(given, class_id))
+        objects[rows, columns] = numbers[component]
+        return given
+
+    def _inherit(
+        self,
+        record: FrameRecord,
+        class_id: int,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        component: np.ndarray,
+        numbers: np.ndarray,
+    ) -> None:
+        """Write into `numbers` the object of the frame before that each component mostly comes from, if it does."""
+        height, width = record.target.shape
+        x, y = record.sampling(forward=False)[rows, columns].T
+        in_view = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        source = self._objects[y[in_view], x[in_view]]
+        component = component[in_view]
+        seen = np.bincount(component, minlength=numbers.size)
+        same_class = np.isin(source, [number for number, owner in self._class_of.items() if owner == class_id])
+        codes = component[same_class].astype(np.int64) * (self._count + 1) + source[same_class]
+        pairs, counts = np.unique(codes, return_counts=True)
+        for pair in pairs[np.argsort(counts, kind="stable")]:  # ascending: the largest overlap has the last word
+            part, number = divmod(int(pair), self._count + 1)
+            numbers[part] = number
+        known = np.bincount(component[same_class], minlength=numbers.size)
+        numbers[known < self.overlap * seen] = 0
+
+    def _judge(self, record: FrameRecord, new: set[int]) -> None:
+        """Start the clocks of new objects, stop those of predicted, vanished or long-awaited ones."""
+        pixels = self._objects > 0
+        numbers = self._objects[pixels]
+        area = np.bincount(numbers, minlength=self._count + 1)
+        hits = np.bincount(numbers[record.prediction[pixels] == record.target[pixels]], minlength=self._count + 1)
+        alive = {int(number) for number in np.flatnonzero(area)}
+        self._class_of = {number: owner for number, owner in self._class_of.items() if number in alive}
+        self._waiting = {number: frames for number, frames in self._waiting.items() if number in alive}
+        self._too_small = (self._too_small | new) & alive
+        for number in sorted(self._too_small):
+            if area[number] >= self.min_pixels:
+                self._too_small.remove(number)
+                self._waiting[number] = 0
+                self._add("objects", 1)
+        for number in list(self._waiting):
+            if hits[number] >= self.share * area[number]:
+                self._add("predicted", 1)
+                del self._waiting[number]
+                continue
+            self._waiting[number] += 1
+            self._add("waited", 1)
+            if self._waiting[number] >= self.cap:
+                del self._waiting[number]
+
+    def compute(self) -> torch.Tensor:
+        return self._scalar(int(self.waited) / int(self.objects) if int(self.objects) else math.nan)
+
+    def _details(self) -> dict[str, float]:
+        objects = int(self.objects)
+        return {"objects": objects, "missed": 1 - int(self.predicted) / objects if objects else math.nan}

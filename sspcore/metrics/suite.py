@@ -1,0 +1,104 @@
+"""All metrics by name, and the suite that feeds one stream of frames to several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sspcore.metrics.base import FrameMetric
+from sspcore.metrics.confusion import MeanIoU, MovingMeanIoU
+from sspcore.metrics.consistency import (
+    MaskedTemporalConsistency,
+    PooledTemporalConsistency,
+    ReferenceTemporalConsistency,
+    TemporalConsistency,
+)
+from sspcore.metrics.dense import BoundaryIoU, VideoConsistency
+from sspcore.metrics.flicker import FiveFrameVote, Flicker
+from sspcore.metrics.lag import Lag
+from sspcore.metrics.records import FrameRecord
+
+NEED_MOVING = frozenset({"miou_moving", "lag"})
+
+# name -> (number of classes, ids of the moving classes) -> metric
+METRICS: dict[str, Callable[[int, Sequence[int]], FrameMetric]] = {
+    "miou": lambda n, moving: MeanIoU(n),
+    "miou_moving": MovingMeanIoU,
+    "tc": lambda n, moving: TemporalConsistency(n),
+    "tc_reference": lambda n, moving: ReferenceTemporalConsistency(n),
+    "tc_pooled": lambda n, moving: PooledTemporalConsistency(n),
+    "tc_masked": lambda n, moving: MaskedTemporalConsistency(n),
+    "vc8": lambda n, moving: VideoConsistency(n, n=8),
+    "vc16": lambda n, moving: VideoConsistency(n, n=16),
+    "vote5": lambda n, moving: FiveFrameVote(n),
+    "flicker": lambda n, moving: Flicker(n),
+    "boundary_iou": lambda n, moving: BoundaryIoU(n),
+    "lag": Lag,
+}
+
+
+def build_metric(name: str, n_classes: int, moving: Sequence[int] = ()) -> FrameMetric:
+    """The metric of that name. `moving`: class ids of things that move (for "miou_moving" and "lag")."""
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}: choose from {', '.join(METRICS)}")
+    return METRICS[name](n_classes, moving)
+
+
+def _names(moving: Sequence[int]) -> list[str]:
+    return [name for name in METRICS if moving or name not in NEED_MOVING]
+
+
+def metrics_for(inputs: Iterable[str], n_classes: int, moving: Sequence[int] = ()) -> tuple[str, ...]:
+    """Names of the metrics to be had from `inputs` (FrameRecord fields; "dense_target": truth on every frame)."""
+    given = set(inputs)
+    if "dense_target" in given:
+        given.add("target")
+    return tuple(name for name in _names(moving) if build_metric(name, n_classes, moving).needs <= given)
+
+
+class MetricSuite:
+    """Several metrics over one stream of frames; work that they share (warps, counts) is done once, on the record.
+
+    Args:
+        n_classes: number of classes.
+        names: metrics to compute, keys of METRICS; all by default (without the moving ones if `moving` is empty).
+        moving: class ids of things that move.
+    """
+
+    def __init__(self, n_classes: int, names: Sequence[str] | None = None, moving: Sequence[int] = ()) -> None:
+        if names is None:
+            names = _names(moving)
+        self.metrics = {name: build_metric(name, n_classes, moving) for name in names}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """FrameRecord fields that some metric of the suite reads."""
+        return frozenset().union(*(metric.needs for metric in self.metrics.values()))
+
+    def start_clip(self) -> None:
+        """A new video begins."""
+        for metric in self.metrics.values():
+            metric.start_clip()
+
+    def update(self, record: FrameRecord) -> None:
+        """Take the next frame of the clip."""
+        for metric in self.metrics.values():
+            metric.update(record)
+
+    def compute(self) -> dict[str, float]:
+        """One figure a metric; NaN where there was nothing to score."""
+        return {name: float(metric.compute()) for name, metric in self.metrics.items()}
+
+    def details(self) -> dict[str, dict[str, Any]]:
+        """Further figures of each metric (per class, per clip, counts)."""
+        return {name: metric.details() for name, metric in self.metrics.items()}
+
+    def merge(self, other: MetricSuite) -> None:
+        """Add what another suite (other clips) has counted."""
+        for name, metric in self.metrics.items():
+            metric.merge_state(other.metrics[name])
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for metric in self.metrics.values():
+            metric.reset()
