@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large
 
-from sspcore.data.images import to_uint8
+from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
 from sspcore.errors import ProfileError, WeightsError
-from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,154 @@
+"""Augmentation that treats a window as one thing: frames, labels, flow and homographies change together.
+
+Geometry is a horizontal flip and a scaled crop: an affine map A of pixel coordinates, x' = A x. Flow vectors are scaled
+and mirrored with it and homographies become A H A^-1; nothing is estimated again. Photometric changes use
+torchvision.transforms.v2 with the same parameters for all frames of the window, as in the paper (METHOD section 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from sspcore.data.specs import IGNORE
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training window before it is batched, all at the same size (H, W).
+
+    Attributes:
+        frames: (T, 3, H, W) uint8.
+        labels: (T, H, W) uint8, 255 where there is none.
+        H_prev_to_cur: (T-1, 3, 3) float64.
+        flow_to_prev: (T-1, 2, H, W) float32, or None where neither model nor loss wants flow.
+        teacher: (T, C, H/4, W/4) float, teacher logits, or None.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    H_prev_to_cur: Tensor
+    flow_to_prev: Tensor | None = None
+    teacher: Tensor | None = None
+
+
+def crop_and_resize(sample: Sample, top: int, left: int, box: Size, size: Size) -> Sample:
+    """Cut the box (height, width) at (top, left) and resize it to `size`; top, left and box in multiples of 4 if there
+    are teacher logits (they live on a grid of stride 4)."""
+    scale_y, scale_x = size[0] / box[0], size[1] / box[1]
+    # pixel centres: x' = (x - left + 0.5) * s - 0.5
+    affine = torch.tensor([
+        [scale_x, 0.0, (0.5 - left) * scale_x - 0.5],
+        [0.0, scale_y, (0.5 - top) * scale_y - 0.5],
+        [0.0, 0.0, 1.0],
+    ], dtype=torch.float64)
+    same = box == size
+    window = (slice(top, top + box[0]), slice(left, left + box[1]))
+    frames, labels = sample.frames[..., window[0], window[1]], sample.labels[..., window[0], window[1]]
+    flow, teacher = sample.flow_to_prev, sample.teacher
+    if flow is not None:
+        flow = flow[..., window[0], window[1]]
+    if teacher is not None:
+        teacher = teacher[..., top // 4: (top + box[0]) // 4, left // 4: (left + box[1]) // 4]
+    if not same:
+        frames = F.resize_image(frames, list(size), antialias=True)
+        labels = F.resize_mask(labels, list(size))
+        if flow is not None:
+            flow = torch.nn.functional.interpolate(flow, size, mode="bilinear", align_corners=False)
+            flow = flow * torch.tensor([scale_x, scale_y])[:, None, None]
+        if teacher is not None:
+            teacher = torch.nn.functional.interpolate(
+                teacher, (size[0] // 4, size[1] // 4), mode="bilinear", align_corners=False
+            )
+    return replace(
+        sample, frames=frames, labels=labels, flow_to_prev=flow, teacher=teacher,
+        H_prev_to_cur=affine @ sample.H_prev_to_cur @ torch.linalg.inv(affine),
+    )
+
+
+def flip_horizontally(sample: Sample) -> Sample:
+    """Mirror left and right: x' = W - 1 - x."""
+    width = sample.frames.shape[-1]
+    mirror = torch.tensor([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    flow = sample.flow_to_prev
+    if flow is not None:
+        flow = flow.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
+    return replace(
+        sample, frames=sample.frames.flip(-1), labels=sample.labels.flip(-1), flow_to_prev=flow,
+        H_prev_to_cur=mirror @ sample.H_prev_to_cur @ mirror,
+        teacher=None if sample.teacher is None else sample.teacher.flip(-1),
+    )
+
+
+class WindowAugmentation:
+    """Random flip (0.5), zoom by 1.1 .. 1.4 (p 0.75), crop, and colour jitter 0.3, the same for the whole window.
+
+    Randomness comes from torch's global generator; the dataset seeds it per sample.
+    """
+
+    def __init__(self, crop: Size, zoom: tuple[float, float] = (1.1, 1.4), zoom_probability: float = 0.75) -> None:
+        self._crop = crop
+        self._zoom = zoom
+        self._zoom_probability = zoom_probability
+        self._colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
+
+    def __call__(self, sample: Sample) -> Sample:
+        """A randomly changed copy of the sample, of the crop's size."""
+        height, width = sample.frames.shape[-2:]
+        zoom = 1.0
+        if torch.rand(()) < self._zoom_probability:
+            zoom = float(torch.empty(()).uniform_(*self._zoom))
+        box = tuple(max(4, 4 * round(min(side / zoom, full) / 4)) for side, full in
+                    zip(self._crop, (height, width), strict=True))
+        top, left = (4 * int(torch.randint(0, (full - side) // 4 + 1, ())) for side, full in
+                     zip(box, (height, width), strict=True))
+        sample = crop_and_resize(sample, top, left, box, self._crop)
+        if torch.rand(()) < 0.5:
+            sample = flip_horizontally(sample)
+        return self.colours(sample)
+
+    def colours(self, sample: Sample) -> Sample:
+        """Photometric change, one draw for the window."""
+        return replace(sample, frames=self._colour(sample.frames))
+
+
+class ImageAugmentation(WindowAugmentation):
+    """The richer augmentation of image models: small rotation and shear, tone, noise, JPEG or sharpening."""
+
+    def __init__(self, crop: Size) -> None:
+        super().__init__(crop, zoom=(0.9, 1.4))
+        self._affine = v2.RandomAffine(degrees=10, scale=(0.9, 1.1), shear=5)
+        self._degrade = v2.RandomChoice([
+            v2.JPEG((50, 95)),
+            v2.RandomAdjustSharpness(2.0, p=1.0),
+            v2.GaussianBlur(3, (0.1, 0.8)),
+        ])
+
+    def __call__(self, sample: Sample) -> Sample:
+        """A randomly changed copy; only for windows of one frame, whose motion nobody reads."""
+        if torch.rand(()) < 0.2:
+            height, width = sample.frames.shape[-2:]
+            angle, shift, scale, shear = self._affine.get_params(
+                self._affine.degrees, None, self._affine.scale, self._affine.shear, [height, width]
+            )
+            frames = F.affine(
+                sample.frames, angle, list(shift), scale, list(shear), interpolation=v2.InterpolationMode.BILINEAR
+            )
+            labels = F.affine_mask(sample.labels, angle, list(shift), scale, list(shear), fill=IGNORE)
+            sample = replace(sample, frames=frames, labels=labels)
+        return super().__call__(sample)
+
+    def colours(self, sample: Sample) -> Sample:
+        """Tone (p 0.8), then JPEG artefacts, sharpening or blur (p 0.6)."""
+        frames = sample.frames
+        if torch.rand(()) < 0.8:
+            frames = self._colour(frames)
+        if torch.rand(()) < 0.6:
+            frames = torch.stack([self._degrade(frame) for frame in frames])
+        return replace(sample, frames=frames)

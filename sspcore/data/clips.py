@@ -1,0 +1,105 @@
+"""Clips: prepared pieces of video, read frame by frame at the size that is asked for.
+
+On disk a clip is a folder: `clip.json`, `frames/NNNNNN.png|jpg` and `labels/NNNNNN.png` (class ids, 255 ignored), both
+named by the source frame's number.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sspcore.data.images import read_grey, read_rgb, resize_frame, resize_labels
+from sspcore.errors import ArtefactError
+from sspcore.runs import KEY_FILE, read_json
+
+Size = tuple[int, int]
+
+
+class FrameCache:
+    """Decoded, resized frames in memory, least recently used dropped first, at most `budget_mb` megabytes."""
+
+    def __init__(self, budget_mb: int) -> None:
+        self._budget = budget_mb * 2**20
+        self._used = 0
+        self._frames: OrderedDict[tuple[Path, Size], np.ndarray] = OrderedDict()
+
+    def get(self, path: Path, size: Size) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of the file, resized to `size`."""
+        key = (path, tuple(size))
+        if key in self._frames:
+            self._frames.move_to_end(key)
+            return self._frames[key]
+        frame = resize_frame(read_rgb(path), size)
+        frame.setflags(write=False)
+        self._frames[key] = frame
+        self._used += frame.nbytes
+        while self._used > self._budget and self._frames:
+            self._used -= self._frames.popitem(last=False)[1].nbytes
+        return frame
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip. Frames are addressed by their position 0 .. len-1 in the clip.
+
+    Attributes:
+        folder: where it lies.
+        dataset, split, sequence: origin; the name is `<sequence>_<first source frame>`.
+        numbers: source frame number of every frame.
+        labelled: positions that have a label.
+        stored_size: (H, W) on disk.
+        suffix: ".png" or ".jpg".
+        cache: shared by the clips of a set.
+    """
+
+    folder: Path
+    dataset: str
+    split: str
+    sequence: str
+    numbers: tuple[int, ...]
+    labelled: tuple[int, ...]
+    stored_size: Size
+    suffix: str
+    cache: FrameCache
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def frame(self, position: int, size: Size) -> np.ndarray:
+        """(H, W, 3) uint8 RGB (read-only)."""
+        return self.cache.get(self.folder / "frames" / f"{self.numbers[position]:06d}{self.suffix}", size)
+
+    def label(self, position: int, size: Size) -> np.ndarray:
+        """(H, W) uint8 class ids, 255 ignored. Raises ArtefactError if that frame has no label."""
+        if position not in self.labelled:
+            raise ArtefactError(f"clip {self.name}: frame {position} has no label; labelled are {self.labelled}")
+        return resize_labels(read_grey(self.folder / "labels" / f"{self.numbers[position]:06d}.png"), size)
+
+
+def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
+    """The clips of a split ("train" or "val") of a prepared data set, ordered by name.
+
+    Raises: ArtefactError if the data set is not prepared or the split is empty.
+    """
+    if not (folder / KEY_FILE).is_file():
+        raise ArtefactError(f"{folder}: no prepared clips here; run notebook 01 (./reproduce.sh --only 01) first")
+    cache = FrameCache(cache_mb)
+    clips = []
+    for path in sorted((folder / split).glob("*/clip.json")):
+        record = read_json(path)
+        clips.append(Clip(
+            folder=path.parent, dataset=record["dataset"], split=record["split"], sequence=record["sequence"],
+            numbers=tuple(record["frames"]), labelled=tuple(record["labelled"]),
+            stored_size=tuple(record["size"]), suffix=record["suffix"], cache=cache,
+        ))
+    if not clips:
+        raise ArtefactError(f"{folder / split}: the split is empty; check the release and the profile's clip rules")
+    return clips

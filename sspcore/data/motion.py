@@ -1,0 +1,152 @@
+"""Motion between consecutive frames of a clip, estimated once and kept on disk.
+
+Flow and homography depend on the frames alone, not on any model, so every system, epoch and metric shares them.
+Files lie under `<root>/<clip>/<estimator>/<H>x<W>/`; flow is half precision (below 1/60 px of error at 32 px).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from sspcore.data.clips import Clip
+from sspcore.data.images import to_tensor
+from sspcore.data.truth import SequenceTruth
+from sspcore.errors import ArtefactError
+from sspcore.flow import FlowEstimator
+from sspcore.geometry import resize_flow
+from sspcore.progress import tqdm
+from sspcore.registration import Registrator
+from sspcore.runs import atomic_file
+
+log = logging.getLogger(__name__)
+
+Size = tuple[int, int]
+
+
+@dataclass
+class FlowStore:
+    """Flow between neighbouring frames of clips, computed on first use and kept on disk.
+
+    Attributes:
+        root: folder of the store.
+        estimator: computes what is missing.
+        size: (H, W) of frames and flow.
+        computed: how many flows this object had to estimate (0 when all were on disk).
+    """
+
+    root: Path
+    estimator: FlowEstimator
+    size: Size
+    computed: int = field(default=0, init=False)
+
+    def between(self, clip: Clip, source: int, target: int) -> Tensor:
+        """Flow (2, H, W) float32 in pixels from frame `source` of the clip to frame `target`."""
+        height, width = self.size
+        path = self.root / clip.name / self.estimator.name / f"{height}x{width}" / f"{source:04d}_{target:04d}.npy"
+        if path.is_file():
+            try:
+                return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
+            except (ValueError, EOFError, OSError) as error:
+                raise ArtefactError(f"{path}: cached flow is damaged ({error}); delete the file and run again") from error
+        frames = [to_tensor(clip.frame(position, self.size))[None] for position in (source, target)]
+        flow = self.estimator(*frames)[0].cpu()
+        with atomic_file(path) as temporary:
+            np.save(temporary, flow.numpy().astype(np.float16))
+        self.computed += 1
+        return flow.half().float()  # what a later run will read: the first run must not differ from the second
+
+    def fill(self, clips: Iterable[Clip], offsets: tuple[int, ...] = (-1,)) -> None:
+        """Compute all flows from every frame to its neighbours at `offsets`, with a progress bar."""
+        pairs = [
+            (clip, position, position + offset)
+            for clip in clips for position in range(len(clip)) for offset in offsets
+            if 0 <= position + offset < len(clip)
+        ]
+        for clip, source, target in tqdm(pairs, desc=f"flow ({self.estimator.name})", unit="pair"):
+            self.between(clip, source, target)
+
+
+@dataclass
+class TruthFlow:
+    """Exact flow of rendered clips, with the interface of `FlowStore`."""
+
+    truth_root: Path
+    size: Size
+
+    def between(self, clip: Clip, source: int, target: int) -> Tensor:
+        """Exact flow (2, H, W) float32 in pixels of `size`; source and target are neighbours."""
+        return exact_motion(self.truth_root, clip, source, target, self.size)[0]
+
+
+def exact_motion(truth_root: Path, clip: Clip, source: int, target: int, size: Size) -> tuple[Tensor, Tensor]:
+    """Exact flow (2, H, W) and exact occlusion (H, W) bool between neighbouring frames of a rendered clip.
+
+    A pixel counts as occluded where its point is hidden in the target frame or outside its view.
+    """
+    truth = sequence_truth(truth_root / clip.sequence)
+    read = {1: truth.flow_forward, -1: truth.flow_backward}.get(target - source)
+    if read is None:
+        raise ArtefactError(f"clip {clip.name}: exact flow is known between neighbours only, not {source} -> {target}")
+    flow, in_view, occluded = read(clip.numbers[source])
+    resized = resize_flow(torch.from_numpy(flow)[None], size)[0]
+    hidden = (occluded | ~in_view).astype(np.uint8)
+    hidden = cv2.resize(hidden, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized, torch.from_numpy(hidden.astype(bool))
+
+
+@lru_cache(maxsize=64)
+def sequence_truth(folder: Path) -> SequenceTruth:
+    """The truth of one rendered sequence."""
+    return SequenceTruth(folder)
+
+
+@dataclass
+class HomographyStore:
+    """Homographies between consecutive frames of clips, registered once per clip and kept on disk."""
+
+    root: Path
+    registrator: Registrator
+    size: Size
+
+    def clip(self, clip: Clip) -> ClipHomographies:
+        """All consecutive registrations of a clip."""
+        height, width = self.size
+        path = self.root / clip.name / self.registrator.name / f"{height}x{width}.npz"
+        if not path.is_file():
+            results = [
+                self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))
+            ]
+            with atomic_file(path) as temporary:
+                np.savez(
+                    temporary,
+                    H_prev_to_cur=np.stack([result.H_prev_to_cur for result in results]),
+                    ok=np.array([result.ok for result in results]),
+                    inliers=np.array([result.inliers for result in results]),
+                )
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return ClipHomographies(stored["H_prev_to_cur"], stored["ok"], stored["inliers"])
+        except (ValueError, EOFError, OSError, KeyError) as error:
+            raise ArtefactError(f"{path}: cached registration is damaged; delete the file and run again") from error
+
+
+@dataclass(frozen=True)
+class ClipHomographies:
+    """Registrations of a clip; entry k - 1 belongs to frame k. H_prev_to_cur (N-1, 3, 3) float64."""
+
+    H_prev_to_cur: np.ndarray
+    ok: np.ndarray
+    inliers: np.ndarray
+
+    def at(self, position: int) -> Tensor:
+        """(3, 3) float64, previous frame -> frame `position` (>= 1)."""
+        return torch.from_numpy(self.H_prev_to_cur[position - 1])

@@ -1,0 +1,121 @@
+"""Flight path and pinhole projection.
+
+World: metres, z up, ground at z = 0. Camera: x right, y down, z forward. Pixel centres at integer coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One pinhole view.
+
+    Attributes:
+        position: (3,) world position.
+        rotation: (3, 3), world to camera.
+        focal: focal length in pixels.
+        size: (H, W).
+    """
+
+    position: np.ndarray
+    rotation: np.ndarray
+    focal: float
+    size: tuple[int, int]
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Principal point (x, y) in pixels."""
+        return (self.size[1] - 1) / 2, (self.size[0] - 1) / 2
+
+    def rays(self) -> np.ndarray:
+        """(H, W, 3) float32 world directions with depth 1 along the optical axis, so that X = position + depth * ray."""
+        height, width = self.size
+        cx, cy = self.centre
+        x, y = np.meshgrid((np.arange(width) - cx) / self.focal, (np.arange(height) - cy) / self.focal)
+        return (np.stack([x, y, np.ones_like(x)], -1) @ self.rotation).astype(np.float32)
+
+    def project(self, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixel x, y and depth of points given relative to the camera position, (..., 3), in world axes."""
+        local = offset @ self.rotation.T.astype(offset.dtype)
+        depth = local[..., 2]
+        safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
+        cx, cy = self.centre
+        return self.focal * local[..., 0] / safe + cx, self.focal * local[..., 1] / safe + cy, depth
+
+    def ground_matrix(self) -> np.ndarray:
+        """(3, 3) homography from ground coordinates (x, y, 1) to pixels."""
+        cx, cy = self.centre
+        intrinsics = np.array([[self.focal, 0, cx], [0, self.focal, cy], [0, 0, 1.0]])
+        extrinsics = np.stack([self.rotation[:, 0], self.rotation[:, 1], -self.rotation @ self.position], 1)
+        return intrinsics @ extrinsics
+
+
+def ground_homography(previous: Camera, current: Camera) -> np.ndarray:
+    """H_prev_to_cur of the plane z = 0, (3, 3) with [2, 2] = 1."""
+    matrix = current.ground_matrix() @ np.linalg.inv(previous.ground_matrix())
+    return matrix / matrix[2, 2]
+
+
+def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """World to camera for a heading `yaw` from +x to +y, `pitch` down from the horizon and `roll`, in radians."""
+    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    down = np.cross(forward, right)
+    c, s = np.cos(roll), np.sin(roll)
+    return np.stack([c * right + s * down, -s * right + c * down, forward])
+
+
+@dataclass(frozen=True)
+class FlightPath:
+    """Forward flight with slow yaw and climb plus vibration; continuous in time.
+
+    Attributes:
+        start: (3,) position at time 0.
+        velocity: (3,) metres a second.
+        angles: (3,) yaw, pitch, roll at time 0, radians.
+        rates: (3,) radians a second.
+        vibration: (n, 8): amplitudes of yaw, pitch, roll (rad), x, y, z (m), frequency (Hz), phase.
+    """
+
+    start: np.ndarray
+    velocity: np.ndarray
+    angles: np.ndarray
+    rates: np.ndarray
+    vibration: np.ndarray
+
+    def camera(self, time: float, focal: float, size: tuple[int, int]) -> Camera:
+        """The view at `time` seconds."""
+        frequency, phase = self.vibration[:, 6], self.vibration[:, 7]
+        # each axis swings with its own phase
+        swing = np.sin(2 * np.pi * frequency[:, None] * time + phase[:, None] + np.arange(6) * 1.7)
+        shake = (self.vibration[:, :6] * swing).sum(0)
+        # the heading sways instead of turning on and on, so that the street stays in view
+        turn = np.sin(self.rates * 4 * time) / 4
+        yaw, pitch, roll = self.angles + turn + shake[:3]
+        return Camera(self.start + self.velocity * time + shake[3:], _rotation(yaw, pitch, roll), focal, size)
+
+
+def random_flight(rng: np.random.Generator, rural: bool, horizon: bool, lane: float) -> FlightPath:
+    """A flight along +x; `horizon`: shallow enough to see the sky; `lane`: y of the middle of the path."""
+    if rural:
+        altitude = rng.uniform(9, 14)
+        pitch = np.deg2rad(rng.uniform(10, 15.5) if horizon else rng.uniform(20, 34))
+        side = rng.choice([-1, 1]) * rng.uniform(2, 5)
+    else:
+        altitude = rng.uniform(13, 18.5)
+        pitch = np.deg2rad(rng.uniform(38, 54))
+        side = rng.choice([-1, 1]) * rng.uniform(0, 5)
+    yaw = -np.sign(side) * np.deg2rad(rng.uniform(0, 24))
+    start = np.array([rng.uniform(20, 60), lane + side, altitude])
+    velocity = np.array([rng.uniform(2.5, 5.5), -np.sign(side) * rng.uniform(0, 0.4), rng.uniform(-0.25, 0.35)])
+    rates = np.deg2rad([rng.uniform(-7, 7), rng.uniform(-1.5, 1.5), rng.uniform(-2, 2)])
+    vibration = np.zeros((5, 8))
+    vibration[:, :3] = np.deg2rad(rng.uniform(0.02, 0.16, (5, 3)))
+    vibration[:, 3:6] = rng.uniform(0, 0.02, (5, 3))
+    vibration[:, 6] = rng.uniform(0.6, 5, 5)
+    vibration[:, 7] = rng.uniform(0, 2 * np.pi, 5)
+    return FlightPath(start, velocity, np.array([yaw, pitch, np.deg2rad(rng.uniform(-2, 2))]), rates, vibration)

@@ -1,0 +1,79 @@
+"""Exact truth of rendered sequences: dense labels, flow, occlusion, ground homographies, kept beside a release.
+
+Flow files are 16-bit RGB PNGs: u = (R - 32768) / 64, v = (G - 32768) / 64 pixels; B bit 0: the target lies inside the
+view, bit 1: occluded in the target.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sspcore.errors import ReleaseError
+
+_ZERO, _SCALE = 32768, 64
+
+
+def write_flow_png(path: Path, flow: np.ndarray, in_view: np.ndarray, occluded: np.ndarray) -> None:
+    """Write flow (2, H, W) in pixels, |flow| < 512, with its flags (H, W) bool."""
+    coded = np.empty((*flow.shape[1:], 3), np.uint16)
+    components = np.clip(np.rint(flow * _SCALE) + _ZERO, 0, 65535).astype(np.uint16)
+    coded[..., 2], coded[..., 1] = components[0], components[1]  # OpenCV writes BGR
+    coded[..., 0] = in_view.astype(np.uint16) | (occluded.astype(np.uint16) << 1)
+    if not cv2.imwrite(str(path), coded, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise ReleaseError(f"{path}: cannot be written; check the folder and the free space")
+
+
+def read_flow_png(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Flow (2, H, W) float32, in_view (H, W) bool, occluded (H, W) bool."""
+    coded = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if coded is None or coded.dtype != np.uint16 or coded.ndim != 3:
+        raise ReleaseError(f"{path}: missing or not a 16-bit flow image; render the release again")
+    flow = np.stack([coded[..., 2], coded[..., 1]]).astype(np.float32)
+    return (flow - _ZERO) / _SCALE, (coded[..., 0] & 1) > 0, (coded[..., 0] & 2) > 0
+
+
+class SequenceTruth:
+    """Truth of one sequence.
+
+    Args:
+        folder: `<root>/<dataset>_truth/<sequence>`.
+    Raises: ReleaseError if there is no truth.json.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / "truth.json"
+        if not path.is_file():
+            raise ReleaseError(f"{path}: missing; only rendered releases carry truth, render this one again")
+        content = json.loads(path.read_text())
+        self.size: tuple[int, int] = tuple(content["size"])
+        self.frames: list[int] = content["frames"]
+        self.frame_step: int = content["frame_step"]
+        self.seed: int = content["seed"]
+        self._homographies = {int(k): np.array(v, np.float64) for k, v in content["H_prev_to_cur"].items()}
+
+    def labels(self, frame: int) -> np.ndarray:
+        """(H, W) uint8 class ids, 255 ignored."""
+        path = self.folder / "labels" / f"{frame:06d}.png"
+        labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if labels is None:
+            raise ReleaseError(f"{path}: missing or unreadable; render the release again")
+        return labels
+
+    def flow_backward(self, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Flow from `frame` to the listed frame before it: (2, H, W), in_view, occluded."""
+        return read_flow_png(self.folder / "flow_backward" / f"{frame:06d}.png")
+
+    def flow_forward(self, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Flow from `frame` to the listed frame after it: (2, H, W), in_view, occluded."""
+        return read_flow_png(self.folder / "flow_forward" / f"{frame:06d}.png")
+
+    def homography(self, frame: int) -> np.ndarray:
+        """H_prev_to_cur (3, 3) of the ground plane, from the listed frame before `frame`."""
+        if frame not in self._homographies:
+            raise ReleaseError(f"{self.folder / 'truth.json'}: no homography into frame {frame}; listed are {self.frames[1:]}")
+        return self._homographies[frame]

@@ -1,0 +1,76 @@
+"""Deep Feature Flow (Zhu et al., CVPR 2017) on a base image model, as the paper compares with it.
+
+    key frame (every 8th):  D_k = decoder(encoder(I_k))
+    between:                D_k = warp(D_{k-1}) by optical flow,       S_k = classifier(D_k)
+
+D are the decoder's last features at stride 4. Between key frames nothing of a frame is looked at but its flow, so the
+cost is the flow's; errors of chained warps build up until the next key frame. Adds no parameter of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sspcore import geometry
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+
+KEY_INTERVAL = 8
+
+
+@dataclass(frozen=True)
+class DFFState(VideoState):
+    """Decoder features (B, D, H/4, W/4) of the frame before, and how many frames ago its key frame was (0 = key)."""
+
+    features: Tensor
+    since_key: int
+
+
+class DFF(VideoSegmenter):
+    """Training window: 2 frames, the first taken as key frame, output for the second (T_out = T - 1)."""
+
+    context: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"flow"})
+
+    def __init__(self, image: ImageSegmenter, key_interval: int = KEY_INTERVAL) -> None:
+        super().__init__()
+        self.image, self.key_interval = image, key_interval
+        self.n_classes, self.window = image.n_classes, 2
+
+    def forward(self, window: Window) -> Outputs:
+        """Frame 0 and every `key_interval`-th after it are key frames, encoded in one call."""
+        batch, n_frames = window.frames.shape[:2]
+        keys = window.frames[:, :: self.key_interval]
+        key_features = self._key_features(keys.flatten(0, 1)).unflatten(0, (batch, keys.shape[1]))
+        features, all_features = key_features[:, 0], []
+        for k in range(1, n_frames):
+            key, since_key = divmod(k, self.key_interval)
+            features = self._carry(features, window.motion(k)) if since_key else key_features[:, key]
+            all_features.append(features)
+        stacked = torch.stack(all_features, dim=1)
+        logits = self._segment(stacked.flatten(0, 1), tuple(window.frames.shape[-2:]))
+        return Outputs(logits.unflatten(0, (batch, n_frames - 1)))
+
+    def step(
+        self, frame: Tensor, state: DFFState | None, motion: Motion | None = None
+    ) -> tuple[Tensor, DFFState]:
+        since_key = 0 if state is None else (state.since_key + 1) % self.key_interval
+        features = self._key_features(frame) if since_key == 0 else self._carry(state.features, motion)
+        return self._segment(features, tuple(frame.shape[-2:])), DFFState(features, since_key)
+
+    def _key_features(self, frame: Tensor) -> Tensor:
+        return self.image.decode_features(self.image.encode(frame))
+
+    def _carry(self, features: Tensor, motion: Motion | None) -> Tensor:
+        """Decoder features of the frame before brought into the current one; beyond the border its values repeat."""
+        flow_to_prev = required(None if motion is None else motion.flow_to_prev, "motion.flow_to_prev", self)
+        flow = geometry.resize_flow(flow_to_prev, tuple(features.shape[-2:]))
+        carried, _ = geometry.warp_by_flow(features, flow)
+        return carried
+
+    def _segment(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.image.upsample(self.image.classify(features), size)

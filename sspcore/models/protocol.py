@@ -1,0 +1,152 @@
+"""The one protocol: every system, image or video, answers `forward` (training) and `step` (streaming).
+
+    forward(window)             -> Outputs            logits of a batch of short windows, for the objective
+    step(frame, state, motion)  -> (logits, state)    one frame of a stream; state None starts a video
+
+So training, prediction, evaluation, benchmark and export are each written once. The state of a stream is an explicit
+value (a frozen dataclass of tensors), never a hidden attribute: one model serves many videos, in any order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+
+@dataclass
+class Window:
+    """A batch of windows of T consecutive frames.
+
+    Attributes:
+        frames: (B, T, 3, H, W) float, RGB, ImageNet-normalised.
+        H_prev_to_cur: (B, T-1, 3, 3), entry t maps pixel coordinates of frame t into frame t+1; None if unused.
+        flow_to_prev: (B, T-1, 2, H, W) pixels, entry t leads from frame t+1 to frame t; None if unused.
+        labels: (B, T, H, W) int64, 255 where there is none; None if the objective takes none.
+        teacher: (B, T, C, h, w) teacher logits at stride 4; None if the objective takes none.
+    """
+
+    frames: Tensor
+    H_prev_to_cur: Tensor | None = None
+    flow_to_prev: Tensor | None = None
+    labels: Tensor | None = None
+    teacher: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Window:
+        """The same window on a device."""
+        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Window(**{key: None if value is None else value.to(device) for key, value in moved.items()})
+
+    def motion(self, frame: int) -> Motion | None:
+        """How frame number `frame` of the window moved since the one before; None for the first frame."""
+        if frame == 0:
+            return None
+        return Motion(
+            H_prev_to_cur=None if self.H_prev_to_cur is None else self.H_prev_to_cur[:, frame - 1],
+            flow_to_prev=None if self.flow_to_prev is None else self.flow_to_prev[:, frame - 1],
+        )
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What happened between the frame before and the current one.
+
+    Attributes:
+        H_prev_to_cur: (B, 3, 3), maps pixel coordinates of the frame before into the current one, at full size.
+        flow_to_prev: (B, 2, H, W), pixels, from the current frame to the one before.
+    """
+
+    H_prev_to_cur: Tensor | None = None
+    flow_to_prev: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What `forward` returns, for every system alike.
+
+    Attributes:
+        logits: (B, T_out, C, H, W) float32 at full size, of the last T_out = T - model.context frames of the window.
+        auxiliary: same shape, of an auxiliary head that only trains; None where the system has none, and in eval mode.
+    """
+
+    logits: Tensor
+    auxiliary: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class VideoState:
+    """Base of the states; a system without memory uses it as it is. Fields: tensors, tuples of them, ints or None."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """A new state with `function` applied to each tensor."""
+
+        def apply(value: object) -> object:
+            if isinstance(value, Tensor):
+                return function(value)
+            return tuple(apply(item) for item in value) if isinstance(value, tuple) else value
+
+        return replace(self, **{f.name: apply(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+    def detach(self) -> Self:
+        """The same state cut off from the graph (truncated back-propagation, long streams)."""
+        return self.map(Tensor.detach)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same state on a device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+
+class VideoSegmenter(nn.Module, ABC):
+    """A system that segments video.
+
+    Attributes:
+        n_classes: number of classes C.
+        window: frames in a training window.
+        context: leading frames of a window that carry no output (they only serve the later ones).
+        needs: motion that `step` and `forward` use, a subset of {"homography", "flow"}.
+
+    In eval mode `forward` over a window equals `step` over its frames, on the frames that `forward` outputs.
+    """
+
+    context: ClassVar[int] = 0
+    needs: ClassVar[frozenset[str]] = frozenset()
+    n_classes: int
+    window: int
+
+    @abstractmethod
+    def forward(self, window: Window) -> Outputs:
+        """Logits of the last T - context frames of each window, at full size."""
+
+    @abstractmethod
+    def step(
+        self, frame: Tensor, state: VideoState | None, motion: Motion | None = None
+    ) -> tuple[Tensor, VideoState]:
+        """Segment the next frame of a stream.
+
+        Args:
+            frame: (B, 3, H, W), normalised.
+            state: what the step before returned; None starts a video.
+            motion: since the frame before; unused (may be None) on the first frame and where `needs` is empty.
+        Returns: logits (B, C, H, W), float32 at full size, and the new state.
+        """
+
+    def rollout(self, window: Window) -> Tensor:
+        """`step` over all T frames of a window from a fresh state: logits (B, T, C, H, W)."""
+        state, logits = None, []
+        for k in range(window.frames.shape[1]):
+            frame_logits, state = self.step(window.frames[:, k], state, window.motion(k))
+            logits.append(frame_logits)
+        return torch.stack(logits, dim=1)
+
+
+def required(value: Tensor | None, what: str, model: nn.Module) -> Tensor:
+    """The tensor, or a clear error naming the motion that the caller forgot."""
+    if value is None:
+        raise ValueError(f"{type(model).__name__} needs {what} from the second frame on (see its `needs`); got None")
+    return value

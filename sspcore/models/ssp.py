@@ -1,0 +1,275 @@
+"""Semantic Similarity Propagation: a light recurrent step on any image model (paper, section 3).
+
+    P_k = alpha * warp(P_{k-1}) + (1 - alpha) * S_k,      P_0 = S_0,
+    alpha = sigmoid(sim([warp(F_{k-1}), F_k])),
+
+with S_k the image model's logits (upsampled to full size before mixing), F_k its stride-4 encoder features, P_{k-1} the
+previous OUTPUT, and warp the homography that registers frame k-1 to frame k. Every part that an ablation takes away is
+one value of `SSPOptions`. Two deviations from the reference: alpha is 0 where the past lies outside the view
+(`mask_alpha`), and homographies are rescaled to stride 4 with the half pixel.
+
+SSP-R (ours, not the paper's) is the same class with `evidence`: the similarity head also sees what the registration and
+the two predictions say about each other, and training windows are longer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from sspcore import geometry
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+
+EVIDENCE_CHANNELS = 5
+_POOL = 4  # stride of the features that alpha is worked out on
+
+
+class SSPOptions(BaseModel):
+    """What SSP is made of; the defaults are the paper's method with a masked alpha.
+
+    Attributes:
+        similarity: where alpha comes from: "learned" (the paper), "cosine" of the features, or "constant".
+        alpha: the constant, for similarity "constant".
+        mask_alpha: True: alpha is 0 where the warp has no source. False: the reference's way, a past of zeros there.
+        registration: "homography", or "identity" (no registration).
+        evidence: feed the similarity head the evidence channels of SSP-R too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    similarity: Literal["learned", "cosine", "constant"] = "learned"
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    mask_alpha: bool = True
+    registration: Literal["homography", "identity"] = "homography"
+    evidence: bool = False
+
+    @model_validator(mode="after")
+    def _evidence_is_learned(self) -> SSPOptions:
+        if self.evidence and self.similarity != "learned":
+            raise ValueError("evidence: only the learned similarity reads it; set similarity: learned")
+        return self
+
+
+class Similarity(nn.Module, ABC):
+    """How alike a place looks now and before: alpha (B, 1, h, w) in 0..1, the weight of the past."""
+
+    @abstractmethod
+    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
+        """alpha from registered previous and current features (B, C, h, w) and evidence (B, E, h, w) or None."""
+
+
+class LearnedSimilarity(Similarity):
+    """sigmoid(conv1x1(C/2 -> 1) of conv3x3(C -> C/2) of conv3x3(2C [+ E] -> C)), batch norm and ReLU between."""
+
+    def __init__(self, channels: int, evidence_channels: int = 0) -> None:
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Conv2d(2 * channels + evidence_channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // 2, 1, 1),
+        )
+
+    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
+        inputs = (past, present) if evidence is None else (past, present, evidence.to(present.dtype))
+        return torch.sigmoid(self.head(torch.cat(inputs, dim=1)))
+
+
+class CosineSimilarity(Similarity):
+    """Cosine of the angle between the feature vectors, negative ones counting 0 (ablation of the paper)."""
+
+    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
+        return F.cosine_similarity(past, present, dim=1).clamp(min=0).unsqueeze(1)
+
+
+class ConstantSimilarity(Similarity):
+    """The same alpha everywhere: plain temporal averaging along the registration, the control of every table."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
+        return torch.full_like(present[:, :1], self.alpha)
+
+
+@dataclass(frozen=True)
+class SSPState(VideoState):
+    """What SSP keeps of the frame before.
+
+    Attributes:
+        logits: (B, C, H, W) float32, the output P at full size.
+        features: (B, F, H/4, W/4), the encoder's stride-4 features.
+        alpha: (B, 1, H, W), weight of the past in `logits` (0 on the first frame); the next step ignores it.
+        frame: (B, 3, H/4, W/4), the frame itself, averaged; only with evidence channels.
+    """
+
+    logits: Tensor
+    features: Tensor
+    alpha: Tensor
+    frame: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the image model says of one frame, before any past is mixed in.
+
+    Attributes:
+        logits: (B, C, H, W) float32, S_k at full size. logits_stride4: the same before upsampling.
+        features: (B, F, H/4, W/4). frame: (B, 3, H/4, W/4), averaged; None without evidence channels.
+    """
+
+    logits: Tensor
+    logits_stride4: Tensor
+    features: Tensor
+    frame: Tensor | None
+
+    def __getitem__(self, index: int) -> Observation:
+        """Frame `index` of an observation whose tensors are (B, T, ...)."""
+        frame = None if self.frame is None else self.frame[:, index]
+        return Observation(
+            self.logits[:, index], self.logits_stride4[:, index], self.features[:, index], frame
+        )
+
+    def unflatten(self, sizes: tuple[int, int]) -> Observation:
+        """An observation of B*T frames as (B, T, ...)."""
+        frame = None if self.frame is None else self.frame.unflatten(0, sizes)
+        return Observation(
+            self.logits.unflatten(0, sizes),
+            self.logits_stride4.unflatten(0, sizes),
+            self.features.unflatten(0, sizes),
+            frame,
+        )
+
+
+class SSP(VideoSegmenter):
+    """SSP on an image model. `forward` outputs every frame of the window (T_out = T), the first as P_0 = S_0.
+
+    Args:
+        image: the image model, shared by all frames.
+        options: see SSPOptions.
+        window: frames of a training window: 2 in the paper, more for back-propagation through the recurrence.
+    """
+
+    def __init__(self, image: ImageSegmenter, options: SSPOptions | None = None, window: int = 2) -> None:
+        super().__init__()
+        self.image, self.options, self.window = image, options or SSPOptions(), window
+        self.n_classes = image.n_classes
+        self.needs = frozenset({"homography"} if self.options.registration == "homography" else ())
+        self.similarity = _similarity(self.options, image.pyramid_channels[0])
+
+    def forward(self, window: Window) -> Outputs:
+        batch, n_frames = window.frames.shape[:2]
+        observations = self.observe(window.frames.flatten(0, 1)).unflatten((batch, n_frames))
+        state = self.start(observations[0])
+        outputs = [state.logits]
+        for k in range(1, n_frames):
+            H_cur_to_prev = self.sampling_homography(window.frames[:, k], window.motion(k))
+            state = self.propagate(observations[k], state, H_cur_to_prev)
+            outputs.append(state.logits)
+        return Outputs(torch.stack(outputs, dim=1))
+
+    def step(
+        self, frame: Tensor, state: SSPState | None, motion: Motion | None = None
+    ) -> tuple[Tensor, SSPState]:
+        observation = self.observe(frame)
+        if state is None:
+            state = self.start(observation)
+        else:
+            state = self.propagate(observation, state, self.sampling_homography(frame, motion))
+        return state.logits, state
+
+    def observe(self, frame: Tensor) -> Observation:
+        """Run the image model on frames (B, 3, H, W)."""
+        pyramid = self.image.encode(frame)
+        logits_stride4 = self.image.decode(pyramid).float()
+        return Observation(
+            logits=self.image.upsample(logits_stride4, tuple(frame.shape[-2:])),
+            logits_stride4=logits_stride4,
+            features=self.image.features_stride4(pyramid),
+            frame=F.avg_pool2d(frame, _POOL) if self.options.evidence else None,
+        )
+
+    def start(self, observation: Observation) -> SSPState:
+        """The state after the first frame of a video: P_0 = S_0."""
+        nothing = torch.zeros_like(observation.logits[:, :1])
+        return SSPState(observation.logits, observation.features, nothing, observation.frame)
+
+    def sampling_homography(self, frame: Tensor, motion: Motion | None) -> Tensor:
+        """H_cur_to_prev (B, 3, 3) at full size that the past is read with."""
+        if self.options.registration == "identity":
+            return torch.eye(3, device=frame.device).expand(frame.shape[0], 3, 3)
+        H_prev_to_cur = required(None if motion is None else motion.H_prev_to_cur, "motion.H_prev_to_cur", self)
+        return geometry.sampling_homography(H_prev_to_cur)
+
+    def propagate(self, observation: Observation, state: SSPState, H_cur_to_prev: Tensor) -> SSPState:
+        """One recurrent step: register the past, work out alpha, mix.
+
+        Args:
+            observation: of the current frame.
+            state: after the frame before.
+            H_cur_to_prev: (B, 3, 3) at full size, current pixels to previous ones (`geometry.sampling_homography`).
+        Returns: the new state; its `logits` are the output P_k. Free of matrix inverses, so it can be exported.
+        """
+        size, small = tuple(observation.logits.shape[-2:]), tuple(observation.features.shape[-2:])
+        H_small = geometry.rescale_homography(H_cur_to_prev, size, small)
+        past, valid = geometry.warp_by_sampling_homography(state.logits, H_cur_to_prev)
+        past_features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
+        # Border values that repeat would look alike: no features where there is no past.
+        past_features = past_features * valid_small
+        evidence = None
+        if self.options.evidence:
+            past_frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
+            evidence = evidence_channels(
+                past_frame, observation.frame, F.avg_pool2d(past, _POOL), observation.logits_stride4, valid_small
+            )
+        alpha = self.similarity(past_features, observation.features, evidence).float()
+        alpha = F.interpolate(alpha, size=size, mode="bilinear", align_corners=False)
+        if self.options.mask_alpha:
+            alpha = alpha * valid
+        else:
+            past = past * valid
+        logits = alpha * past + (1 - alpha) * observation.logits
+        return SSPState(logits, observation.features, alpha, observation.frame)
+
+
+def evidence_channels(
+    past_frame: Tensor, frame: Tensor, past_logits: Tensor, logits: Tensor, valid: Tensor
+) -> Tensor:
+    """What tells a place that stayed the same from one that changed, at stride 4, each in 0..1 or nearly so.
+
+    Channels: photometric residual of the registration (mean |I_k - warped I_{k-1}| over normalised colours), total
+    variation distance of the two predictions, confidence (largest probability) of the past, of the present, validity.
+    All but the present's confidence are 0 where the past lies outside the view.
+
+    Args:
+        past_frame, frame: (B, 3, h, w), registered and current.
+        past_logits, logits: (B, C, h, w), registered and current.
+        valid: (B, 1, h, w) bool.
+    Returns: (B, EVIDENCE_CHANNELS, h, w).
+    """
+    past_probs, probs = past_logits.float().softmax(1), logits.float().softmax(1)
+    channels = (
+        (frame - past_frame).float().abs().mean(1, keepdim=True) * valid,
+        0.5 * (probs - past_probs).abs().sum(1, keepdim=True) * valid,
+        past_probs.amax(1, keepdim=True) * valid,
+        probs.amax(1, keepdim=True),
+        valid.float(),
+    )
+    return torch.cat(channels, dim=1)
+
+
+def _similarity(options: SSPOptions, channels: int) -> Similarity:
+    if options.similarity == "learned":
+        return LearnedSimilarity(channels, EVIDENCE_CHANNELS if options.evidence else 0)
+    return CosineSimilarity() if options.similarity == "cosine" else ConstantSimilarity(options.alpha)

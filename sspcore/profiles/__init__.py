@@ -1,0 +1,16 @@
+"""Profiles: every number that a run depends on, validated, in one typed object.
+
+A profile is a YAML file beside this module (`smoke`, `demo`, `paper`). An ablation is one overridden value:
+`load_profile("demo", {"training.video.lambda_tc": 0.2})`. An unknown key or an impossible value is an error.
+"""
+
+from sspcore.profiles.schema import (
+    ClipRules,
+    Profile,
+    Recipe,
+    available_profiles,
+    load_profile,
+    stable_hash,
+)
+
+__all__ = ["ClipRules", "Profile", "Recipe", "available_profiles", "load_profile", "stable_hash"]

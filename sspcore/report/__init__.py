@@ -1,0 +1,1 @@
+"""Report: tables and pictures from results files, never from numbers typed in."""

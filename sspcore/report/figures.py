@@ -1,0 +1,145 @@
+"""The pictures: every function takes data that a stage made and returns a matplotlib figure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sspcore.data.specs import IGNORE, DatasetSpec, colourise
+from sspcore.metrics.records import warp_labels
+from sspcore.report.style import BLACK, CYCLE, ORANGE, class_legend, figure, hide_axes
+
+Row = dict[str, Any]
+FLICKER = np.array([255, 0, 255], np.uint8)  # magenta: in no palette, visible on all
+
+
+def training_curves(histories: dict[str, list[dict[str, float]]], title: str) -> Figure:
+    """Losses by epoch, one panel a loss, one line a system."""
+    names = list(dict.fromkeys(
+        name for history in histories.values() for name in history[0] if name not in ("lr", "seconds", "total")
+    ))
+    picture, axes = figure(4.2 * len(names), 3.2, 1, len(names), squeeze=False)
+    labels = {"ce": "cross entropy", "tc": "temporal consistency loss $L_{tc}$", "kl": "KL to the teacher"}
+    for panel, name in zip(axes[0], names, strict=True):
+        for colour, (system, history) in zip(CYCLE, histories.items(), strict=False):
+            if name in history[0]:
+                panel.plot(range(1, len(history) + 1), [entry[name] for entry in history], color=colour, label=system)
+        panel.set(xlabel="epoch", ylabel=labels.get(name, name), ylim=(0, None))
+        panel.legend()
+    picture.suptitle(title)
+    return picture
+
+
+def flicker_mask(labels: np.ndarray, previous: np.ndarray, flow_to_prev: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the label differs from the label of the same point in the frame before, where that is in view."""
+    warped = warp_labels(previous, flow_to_prev)
+    return (warped != labels) & (warped != IGNORE)
+
+
+def consecutive_strip(
+    frames: list[np.ndarray], predictions: dict[str, list[np.ndarray]], flows_to_prev: list[np.ndarray],
+    truth: list[np.ndarray | None], spec: DatasetSpec, title: str,
+) -> Figure:
+    """Consecutive frames: the image, the truth where known, and each system's labels with flicker in magenta.
+
+    Args:
+        frames: n + 1 images (H, W, 3); the first only serves to tell flicker in the second.
+        predictions: system -> n + 1 label maps (H, W).
+        flows_to_prev: n flows (2, H, W), frame k + 1 -> k.
+        truth: n + 1 label maps or None.
+    """
+    shown = range(1, len(frames))
+    has_truth = any(truth[k] is not None for k in shown)
+    rows = ["frame", *(["truth"] if has_truth else []), *predictions]
+    height, width = frames[0].shape[:2]
+    panel = 10.0 / len(shown)
+    picture, axes = figure(10.4, panel * height / width * len(rows) * 1.03 + 0.95, len(rows), len(shown), squeeze=False)
+    for column, k in enumerate(shown):
+        for row, name in enumerate(rows):
+            cell = axes[row][column]
+            if name == "frame":
+                image, note = frames[k], None
+            elif name == "truth":
+                image, note = (np.full((height, width, 3), 255, np.uint8) if truth[k] is None
+                               else colourise(truth[k], spec)), None
+            else:
+                labels = predictions[name]
+                flicker = flicker_mask(labels[k], labels[k - 1], flows_to_prev[k - 1])
+                image, note = colourise(labels[k], spec), f"{100 * flicker.mean():.1f} % changed"
+                image[flicker] = FLICKER
+            cell.imshow(image)
+            hide_axes(cell)
+            if column == 0:
+                cell.set_ylabel(name, fontsize=11)
+            if row == 0:
+                cell.set_title("k" if k == 1 else f"k + {k - 1}")
+            if note:
+                cell.text(0.02, 0.04, note, transform=cell.transAxes, fontsize=8, color="white",
+                          bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0})
+    class_legend(picture, spec)
+    picture.suptitle(title)
+    return picture
+
+
+def alpha_strip(frames: list[np.ndarray], alphas: list[np.ndarray], title: str) -> Figure:
+    """Frames above, alpha (weight of the past, 0..1) below, on one colour scale."""
+    height, width = frames[0].shape[:2]
+    panel = 9.6 / len(frames)
+    picture, axes = figure(10.4, 2 * panel * height / width + 0.7, 2, len(frames), squeeze=False)
+    for column, (frame, alpha) in enumerate(zip(frames, alphas, strict=True)):
+        axes[0][column].imshow(frame)
+        drawn = axes[1][column].imshow(alpha, cmap="viridis", vmin=0, vmax=1)
+        for row in range(2):
+            hide_axes(axes[row][column])
+        axes[1][column].set_xlabel(f"mean {alpha.mean():.2f}", fontsize=9)
+    axes[0][0].set_ylabel("frame")
+    axes[1][0].set_ylabel("alpha")
+    picture.colorbar(drawn, ax=axes[1], label="weight of the past", shrink=0.9)
+    picture.suptitle(title)
+    return picture
+
+
+def frontier(rows: list[Row], title: str, consistency: str = "tc", accuracy: str = "miou") -> Figure:
+    """Accuracy over consistency of one data set: systems as points, the constant-alpha control as a curve.
+
+    The curve begins at Base, which is alpha 0. A system above it has earned its consistency.
+    """
+    names = {"tc": "TC (%)", "tc_exact_flow": "TC under exact flow (%)", "miou": "mIoU (%)",
+             "miou_moving": "mIoU of moving classes (%)"}
+    picture, axes = figure(7.2, 4.6)
+    curve = [row for row in rows if row["system"] == "Base"] + [row for row in rows if row["kind"] == "control"]
+    points = [(100 * row[consistency], 100 * row[accuracy]) for row in curve]
+    axes.plot(*zip(*points, strict=True), "--o", color=BLACK, markersize=4, linewidth=1, zorder=1)
+    for (x, y), row in zip(points[1:], curve[1:], strict=True):
+        alpha = row["system"].removeprefix("Constant alpha ")
+        axes.annotate(rf"$\alpha$={alpha}", (x, y), xytext=(5, -11), textcoords="offset points", fontsize=8)
+    handles = [Line2D([], [], color=BLACK, linestyle="--", marker="o", markersize=4, label="constant alpha (control)")]
+    systems = [row for row in rows if row["kind"] != "control"]
+    for i, row in enumerate(systems):
+        marker = "s" if row["kind"] == "image" else "*"
+        colour = ORANGE if row["system"] == "Teacher" else CYCLE[i % len(CYCLE)]
+        size = 50 if marker == "s" else 150
+        axes.scatter(100 * row[consistency], 100 * row[accuracy], s=size, marker=marker, color=colour, zorder=2)
+        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=8, label=row["system"]))
+    axes.set(xlabel=names[consistency], ylabel=names[accuracy], title=title)
+    axes.margins(0.1)
+    picture.legend(handles=handles, loc="outside right center", fontsize=9)
+    return picture
+
+
+def per_class(rows: list[Row], title: str, column: str = "per_class_iou") -> Figure:
+    """IoU (or TC) by class, one bar a system."""
+    classes = list(rows[0][column])
+    picture, axes = figure(max(7.5, 0.9 * len(classes)), 3.6)
+    width = 0.8 / len(rows)
+    for i, row in enumerate(rows):
+        values = [100 * (row[column][name] or 0) for name in classes]
+        axes.bar(np.arange(len(classes)) + (i - (len(rows) - 1) / 2) * width, values, width,
+                 color=CYCLE[i % len(CYCLE)], label=row["system"])
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axes.set(ylabel="IoU (%)" if column == "per_class_iou" else "TC (%)", ylim=(0, 100), title=title)
+    picture.legend(loc="outside right center", fontsize=9)
+    return picture

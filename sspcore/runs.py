@@ -1,0 +1,192 @@
+"""Runs: where artefacts lie, when they are fresh, and what a result says of its origin.
+
+Every stage writes its artefact into a temporary place and renames it when complete, with a key beside it: a hash of the
+profile's sections and of the keys of its inputs. A stage whose artefact has the right key is skipped and says so; a
+killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sspcore.errors import ArtefactError
+
+log = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KEY_FILE = "key.json"
+REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folders of one profile's artefacts under `root` (default: the repository's data folder)."""
+
+    profile: str
+    root: Path = REPOSITORY / "data"
+
+    @property
+    def base(self) -> Path:
+        return self.root / self.profile
+
+    @property
+    def releases(self) -> Path:
+        return self.base / "releases"
+
+    def clips(self, dataset: str) -> Path:
+        return self.base / "clips" / dataset
+
+    def motion(self, dataset: str) -> Path:
+        return self.base / "motion" / dataset
+
+    def run(self, dataset: str, seed: int, system: str, key: str) -> Path:
+        return self.base / "runs" / dataset / f"seed{seed}" / f"{slug(system)}-{key[:8]}"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.base / "notebooks"
+
+
+def slug(name: str) -> str:
+    """A system's name as a folder name: "ConvNeXt-S + UPerNet" -> "convnext-s-upernet"."""
+    kept = "".join(c if c.isalnum() or c in "._-" else " " for c in name.lower())
+    return "-".join(part for part in kept.split() if part != "-")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not."""
+    temporary = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary file name that becomes `path` when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises ArtefactError if the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: file is missing; run the stage that writes it") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path}: not readable as JSON; delete it and run again") from error
+
+
+def is_fresh(folder: Path, key: str) -> bool:
+    """Whether `folder` holds a complete artefact made under `key`."""
+    path = folder / KEY_FILE
+    if not path.is_file():
+        return False
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("key") == key
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        return False
+
+
+def stage(title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False) -> Path:
+    """Make the artefact `folder` unless it is there under the same key.
+
+    Args:
+        title: what is made, for the log.
+        folder: where it goes.
+        key: hash of all that it depends on.
+        build: writes the artefact into the (temporary) folder that it is given.
+        force: make it anew in any case.
+    Returns: `folder`.
+    """
+    if not force and is_fresh(folder, key):
+        log.info("%s: up to date, skipped", title)
+        return folder
+    log.info("%s: started", title)
+    with atomic_folder(folder) as temporary:
+        build(temporary)
+        write_json(temporary / KEY_FILE, {"key": key, "title": title})
+    log.info("%s: done", title)
+    return folder
+
+
+def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False) -> Path:
+    """`stage` for long work that goes on where it was killed: the working folder carries the key and is kept.
+
+    A working folder left by another key is removed; it can serve no more.
+    """
+    if not force and is_fresh(folder, key):
+        log.info("%s: up to date, skipped", title)
+        return folder
+    working = folder.with_name(f".{folder.name}.{key}.partial")
+    for stale in folder.parent.glob(f".{folder.name}.*.partial"):
+        if stale != working or force:
+            shutil.rmtree(stale)
+    working.mkdir(parents=True, exist_ok=True)
+    log.info("%s: started", title)
+    build(working)
+    write_json(working / KEY_FILE, {"key": key, "title": title})
+    if folder.exists():
+        shutil.rmtree(folder)
+    working.replace(folder)
+    log.info("%s: done", title)
+    return folder
+
+
+def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
+    """Origin of a result: commit, profile, seed, versions, machine and data key."""
+    return {
+        "commit": git_commit(),
+        "profile": profile,
+        "seed": seed,
+        "data_key": data_key,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in REPORTED_PACKAGES},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def git_commit() -> str:
+    """Short commit of the repository, "+" appended where the work tree differs, "unknown" outside a repository."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        # figures/ is what a run writes: its own output must not mark the commit as changed
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,431 @@
+"""A study: one profile, one seed, and the stages that lead from a raw release to results.
+
+    render --> prepare --> train --> predict --> evaluate
+
+Each stage is a method that makes its artefact if it is missing or stale and returns where it lies; a stage calls those
+that it depends on, so any of them can be asked for first. Notebooks and the command line call nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from sspcore.data.augment import ImageAugmentation, WindowAugmentation
+from sspcore.data.clips import Clip, load_clips
+from sspcore.data.images import write_png
+from sspcore.data.motion import FlowStore, HomographyStore, TruthFlow
+from sspcore.data.prepare import prepare_clips, release_key_of
+from sspcore.data.specs import SPECS, DatasetSpec
+from sspcore.data.synthetic import render_release
+from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
+from sspcore.distill import OCCLUSION_RULES, LabelStore, fuse_clips, label_clips
+from sspcore.errors import ProfileError, ReleaseError
+from sspcore.evaluate import evaluate_system, flow_error, read_prediction
+from sspcore.flow import build_flow
+from sspcore.losses import Objective, distilled, supervised
+from sspcore.models.protocol import VideoSegmenter
+from sspcore.models.registry import SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
+from sspcore.profiles import Profile, load_profile, stable_hash
+from sspcore.progress import tqdm
+from sspcore.registration import build_registrator
+from sspcore.runs import REPOSITORY, Workspace, provenance, read_json, resumable_stage, stage, write_json
+from sspcore.stream import Segmented, clip_motion, segment_video
+from sspcore.train import HISTORY, WEIGHTS, Training, load_weights, train
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Raised when a stage's code changes what it writes, so that artefacts of the former code are not taken for its own.
+STAGE_VERSIONS = {"render": 1, "clips": 1, "train": 1, "label": 1, "predict": 1, "evaluate": 1}
+TEACHER = "Teacher"
+
+
+@dataclass(frozen=True)
+class Study:
+    """All stages under one profile and training seed.
+
+    Attributes:
+        profile: the numbers.
+        seed: of training.
+        release_root: folder of real releases (`<root>/uavid`, `<root>/ruralscapes`); None where the profile renders them.
+        workspace: where artefacts lie.
+        force: kinds of stages ("prepare", "train", "label", "predict", "evaluate") to make anew, once per study.
+        device: where models run.
+    """
+
+    profile: Profile
+    seed: int
+    release_root: Path | None
+    workspace: Workspace
+    force: frozenset[str] = frozenset()
+    device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    _made: set[Path] = field(default_factory=set, repr=False)
+    _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(
+        cls, profile: str, seed: int | None = None, data: str | Path | None = None,
+        force: Iterable[str] = (),
+        overrides: dict[str, Any] | None = None, root: Path | None = None,
+    ) -> Study:
+        """A study by the name of its profile.
+
+        Args:
+            profile: "smoke", "demo", "paper", or the path of a YAML file.
+            seed: of training; default: the profile's.
+            data: folder of the real releases, for profiles that do not render.
+            force: kinds of stages to make anew.
+            overrides: dotted profile settings, for ablations.
+            root: folder of artefacts; default: the repository's data folder.
+        Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
+        """
+        loaded = load_profile(profile, overrides)
+        if loaded.rendering is None and data is None:
+            raise ReleaseError(
+                f"profile {loaded.name} needs the real releases: pass --data DIR with DIR/uavid and DIR/ruralscapes "
+                "(layouts in data/README.md)"
+            )
+        workspace = Workspace(loaded.name) if root is None else Workspace(loaded.name, Path(root))
+        return cls(
+            loaded, loaded.seed if seed is None else seed, None if data is None else Path(data), workspace,
+            frozenset(force),
+        )
+
+    @property
+    def figures(self) -> Path:
+        """Where tables and pictures go."""
+        return REPOSITORY / self.profile.figures
+
+    # ------------------------------------------------------------------ data
+
+    @property
+    def data_origin(self) -> str:
+        """Which data the numbers are from, in words."""
+        return "real releases" if self.release_root else "rendered releases (not the real data sets)"
+
+    def spec(self, dataset: str) -> DatasetSpec:
+        """The data set's specification. Raises ProfileError if the profile does not know it."""
+        if dataset not in SPECS or dataset not in self.profile.clips:
+            raise ProfileError(f"data set '{dataset}' is unknown; choose from {', '.join(self.profile.clips)}")
+        return SPECS[dataset]
+
+    def release(self, dataset: str) -> Path:
+        """The raw release, rendered if the profile says so."""
+        return self._once(("release", dataset), lambda: self._release(dataset))
+
+    def _release(self, dataset: str) -> Path:
+        spec = self.spec(dataset)
+        rendering = self.profile.rendering
+        if self.release_root is not None or rendering is None:
+            return self.release_root / dataset
+        settings = rendering.releases[dataset]
+        key = stable_hash([settings.model_dump(mode="json"), rendering.seed, STAGE_VERSIONS["render"]])
+        root = self.workspace.releases / f"{dataset}-{key}"
+        for stale in self.workspace.releases.glob(f"{dataset}-*"):
+            if stale != root:
+                shutil.rmtree(stale)
+        log.info("%s: rendering (sequences that are complete are skipped)", spec.title)
+        return render_release(dataset, settings, rendering.seed, root, rendering.workers)
+
+    def truth_root(self, dataset: str) -> Path | None:
+        """Exact truth of a rendered release, None for real data."""
+        release = self.release(dataset)
+        truth = release.with_name(f"{release.name}_truth")
+        return truth if truth.is_dir() else None
+
+    def clips_key(self, dataset: str) -> str:
+        """Identity of the prepared data."""
+        return self._once(("clips key", dataset), lambda: stable_hash([
+            self.profile.key(f"clips.{dataset}"), release_key_of(self.release(dataset), dataset), STAGE_VERSIONS["clips"]
+        ]))
+
+    def prepare(self, dataset: str) -> Path:
+        """Stage: raw release -> clips."""
+        spec, release = self.spec(dataset), self.release(dataset)
+        return self._stage(
+            "prepare", f"{spec.title}: preparing clips", self.workspace.clips(dataset), self.clips_key(dataset),
+            lambda out: prepare_clips(release, spec, self.profile.clips[dataset], out),
+        )
+
+    def clips(self, dataset: str, split: str) -> list[Clip]:
+        """The prepared clips of a split ("train" or "val")."""
+        return self._once(
+            ("clips", dataset, split), lambda: load_clips(self.prepare(dataset), split, self.profile.frame_cache_mb)
+        )
+
+    def flows(self, dataset: str, estimator: str | None = None) -> FlowStore:
+        """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`."""
+        root = self.workspace.motion(dataset) / self.clips_key(dataset)
+        return FlowStore(root, build_flow(estimator or self.profile.flow), self.profile.input_size)
+
+    def exact_flows(self, dataset: str) -> TruthFlow | None:
+        """Exact flow of rendered data, None for real data."""
+        truth = self.truth_root(dataset)
+        return None if truth is None else TruthFlow(truth, self.profile.input_size)
+
+    def homographies(self, dataset: str) -> HomographyStore:
+        """Registrations of consecutive frames at the student's size."""
+        root = self.workspace.motion(dataset) / self.clips_key(dataset)
+        return HomographyStore(root, build_registrator(self.profile.registration), self.profile.input_size)
+
+    # ---------------------------------------------------------------- models
+
+    def controls(self) -> list[str]:
+        """Names of the constant-alpha controls that the profile asks for."""
+        return [control(alpha).name for alpha in self.profile.constant_alphas]
+
+    def train_key(self, name: str, dataset: str) -> str:
+        """Identity of a trained system."""
+        spec = system(name)
+        sections = ["input_size", "teacher_size", f"models.{spec.image_model}", "flow", "registration"]
+        recipe = None
+        if spec.recipe is not None:
+            recipe = self.profile.recipe(spec.recipe, dataset).model_dump(mode="json")
+            sections.append("recurrent_window")
+        start = None if spec.starts_from is None else self.train_key(spec.starts_from, dataset)
+        if spec.teacher:
+            sections += ["fuse_teacher", "occlusion"]
+        return stable_hash([
+            spec.key(), self.train_key(TEACHER, dataset) if spec.teacher else None, recipe, self.profile.key(*sections), start, self.clips_key(dataset), self.seed,
+            STAGE_VERSIONS["train"],
+        ])
+
+    def train(self, name: str, dataset: str) -> Path:
+        """Stage: clips -> trained weights; trains the system it starts from first. A killed run goes on."""
+        spec = system(name)
+        if spec.recipe is None:  # a control has nothing to learn: its weights are those it starts from
+            return self.train(spec.starts_from, dataset)
+        if spec.starts_from is not None:
+            self.train(spec.starts_from, dataset)
+        return self._stage(
+            "train", f"{SPECS[dataset].title}: training {name}", self._folder(name, dataset) / "training",
+            self.train_key(name, dataset), lambda out: self._train(spec, dataset, out),
+        )
+
+    # ------------------------------------------------------------ distillation
+
+    def teacher_labels(self, dataset: str) -> LabelStore:
+        """Stage: the teacher's logits of every training frame."""
+        size, name = self.profile.input_size, SPECS[dataset].title
+        key = stable_hash([self.train_key(TEACHER, dataset), size, STAGE_VERSIONS["label"]])
+
+        def label(out: Path) -> None:
+            teacher, clips = self.model(TEACHER, dataset), self.clips(dataset, "train")
+            label_clips(teacher, clips, LabelStore(out), self.profile.teacher_size, size, self.device)
+
+        folder = self._folder(TEACHER, dataset) / "labels"
+        return LabelStore(self._stage("label", f"{name}: teacher labels", folder, key, label))
+
+    def fused_labels(self, dataset: str) -> LabelStore:
+        """Stage: the teacher's labels, fused over pairs of frames through bidirectional flow."""
+        source = self.teacher_labels(dataset)
+        key = stable_hash([
+            self.train_key(TEACHER, dataset), self.profile.key("input_size", "flow", "occlusion"), STAGE_VERSIONS["label"]
+        ])
+
+        def fuse(out: Path) -> None:
+            rule = OCCLUSION_RULES[self.profile.occlusion]
+            fuse_clips(self.clips(dataset, "train"), source, LabelStore(out), self.flows(dataset), rule)
+
+        folder = self._folder(TEACHER, dataset) / f"labels-fused-{key[:8]}"
+        return LabelStore(self._stage("label", f"{SPECS[dataset].title}: fusing labels", folder, key, fuse))
+
+    def labels_for(self, spec: SystemSpec, dataset: str) -> LabelStore:
+        """The teacher labels that a distilled system learns from: fused for video systems, unfused for single frames."""
+        fused = spec.kind == "video" and self.profile.fuse_teacher
+        return self.fused_labels(dataset) if fused else self.teacher_labels(dataset)
+
+    def history(self, name: str, dataset: str) -> list[dict[str, float]]:
+        """Training history of a system, one entry an epoch."""
+        return read_json(self.train(name, dataset) / HISTORY)
+
+    def model(self, name: str, dataset: str) -> VideoSegmenter:
+        """The trained system, in eval mode."""
+        spec = system(name)
+        weights = load_weights(self.train(name, dataset) / WEIGHTS)
+        model = build(name, SPECS[dataset].n_classes, self.profile, load_weights=False)
+        if spec.recipe is None:
+            start_from(model, weights)
+        else:
+            model.load_state_dict(weights)
+        return model.to(self.device).eval()
+
+    def _train(self, spec: SystemSpec, dataset: str, out: Path) -> None:
+        recipe = self.profile.recipe(spec.recipe, dataset)
+        torch.manual_seed(self.seed)
+        model = build(spec.name, SPECS[dataset].n_classes, self.profile)
+        if spec.starts_from is not None:
+            weights = self._folder(spec.starts_from, dataset) / "training" / WEIGHTS
+            trained = start_from(model, load_weights(weights), str(weights))
+        else:
+            pretrained = encoder_start(image_spec(spec.name, self.profile)) != "scratch"
+            trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
+        fresh = frozenset(n for n, _ in model.named_parameters() if n not in trained)
+        train(Training(
+            name=f"{spec.name} on {SPECS[dataset].title}", model=model, objective=self._objective(spec, dataset),
+            dataset=self._windows(spec, model, dataset), recipe=recipe, seed=self.seed, fresh=fresh,
+            folder=out, device=self.device, workers=self.profile.loader_workers,
+        ))
+
+    def _objective(self, spec: SystemSpec, dataset: str) -> Objective:
+        recipe = self.profile.recipe(spec.recipe, dataset)
+        if spec.teacher:
+            return distilled(recipe.lambda_tc, recipe.temperature)
+        return supervised(recipe.lambda_tc, recipe.auxiliary_weight)
+
+    def _windows(self, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> WindowDataset:
+        recipe = self.profile.recipe(spec.recipe, dataset)
+        compares = model.window - model.context > 1 and recipe.lambda_tc > 0  # L_tc wants flow, whatever the model
+        return WindowDataset(
+            self._window_refs(spec, model, dataset), model.window, self.input_size(spec),
+            (ImageAugmentation if model.window == 1 else WindowAugmentation)(recipe.crop), self.seed,
+            homographies=self.homographies(dataset) if "homography" in model.needs else None,
+            flows=self.flows(dataset) if "flow" in model.needs or compares else None,
+            teacher=self.labels_for(spec, dataset).read if spec.teacher else None,
+        )
+
+    def _window_refs(self, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> list[WindowRef]:
+        clips = self.clips(dataset, "train")
+        return strided_windows(clips, model.window) if spec.teacher else labelled_windows(clips, model.window)
+
+    def input_size(self, spec: SystemSpec) -> tuple[int, int]:
+        """(H, W) that a system sees: the teacher's is larger."""
+        return self.profile.teacher_size if spec.image_model == "teacher" else self.profile.input_size
+
+    # --------------------------------------------------- prediction and scores
+
+    def predict(self, name: str, dataset: str) -> Path:
+        """Stage: trained weights -> label maps of all validation clips, streamed frame by frame."""
+        key = stable_hash([self.train_key(name, dataset), STAGE_VERSIONS["predict"]])
+        return self._stage(
+            "predict", f"{SPECS[dataset].title}: predicting with {name}", self._folder(name, dataset) / "predictions", key,
+            lambda out: self._predict(name, dataset, out),
+        )
+
+    def segment(self, name: str, dataset: str, clip: Clip) -> list[Segmented]:
+        """A trained system streamed over one clip, everything kept (logits, state), for pictures."""
+        return list(self._segmented(self.model(name, dataset), name, dataset, clip))
+
+    def _segmented(self, model: VideoSegmenter, name: str, dataset: str, clip: Clip) -> Iterator[Segmented]:
+        size = self.input_size(system(name))
+        motion = clip_motion(
+            clip,
+            self.homographies(dataset) if "homography" in model.needs else None,
+            self.flows(dataset) if "flow" in model.needs else None,
+        )
+        images = (clip.frame(position, size) for position in range(len(clip)))
+        return segment_video(model, images, motion, size, self.profile.input_size, self.device)
+
+    def label_maps(self, name: str, dataset: str, clip: Clip) -> list[np.ndarray]:
+        """The predicted label maps (H, W) of one validation clip, as they were written to disk."""
+        folder = self.predict(name, dataset)
+        return [read_prediction(folder, clip, position) for position in range(len(clip))]
+
+    def _predict(self, name: str, dataset: str, out: Path) -> None:
+        model, clips = self.model(name, dataset), self.clips(dataset, "val")
+        frames = failed = 0
+        with tqdm(total=sum(map(len, clips)), desc=f"{name} on {SPECS[dataset].title}", unit="frame") as bar:
+            for clip in clips:
+                (out / clip.name).mkdir(parents=True)
+                results = self._segmented(model, name, dataset, clip)
+                for number, result in zip(clip.numbers, results, strict=True):
+                    write_png(out / clip.name / f"{number:06d}.png", result.labels)
+                    frames += 1
+                    failed += not result.registered
+                    bar.update(1)
+        rate = failed / frames if "homography" in model.needs else None
+        write_json(out / "stream.json", {"frames": frames, "registration_fallback_rate": rate})
+
+    def evaluate(self, name: str, dataset: str) -> dict[str, Any]:
+        """Stage: label maps -> the system's row of the results table."""
+        predictions = self.predict(name, dataset)
+        key = stable_hash([
+            read_json(predictions / "key.json")["key"], self.profile.key("metric_flow"), STAGE_VERSIONS["evaluate"]
+        ])
+        folder = self._stage(
+            "evaluate", f"{SPECS[dataset].title}: scoring {name}", self._folder(name, dataset) / "scores", key,
+            lambda out: write_json(out / "row.json", self._row(name, dataset, predictions)),
+        )
+        return read_json(folder / "row.json")
+
+    def _row(self, name: str, dataset: str, predictions: Path) -> dict[str, Any]:
+        classes = SPECS[dataset]
+        model = build(name, classes.n_classes, self.profile, load_weights=False)
+        figures = evaluate_system(
+            self.clips(dataset, "val"), predictions, classes, self.flows(dataset, self.profile.metric_flow),
+            self.exact_flows(dataset), self.profile.input_size,
+        )
+        return {
+            "system": name, "kind": system(name).kind, "dataset": dataset,
+            "miou": figures.pop("miou"), "tc": figures.pop("tc"), **figures,
+            "params_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 4),
+            "encoder": image_spec(name, self.profile).encoder, "encoder_start": encoder_start(image_spec(name, self.profile)),
+            "stand_in": stand_in(name, self.profile), "training_steps": self.training_steps(name, dataset),
+            "registration_fallback_rate": read_json(predictions / "stream.json")["registration_fallback_rate"],
+        }
+
+    def training_steps(self, name: str, dataset: str) -> int:
+        """Optimiser steps that a system's weights have seen, its starting weights' included."""
+        spec = system(name)
+        steps = 0 if spec.starts_from is None else self.training_steps(spec.starts_from, dataset)
+        if spec.recipe is None:
+            return steps
+        recipe = self.profile.recipe(spec.recipe, dataset)
+        model = build(name, SPECS[dataset].n_classes, self.profile, load_weights=False)
+        windows = len(self._window_refs(spec, model, dataset))
+        return steps + recipe.epochs * -(-windows * recipe.repeats // recipe.batch_size)
+
+    def flow_error(self, dataset: str) -> float | None:
+        """Mean end-point error (pixels) of the metric's flow on the validation clips; None where no exact flow is."""
+        truth = self.truth_root(dataset)
+        if truth is None:
+            return None
+        key = stable_hash([self.clips_key(dataset), self.profile.key("metric_flow"), STAGE_VERSIONS["evaluate"]])
+
+        def measure(out: Path) -> None:
+            flows = self.flows(dataset, self.profile.metric_flow)
+            error = flow_error(self.clips(dataset, "val"), flows, truth, self.profile.input_size)
+            write_json(out / "error.json", {"epe": error})
+
+        folder = self.workspace.motion(dataset) / "metric-flow-error"
+        made = self._stage("evaluate", f"{SPECS[dataset].title}: error of the flow", folder, key, measure)
+        return read_json(made / "error.json")["epe"]
+
+    def results(self, systems: list[str], datasets: list[str]) -> dict[str, Any]:
+        """All rows with their provenance: the content of results.json."""
+        began = time.perf_counter()
+        rows = [self.evaluate(name, dataset) for dataset in datasets for name in [*systems, *self.controls()]]
+        origin = provenance(self.profile.name, self.seed, stable_hash([self.clips_key(name) for name in datasets]))
+        origin |= {
+            "data": self.data_origin, "metric_flow": self.profile.metric_flow,
+            "metric_flow_epe_px": {name: self.flow_error(name) for name in datasets},
+            "minutes": round((time.perf_counter() - began) / 60, 2),
+        }
+        return {"provenance": origin, "rows": rows}
+
+    # ----------------------------------------------------------------- private
+
+    def _folder(self, name: str, dataset: str) -> Path:
+        """Folder of a system's artefacts. It carries the training key, so that an ablation never overwrites its origin."""
+        return self.workspace.run(dataset, self.seed, name, self.train_key(name, dataset))
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
+        """A value worked out at first use and remembered for the life of the study."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+    def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
+        make = resumable_stage if kind in ("train", "label") else stage
+        force = kind in self.force and folder not in self._made
+        self._made.add(folder)
+        return make(title, folder, key, build_artefact, force)

@@ -1,0 +1,88 @@
+"""Shared fixtures: small hand-made releases in the published layouts, without the renderer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sspcore.data.specs import RURALSCAPES_COLOURS, UAVID_COLOURS
+
+SIZE = (64, 96)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Tiny tensors: threads cost more than they bring, and a fixed number keeps sums in order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def texture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8 smooth random texture with plenty of corners."""
+    rng = np.random.default_rng(seed)
+    noise = rng.random((size[0] // 4 + 2, size[1] // 4 + 2, 3), dtype=np.float32)
+    return (cv2.resize(noise, (size[1], size[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1) * 255).astype(np.uint8)
+
+
+def write_video(path: Path, frames: list[np.ndarray]) -> None:
+    """Write RGB frames as mp4."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, (width, height))
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+
+
+def write_rgb(path: Path, image: np.ndarray) -> None:
+    """Write an RGB or grey image as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def panning_frames(n: int, seed: int) -> list[np.ndarray]:
+    """n frames of a camera that pans by 2 px a frame to the right over a texture."""
+    wide = texture((SIZE[0], SIZE[1] + 2 * n), seed)
+    return [wide[:, 2 * k: 2 * k + SIZE[1]] for k in range(n)]
+
+
+def half_and_half(left: tuple[int, int, int], right: tuple[int, int, int]) -> np.ndarray:
+    """A label image of two colours."""
+    label = np.empty((*SIZE, 3), np.uint8)
+    label[:, : SIZE[1] // 2], label[:, SIZE[1] // 2:] = left, right
+    return label
+
+
+@pytest.fixture
+def uavid_release(tmp_path: Path) -> Path:
+    """seq1, seq2 (train) and seq16 (val), 9 frames each, labels at 0, 4, 8, VDD layer for seq1."""
+    root = tmp_path / "uavid"
+    for seed, (split, name) in enumerate([("train", "seq1"), ("train", "seq2"), ("val", "seq16")]):
+        folder = root / f"uavid_{split}" / name
+        write_video(folder / "images.mp4", panning_frames(9, seed))
+        for k in (0, 4, 8):
+            write_rgb(folder / "Labels" / f"{k:06d}.png", half_and_half(UAVID_COLOURS["building"], UAVID_COLOURS["clutter"]))
+            if name == "seq1":
+                vdd = np.zeros(SIZE, np.uint8)
+                vdd[: SIZE[0] // 2] = 5
+                vdd[SIZE[0] // 2:] = 6
+                write_rgb(root / "UAVid7" / f"uavid_{split}" / name / "VDD_Labels" / f"{k:06d}.png", vdd)
+    return root
+
+
+@pytest.fixture
+def ruralscapes_release(tmp_path: Path) -> Path:
+    """DJI_0043 (train) and DJI_0051 (val), 21 frames each, labels at 0, 10, 20."""
+    root = tmp_path / "ruralscapes"
+    for seed, name in enumerate(("DJI_0043", "DJI_0051")):
+        write_video(root / "videos" / f"{name}.mp4", panning_frames(21, seed))
+        for k in (0, 10, 20):
+            label = half_and_half(RURALSCAPES_COLOURS["forest"], RURALSCAPES_COLOURS["road"])
+            write_rgb(root / "labels" / "manual_labels" / name / f"segfull_{name}_{k:06d}.png", label)
+    return root

@@ -1,0 +1,153 @@
+"""Preparation: clip rules, label conversion, and one clear line for each kind of damage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SIZE, panning_frames, write_rgb, write_video
+
+from sspcore.data.clips import load_clips
+from sspcore.data.prepare import find_sequences, plan_clips, prepare_clips, read_video
+from sspcore.data.specs import IGNORE, RURALSCAPES, UAVID, colourise, colours_to_ids
+from sspcore.errors import ArtefactError, ReleaseError
+from sspcore.profiles import ClipRules, load_profile
+from sspcore.runs import stage
+
+RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
+RURAL_RULES = ClipRules(frame_step=5, clip_length=3, min_clip_length=2, drop_last=True)
+
+
+def prepared(release: Path, spec, rules: ClipRules, out: Path) -> Path:
+    return stage("clips", out, "key", lambda folder: prepare_clips(release, spec, rules, folder))
+
+
+def test_published_uavid_rule_gives_nine_clips_that_end_in_their_label():
+    rules = load_profile("paper").clips["uavid"]
+    plan = plan_clips(901, set(range(0, 901, 100)), rules)
+    assert [clip[-1] for clip in plan] == list(range(100, 901, 100))
+    assert all(len(clip) == 100 for clip in plan)
+
+
+def test_published_uavid_rule_drops_the_short_rest():
+    plan = plan_clips(901 + 40, set(range(0, 901, 100)) | {930}, load_profile("paper").clips["uavid"])
+    assert len(plan) == 9
+
+
+def test_published_ruralscapes_rule_takes_every_fifth_and_drops_first_and_last():
+    plan = plan_clips(1003, {0, 250, 500, 750, 1000}, load_profile("paper").clips["ruralscapes"])
+    assert plan[0][0] == 5 and plan[0][-1] == 250 and len(plan[0]) == 50
+    assert plan[-1][-1] == 1000  # 1002, the last frame, was taken and dropped
+
+
+def test_clips_without_a_label_are_dropped():
+    assert plan_clips(9, {8}, RULES) == [[5, 6, 7, 8]]
+
+
+def test_uavid_clips_hold_frames_labels_and_merged_vdd(uavid_release, tmp_path):
+    folder = prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
+    clips = load_clips(folder, "train")
+    assert [clip.name for clip in clips] == ["seq1_000001", "seq1_000005", "seq2_000001", "seq2_000005"]
+    assert clips[0].numbers == (1, 2, 3, 4) and clips[0].labelled == (3,)
+    label = clips[0].label(3, SIZE)
+    names = np.array([*UAVID.classes, *["?"] * (IGNORE - 8), "ignored"])[label]
+    assert (names[:32, :48] == "roof").all() and (names[32:, :48] == "building").all()
+    assert (names[:32, 48:] == "ignored").all() and (names[32:, 48:] == "water").all()
+    without_vdd = clips[2].label(3, SIZE)
+    assert set(np.unique(without_vdd)) == {UAVID.id_of("building"), IGNORE}
+
+
+def test_frames_come_from_the_video_in_order(uavid_release, tmp_path):
+    clip = load_clips(prepared(uavid_release, UAVID, RULES, tmp_path / "clips"), "train")[0]
+    truth = panning_frames(9, 0)
+    for position, number in enumerate(clip.numbers):
+        errors = [np.abs(clip.frame(position, SIZE).astype(int) - frame).mean() for frame in truth]
+        assert int(np.argmin(errors)) == number
+
+
+def test_ruralscapes_split_and_positions(ruralscapes_release, tmp_path):
+    folder = prepared(ruralscapes_release, RURALSCAPES, RURAL_RULES, tmp_path / "clips")
+    train, val = load_clips(folder, "train"), load_clips(folder, "val")
+    assert [clip.name for clip in train] == ["DJI_0043_000005"] and val[0].sequence == "DJI_0051"
+    assert train[0].numbers == (5, 10, 15) and train[0].labelled == (1,)
+
+
+def test_stored_size_resizes_frames_and_labels(uavid_release, tmp_path):
+    rules = RULES.model_copy(update={"store_size": (32, 48), "image_format": "jpg"})
+    clip = load_clips(prepared(uavid_release, UAVID, rules, tmp_path / "clips"), "train")[0]
+    assert clip.suffix == ".jpg" and clip.frame(0, (32, 48)).shape == (32, 48, 3)
+    assert clip.label(3, (32, 48)).shape == (32, 48)
+
+
+def test_ids_and_colours_are_inverse_for_every_class():
+    for spec in (UAVID, RURALSCAPES):
+        colours = {i: c for c, i in spec.label_colours.items() if i != IGNORE}
+        label = np.array([[colours[i] for i in sorted(colours)]], np.uint8)
+        assert colours_to_ids(label, spec, "x").tolist() == [sorted(colours)]
+        shown = colourise(np.arange(spec.n_classes, dtype=np.uint8)[None], spec)[0]
+        assert len({tuple(colour) for colour in shown}) == spec.n_classes
+
+
+@pytest.mark.parametrize("damage, message", [
+    ("unknown colour", r"000004\.png.*\(1, 2, 3\).*not a label colour"),
+    ("other size", r"000004\.png.*50x40.*96x64"),
+    ("broken label", r"000004\.png: not a readable image"),
+    ("missing video", r"images\.mp4: file is missing"),
+    ("empty video", r"images\.mp4: not a readable video \(0 bytes\)"),
+    ("no val", r"no val sequence of UAVid"),
+])
+def test_damage_gives_one_line_and_leaves_nothing_behind(uavid_release, tmp_path, damage, message):
+    folder = uavid_release / "uavid_train" / "seq1"
+    label = folder / "Labels" / "000004.png"
+    if damage == "unknown colour":
+        write_rgb(label, np.full((*SIZE, 3), (1, 2, 3), np.uint8))
+    elif damage == "other size":
+        write_rgb(label, np.zeros((40, 50, 3), np.uint8))
+    elif damage == "broken label":
+        label.write_bytes(label.read_bytes()[:20])
+    elif damage == "missing video":
+        (folder / "images.mp4").unlink()
+    elif damage == "empty video":
+        (folder / "images.mp4").write_bytes(b"")
+    else:
+        (uavid_release / "uavid_val").rename(uavid_release / "elsewhere")
+    with pytest.raises(ReleaseError, match=message) as error:
+        prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "clips").exists() and not list(tmp_path.glob(".clips*"))
+
+
+def test_truncated_video_is_named(uavid_release):
+    video = uavid_release / "uavid_train" / "seq1" / "images.mp4"
+    with pytest.raises(ReleaseError, match="ends at frame 9 though 15 are announced"):
+        list(read_video(video, {3, 14}))
+
+
+def test_rules_that_leave_nothing_are_named(uavid_release, tmp_path):
+    rules = RULES.model_copy(update={"clip_length": 50, "min_clip_length": 50})
+    with pytest.raises(ReleaseError, match="no train clip is left"):
+        prepared(uavid_release, UAVID, rules, tmp_path / "clips")
+
+
+def test_sequences_are_in_natural_order(uavid_release):
+    write_video(uavid_release / "uavid_train" / "seq10" / "images.mp4", panning_frames(9, 5))
+    assert [s.name for s in find_sequences(uavid_release, UAVID)] == ["seq1", "seq2", "seq10", "seq16"]
+
+
+def test_loading_what_is_not_prepared_says_what_to_run(tmp_path):
+    with pytest.raises(ArtefactError, match="notebook 01"):
+        load_clips(tmp_path, "train")
+
+
+def test_asking_for_a_label_that_is_not_there(uavid_release, tmp_path):
+    clip = load_clips(prepared(uavid_release, UAVID, RULES, tmp_path / "clips"), "train")[0]
+    with pytest.raises(ArtefactError, match="frame 0 has no label"):
+        clip.label(0, SIZE)
+
+
+def test_clip_record_is_plain_json(uavid_release, tmp_path):
+    folder = prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
+    record = json.loads((folder / "train" / "seq1_000001" / "clip.json").read_text())
+    assert record["frames"] == [1, 2, 3, 4] and record["labelled"] == [3] and record["size"] == list(SIZE)

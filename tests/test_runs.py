@@ -1,0 +1,74 @@
+"""Runs: fresh artefacts are skipped, failures leave nothing, long stages go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from sspcore.errors import ArtefactError
+from sspcore.runs import is_fresh, provenance, read_json, resumable_stage, slug, stage, write_json
+
+
+def test_stage_runs_once_per_key(tmp_path):
+    calls = []
+
+    def build(folder):
+        calls.append(1)
+        (folder / "a.txt").write_text("x")
+
+    for _ in range(2):
+        stage("t", tmp_path / "out", "k1", build)
+    assert calls == [1] and is_fresh(tmp_path / "out", "k1")
+    stage("t", tmp_path / "out", "k2", build)
+    stage("t", tmp_path / "out", "k2", build, force=True)
+    assert len(calls) == 3
+
+
+def test_failed_stage_keeps_the_former_artefact_and_no_partial_one(tmp_path):
+    stage("t", tmp_path / "out", "k1", lambda folder: (folder / "a").write_text("old"))
+
+    def fail(folder):
+        (folder / "a").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        stage("t", tmp_path / "out", "k2", fail)
+    assert (tmp_path / "out" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_resumable_stage_goes_on_under_its_key_and_drops_other_keys(tmp_path):
+    def interrupted(folder):
+        (folder / "progress").write_text("1")
+        raise KeyboardInterrupt
+
+    for key in ("k1", "k2", "k2"):
+        with pytest.raises(KeyboardInterrupt):
+            resumable_stage("t", tmp_path / "out", key, interrupted)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.k2.partial"]
+    resumable_stage("t", tmp_path / "out", "k2", lambda folder: (folder / "seen").write_text(
+        (folder / "progress").read_text()))
+    assert (tmp_path / "out" / "seen").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_damaged_key_file_means_stale(tmp_path):
+    stage("t", tmp_path / "out", "k", lambda folder: None)
+    (tmp_path / "out" / "key.json").write_text("{")
+    assert not is_fresh(tmp_path / "out", "k")
+
+
+def test_json_errors_are_named(tmp_path):
+    with pytest.raises(ArtefactError, match="missing"):
+        read_json(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ArtefactError, match="not readable as JSON"):
+        read_json(tmp_path / "x.json")
+    write_json(tmp_path / "x.json", {"a": 1})
+    assert read_json(tmp_path / "x.json") == {"a": 1}
+
+
+def test_slug_and_provenance():
+    assert slug("ConvNeXt-S + UPerNet") == "convnext-s-upernet"
+    assert slug("Constant alpha 0.7") == "constant-alpha-0.7"
+    origin = provenance("smoke", 3, "abc")
+    assert origin["seed"] == 3 and origin["versions"]["torch"] and origin["commit"]
