@@ -23,9 +23,9 @@ from sspcore.data.augment import ImageAugmentation, WindowAugmentation
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.images import write_png
 from sspcore.data.motion import FlowStore, HomographyStore, TruthFlow
-from sspcore.data.prepare import prepare_clips, release_key_of
+from sspcore.data.prepare import natural_key, prepare_clips, release_key_of
 from sspcore.data.specs import SPECS, DatasetSpec
-from sspcore.data.synthetic import render_release
+from sspcore.data.synthetic import RENDERER_VERSION, render_release
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
 from sspcore.distill import OCCLUSION_RULES, LabelStore, fuse_clips, label_clips
 from sspcore.errors import ProfileError, ReleaseError
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Raised when a stage's code changes what it writes, so that artefacts of the former code are not taken for its own.
-STAGE_VERSIONS = {"render": 1, "clips": 1, "train": 1, "label": 1, "predict": 1, "evaluate": 1}
+STAGE_VERSIONS = {"clips": 1, "train": 1, "label": 1, "predict": 1, "evaluate": 1}
 TEACHER = "Teacher"
 
 
@@ -128,7 +128,7 @@ class Study:
         if self.release_root is not None or rendering is None:
             return self.release_root / dataset
         settings = rendering.releases[dataset]
-        key = stable_hash([settings.model_dump(mode="json"), rendering.seed, STAGE_VERSIONS["render"]])
+        key = stable_hash([settings.model_dump(mode="json"), rendering.seed, RENDERER_VERSION])
         root = self.workspace.releases / f"{dataset}-{key}"
         for stale in self.workspace.releases.glob(f"{dataset}-*"):
             if stale != root:
@@ -157,10 +157,19 @@ class Study:
         )
 
     def clips(self, dataset: str, split: str) -> list[Clip]:
-        """The prepared clips of a split ("train" or "val")."""
-        return self._once(
-            ("clips", dataset, split), lambda: load_clips(self.prepare(dataset), split, self.profile.frame_cache_mb)
-        )
+        """The prepared clips of a split ("train" or "val"); see `held_out` in the profile."""
+        return self._once(("clips", dataset, split), lambda: self._clips(dataset, split))
+
+    def _clips(self, dataset: str, split: str) -> list[Clip]:
+        held_out = self.profile.held_out
+        clips = load_clips(self.prepare(dataset), "train" if held_out else split, self.profile.frame_cache_mb)
+        if not held_out:
+            return clips
+        sequences = sorted({clip.sequence for clip in clips}, key=natural_key)
+        if held_out >= len(sequences):
+            raise ProfileError(f"held_out: {held_out} of {len(sequences)} training sequences leave none to train on")
+        scored = set(sequences[-held_out:])
+        return [clip for clip in clips if (clip.sequence in scored) == (split == "val")]
 
     def flows(self, dataset: str, estimator: str | None = None) -> FlowStore:
         """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`."""
@@ -186,7 +195,7 @@ class Study:
     def train_key(self, name: str, dataset: str) -> str:
         """Identity of a trained system."""
         spec = system(name)
-        sections = ["input_size", "teacher_size", f"models.{spec.image_model}", "flow", "registration"]
+        sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
         recipe = None
         if spec.recipe is not None:
             recipe = self.profile.recipe(spec.recipe, dataset).model_dump(mode="json")
@@ -195,8 +204,9 @@ class Study:
         if spec.teacher:
             sections += ["fuse_teacher", "occlusion"]
         return stable_hash([
-            spec.key(), self.train_key(TEACHER, dataset) if spec.teacher else None, recipe, self.profile.key(*sections), start, self.clips_key(dataset), self.seed,
-            STAGE_VERSIONS["train"],
+            spec.key(), recipe, self.profile.key(*sections), start,
+            self.train_key(TEACHER, dataset) if spec.teacher else None,
+            self.clips_key(dataset), self.seed, STAGE_VERSIONS["train"],
         ])
 
     def train(self, name: str, dataset: str) -> Path:

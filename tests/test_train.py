@@ -52,8 +52,8 @@ def run(clips, tmp_path: Path, folder: str, recipe: Recipe = RECIPE, augment=Non
     model = SSP(ImageSegmenter(TINY, UAVID.n_classes))
     (tmp_path / folder).mkdir(exist_ok=True)
     return training.Training(
-        "test", model, supervised(0.5, 0.4), dataset(clips, tmp_path, augment=augment), recipe, 3, frozenset(), tmp_path / folder,
-        torch.device("cpu"),
+        "test", model, supervised(0.5, 0.4), dataset(clips, tmp_path, augment=augment), recipe, 3, frozenset(),
+        tmp_path / folder, torch.device("cpu"),
     )
 
 

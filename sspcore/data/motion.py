@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sspcore.data.clips import Clip
-from sspcore.data.images import to_tensor
+from sspcore.data.images import resize_labels, to_tensor
 from sspcore.data.truth import SequenceTruth
 from sspcore.errors import ArtefactError
 from sspcore.flow import FlowEstimator
@@ -101,6 +101,11 @@ def exact_motion(truth_root: Path, clip: Clip, source: int, target: int, size: S
     hidden = (occluded | ~in_view).astype(np.uint8)
     hidden = cv2.resize(hidden, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
     return resized, torch.from_numpy(hidden.astype(bool))
+
+
+def exact_labels(truth_root: Path, clip: Clip, position: int, size: Size) -> np.ndarray:
+    """Dense exact labels (H, W) uint8 of any frame of a rendered clip."""
+    return resize_labels(sequence_truth(truth_root / clip.sequence).labels(clip.numbers[position]), size)
 
 
 @lru_cache(maxsize=64)

@@ -110,6 +110,8 @@ class Profile(_Section):
         clips: rules of preparation per data set.
         models: image models by role.
         training: recipes by name.
+        held_out: that many training sequences (the last by name) take the place of the validation split, to choose
+            settings on without looking at the reported split; 0 in a reported run.
         constant_alphas: controls in the table.
         figures: where tables and pictures go, relative to the repository.
     """
@@ -131,6 +133,7 @@ class Profile(_Section):
     clips: dict[str, ClipRules]
     models: dict[str, ImageModelSpec]
     training: dict[str, Recipe]
+    held_out: int = Field(0, ge=0)
     constant_alphas: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
     loader_workers: int = Field(0, ge=0)
     frame_cache_mb: int = Field(512, ge=0)

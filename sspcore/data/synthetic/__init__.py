@@ -3,6 +3,6 @@
 world (layout_urban, layout_rural: solids on a ground) --render, shading--> view --sensor--> frame --release--> files
 """
 
-from sspcore.data.synthetic.release import ReleaseSettings, render_release
+from sspcore.data.synthetic.release import RENDERER_VERSION, ReleaseSettings, render_release
 
-__all__ = ["ReleaseSettings", "render_release"]
+__all__ = ["RENDERER_VERSION", "ReleaseSettings", "render_release"]

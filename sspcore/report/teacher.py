@@ -1,0 +1,107 @@
+"""Pictures and figures of teacher labels and their fusion (notebook 04)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+
+from sspcore.data.clips import Clip
+from sspcore.data.motion import exact_labels, exact_motion
+from sspcore.data.specs import IGNORE, colourise
+from sspcore.distill import OCCLUSION_RULES, LabelStore
+from sspcore.metrics import FrameRecord, MetricSuite
+from sspcore.report.figures import FLICKER, flicker_mask
+from sspcore.report.motion import overlay
+from sspcore.report.style import class_legend, figure, hide_axes
+from sspcore.study import Study
+
+
+def stored_labels(store: LabelStore, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 label map of stored logits, upsampled bilinearly as the distillation loss does."""
+    logits = F.interpolate(store.read(clip, [position]), size, mode="bilinear", align_corners=False)
+    return logits[0].argmax(0).to(torch.uint8).numpy()
+
+
+def teacher_panels(study: Study, dataset: str) -> Figure:
+    """A pair of frames: image with M_occ, unfused and fused labels (changes along the flow in magenta), truth."""
+    clip, size = study.clips(dataset, "train")[0], study.profile.input_size
+    k = 2 * (len(clip) // 4) + 1  # pairs are (0, 1), (2, 3), ...
+    flows, truth = study.flows(dataset), study.truth_root(dataset)
+    rule = OCCLUSION_RULES[study.profile.occlusion]
+    there, back = flows.between(clip, k, k - 1), flows.between(clip, k - 1, k)
+    occluded = rule(there[None], back[None])[0, 0].numpy()
+    panels = {"frame k, occluded in magenta": overlay(clip.frame(k, size), occluded)}
+    stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
+    for name, store in stores.items():
+        labels = stored_labels(store, clip, k, size)
+        changed = flicker_mask(labels, stored_labels(store, clip, k - 1, size), there.numpy())
+        shown = colourise(labels, study.spec(dataset))
+        shown[changed] = FLICKER
+        panels[f"{name}: {100 * changed.mean():.1f} % changed"] = shown
+    if truth is not None:
+        panels["exact labels"] = colourise(exact_labels(truth, clip, k, size), study.spec(dataset))
+    panel = 11.0 / len(panels)
+    picture, axes = figure(11.2, panel * size[0] / size[1] + 1.1, 1, len(panels), squeeze=False)
+    for cell, (title, image) in zip(axes[0], panels.items(), strict=True):
+        cell.imshow(image)
+        hide_axes(cell)
+        cell.set_title(title, fontsize=9)
+    class_legend(picture, study.spec(dataset))
+    picture.suptitle(f"{study.spec(dataset).title}, {clip.name}, pair ({k - 1}, {k}); {study.data_origin}")
+    return picture
+
+
+def occlusion_scores(study: Study, dataset: str) -> dict[str, float] | None:
+    """Precision and recall of both readings of M_occ over all training pairs; None where no exact occlusion is known."""
+    truth, size = study.truth_root(dataset), study.profile.input_size
+    if truth is None:
+        return None
+    flows = study.flows(dataset)
+    counts = {name: np.zeros(3) for name in OCCLUSION_RULES}  # hits, found, there
+    for clip in study.clips(dataset, "train"):
+        for k in range(1, len(clip), 2):
+            hidden = exact_motion(truth, clip, k, k - 1, size)[1]
+            back = flows.between(clip, k - 1, k)[None]
+            for name, rule in OCCLUSION_RULES.items():
+                mask = rule(flows.between(clip, k, k - 1)[None], back)[0, 0]
+                counts[name] += [float((mask & hidden).sum()), float(mask.sum()), float(hidden.sum())]
+    scores: dict[str, float] = {}
+    for name, (hits, found, there) in counts.items():
+        scores[f"{name}: precision"] = hits / max(found, 1.0)
+        scores[f"{name}: recall"] = hits / max(there, 1.0)
+    return scores
+
+
+def label_quality(study: Study, dataset: str) -> dict[str, dict[str, float]]:
+    """TC within pairs and mIoU of unfused and fused labels over the training clips.
+
+    Scored against dense exact labels under exact flow on rendered data, against the sparse labels under the profile's
+    flow on real data.
+    """
+    size, spec, truth = study.profile.input_size, study.spec(dataset), study.truth_root(dataset)
+    flows = study.exact_flows(dataset) or study.flows(dataset)
+    scores = {}
+    stores = {"unfused": study.teacher_labels(dataset), "fused": study.fused_labels(dataset)}
+    for name, store in stores.items():
+        suite = MetricSuite(spec.n_classes, ("miou", "tc"))
+        for clip in study.clips(dataset, "train"):
+            for k in range(1, len(clip), 2):
+                suite.start_clip()  # each pair on its own: fusion is within pairs
+                for position in (k - 1, k):
+                    suite.update(FrameRecord(
+                        prediction=stored_labels(store, clip, position, size),
+                        target=_truth(truth, clip, position, size),
+                        flow_to_next=flows.between(clip, position, position + 1) if position < k else None,
+                    ))
+        scores[name] = suite.compute()
+    return scores
+
+
+def _truth(truth: Path | None, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray:
+    if truth is not None:
+        return exact_labels(truth, clip, position, size)
+    return clip.label(position, size) if position in clip.labelled else np.full(size, IGNORE, np.uint8)

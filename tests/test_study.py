@@ -1,0 +1,110 @@
+"""The whole line in the smoke profile: fresh artefacts are reused, the same seed gives the same rows, errors are one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from sspcore.data.images import to_tensor
+from sspcore.data.motion import exact_motion
+from sspcore.errors import ProfileError, ReleaseError
+from sspcore.geometry import warp_by_flow
+from sspcore.study import Study
+
+TINY = {
+    "rendering.releases.uavid.train_sequences": 2, "rendering.releases.uavid.frames": 9, "training.image_start.epochs": 1,
+    "training.image.epochs": 1, "training.video.epochs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    return Study.open("smoke", root=tmp_path_factory.mktemp("a"), overrides=TINY)
+
+
+@pytest.fixture(scope="module")
+def results(study) -> dict:
+    return study.results(["Base", "SSP"], ["uavid"])
+
+
+def test_rows_have_the_promised_fields(results):
+    assert [row["system"] for row in results["rows"]] == ["Base", "SSP", "Constant alpha 0.5"]
+    assert [row["kind"] for row in results["rows"]] == ["image", "video", "control"]
+    for row in results["rows"]:
+        for name in ("miou", "tc", "tc_exact_flow", "tc_reference", "miou_moving"):
+            assert row[name] is None or 0 <= row[name] <= 1
+        assert set(row["per_class_iou"]) == {"road", "vegetation", "tree", "person", "vehicle", "water", "building", "roof"}
+        assert row["training_steps"] == results["rows"][0]["training_steps"] and row["encoder_start"] == "ImageNet (PyPI)"
+    assert results["rows"][0]["registration_fallback_rate"] is None
+    origin = results["provenance"]
+    for name in ("commit", "profile", "seed", "versions", "machine", "data_key", "minutes", "data"):
+        assert name in origin
+    assert "not the real data sets" in origin["data"] and origin["metric_flow_epe_px"]["uavid"] > 0
+
+
+def test_same_seed_gives_byte_identical_rows_and_another_seed_does_not(results, tmp_path):
+    again = Study.open("smoke", root=tmp_path, overrides=TINY).results(["Base", "SSP"], ["uavid"])
+    assert json.dumps(again["rows"]) == json.dumps(results["rows"])
+    other = Study.open("smoke", root=tmp_path, overrides=TINY, seed=1).results(["Base"], ["uavid"])
+    assert json.dumps(other["rows"][0]) != json.dumps(results["rows"][0])
+
+
+def test_second_run_does_nothing(study, results, caplog):
+    logging.getLogger("sspcore").propagate = True
+    with caplog.at_level(logging.INFO, logger="sspcore"):
+        again = Study.open("smoke", root=study.workspace.root, overrides=TINY).results(["Base", "SSP"], ["uavid"])
+    assert again["rows"] == results["rows"]
+    assert not [record.message for record in caplog.records if record.message.endswith("started")]
+
+
+def test_flow_is_estimated_once_for_all_systems(study, results):
+    flows = study.flows("uavid")
+    for clip in study.clips("uavid", "val"):
+        for k in range(len(clip) - 1):
+            flows.between(clip, k, k + 1)
+    assert flows.computed == 0
+
+
+def test_exact_flow_carries_the_frame_before_into_the_current_one(study):
+    """Rendered truth, prepared clips and conventions agree: the exact warp beats the same warp half a pixel off."""
+    clip, size = study.clips("uavid", "val")[0], study.profile.input_size
+    frame, before = (to_tensor(clip.frame(k, size))[None] for k in (2, 1))
+    flow, hidden = exact_motion(study.truth_root("uavid"), clip, 2, 1, size)
+
+    def error(shift: float) -> float:
+        warped, valid = warp_by_flow(before, flow[None] + shift)
+        return float((warped - frame).abs().mean(1)[0][valid[0, 0] & ~hidden].mean())
+
+    assert error(0.0) < error(0.5) and error(0.0) < error(-0.5)
+
+
+def test_held_out_training_sequences_replace_validation(study):
+    selection = Study.open("smoke", root=study.workspace.root, overrides=TINY | {"held_out": 1})
+    train, scored = ({c.sequence for c in selection.clips("uavid", split)} for split in ("train", "val"))
+    assert train | scored == {c.sequence for c in study.clips("uavid", "train")} and not train & scored
+    assert selection.train_key("Base", "uavid") != study.train_key("Base", "uavid")
+
+
+def test_distilled_students_learn_from_fused_labels(study):
+    key = study.train_key("KD-SSP", "uavid")
+    unfused = Study.open("smoke", root=study.workspace.root, overrides=TINY | {"fuse_teacher": False})
+    assert unfused.train_key("KD-SSP", "uavid") != key and unfused.train_key("SSP", "uavid") == study.train_key("SSP", "uavid")
+    stored = study.fused_labels("uavid")
+    clip = study.clips("uavid", "train")[0]
+    assert stored.read(clip, [0, 1]).shape == (2, 8, 24, 40)
+    assert np.isfinite(study.history("KD-SSP", "uavid")[-1]["kl"])
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda root: Study.open("paper", root=root), ReleaseError, "pass --data DIR"),
+    (lambda root: Study.open("smoke", root=root).clips("cityscapes", "val"), ProfileError, "'cityscapes' is unknown"),
+    (lambda root: Study.open("smoke", root=root).train_key("SPP", "uavid"), ProfileError, "'SPP' is unknown"),
+    (lambda root: Study.open("paper", data=root, root=root).prepare("uavid"), ReleaseError, "no train sequence of UAVid"),
+])
+def test_errors_are_one_line(tmp_path, make, error, message):
+    with pytest.raises(error, match=message) as caught:
+        make(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,67 @@
+"""Tables: every cell is the row's figure, best and second best are marked, the origin stands above."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from sspcore.report.published import published, published_rows
+from sspcore.report.tables import to_csv, to_latex, to_markdown, write_tables
+
+
+def row(system: str, kind: str, miou: float, tc: float) -> dict:
+    return {
+        "system": system, "kind": kind, "dataset": "uavid", "miou": miou, "tc": tc, "tc_exact_flow": tc, "tc_reference": None,
+        "miou_moving": miou, "params_m": 4.0, "encoder_start": "scratch", "per_class_iou": {"road": miou},
+    }
+
+
+@pytest.fixture
+def results() -> dict:
+    origin = {"data": "rendered releases", "profile": "smoke", "seed": 3, "commit": "abc"}
+    rows = [row("Teacher", "image", 0.9, 0.5), row("Base", "image", 0.61, 0.70), row("SSP", "video", 0.62, 0.85),
+            row("TCB_ocr", "video", 0.60, 0.72), row("Constant alpha 0.5", "control", 0.99, 0.99)]
+    return {"provenance": origin, "rows": rows}
+
+
+def cells(markdown: str, system: str) -> list[str]:
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {system} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_markdown_marks_students_only_and_names_the_data(results):
+    text = to_markdown(results)
+    assert "rendered releases" in text and "seed 3" in text and "not comparable" in text
+    assert cells(text, "SSP")[2:4] == ["**62.00**", "**85.00**"]
+    assert cells(text, "Base")[2:4] == ["*61.00*", "70.00"]
+    assert cells(text, "Teacher")[2] == "90.00" and cells(text, "Constant alpha 0.5")[2] == "99.00"
+    assert cells(text, "SSP")[-1] == "79.75 / 92.10" and cells(text, "Constant alpha 0.5")[-1] == "–"
+    assert cells(text, "Base")[5] == "–"  # not measured
+
+
+def test_latex_escapes_and_balances(results):
+    text = to_latex(results)
+    assert r"TCB\_ocr" in text and r"\toprule" in text and text.count("{tabular}") == 2
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len({line.count("&") for line in rows[1:]}) == 1
+
+
+def test_csv_holds_the_fractions(results):
+    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    assert [float(r["miou"]) for r in rows] == [0.9, 0.61, 0.62, 0.60, 0.99]
+    assert "per_class_iou" not in rows[0]
+
+
+def test_files_are_written_together(results, tmp_path):
+    names = [path.name for path in write_tables(results, tmp_path)]
+    assert names == ["results.json", "results.csv", "results.md", "results.tex"]
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_published_figures_are_the_papers():
+    assert published("KD-SSP", "uavid_miou") == pytest.approx(0.8063)
+    assert published("SSP", "ruralscapes_tc") == pytest.approx(0.9406)
+    assert published("Constant alpha 0.5", "uavid_tc") is None and len(published_rows()) == 12
