@@ -19,19 +19,15 @@ Commands:
   setup              only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab in notebooks/
-  report [ARGUMENTS]   write the static report of a run
-  weights [ARGUMENTS]  list or fetch the pretrained weights
 
 Options of a run:
   --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings)
   --datasets LIST    uavid,ruralscapes (default: both)
   --systems LIST     the systems to run, by name, separated by commas
   --only NN          only the notebook of that number, for example --only 03
-  --seed N           the seed of the run
+  --seed N           the seed of training
   --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
-  --ablations        run the ablations too
   --force            do everything again, also what is up to date
-  --plan             show what would be done, and do nothing
   -h, --help         this text
 
 The environment: an active virtual or conda environment that already has the pins is used as it is; otherwise .venv is
@@ -214,7 +210,7 @@ check_options() {
                 shift
                 ;;
             --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=*) ;;
-            --ablations | --force | --plan) ;;
+            --force) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;
             *) die "unknown command or argument '$1': see ./reproduce.sh --help" ;;
         esac
@@ -254,7 +250,7 @@ open_lab() {
 main() {
     local argument
     case ${1:-} in
-        test | lab | report | weights) ;;   # their arguments, --help included, are for the tool behind them
+        test | lab) ;;   # their arguments, --help included, are for the tool behind them
         *)
             for argument in "$@"; do
                 case $argument in -h | --help) usage; exit 0 ;; esac
@@ -269,12 +265,6 @@ main() {
             ;;
         test) shift; find_environment; run_tests "$@" ;;
         lab) shift; find_environment; open_lab "$@" ;;
-        report | weights)
-            local module=sspcore.$1
-            shift
-            find_environment
-            start_module "$module" "$@"
-            ;;
         *)
             check_options "$@"
             find_environment

@@ -76,7 +76,10 @@ def consistency_of_outputs(outputs: Outputs, window: Window) -> Tensor:
 
 
 def supervised(lambda_tc: float, auxiliary_weight: float) -> Objective:
-    """L = CE(P_k, A_k) + lambda L_tc (METHOD section 3).
+    """L = CE(P_k, A_k) + lambda / C * L_tc (METHOD section 3), C the number of classes.
+
+    L_tc sums over classes, as printed. The published lambda = 0.5 was used with code that averages over classes, so it
+    is divided by C here: the weight that the published results come from.
 
     CE is taken at every frame of the window that has a label and an output; L_tc where the system outputs consecutive
     frames. An auxiliary head (ConvNeXt-S + UPerNet) adds `auxiliary_weight` * CE.
@@ -92,14 +95,16 @@ def supervised(lambda_tc: float, auxiliary_weight: float) -> Objective:
             total = total + auxiliary_weight * losses["auxiliary"]
         if n_outputs > 1 and lambda_tc > 0:
             losses["tc"] = consistency_of_outputs(outputs, window)
-            total = total + lambda_tc * losses["tc"]
+            total = total + lambda_tc / outputs.logits.shape[2] * losses["tc"]
         return losses | {"total": total}
 
     return objective
 
 
 def distilled(lambda_tc: float, temperature: float) -> Objective:
-    """L = KL(P_k, T^c_k) + KL(P_{k-1}, T^c_{k-1}) + lambda_kd L_tc (METHOD section 4); KL alone on single frames.
+    """L = KL(P_k, T^c_k) + KL(P_{k-1}, T^c_{k-1}) + lambda_kd / C * L_tc (METHOD section 4); KL alone on single frames.
+
+    lambda_kd is divided by the number of classes for the reason given in `supervised`.
 
     The KL terms are summed over the frames of a pair as in the formula; for longer windows the sum is scaled to two
     frames, so that lambda_kd keeps its meaning.
@@ -113,7 +118,7 @@ def distilled(lambda_tc: float, temperature: float) -> Objective:
         total = kl * min(n_outputs, 2)
         if n_outputs > 1 and lambda_tc > 0:
             losses["tc"] = consistency_of_outputs(outputs, window)
-            total = total + lambda_tc * losses["tc"]
+            total = total + lambda_tc / outputs.logits.shape[2] * losses["tc"]
         return losses | {"total": total}
 
     return objective

@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"profile {profile.name}: {profile.description}", flush=True)
         began = time.perf_counter()
         for notebook in notebooks:
+            if options.only is None and not concerns(notebook, parameters["systems"]):
+                continue
             run_notebook(notebook, workspace, parameters, stable_hash(profile.model_dump(mode="json")))
         print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
               f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
@@ -85,6 +87,12 @@ def find_notebooks(only: tuple[str, ...] | None) -> list[Path]:
     if unknown:
         raise SspError(f"--only {','.join(unknown)}: no such notebook; there are {', '.join(found)}")
     return [found[number.zfill(2)] for number in only]
+
+
+def concerns(notebook: Path, systems: list[str]) -> bool:
+    """Whether a notebook is part of a run of these systems: its metadata may name those that it is only for."""
+    named = nbformat.read(notebook, as_version=4).metadata.get("sspcore", {}).get("only_for_systems")
+    return named is None or bool(set(named) & set(systems))
 
 
 def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], profile_key: str) -> None:

@@ -68,7 +68,6 @@ class Study:
     workspace: Workspace
     force: frozenset[str] = frozenset()
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    _made: set[Path] = field(default_factory=set, repr=False)
     _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -110,7 +109,10 @@ class Study:
     @property
     def data_origin(self) -> str:
         """Which data the numbers are from, in words."""
-        return "real releases" if self.release_root else "rendered releases (not the real data sets)"
+        if self.release_root:
+            return "real releases"
+        note = ", smoke run: no result" if self.profile.name == "smoke" else ""
+        return f"rendered releases (not the real data sets{note})"
 
     def spec(self, dataset: str) -> DatasetSpec:
         """The data set's specification. Raises ProfileError if the profile does not know it."""
@@ -297,7 +299,7 @@ class Study:
         compares = model.window - model.context > 1 and recipe.lambda_tc > 0  # L_tc wants flow, whatever the model
         return WindowDataset(
             self._window_refs(spec, model, dataset), model.window, self.input_size(spec),
-            (ImageAugmentation if model.window == 1 else WindowAugmentation)(recipe.crop), self.seed,
+            ImageAugmentation(recipe.crop) if model.window == 1 else WindowAugmentation(recipe.crop, recipe.zoom), self.seed,
             homographies=self.homographies(dataset) if "homography" in model.needs else None,
             flows=self.flows(dataset) if "flow" in model.needs or compares else None,
             teacher=self.labels_for(spec, dataset).read if spec.teacher else None,
@@ -436,6 +438,5 @@ class Study:
 
     def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
         make = resumable_stage if kind in ("train", "label") else stage
-        force = kind in self.force and folder not in self._made
-        self._made.add(folder)
-        return make(title, folder, key, build_artefact, force)
+        force = kind in self.force
+        return self._once(("stage", str(folder)), lambda: make(title, folder, key, build_artefact, force))

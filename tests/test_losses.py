@@ -94,7 +94,7 @@ def test_supervised_objective_adds_its_parts():
         outputs.logits[:, 1], outputs.logits[:, 0], window.frames[:, 1], window.frames[:, 0], window.flow_to_prev[:, 0]
     )
     assert float(losses["tc"]) == pytest.approx(float(expected_tc))
-    assert float(losses["total"]) == pytest.approx(float(losses["ce"]) + 0.5 * float(losses["tc"]), rel=1e-6)
+    assert float(losses["total"]) == pytest.approx(float(losses["ce"]) + 0.5 / 4 * float(losses["tc"]), rel=1e-6)
     assert set(supervised(0.0, 0.4)(outputs, window)) == {"ce", "total"}
 
 
@@ -109,4 +109,4 @@ def test_distilled_objective_sums_kl_over_both_frames():
     outputs, window = Outputs(tensor(1, 2, 4, 8, 8)), pair_window(teacher=teacher)
     losses = distilled(0.25, 2.0)(outputs, window)
     both = sum(distillation(outputs.logits[:, k], teacher[:, k], 2.0) for k in range(2))
-    assert float(losses["total"]) == pytest.approx(float(both + 0.25 * losses["tc"]), rel=1e-5)
+    assert float(losses["total"]) == pytest.approx(float(both + 0.25 / 4 * losses["tc"]), rel=1e-5)

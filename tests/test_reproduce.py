@@ -21,6 +21,12 @@ def test_only_takes_numbers_with_or_without_the_zero():
         reproduce.find_notebooks(("42",))
 
 
+def test_chapters_of_distillation_are_left_out_where_nothing_is_distilled():
+    teacher, training = reproduce.find_notebooks(("04", "03"))
+    assert not reproduce.concerns(teacher, ["Base", "SSP"]) and reproduce.concerns(teacher, ["Base", "KD-SSP"])
+    assert reproduce.concerns(training, ["Base"])
+
+
 def test_every_notebook_has_a_parameters_cell_and_is_thin():
     for path in reproduce.find_notebooks(None):
         cells = json.loads(path.read_text())["cells"]

@@ -102,8 +102,8 @@ def test_scripts_can_be_run_and_name_bash() -> None:
 def test_help_needs_no_installation(checkout: Checkout, arguments: tuple[str, ...]) -> None:
     result = checkout.run(*arguments)
     assert result.returncode == 0 and checkout.calls() == []
-    commands = ("setup", "test", "lab", "report", "weights")
-    options = ("--profile", "--datasets", "--systems", "--only", "--seed", "--force", "--ablations", "--data", "--plan")
+    commands = ("setup", "test", "lab")
+    options = ("--profile", "--datasets", "--systems", "--only", "--seed", "--force", "--data")
     for word in (*commands, *options, "WSL"):
         assert word in result.stdout
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_named(checkout: Checkout) -> None:
 def test_a_moved_checkout_finds_its_library_again(checkout: Checkout) -> None:
     checkout.run("setup")
     checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
-    assert checkout.run("--plan").returncode == 0 and checkout.pip_calls() == []
+    assert checkout.run("--force").returncode == 0 and checkout.pip_calls() == []
     assert (checkout.root / ".venv/lib/python3.11/site-packages/sspcore.pth").read_text() == f"{checkout.root}\n"
 
 
@@ -220,9 +220,9 @@ def test_named_python_is_used_or_refused(checkout: Checkout, tmp_path: Path) -> 
 def test_an_active_environment_with_the_pins_is_used(checkout: Checkout, tmp_path: Path, variable: str) -> None:
     (tmp_path / "active/bin").mkdir(parents=True)
     shutil.copy(checkout.tools / "python3", tmp_path / "active/bin/python")
-    result = checkout.run("--plan", **{variable: str(tmp_path / "active")})
+    result = checkout.run("--force", **{variable: str(tmp_path / "active")})
     assert result.returncode == 0 and not (checkout.root / ".venv").exists()
-    assert checkout.calls() == ["-m sspcore.doctor --pins", "-m sspcore.reproduce --plan"]
+    assert checkout.calls() == ["-m sspcore.doctor --pins", "-m sspcore.reproduce --force"]
 
 
 def test_an_active_environment_without_the_pins_is_left_alone(checkout: Checkout, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_an_active_environment_without_the_pins_is_left_alone(checkout: Checkout
     shutil.copy(checkout.tools / "python3", tmp_path / "active/bin/python")
     stub = (tmp_path / "active/bin/python").read_text().replace("${STUB_DOCTOR:-0}", "1")
     (tmp_path / "active/bin/python").write_text(stub)
-    result = checkout.run("--plan", VIRTUAL_ENV=str(tmp_path / "active"))
+    result = checkout.run("--force", VIRTUAL_ENV=str(tmp_path / "active"))
     assert result.returncode == 0 and (checkout.root / ".venv/installed.lock").exists()
     assert len(checkout.pip_calls()) == 1
 
@@ -259,10 +259,3 @@ def test_lab_opens_the_start_page(checkout: Checkout) -> None:
     assert checkout.calls_file.read_text() == (
         f"python|{checkout.root / 'notebooks'}|-m jupyterlab 00_start_here.ipynb --no-browser\n"
     )
-
-
-@pytest.mark.parametrize("command", ["report", "weights"])
-def test_other_commands_start_their_module(checkout: Checkout, command: str) -> None:
-    checkout.run("setup")
-    assert checkout.run(command, "--list").returncode == 0
-    assert checkout.calls() == [f"-m sspcore.{command} --list"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
@@ -118,6 +119,19 @@ class WindowAugmentation:
         return replace(sample, frames=self._colour(sample.frames))
 
 
+def jpeg_artefacts(frame: Tensor) -> Tensor:
+    """The (3, H, W) uint8 frame after JPEG of a random quality 50 .. 95 (OpenCV's codec; torchvision's is deprecated)."""
+    quality = int(torch.randint(50, 96, ()))
+    _, data = cv2.imencode(".jpg", frame.movedim(0, -1).numpy(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return torch.from_numpy(cv2.imdecode(data, cv2.IMREAD_COLOR)).movedim(-1, 0)
+
+
+def sensor_noise(frame: Tensor) -> Tensor:
+    """The (3, H, W) uint8 frame with Gaussian noise of a random strength up to 8 grey levels."""
+    strength = 8 * float(torch.rand(()))
+    return (frame + strength * torch.randn(frame.shape)).round().clamp(0, 255).to(torch.uint8)
+
+
 class ImageAugmentation(WindowAugmentation):
     """The richer augmentation of image models: small rotation and shear, tone, noise, JPEG or sharpening."""
 
@@ -125,9 +139,7 @@ class ImageAugmentation(WindowAugmentation):
         super().__init__(crop, zoom=(0.9, 1.4))
         self._affine = v2.RandomAffine(degrees=10, scale=(0.9, 1.1), shear=5)
         self._degrade = v2.RandomChoice([
-            v2.JPEG((50, 95)),
-            v2.RandomAdjustSharpness(2.0, p=1.0),
-            v2.GaussianBlur(3, (0.1, 0.8)),
+            jpeg_artefacts, v2.RandomAdjustSharpness(2.0, p=1.0), v2.GaussianBlur(3, (0.1, 0.8)), sensor_noise,
         ])
 
     def __call__(self, sample: Sample) -> Sample:
@@ -145,7 +157,7 @@ class ImageAugmentation(WindowAugmentation):
         return super().__call__(sample)
 
     def colours(self, sample: Sample) -> Sample:
-        """Tone (p 0.8), then JPEG artefacts, sharpening or blur (p 0.6)."""
+        """Tone (p 0.8), then JPEG artefacts, sharpening, blur or noise (p 0.6)."""
         frames = sample.frames
         if torch.rand(()) < 0.8:
             frames = self._colour(frames)

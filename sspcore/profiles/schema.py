@@ -64,6 +64,7 @@ class Recipe(_Section):
         lr: base learning rate; the schedule starts and ends at `lr * final_lr_ratio`.
         head_lr_factor: learning-rate factor of parts that do not start from trained weights.
         crop: (H, W) of training crops.
+        zoom: range of the random zoom of pairs and windows (single frames: 0.9 .. 1.4).
         lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
         temperature: of the distillation loss.
         repeats: how often the training windows are gone through in one epoch.
@@ -78,6 +79,7 @@ class Recipe(_Section):
     final_lr_ratio: float = Field(1e-4, ge=0, le=1)
     head_lr_factor: float = Field(1.0, gt=0)
     crop: Size
+    zoom: tuple[float, float] = (1.1, 1.4)
     lambda_tc: float = Field(0.5, ge=0)
     temperature: float = Field(2.0, gt=0)
     repeats: int = Field(1, ge=1)

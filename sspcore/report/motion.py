@@ -131,4 +131,4 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _grid(image: np.ndarray, rows: int, columns: int):
     panel = 11.0 / columns
     height = panel * image.shape[0] / image.shape[1]
-    return figure(11.2, rows * (height + 0.5) + 0.2, rows, columns, squeeze=False)
+    return figure(11.2, rows * (height + 0.28) + 0.2, rows, columns, squeeze=False)

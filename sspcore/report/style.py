@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -31,10 +33,12 @@ SETTINGS = {
 }
 
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subplots: object):
+def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subplots: Any) -> tuple[Figure, Any]:
     """`plt.subplots` of the given size in inches in the house style, with constrained layout."""
     with plt.rc_context(SETTINGS):
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **subplots)
+        picture, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **subplots)
+    plt.close(picture)  # out of pyplot's hands: a notebook would show it a second time at the end of the cell
+    return picture, axes
 
 
 def save(picture: Figure, folder: Path, name: str) -> Path:
@@ -59,7 +63,7 @@ def class_legend(picture: Figure, spec: DatasetSpec, columns: int | None = None)
     )
 
 
-def hide_axes(axes: object) -> None:
+def hide_axes(axes: Axes) -> None:
     """No ticks and no frame: for images."""
     axes.set_xticks([])
     axes.set_yticks([])

@@ -89,17 +89,48 @@ class Builder:
     def _object(self) -> int:
         return len(self.anchors) - 1
 
-    def face(self, corners: np.ndarray, colour: Colour, thing: Thing, layer: Layer, order: int = 0,
-             pattern: Pattern = Pattern.PLAIN) -> None:
+    def face(
+        self, corners: np.ndarray, colour: Colour, thing: Thing, layer: Layer, order: int = 0, pattern: Pattern = Pattern.PLAIN
+    ) -> None:
         """A planar face, corners (4, 3) counter-clockwise seen from outside (a triangle repeats its third corner)."""
-        self.faces.append((np.asarray(corners, np.float64), np.asarray(colour, np.float32), int(pattern), int(thing),
-                           self._object, int(layer), order))
+        self.faces.append(
+            (
+                np.asarray(corners, np.float64),
+                np.asarray(colour, np.float32),
+                int(pattern),
+                int(thing),
+                self._object,
+                int(layer),
+                order,
+            )
+        )
 
-    def ball(self, centre: Sequence[float], radius: float, half_height: float, colour: Colour, thing: Thing, layer: Layer,
-             order: int = 0, pattern: Pattern = Pattern.PLAIN, shadow: bool = True) -> None:
+    def ball(
+        self,
+        centre: Sequence[float],
+        radius: float,
+        half_height: float,
+        colour: Colour,
+        thing: Thing,
+        layer: Layer,
+        order: int = 0,
+        pattern: Pattern = Pattern.PLAIN,
+        shadow: bool = True,
+    ) -> None:
         """An upright ellipsoid of revolution."""
-        self.balls.append((np.asarray(centre, np.float64), radius, half_height, np.asarray(colour, np.float32), int(pattern),
-                           int(thing), self._object, int(layer), order))
+        self.balls.append(
+            (
+                np.asarray(centre, np.float64),
+                radius,
+                half_height,
+                np.asarray(colour, np.float32),
+                int(pattern),
+                int(thing),
+                self._object,
+                int(layer),
+                order,
+            )
+        )
         if shadow:
             angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
             ring = np.stack([np.cos(angle), np.sin(angle)], 1) * radius
@@ -107,9 +138,20 @@ class Builder:
             high = self._cast(np.asarray(centre) + [0, 0, 0.6 * half_height])
             self._shadow(np.concatenate([low + ring, high + ring]))
 
-    def prism(self, footprint: np.ndarray, bottom: float, top: float, colour: Colour, thing: Thing, layer: Layer,
-              order: int = 0, pattern: Pattern = Pattern.PLAIN, lid: tuple[Colour, Thing, Pattern] | None = None,
-              taper: float = 1.0, shadow: bool = True) -> None:
+    def prism(
+        self,
+        footprint: np.ndarray,
+        bottom: float,
+        top: float,
+        colour: Colour,
+        thing: Thing,
+        layer: Layer,
+        order: int = 0,
+        pattern: Pattern = Pattern.PLAIN,
+        lid: tuple[Colour, Thing, Pattern] | None = None,
+        taper: float = 1.0,
+        shadow: bool = True,
+    ) -> None:
         """Walls over a footprint (n, 2), counter-clockwise, with a lid (colour, thing, pattern); `taper` shrinks the top."""
         middle = footprint.mean(0)
         upper = middle + (footprint - middle) * taper
@@ -123,8 +165,17 @@ class Builder:
         if shadow:
             self._shadow(np.concatenate([footprint, [self._cast(p) for p in crown]]))
 
-    def cone(self, footprint: np.ndarray, bottom: float, top: float, colour: Colour, thing: Thing, layer: Layer,
-             order: int, pattern: Pattern = Pattern.TILES) -> None:
+    def cone(
+        self,
+        footprint: np.ndarray,
+        bottom: float,
+        top: float,
+        colour: Colour,
+        thing: Thing,
+        layer: Layer,
+        order: int,
+        pattern: Pattern = Pattern.TILES,
+    ) -> None:
         """A pyramid over a square footprint (4, 2)."""
         apex = np.array([*footprint.mean(0), top])
         base = np.column_stack([footprint, np.full(4, bottom)])
@@ -132,8 +183,18 @@ class Builder:
             self.face(np.stack([base[i], base[(i + 1) % 4], apex, apex]), colour, thing, layer, order, pattern)
         self._shadow(np.concatenate([[self._cast(p) for p in base], [self._cast(apex)]]))
 
-    def gable(self, footprint: np.ndarray, eaves: float, ridge: float, colour: Colour, roof: Thing, wall_colour: Colour,
-              wall: Thing, order: int, hip: float = 0.0) -> None:
+    def gable(
+        self,
+        footprint: np.ndarray,
+        eaves: float,
+        ridge: float,
+        colour: Colour,
+        roof: Thing,
+        wall_colour: Colour,
+        wall: Thing,
+        order: int,
+        hip: float = 0.0,
+    ) -> None:
         """A pitched roof; the ridge runs along the footprint's first edge, shortened by `hip` metres at both ends."""
         a, b, c, d = (np.array([*p, eaves]) for p in footprint)
         along = (b - a) / np.linalg.norm(b - a)
@@ -151,8 +212,10 @@ class Builder:
         slope = (ridge - eaves) / (np.linalg.norm(d - a) / 2)
         drop = np.array([0, 0, slope * overhang])
         near, far, ends = -across * overhang - drop, across * overhang - drop, along * overhang
-        for eave in ((a - ends + near, b + ends + near, end + ends, start - ends),
-                     (c + ends + far, d - ends + far, start - ends, end + ends)):
+        for eave in (
+            (a - ends + near, b + ends + near, end + ends, start - ends),
+            (c + ends + far, d - ends + far, start - ends, end + ends),
+        ):
             self.face(np.stack(eave), colour, roof, Layer.BUILDING, order, Pattern.TILES)
         self._shadow(np.array([self._cast(p) for p in (a, b, c, d, start, end)]))
 

@@ -32,10 +32,17 @@ class Material(IntEnum):
 
 
 _THINGS = {
-    Material.GRASS: Thing.LOW_VEGETATION, Material.MEADOW: Thing.LOW_VEGETATION, Material.SOIL: Thing.LOW_VEGETATION,
-    Material.CROP: Thing.LOW_VEGETATION, Material.ASPHALT: Thing.ROAD, Material.PATCH: Thing.ROAD,
-    Material.MARKING: Thing.ROAD, Material.PAVING: Thing.PAVING, Material.WATER: Thing.WATER,
-    Material.TRACK: Thing.ROAD, Material.BANK: Thing.LOW_VEGETATION,
+    Material.GRASS: Thing.LOW_VEGETATION,
+    Material.MEADOW: Thing.LOW_VEGETATION,
+    Material.SOIL: Thing.LOW_VEGETATION,
+    Material.CROP: Thing.LOW_VEGETATION,
+    Material.ASPHALT: Thing.ROAD,
+    Material.PATCH: Thing.ROAD,
+    Material.MARKING: Thing.ROAD,
+    Material.PAVING: Thing.PAVING,
+    Material.WATER: Thing.WATER,
+    Material.TRACK: Thing.ROAD,
+    Material.BANK: Thing.LOW_VEGETATION,
 }
 MATERIAL_THINGS = np.array([_THINGS[m] for m in Material], np.uint8)
 
@@ -80,12 +87,15 @@ class GroundCanvas:
         side = np.array([a[1] - b[1], b[0] - a[0]]) / np.linalg.norm(b - a) * width / 2
         self.polygon(np.stack([a - side, b - side, b + side, a + side]), material)
 
-    def winding(self, rng: np.random.Generator, y: float, width: float, sway: float, material: Material,
-                along_y: bool = False) -> None:
+    def winding(
+        self, rng: np.random.Generator, y: float, width: float, sway: float, material: Material, along_y: bool = False
+    ) -> None:
         """A periodic winding strip along x (or y): path, brook, river."""
         t = np.linspace(0, PERIOD, 160)
         phase = rng.uniform(0, 2 * np.pi, 2)
-        middle = y + sway * (np.sin(2 * np.pi * 2 * t / PERIOD + phase[0]) + 0.5 * np.sin(2 * np.pi * 5 * t / PERIOD + phase[1]))
+        middle = y + sway * (
+            np.sin(2 * np.pi * 2 * t / PERIOD + phase[0]) + 0.5 * np.sin(2 * np.pi * 5 * t / PERIOD + phase[1])
+        )
         half = width / 2 * (1 + 0.2 * np.sin(2 * np.pi * 7 * t / PERIOD + phase[0]))
         outline = np.concatenate([np.stack([t, middle - half], 1), np.stack([t, middle + half], 1)[::-1]])
         self.polygon(outline[:, ::-1] if along_y else outline, material)

@@ -26,7 +26,10 @@ def _fields(rng: np.random.Generator, canvas: GroundCanvas) -> None:
 
 def _lots(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, side: int, tint: np.ndarray) -> None:
     pitch = PERIOD / _LOTS
-    kinds = [*rng.permutation(["house", "hay", "house", "wood", "pond"]), *rng.permutation(["house", "hay", "church", "wood", "mound"])]
+    kinds = [
+        *rng.permutation(["house", "hay", "house", "wood", "pond"]),
+        *rng.permutation(["house", "hay", "church", "wood", "mound"]),
+    ]
     boards = np.array([0.47, 0.41, 0.34]) * rng.uniform(0.85, 1.2)
     for i, kind in enumerate(kinds):
         x = (i + 0.5) * pitch

@@ -18,7 +18,12 @@ def _lots(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, side: int,
     kerb = _HALF_ROAD + _SIDEWALK
     pitch = PERIOD / _LOTS
     # the deck is shuffled in threes, so that every view holds a bit of everything
-    triples = [("house", "pond", "flat"), ("flat", "house", "parking"), ("pond", "flat", "house"), ("house", "canal", "parking")]
+    triples = [
+        ("house", "pond", "flat"),
+        ("flat", "house", "parking"),
+        ("pond", "flat", "house"),
+        ("house", "canal", "parking"),
+    ]
     rng.shuffle(triples)
     kinds = [kind for triple in triples for kind in rng.permutation(triple)]
     for i, kind in enumerate(kinds):
@@ -36,8 +41,9 @@ def _lots(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, side: int,
             for _ in range(rng.integers(1, 4)):
                 solids.bush(b, rng, x + rng.uniform(-6, 6), at(rng.uniform(0.5, 1.2)), tint, Thing.LOW_VEGETATION)
             solids.tree(b, rng, x - 6.6, at(rng.uniform(2, 8)), rng.uniform(4, 6.5), tint)
-            solids.fence(b, (x - 6.8, at(set_back + depth + 3)), (x + 6.8, at(set_back + depth + 3)), 1.4,
-                         np.array([0.46, 0.40, 0.33]))
+            solids.fence(
+                b, (x - 6.8, at(set_back + depth + 3)), (x + 6.8, at(set_back + depth + 3)), 1.4, np.array([0.46, 0.40, 0.33])
+            )
         elif kind == "pond":
             canvas.pond(rng, x, at(6), 11, 8.5)
             for _ in range(5):
@@ -84,7 +90,14 @@ def _traffic(b: Builder, rng: np.random.Generator) -> None:
         speed = rng.uniform(3.5, 7)
         for x in np.arange(0, PERIOD - 7, 14.5):
             velocity = -lane * (speed + rng.uniform(-0.4, 0.4))
-            solids.car(b, rng, x + rng.uniform(-2.5, 2.5), STREET_Y + lane * 1.85, 0 if lane < 0 else np.pi, Mover((velocity, 0.0), 0, 0))
+            solids.car(
+                b,
+                rng,
+                x + rng.uniform(-2.5, 2.5),
+                STREET_Y + lane * 1.85,
+                0 if lane < 0 else np.pi,
+                Mover((velocity, 0.0), 0, 0),
+            )
     for x in np.arange(3, PERIOD, 13):
         if rng.random() < 0.5:
             solids.car(b, rng, x, STREET_Y + rng.choice([-1, 1]) * 6.8, rng.choice([0, np.pi]) + rng.normal(0, 0.04), None)

@@ -83,7 +83,9 @@ def sequence_names(dataset: DatasetName, settings: ReleaseSettings) -> list[tupl
     """
     spec = SPECS[dataset]
     if settings.val_sequences > len(spec.validation):
-        raise ReleaseError(f"val_sequences={settings.val_sequences}: {spec.title} has {len(spec.validation)}; ask for at most these")
+        raise ReleaseError(
+            f"val_sequences={settings.val_sequences}: {spec.title} has {len(spec.validation)}; ask for at most these"
+        )
     numbers = (i for i in range(1 if dataset == "uavid" else 43, 10_000))
     pattern = "seq{}" if dataset == "uavid" else "DJI_{:04d}"
     names = (name for name in map(pattern.format, numbers) if name not in spec.validation)
@@ -118,7 +120,9 @@ class _SequenceWriter:
         height, width = job.settings.size
         self._video = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), job.settings.fps, (width, height))
         if not self._video.isOpened():
-            raise ReleaseError(f"{video}: this OpenCV cannot write mp4v video; install opencv-python-headless from the lock file")
+            raise ReleaseError(
+                f"{video}: this OpenCV cannot write mp4v video; install opencv-python-headless from the lock file"
+            )
 
     def frame(self, image: np.ndarray) -> None:
         self._video.write(np.ascontiguousarray(image[..., ::-1]))
@@ -147,8 +151,12 @@ class _SequenceWriter:
         self._video.release()
         job = self.job
         content = {
-            "size": list(job.settings.size), "frames": frames, "frame_step": job.settings.frame_step, "seed": job.seed,
-            "H_prev_to_cur": {str(k): h.tolist() for k, h in homographies.items()}, "key": job.key,
+            "size": list(job.settings.size),
+            "frames": frames,
+            "frame_step": job.settings.frame_step,
+            "seed": job.seed,
+            "H_prev_to_cur": {str(k): h.tolist() for k, h in homographies.items()},
+            "key": job.key,
         }
         (self._truth / "truth.json").write_text(json.dumps(content, indent=1))
         for part in _parts(job):

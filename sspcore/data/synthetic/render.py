@@ -65,7 +65,9 @@ def _to_fixed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(np.stack([x, y], -1), -4000, 4000) * 16).astype(np.int32)
 
 
-_CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 16, endpoint=False))])
+_CIRCLE = np.stack(
+    [np.cos(np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 16, endpoint=False))]
+)
 
 
 def _ball_outlines(centres: np.ndarray, radii: np.ndarray, camera: Camera) -> np.ndarray:
@@ -85,7 +87,9 @@ def _ball_outlines(centres: np.ndarray, radii: np.ndarray, camera: Camera) -> np
     return _to_fixed(x * camera.focal + cx, y * camera.focal + cy)
 
 
-def _intersect_faces(index: np.ndarray, rays: np.ndarray, corner: np.ndarray, normal: np.ndarray, reach: np.ndarray) -> np.ndarray:
+def _intersect_faces(
+    index: np.ndarray, rays: np.ndarray, corner: np.ndarray, normal: np.ndarray, reach: np.ndarray
+) -> np.ndarray:
     """Depths where rays (n, 3) meet the planes of faces `index`, kept within each face's own range of depths."""
     facing = np.einsum("nc,nc->n", normal[index], rays)
     distance = np.einsum("fc,fc->f", normal, corner)[index]
@@ -134,8 +138,9 @@ def render_view(world: World, time: float, focal: float, size: tuple[int, int], 
     distance = np.linalg.norm(world.anchors + offsets[:, :2] - camera.position[:2], axis=1)
 
     ball_index = np.flatnonzero(seen_balls)
-    outlines = dict(zip((ball_index + n_faces).tolist(), _ball_outlines(centres[ball_index], world.radii[ball_index], camera),
-                        strict=True))
+    outlines = dict(
+        zip((ball_index + n_faces).tolist(), _ball_outlines(centres[ball_index], world.radii[ball_index], camera), strict=True)
+    )
     fixed = _to_fixed(fx, fy)
     seen = np.concatenate([np.flatnonzero(seen_faces), ball_index + n_faces])
     own = np.concatenate([np.linalg.norm(corners.mean(1), axis=1), np.linalg.norm(centres, axis=1)])

@@ -62,7 +62,12 @@ def random_sensor(rng: np.random.Generator, size: tuple[int, int]) -> Sensor:
     y, x = (np.linspace(-1, 1, n) for n in size)
     radius = y[:, None] ** 2 + x[None] ** 2
     return Sensor(
-        exposure=rng.uniform(0.84, 1.14), drift=rng.uniform(0.02, 0.06), balance=rng.uniform(0.01, 0.03),
-        frequencies=rng.uniform(0.2, 1.2, 4), phases=rng.uniform(0, 2 * np.pi, 4), noise=rng.uniform(5, 9),
-        shutter=rng.uniform(0.08, 0.3), vignette=(1 - rng.uniform(0.04, 0.12) * radius).astype(np.float32),
+        exposure=rng.uniform(0.84, 1.14),
+        drift=rng.uniform(0.02, 0.06),
+        balance=rng.uniform(0.01, 0.03),
+        frequencies=rng.uniform(0.2, 1.2, 4),
+        phases=rng.uniform(0, 2 * np.pi, 4),
+        noise=rng.uniform(5, 9),
+        shutter=rng.uniform(0.08, 0.3),
+        vignette=(1 - rng.uniform(0.04, 0.12) * radius).astype(np.float32),
     )

@@ -37,7 +37,9 @@ def _shadow_mask(world: World, camera: Camera, offsets: np.ndarray) -> np.ndarra
 
 def _face_colour(pattern: np.ndarray, u: np.ndarray, v: np.ndarray, colour: np.ndarray, grain: np.ndarray) -> np.ndarray:
     """Patterned colours (n, 3) of face pixels at (u, v) metres from the face's first corner."""
-    strength = np.select([pattern == Pattern.TILES, pattern == Pattern.BITUMEN, pattern == Pattern.WINDOWS], [0.13, 0.11, 0.09], 0.05)
+    strength = np.select(
+        [pattern == Pattern.TILES, pattern == Pattern.BITUMEN, pattern == Pattern.WINDOWS], [0.13, 0.11, 0.09], 0.05
+    )
     factor = 1 + strength * grain
     tiles = (pattern == Pattern.TILES) * (0.10 * np.sin(v * (2 * np.pi / 0.33)) + 0.05 * np.sin(u * (2 * np.pi / 0.3)))
     planks = (pattern == Pattern.PLANKS) * (0.22 * np.sin(u * (2 * np.pi / 0.28)))
@@ -50,9 +52,20 @@ def _face_colour(pattern: np.ndarray, u: np.ndarray, v: np.ndarray, colour: np.n
     return result
 
 
-def shade(world: World, camera: Camera, primitive: np.ndarray, depth: np.ndarray, points: np.ndarray, rays: np.ndarray,
-          origins: np.ndarray, normals: np.ndarray, gx: np.ndarray, gy: np.ndarray, materials: np.ndarray,
-          offsets: np.ndarray) -> np.ndarray:
+def shade(
+    world: World,
+    camera: Camera,
+    primitive: np.ndarray,
+    depth: np.ndarray,
+    points: np.ndarray,
+    rays: np.ndarray,
+    origins: np.ndarray,
+    normals: np.ndarray,
+    gx: np.ndarray,
+    gy: np.ndarray,
+    materials: np.ndarray,
+    offsets: np.ndarray,
+) -> np.ndarray:
     """(H, W, 3) float32 radiance 0..255 of a view; `points` and `origins` are relative to the camera."""
     size = primitive.shape
     footprint = (depth / camera.focal).astype(np.float32)
@@ -95,7 +108,9 @@ def shade(world: World, camera: Camera, primitive: np.ndarray, depth: np.ndarray
         colour = world.colour[index]
         base = np.empty((len(pixels), 3), np.float32)
         base[is_face] = _face_colour(pattern[is_face], u[is_face], v[is_face], colour[is_face], grain[is_face])
-        rough = np.select([pattern == Pattern.FOLIAGE, pattern == Pattern.TURF, pattern == Pattern.STRAW], [0.3, 0.2, 0.17], 0.07)
+        rough = np.select(
+            [pattern == Pattern.FOLIAGE, pattern == Pattern.TURF, pattern == Pattern.STRAW], [0.3, 0.2, 0.17], 0.07
+        )
         base[~is_face] = colour[~is_face] * (1 + rough * grain)[~is_face, None]
         flat_image[pixels] = base * light[:, None] * 255
 
@@ -111,4 +126,3 @@ def shade(world: World, camera: Camera, primitive: np.ndarray, depth: np.ndarray
         veil = np.clip(1 - lift * 2.2 + 0.25 * cloud, 0, 1)[:, None]
         image[sky] = blue * (1 - veil) + world.haze_colour * veil
     return np.clip(image, 0, 255).astype(np.float32)
-

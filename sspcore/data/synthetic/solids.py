@@ -7,23 +7,57 @@ import numpy as np
 from sspcore.data.synthetic.builder import Builder, Layer, Mover, Pattern, rectangle
 from sspcore.data.synthetic.things import Thing
 
-_WALLS = ((0.80, 0.76, 0.68), (0.62, 0.61, 0.60), (0.50, 0.49, 0.48), (0.66, 0.46, 0.37), (0.86, 0.85, 0.82), (0.70, 0.62, 0.45),
-          (0.47, 0.42, 0.36))
-_ROOFS = ((0.62, 0.33, 0.25), (0.47, 0.30, 0.25), (0.42, 0.42, 0.44), (0.34, 0.34, 0.37), (0.55, 0.44, 0.35), (0.40, 0.43, 0.32))
+_WALLS = (
+    (0.80, 0.76, 0.68),
+    (0.62, 0.61, 0.60),
+    (0.50, 0.49, 0.48),
+    (0.66, 0.46, 0.37),
+    (0.86, 0.85, 0.82),
+    (0.70, 0.62, 0.45),
+    (0.47, 0.42, 0.36),
+)
+_ROOFS = (
+    (0.62, 0.33, 0.25),
+    (0.47, 0.30, 0.25),
+    (0.42, 0.42, 0.44),
+    (0.34, 0.34, 0.37),
+    (0.55, 0.44, 0.35),
+    (0.40, 0.43, 0.32),
+)
 _FLAT_ROOFS = ((0.46, 0.46, 0.47), (0.36, 0.37, 0.39), (0.60, 0.58, 0.54), (0.42, 0.44, 0.33), (0.52, 0.42, 0.38))
-_PAINTS = ((0.86, 0.86, 0.86), (0.16, 0.16, 0.18), (0.50, 0.51, 0.53), (0.62, 0.10, 0.10), (0.13, 0.22, 0.45), (0.33, 0.35, 0.36),
-           (0.42, 0.46, 0.38), (0.70, 0.66, 0.58))
-_CLOTHES = ((0.75, 0.20, 0.18), (0.17, 0.20, 0.36), (0.80, 0.78, 0.74), (0.20, 0.20, 0.21), (0.35, 0.42, 0.30), (0.70, 0.60, 0.25),
-            (0.45, 0.35, 0.30), (0.50, 0.50, 0.52))
+_PAINTS = (
+    (0.86, 0.86, 0.86),
+    (0.16, 0.16, 0.18),
+    (0.50, 0.51, 0.53),
+    (0.62, 0.10, 0.10),
+    (0.13, 0.22, 0.45),
+    (0.33, 0.35, 0.36),
+    (0.42, 0.46, 0.38),
+    (0.70, 0.66, 0.58),
+)
+_CLOTHES = (
+    (0.75, 0.20, 0.18),
+    (0.17, 0.20, 0.36),
+    (0.80, 0.78, 0.74),
+    (0.20, 0.20, 0.21),
+    (0.35, 0.42, 0.30),
+    (0.70, 0.60, 0.25),
+    (0.45, 0.35, 0.30),
+    (0.50, 0.50, 0.52),
+)
 _GLASS = (0.16, 0.20, 0.24)
 
 
 def _pick(rng: np.random.Generator, colours: tuple, spread: float = 0.06) -> np.ndarray:
     """A colour of the list, slightly varied."""
-    return np.clip(np.array(colours[rng.integers(len(colours))]) + rng.normal(0, spread / 2, 3) + rng.normal(0, spread), 0.04, 0.95)
+    return np.clip(
+        np.array(colours[rng.integers(len(colours))]) + rng.normal(0, spread / 2, 3) + rng.normal(0, spread), 0.04, 0.95
+    )
 
 
-def house(b: Builder, rng: np.random.Generator, x: float, y: float, length: float, width: float, angle: float, flat: bool) -> None:
+def house(
+    b: Builder, rng: np.random.Generator, x: float, y: float, length: float, width: float, angle: float, flat: bool
+) -> None:
     """A house with a pitched, hipped or flat roof."""
     b.new_object(x, y)
     eaves = rng.uniform(2.7, 4.2) if not flat else rng.uniform(3.2, 6.0)
@@ -36,8 +70,16 @@ def house(b: Builder, rng: np.random.Generator, x: float, y: float, length: floa
         b.gable(plan, eaves, eaves + rise, roof, Thing.ROOF, wall * 0.95, Thing.WALL, 1, hip=rng.choice([0.0, 0.3]) * length)
         if rng.random() < 0.7:
             cx, cy = plan.mean(0) + (plan[0] - plan[2]) * rng.uniform(-0.2, 0.2)
-            b.prism(rectangle(cx, cy, 0.7, 0.7, angle), eaves, eaves + rise + 0.7, (0.45, 0.33, 0.29), Thing.ROOF,
-                    Layer.BUILDING, 2, lid=((0.2, 0.2, 0.2), Thing.ROOF, Pattern.PLAIN))
+            b.prism(
+                rectangle(cx, cy, 0.7, 0.7, angle),
+                eaves,
+                eaves + rise + 0.7,
+                (0.45, 0.33, 0.29),
+                Thing.ROOF,
+                Layer.BUILDING,
+                2,
+                lid=((0.2, 0.2, 0.2), Thing.ROOF, Pattern.PLAIN),
+            )
         return
     roof = _pick(rng, _FLAT_ROOFS)
     b.prism(plan, 0, eaves, wall, Thing.WALL, Layer.BUILDING, 0, Pattern.WINDOWS, lid=(roof, Thing.ROOF, Pattern.BITUMEN))
@@ -45,8 +87,16 @@ def house(b: Builder, rng: np.random.Generator, x: float, y: float, length: floa
         u, v = rng.uniform(0.2, 0.8, 2)
         spot = plan[0] + (plan[1] - plan[0]) * u + (plan[3] - plan[0]) * v
         size = rng.uniform(0.7, 1.8, 2)
-        b.prism(rectangle(*spot, *size, angle), eaves, eaves + rng.uniform(0.4, 1.0), _pick(rng, _FLAT_ROOFS), Thing.ROOF,
-                Layer.BUILDING, 2, lid=(_pick(rng, _FLAT_ROOFS), Thing.ROOF, Pattern.PLAIN))
+        b.prism(
+            rectangle(*spot, *size, angle),
+            eaves,
+            eaves + rng.uniform(0.4, 1.0),
+            _pick(rng, _FLAT_ROOFS),
+            Thing.ROOF,
+            Layer.BUILDING,
+            2,
+            lid=(_pick(rng, _FLAT_ROOFS), Thing.ROOF, Pattern.PLAIN),
+        )
 
 
 def church(b: Builder, rng: np.random.Generator, x: float, y: float, angle: float) -> None:
@@ -68,11 +118,21 @@ def tree(b: Builder, rng: np.random.Generator, x: float, y: float, size: float, 
     """A tree of `size` metres height: a trunk and a crown of overlapping balls; one in four is a conifer."""
     b.new_object(x, y)
     colour = np.clip(tint * rng.uniform(0.75, 1.2) + rng.normal(0, 0.02, 3), 0.03, 0.9)
-    b.ball((x, y, ground + size * 0.25), 0.06 * size**0.7, size * 0.3, (0.33, 0.27, 0.21), Thing.TREE, Layer.SMALL, 0, shadow=False)
+    b.ball(
+        (x, y, ground + size * 0.25), 0.06 * size**0.7, size * 0.3, (0.33, 0.27, 0.21), Thing.TREE, Layer.SMALL, 0, shadow=False
+    )
     if rng.random() < 0.25:
         for i, level in enumerate((0.3, 0.48, 0.65, 0.82)):
-            b.ball((x, y, ground + size * level), size * 0.27 * (1.12 - level), size * 0.17, colour * (0.8 + 0.1 * i), Thing.TREE,
-                   Layer.SMALL, i + 1, Pattern.FOLIAGE)
+            b.ball(
+                (x, y, ground + size * level),
+                size * 0.27 * (1.12 - level),
+                size * 0.17,
+                colour * (0.8 + 0.1 * i),
+                Thing.TREE,
+                Layer.SMALL,
+                i + 1,
+                Pattern.FOLIAGE,
+            )
         return
     spread = size * 0.22
     offsets = rng.normal(0, 1, (8, 3))
@@ -80,8 +140,16 @@ def tree(b: Builder, rng: np.random.Generator, x: float, y: float, size: float, 
     for i in np.argsort(offsets[:, 2]):
         centre = np.array([x, y, ground + size * 0.66]) + offsets[i] * [spread, spread, size * 0.17]
         radius = size * rng.uniform(0.12, 0.19)
-        b.ball(centre, radius, radius * rng.uniform(0.8, 1.0), colour * rng.uniform(0.85, 1.15), Thing.TREE, Layer.SMALL,
-               1 + int(10 * (offsets[i, 2] + 1)), Pattern.FOLIAGE)
+        b.ball(
+            centre,
+            radius,
+            radius * rng.uniform(0.8, 1.0),
+            colour * rng.uniform(0.85, 1.15),
+            Thing.TREE,
+            Layer.SMALL,
+            1 + int(10 * (offsets[i, 2] + 1)),
+            Pattern.FOLIAGE,
+        )
 
 
 def bush(b: Builder, rng: np.random.Generator, x: float, y: float, tint: np.ndarray, thing: Thing) -> None:
@@ -90,8 +158,16 @@ def bush(b: Builder, rng: np.random.Generator, x: float, y: float, tint: np.ndar
     for i in range(rng.integers(1, 4)):
         radius = rng.uniform(0.35, 0.8)
         spot = rng.normal(0, 0.5, 2)
-        b.ball((x + spot[0], y + spot[1], radius * 0.6), radius, radius * 0.8, tint * rng.uniform(0.8, 1.2), thing, Layer.SMALL, i,
-               Pattern.FOLIAGE)
+        b.ball(
+            (x + spot[0], y + spot[1], radius * 0.6),
+            radius,
+            radius * 0.8,
+            tint * rng.uniform(0.8, 1.2),
+            thing,
+            Layer.SMALL,
+            i,
+            Pattern.FOLIAGE,
+        )
 
 
 def car(b: Builder, rng: np.random.Generator, x: float, y: float, angle: float, mover: Mover | None) -> None:
@@ -102,15 +178,43 @@ def car(b: Builder, rng: np.random.Generator, x: float, y: float, angle: float, 
     if rng.random() < 0.16:
         plan = rectangle(x, y, 5.6, 2.0, angle)
         b.prism(plan, 0.1, 1.1, paint, thing, Layer.SMALL, 0, Pattern.CAR_SIDE, lid=(paint, thing, Pattern.PLAIN))
-        b.prism(rectangle(x, y, 5.5, 1.95, angle), 1.1, 2.3, paint * 0.97, thing, Layer.SMALL, 2, Pattern.PLAIN,
-                lid=(paint, thing, Pattern.PLAIN), taper=0.95)
+        b.prism(
+            rectangle(x, y, 5.5, 1.95, angle),
+            1.1,
+            2.3,
+            paint * 0.97,
+            thing,
+            Layer.SMALL,
+            2,
+            Pattern.PLAIN,
+            lid=(paint, thing, Pattern.PLAIN),
+            taper=0.95,
+        )
         return
     length = rng.uniform(3.9, 4.7)
-    b.prism(rectangle(x, y, length, 1.8, angle), 0.1, 0.85, paint, thing, Layer.SMALL, 0, Pattern.CAR_SIDE,
-            lid=(paint, thing, Pattern.PLAIN))
+    b.prism(
+        rectangle(x, y, length, 1.8, angle),
+        0.1,
+        0.85,
+        paint,
+        thing,
+        Layer.SMALL,
+        0,
+        Pattern.CAR_SIDE,
+        lid=(paint, thing, Pattern.PLAIN),
+    )
     back = np.array([np.cos(angle), np.sin(angle)]) * -0.25
-    b.prism(rectangle(x + back[0], y + back[1], length * 0.58, 1.66, angle), 0.85, 1.45, _GLASS, thing, Layer.SMALL, 2,
-            lid=(paint * 0.96, thing, Pattern.PLAIN), taper=0.78)
+    b.prism(
+        rectangle(x + back[0], y + back[1], length * 0.58, 1.66, angle),
+        0.85,
+        1.45,
+        _GLASS,
+        thing,
+        Layer.SMALL,
+        2,
+        lid=(paint * 0.96, thing, Pattern.PLAIN),
+        taper=0.78,
+    )
 
 
 def person(b: Builder, rng: np.random.Generator, x: float, y: float, mover: Mover | None) -> None:
@@ -133,7 +237,9 @@ def fence(b: Builder, start: tuple[float, float], end: tuple[float, float], heig
         b.new_object(*((p + q) / 2))
         side = np.array([p[1] - q[1], q[0] - p[0]]) / np.linalg.norm(q - p) * 0.05
         plan = np.stack([p - side, q - side, q + side, p + side])
-        b.prism(plan, 0, height, colour, Thing.FENCE, Layer.SMALL, 0, Pattern.PLANKS, lid=(colour * 1.1, Thing.FENCE, Pattern.PLAIN))
+        b.prism(
+            plan, 0, height, colour, Thing.FENCE, Layer.SMALL, 0, Pattern.PLANKS, lid=(colour * 1.1, Thing.FENCE, Pattern.PLAIN)
+        )
 
 
 def haystack(b: Builder, rng: np.random.Generator, x: float, y: float) -> None:

@@ -32,24 +32,53 @@ class Thing(IntEnum):
 
 # name in the release's colour labels, per thing; missing things are clutter / unlabelled
 _UAVID_NAMES = {
-    Thing.ROAD: "road", Thing.LOW_VEGETATION: "low vegetation", Thing.TREE: "tree", Thing.PERSON: "human",
-    Thing.MOVING_CAR: "moving car", Thing.STATIC_CAR: "static car", Thing.WALL: "building", Thing.ROOF: "building",
+    Thing.ROAD: "road",
+    Thing.LOW_VEGETATION: "low vegetation",
+    Thing.TREE: "tree",
+    Thing.PERSON: "human",
+    Thing.MOVING_CAR: "moving car",
+    Thing.STATIC_CAR: "static car",
+    Thing.WALL: "building",
+    Thing.ROOF: "building",
 }
 _UAVID_CLASSES = {
-    Thing.ROAD: "road", Thing.LOW_VEGETATION: "vegetation", Thing.TREE: "tree", Thing.PERSON: "person",
-    Thing.MOVING_CAR: "vehicle", Thing.STATIC_CAR: "vehicle", Thing.WATER: "water", Thing.WALL: "building",
+    Thing.ROAD: "road",
+    Thing.LOW_VEGETATION: "vegetation",
+    Thing.TREE: "tree",
+    Thing.PERSON: "person",
+    Thing.MOVING_CAR: "vehicle",
+    Thing.STATIC_CAR: "vehicle",
+    Thing.WATER: "water",
+    Thing.WALL: "building",
     Thing.ROOF: "roof",
 }
 _RURAL_NAMES = {
-    Thing.ROAD: "road", Thing.LOW_VEGETATION: "land", Thing.PAVING: "land", Thing.TREE: "forest",
-    Thing.PERSON: "person", Thing.MOVING_CAR: "car", Thing.STATIC_CAR: "car", Thing.WATER: "water",
-    Thing.WALL: "residential", Thing.ROOF: "residential", Thing.SKY: "sky", Thing.FENCE: "fence",
-    Thing.HILL: "hill", Thing.CHURCH: "church", Thing.HAYSTACK: "haystack",
+    Thing.ROAD: "road",
+    Thing.LOW_VEGETATION: "land",
+    Thing.PAVING: "land",
+    Thing.TREE: "forest",
+    Thing.PERSON: "person",
+    Thing.MOVING_CAR: "car",
+    Thing.STATIC_CAR: "car",
+    Thing.WATER: "water",
+    Thing.WALL: "residential",
+    Thing.ROOF: "residential",
+    Thing.SKY: "sky",
+    Thing.FENCE: "fence",
+    Thing.HILL: "hill",
+    Thing.CHURCH: "church",
+    Thing.HAYSTACK: "haystack",
 }
 # VDD ids: 0 other, 1 wall, 2 road, 3 vegetation, 4 vehicle, 5 roof, 6 water
 _VDD_IDS = {
-    Thing.WALL: 1, Thing.ROAD: 2, Thing.LOW_VEGETATION: 3, Thing.TREE: 3, Thing.MOVING_CAR: 4, Thing.STATIC_CAR: 4,
-    Thing.ROOF: 5, Thing.WATER: 6,
+    Thing.WALL: 1,
+    Thing.ROAD: 2,
+    Thing.LOW_VEGETATION: 3,
+    Thing.TREE: 3,
+    Thing.MOVING_CAR: 4,
+    Thing.STATIC_CAR: 4,
+    Thing.ROOF: 5,
+    Thing.WATER: 6,
 }
 
 
