@@ -48,9 +48,7 @@ def read_prediction(folder: Path, clip: Clip, position: int) -> np.ndarray:
     return read_grey(path)
 
 
-def clip_records(
-    clip: Clip, labels: Iterable[np.ndarray], flows: FlowSource, size: Size
-) -> Iterator[FrameRecord]:
+def clip_records(clip: Clip, labels: Iterable[np.ndarray], flows: FlowSource, size: Size) -> Iterator[FrameRecord]:
     """A clip's label maps as the records that metrics take: truth where labelled, flow to the next frame."""
     for position, prediction in enumerate(labels):
         yield FrameRecord(

@@ -127,7 +127,8 @@ def advantage(rows: list[Row]) -> dict[str, dict[str, float]]:
     best = {metric: max((oriented(metric, row[metric]) for row in students), default=math.nan) for metric in METRICS}
     return {
         row["system"]: {metric: float(oriented(metric, row[metric]) - best[metric]) for metric in METRICS}
-        for row in rows if row["kind"] == "control"
+        for row in rows
+        if row["kind"] == "control"
     }
 
 

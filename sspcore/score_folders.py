@@ -83,7 +83,7 @@ def _find_clip(name: str, predictions: Path, frames: Path, labels: Path | None) 
         if stem not in images:
             raise SspError(f"{maps[stem]}: its frame is missing; expected {frames / name / stem}.png or .jpg")
     numbered = sorted(images, key=natural_order)
-    within = numbered[numbered.index(stems[0]): numbered.index(stems[-1]) + 1]
+    within = numbered[numbered.index(stems[0]) : numbered.index(stems[-1]) + 1]
     matched = {k: truth[stem] for k, stem in enumerate(stems) if stem in truth}
     return FolderClip(
         name=name or predictions.resolve().name,
@@ -202,9 +202,7 @@ def clip_records(clip: FolderClip, n_classes: int, flows: FlowCache) -> Iterator
         yield FrameRecord(prediction, target, forward, backward)
 
 
-def score_folders(
-    clips: Sequence[FolderClip], n_classes: int, flows: FlowCache, moving: Sequence[int] = ()
-) -> dict[str, Any]:
+def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowCache, moving: Sequence[int] = ()) -> dict[str, Any]:
     """All metrics that can be had from what is given, streamed, as JSON values.
 
     Args:

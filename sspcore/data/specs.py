@@ -1,4 +1,4 @@
-"""What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD facts).
+"""What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD section 8).
 
 Class ids run from 0 without gaps; IGNORE (255) marks pixels that count neither in a loss nor in a metric.
 """

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from sspcore.data.specs import SPECS
-from sspcore.measure import CARRIED, CONSTANT, FAMILIES, HELD, TRUTH, advantage, flow_sensitivity, is_student, oriented
-from sspcore.metrics import METRICS
+from sspcore.measure import CARRIED, CONSTANT, FAMILIES, HELD, SOURCE, TRUTH, advantage, flow_sensitivity, oriented
+from sspcore.metrics import METRICS, build_metric
 from sspcore.profiles import stable_hash
 from sspcore.report.style import BLACK, CYCLE, GREEN, ORANGE, VERMILION, figure, save
 from sspcore.runs import provenance, write_json
@@ -23,6 +25,7 @@ Row = dict[str, Any]
 Matrices = Mapping[str, Mapping[str, list[Row]]]  # data set -> flow -> rows
 
 TRIVIAL = (CONSTANT, HELD, CARRIED)
+AVERAGING = "Constant alpha "
 ORDER = tuple(metric for family in FAMILIES.values() for metric in family)
 FOOLED, NOT_FOOLED, UNKNOWN, PLAIN = "#f4b183", "#cfe8dc", "#d9d9d9", "#ffffff"
 MARKERS = {CONSTANT: "v", HELD: "<", CARRIED: ">"}
@@ -70,9 +73,7 @@ def control_map(rows: list[Row], title: str) -> Figure:
     return picture
 
 
-def _cell(x: int, y: int, colour: str) -> Any:
-    from matplotlib.patches import Rectangle
-
+def _cell(x: int, y: int, colour: str) -> Rectangle:
     return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="#ffffff", linewidth=1.5)
 
 
@@ -109,18 +110,11 @@ def seed_frontier(rows_by_seed: Mapping[int, list[Row]], title: str, consistency
                 points.setdefault(row["system"], []).append(row)
     picture, panels = figure(11.2, 4.8, 1, 2)
     ceiling = points.pop(TRUTH, None)
-    handles = []
-    averaging = sorted(name for name, group in points.items() if group[0]["kind"] == "control" and name not in TRIVIAL)
-    curve = [name for name in ("Base", *averaging) if name in points]  # Base is alpha 0
+    curves = _averaging_curves(points)
     for panel, names in zip(panels, (list(points), [name for name in points if name not in TRIVIAL]), strict=True):
-        if averaging:
-            panel.plot(
-                *zip(*(_centre(points[name], consistency, accuracy) for name in curve), strict=True),
-                "--",
-                color=BLACK,
-                linewidth=1,
-                zorder=1,
-            )
+        for curve in curves:
+            centres = [_centre(points[name], consistency, accuracy) for name in curve]
+            panel.plot(*zip(*centres, strict=True), "--", color=BLACK, linewidth=1, zorder=1)
         for name in names:
             _draw(panel, points, name, consistency, accuracy)
         if ceiling:
@@ -131,15 +125,26 @@ def seed_frontier(rows_by_seed: Mapping[int, list[Row]], title: str, consistency
     panels[0].set_title("everything", fontsize=10)
     panels[1].set_title("without the trivial controls", fontsize=10)
     handles = [_handle(points, name) for name in points]
-    if averaging:
-        handles.append(Line2D([], [], color=BLACK, linestyle="--", label="constant alpha, from 0 (Base)"))
+    if curves:
+        handles.append(Line2D([], [], color=BLACK, linestyle="--", label="constant alpha, from 0 (no past)"))
     if ceiling:
         handles.append(Line2D([], [], color=GREEN, linestyle=":", label=f"ground truth's {consistency}"))
     picture.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9)
-    picture.suptitle(
-        f"{title}; seeds {', '.join(map(str, rows_by_seed))}" + (": bars from least to most" * (len(rows_by_seed) > 1))
-    )
+    seeds = f"seed {next(iter(rows_by_seed))}"
+    if len(rows_by_seed) > 1:
+        seeds = f"seeds {', '.join(map(str, rows_by_seed))}: mean, bars from least to most"
+    picture.suptitle(f"{title}; {seeds}")
     return picture
+
+
+def _averaging_curves(points: Mapping[str, list[Row]]) -> list[list[str]]:
+    """Names along each constant-alpha curve; it begins at the image system that is averaged, which is alpha 0."""
+    curves: dict[str, list[str]] = {}
+    for name in sorted(points):
+        if name.startswith(AVERAGING):
+            image = name.partition(" (")[2].rstrip(")") or SOURCE
+            curves.setdefault(image, [image] if image in points else []).append(name)
+    return list(curves.values())
 
 
 def _look(points: Mapping[str, list[Row]], name: str) -> dict[str, Any]:
@@ -165,8 +170,8 @@ def _draw(panel: Any, points: Mapping[str, list[Row]], name: str, consistency: s
         else {}
     )
     panel.errorbar(x.mean(), y.mean(), linestyle="", elinewidth=1, zorder=2, **spread, **_look(points, name))
-    if name.startswith("Constant alpha"):
-        label = name.removeprefix("Constant alpha ")
+    if name.startswith(AVERAGING):
+        label = name.removeprefix(AVERAGING)
         panel.annotate(rf"$\alpha$={label}", (x.mean(), y.mean()), xytext=(5, -11), textcoords="offset points", fontsize=8)
 
 
@@ -178,155 +183,188 @@ def _centre(group: list[Row], consistency: str, accuracy: str) -> tuple[float, f
     return 100 * float(np.mean([row[consistency] for row in group])), 100 * float(np.mean([row[accuracy] for row in group]))
 
 
-def verdicts(matrices: Matrices) -> dict[str, dict[str, Any]]:
-    """Metric -> how it stood the controls, over all data sets and flows.
+@dataclass
+class Cases:
+    """In how many of all cases something holds; NaN and a dash where there is none."""
 
-    Columns: trivial, averaging: "a of b" cases (control x data set x flow) in which it was fooled by the trivial controls,
-    and by averaging with a constant alpha; above truth: systems and controls scoring better than the truth; lowest and
-    highest value of the truth; flow: largest difference that the choice of flow makes for one system.
+    hits: int = 0
+    of: int = 0
+
+    def add(self, hit: bool) -> None:
+        self.hits += bool(hit)
+        self.of += 1
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.of if self.of else math.nan
+
+    def __str__(self) -> str:
+        return f"{self.hits} of {self.of}" if self.of else "–"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a metric stood the controls, over all data sets and flows.
+
+    Attributes:
+        metric: its name.
+        trivial, averaging: cases (control x data set x flow) in which it prized a trivial control, or averaging with a
+            constant alpha, as highly as the best trained student.
+        above_truth: cases in which a system or control scores better than the truth.
+        truth: lowest and highest value of the truth, None where there is no truth.
+        flow: largest difference that the choice of flow makes for one system; NaN unknown.
     """
+
+    metric: str
+    trivial: Cases
+    averaging: Cases
+    above_truth: Cases
+    truth: tuple[float, float] | None
+    flow: float
+
+    def columns(self) -> dict[str, str]:
+        """As a line of a table."""
+        low, high = self.truth or (None, None)
+        return {
+            "fooled by trivial controls": str(self.trivial),
+            "fooled by averaging": str(self.averaging),
+            "scored above the truth": str(self.above_truth),
+            "truth, lowest": value_text(self.metric, low),
+            "truth, highest": value_text(self.metric, high),
+            "change with the flow": value_text(self.metric, self.flow),
+        }
+
+
+def verdicts(matrices: Matrices) -> dict[str, Verdict]:
+    """Metric -> how it stood the controls. `matrices`: data set -> flow -> rows."""
     return {metric: _verdict(metric, matrices) for metric in ORDER}
 
 
-def _verdict(metric: str, matrices: Matrices) -> dict[str, Any]:
-    trivial, averaging, above, truths = [0, 0], [0, 0], [0, 0], []
-    for rows in (rows for flows in matrices.values() for rows in flows.values()):
+def _verdict(metric: str, matrices: Matrices) -> Verdict:
+    trivial, averaging, above, truths = Cases(), Cases(), Cases(), []
+    for rows in (rows for flows in matrices.values() for rows in _independent(metric, flows)):
         for control, gains in advantage(rows).items():
             if not math.isnan(gains[metric]):
-                counts = trivial if control in TRIVIAL else averaging
-                counts[0] += gains[metric] >= 0
-                counts[1] += 1
-        truth = next((row[metric] for row in rows if row["kind"] == "truth"), None)
-        if truth is not None:
+                (trivial if control in TRIVIAL else averaging).add(gains[metric] >= 0)
+        for truth in (row[metric] for row in rows if row["kind"] == "truth" and row[metric] is not None):
             truths.append(truth)
-            others = [row[metric] for row in rows if row["kind"] != "truth" and row[metric] is not None]
-            above[0] += sum(oriented(metric, value) > oriented(metric, truth) for value in others)
-            above[1] += len(others)
-    flow = [flow_sensitivity(flows)[metric] for flows in matrices.values()]
-    known = [value for value in flow if not math.isnan(value)]
-    return {
-        "fooled by trivial controls": _of(trivial),
-        "fooled by averaging": _of(averaging),
-        "above the truth": _of(above),
-        "truth, lowest": value_text(metric, min(truths, default=None)),
-        "truth, highest": value_text(metric, max(truths, default=None)),
-        "change with the flow": value_text(metric, max(known, default=None)),
-    }
+            for value in (row[metric] for row in rows if row["kind"] != "truth" and row[metric] is not None):
+                above.add(oriented(metric, value) > oriented(metric, truth))
+    spans = [flow_sensitivity(flows)[metric] for flows in matrices.values()]
+    flow = max((span for span in spans if not math.isnan(span)), default=math.nan)
+    return Verdict(metric, trivial, averaging, above, (min(truths), max(truths)) if truths else None, flow)
 
 
-def _of(counts: list[int]) -> str:
-    return f"{counts[0]} of {counts[1]}" if counts[1] else "–"
+def _independent(metric: str, flows: Mapping[str, list[Row]]) -> list[list[Row]]:
+    """The rows of every flow; of one flow where the metric reads none, lest a case count several times."""
+    reads_flow = bool(build_metric(metric, 1, (0,)).needs & {"flow_to_next", "flow_to_previous"})
+    return list(flows.values())[: None if reads_flow else 1]
 
 
 def recommendation(matrices: Matrices, correlations: Mapping[str, np.ndarray]) -> str:
-    """Markdown: which figures to print, with the reasons, worked out from the matrices and nothing else.
+    """Markdown: which figures to print, with the reasons, worked out from the numbers and nothing else.
 
     Args:
-        matrices: data set -> flow -> rows.
+        matrices: data set -> flow -> rows of `metric_matrix`.
         correlations: data set -> `rank_correlation` over METRICS.
     """
-    table = verdicts(matrices)
-    scored = [metric for metric in ORDER if _share(table[metric]["fooled by trivial controls"]) is not None]
-    if not scored or not any(is_student(row) for flows in matrices.values() for rows in flows.values() for row in rows):
+    scored = {metric: verdict for metric, verdict in verdicts(matrices).items() if verdict.trivial.of}
+    if not scored:
         return "No trained system has been scored: nothing can be recommended."
-    sound = [metric for metric in scored if not _share(table[metric]["fooled by trivial controls"])]
-    fooled = [metric for metric in scored if metric not in sound]
-    titles = " and ".join(SPECS[name].title for name in matrices)
     flows = list(dict.fromkeys(flow for by_flow in matrices.values() for flow in by_flow))
-    lines = [f"On {titles}, under {', '.join(flows)} flow:", ""]
+    titles = " and ".join(SPECS[name].title for name in matrices)
+    lines = [f"On {titles}, under {', '.join(flows)} flow (cases in brackets):", ""]
+    fooled = _named(scored, "trivial")
     if fooled:
-        named = ", ".join(f"{_code(m)} ({table[m]['fooled by trivial controls']})" for m in fooled)
-        lines.append(
-            f"* **Fooled by label maps that know nothing of the frame** (cases): {named}. None of them may stand alone."
-        )
-    lines.append(f"* **Never fooled by these**: {', '.join(map(_code, sound)) or 'none of the metrics'}.")
-    averaged = [m for m in sound if _share(table[m]["fooled by averaging"])]
+        lines.append(f"* **Fooled by trivial controls**: {fooled}. None of these may stand alone.")
+    sound = [metric for metric, verdict in scored.items() if not verdict.trivial.hits]
+    lines.append(f"* **Never fooled by trivial controls**: {', '.join(f'`{m}`' for m in sound) or 'none of the metrics'}.")
+    averaged = _named(scored, "averaging")
     if averaged:
-        named = ", ".join(f"{_code(m)} ({table[m]['fooled by averaging']})" for m in averaged)
         lines.append(
-            f"* **Plain averaging without training does as well as the best student** by {named}: "
+            f"* **Averaging without training does as well as the best student** by {averaged}: "
             "a claim has to beat the constant-alpha curve, not Base."
         )
-    above = [m for m in scored if _share(table[m]["above the truth"])]
+    above = _named(scored, "above_truth")
     if above:
-        named = ", ".join(f"{_code(m)} ({table[m]['above the truth']})" for m in above)
-        lines.append(f"* **Scores above the truth's own**: {named}. Beyond its ceiling a higher score is no merit.")
-    return "\n".join([*lines, "", *_advice(table, scored, sound, correlations)])
+        lines.append(f"* **Scores above the truth's own**: {above}. Beyond its ceiling a higher score is no merit.")
+    return "\n".join([*lines, "", "**Print**", "", *_advice(scored, sound, correlations)])
 
 
-def _advice(
-    table: dict[str, dict[str, Any]], scored: list[str], sound: list[str], correlations: Mapping[str, np.ndarray]
-) -> list[str]:
-    def merit(metric: str) -> tuple[float, float, float]:
-        columns = ("fooled by trivial controls", "above the truth", "fooled by averaging")
-        return tuple(_share(table[metric][column]) or 0.0 for column in columns)
+def _named(verdicts: Mapping[str, Verdict], field: str) -> str:
+    """The metrics with cases in a field, with their number."""
+    cases = {metric: getattr(verdict, field) for metric, verdict in verdicts.items()}
+    return ", ".join(f"`{metric}` ({count})" for metric, count in cases.items() if count.hits)
 
-    lines, family = ["**Print**", ""], {name: [m for m in members if m in scored] for name, members in FAMILIES.items()}
-    if family["accuracy"]:
-        best = min(family["accuracy"], key=merit)
+
+def _advice(scored: Mapping[str, Verdict], sound: list[str], correlations: Mapping[str, np.ndarray]) -> list[str]:
+    lines = []
+    accuracy, consistency, both = ([m for m in members if m in scored and m not in _LEFT_OUT] for members in FAMILIES.values())
+    if accuracy:
+        best = min(accuracy, key=lambda metric: _demerit(scored[metric]))
         standing = "never fooled by a trivial control" if best in sound else "the least fooled of its family"
-        lines.append(f"1. {_code(best)} for accuracy: {standing}.")
-    consistent = [m for m in family["consistency"] if m not in _LEFT_OUT]
-    if consistent:
-        best = min(consistent, key=merit)
-        row = table[best]
+        lines.append(f"1. `{best}` for accuracy: {standing}.")
+    if consistency:
+        best = min(consistency, key=lambda metric: _demerit(scored[metric]))
+        columns = scored[best].columns()
         lines.append(
-            f"1. {_code(best)} for consistency, only beside the accuracy and together with the truth's value "
-            f"({row['truth, lowest']} to {row['truth, highest']} here): of its family it is fooled in the smallest share of cases "
-            f"({row['fooled by trivial controls']}), and the choice of flow moves it by {row['change with the flow']} at most."
+            f"1. `{best}` for consistency, only beside the accuracy and together with the truth's own value "
+            f"({columns['truth, lowest']} to {columns['truth, highest']} here): no other of its family is fooled in a smaller "
+            f"share of cases ({columns['fooled by trivial controls']}), and the choice of flow moves it by "
+            f"{columns['change with the flow']} at most."
         )
-    single = [m for m in (*family["both"], *family["accuracy"]) if m in sound]
-    agreement = {m: _agreement(m, consistent, correlations) for m in single}
-    agreement = {m: value for m, value in agreement.items() if not math.isnan(value)}
+    agreement = {metric: _agreement(metric, consistency, correlations) for metric in (*both, *accuracy) if metric in sound}
+    agreement = {metric: value for metric, value in agreement.items() if not math.isnan(value)}
     if agreement:
         best = max(agreement, key=agreement.__getitem__)
         lines.append(
-            f"1. {_code(best)} where one figure must do: never fooled by a trivial control, and of such metrics nearest "
-            f"in rank to the consistency family (mean rank correlation {agreement[best]:.2f})."
+            f"1. `{best}` where one figure must do: never fooled by a trivial control, and of such metrics the nearest in rank "
+            f"to the consistency family (mean rank correlation {agreement[best]:.2f})."
         )
     lines.append(
-        "1. The constant-alpha curve and the truth's own scores in every table: without them a high consistency "
-        "says nothing about a method."
+        "1. The constant-alpha curve and the truth's own scores in every table: without them a high consistency says nothing "
+        "about a method."
     )
     if "tc_reference" in scored:
         lines.append("1. `tc_reference` only to stand beside printed figures: it repeats the published code's slips.")
     return lines
 
 
+def _demerit(verdict: Verdict) -> tuple[float, ...]:
+    """Sorts metrics, best first: least fooled, then fewest scores above the truth, then least fooled by averaging."""
+    shares = (verdict.trivial.share, verdict.above_truth.share, verdict.averaging.share, verdict.flow)
+    return tuple(0.0 if math.isnan(share) else share for share in shares)
+
+
 def _agreement(metric: str, others: list[str], correlations: Mapping[str, np.ndarray]) -> float:
+    """Mean rank correlation with other metrics over all data sets; NaN where none is known."""
     names = list(METRICS)
     values = [matrix[names.index(metric), names.index(other)] for matrix in correlations.values() for other in others]
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
 
-def _share(text: str) -> float | None:
-    """The fraction that `_of` wrote."""
-    if text == "–":
-        return None
-    part, whole = map(int, text.split(" of "))
-    return part / whole
-
-
-def _code(metric: str) -> str:
-    return f"`{metric}`"
-
-
 def write_measures(
-    study: Study, matrices: Matrices, correlations: Mapping[str, np.ndarray], maps: Mapping[tuple[str, str], Figure],
+    study: Study,
+    matrices: Matrices,
+    correlations: Mapping[str, np.ndarray],
+    maps: Mapping[tuple[str, str], Figure],
     frontiers: Mapping[str, Figure],
 ) -> list[Path]:
     """Write metrics.json (rows, correlations, provenance) and the pictures into the study's figures; returns the paths."""
     origin = provenance(study.profile.name, study.seed, stable_hash([study.clips_key(name) for name in matrices]))
     path = study.figures / "metrics.json"
-    write_json(path, {
-        "provenance": origin | {"data": study.data_origin},
-        "rows": [row for flows in matrices.values() for rows in flows.values() for row in rows],
-        "metrics": list(METRICS),
-        "rank_correlation": {
-            name: [[None if math.isnan(value) else value for value in line] for line in matrix.tolist()]
-            for name, matrix in correlations.items()
+    write_json(
+        path,
+        {
+            "provenance": origin | {"data": study.data_origin},
+            "rows": [row for flows in matrices.values() for rows in flows.values() for row in rows],
+            "metrics": list(METRICS),
+            "rank_correlation": {
+                name: [[None if math.isnan(value) else value for value in line] for line in matrix.tolist()]
+                for name, matrix in correlations.items()
+            },
         },
-    })
+    )
     written = [save(picture, study.figures, f"{dataset}_controls_{flow}") for (dataset, flow), picture in maps.items()]
     return [path, *written, *(save(picture, study.figures, f"{name}_frontier_all") for name, picture in frontiers.items())]

@@ -1,4 +1,4 @@
-"""What the renderer can show, and how each release labels it (METHOD facts, data sets)."""
+"""What the renderer can show, and how each release labels it (METHOD section 8)."""
 
 from __future__ import annotations
 
