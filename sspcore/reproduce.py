@@ -25,7 +25,7 @@ from sspcore.errors import SspError
 from sspcore.models.registry import SYSTEMS
 from sspcore.notebook import configure_logging
 from sspcore.profiles import available_profiles, load_profile, stable_hash
-from sspcore.runs import REPOSITORY, Workspace, atomic_file, read_json, write_json
+from sspcore.runs import REPOSITORY, RUN_BEGAN, Workspace, atomic_file, read_json, write_json
 
 log = logging.getLogger("sspcore.reproduce")
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the notebooks; returns the exit status: 0 done, 1 a notebook failed, 2 wrong usage."""
     options = parse_arguments(arguments)
     configure_logging()
-    os.environ.setdefault("SSPCORE_PROGRESS", "plain")  # inherited by the kernels
+    os.environ.setdefault("SSPCORE_PROGRESS", "plain")  # both are inherited by the kernels
+    os.environ[RUN_BEGAN] = str(time.time())
     try:
         profile = load_profile(options.profile)
         parameters = {

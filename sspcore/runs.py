@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEY_FILE = "key.json"
+RUN_BEGAN = "SSPCORE_RUN_BEGAN"
+_PROCESS_BEGAN = time.time()
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
 
 
@@ -175,6 +178,11 @@ def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in REPORTED_PACKAGES},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def run_began() -> float:
+    """When the run began, in seconds since the epoch: `sspcore.reproduce` says so, else this process's start."""
+    return float(os.environ.get(RUN_BEGAN, _PROCESS_BEGAN))
 
 
 def git_commit() -> str:

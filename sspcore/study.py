@@ -37,7 +37,7 @@ from sspcore.models.registry import SystemSpec, build, control, encoder_start, i
 from sspcore.profiles import Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
-from sspcore.runs import REPOSITORY, Workspace, provenance, read_json, resumable_stage, stage, write_json
+from sspcore.runs import REPOSITORY, Workspace, provenance, read_json, resumable_stage, run_began, stage, write_json
 from sspcore.stream import Segmented, clip_motion, segment_video
 from sspcore.train import HISTORY, WEIGHTS, Training, load_weights, train
 
@@ -414,13 +414,12 @@ class Study:
 
     def results(self, systems: list[str], datasets: list[str]) -> dict[str, Any]:
         """All rows with their provenance: the content of results.json."""
-        began = time.perf_counter()
         rows = [self.evaluate(name, dataset) for dataset in datasets for name in [*systems, *self.controls()]]
         origin = provenance(self.profile.name, self.seed, stable_hash([self.clips_key(name) for name in datasets]))
         origin |= {
             "data": self.data_origin, "metric_flow": self.profile.metric_flow,
             "metric_flow_epe_px": {name: self.flow_error(name) for name in datasets},
-            "minutes": round((time.perf_counter() - began) / 60, 2),
+            "minutes": round((time.time() - run_began()) / 60, 1),
         }
         return {"provenance": origin, "rows": rows}
 
