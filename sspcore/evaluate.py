@@ -134,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
         clips = find_clips(options.predictions, options.frames, options.labels)
         scores = score_folders(clips, n_classes, FlowCache(options.flow_cache, build_flow(options.flow)), moving)
         if options.json is not None:
-            origin = {name: str(getattr(options, name)) for name in ("predictions", "frames", "labels")}
+            folders = {name: getattr(options, name) for name in ("predictions", "frames", "labels")}
+            origin = {name: None if path is None else str(path) for name, path in folders.items()}
             names = SPECS[options.dataset].classes if options.dataset else None
             settings = {"n_classes": n_classes, "classes": names, "moving": moving, "commit": git_commit()}
             write_json(options.json, origin | settings | scores)

@@ -21,6 +21,7 @@ from torchvision.models.optical_flow import raft_large
 
 from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
 from sspcore.errors import ProfileError, WeightsError
+from sspcore.runs import REPOSITORY
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", "raft-20", "raft-8", "z
 
 # torchvision's Raft_Large_Weights.C_T_SKHT_V2: FlyingChairs, FlyingThings3D, then Sintel, KITTI and HD1K.
 RAFT_URL = "https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
-RAFT_WEIGHTS = Path("data/weights/raft_large_C_T_SKHT_V2-ff5fadd5.pth")
+RAFT_WEIGHTS = REPOSITORY / "data/weights/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
 
 _DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

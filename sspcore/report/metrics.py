@@ -124,9 +124,11 @@ def seed_frontier(rows_by_seed: Mapping[int, list[Row]], title: str, consistency
         panel.margins(0.12)
     panels[0].set_title("everything", fontsize=10)
     panels[1].set_title("without the trivial controls", fontsize=10)
-    handles = [_handle(points, name) for name in points]
+    handles = [_handle(points, name) for name in points if not name.startswith(AVERAGING)]
     if curves:
-        handles.append(Line2D([], [], color=BLACK, linestyle="--", label="constant alpha, from 0 (no past)"))
+        handles.append(
+            Line2D([], [], color=BLACK, linestyle="--", marker="o", markersize=4, label="constant alpha, from 0 (no past)")
+        )
     if ceiling:
         handles.append(Line2D([], [], color=GREEN, linestyle=":", label=f"ground truth's {consistency}"))
     picture.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9)
@@ -159,7 +161,7 @@ def _look(points: Mapping[str, list[Row]], name: str) -> dict[str, Any]:
     cycle = [colour for colour in CYCLE if colour not in (BLACK, ORANGE)]
     k = trained.index(name)
     shape = "s" if kind == "image" else ("*", "P", "X", "p", "h")[k // len(cycle) % 5]
-    return {"marker": shape, "color": cycle[k % len(cycle)], "markersize": 7 if shape == "s" else 11}
+    return {"marker": shape, "color": cycle[k % len(cycle)], "markersize": 6 if shape == "s" else 9}
 
 
 def _draw(panel: Any, points: Mapping[str, list[Row]], name: str, consistency: str, accuracy: str) -> None:
@@ -307,9 +309,13 @@ def _advice(scored: Mapping[str, Verdict], sound: list[str], correlations: Mappi
     if consistency:
         best = min(consistency, key=lambda metric: _demerit(scored[metric]))
         columns = scored[best].columns()
+        ceiling = ""
+        if scored[best].truth is not None:
+            ceiling = (
+                f" and together with the truth's own value ({columns['truth, lowest']} to {columns['truth, highest']} here)"
+            )
         lines.append(
-            f"1. `{best}` for consistency, only beside the accuracy and together with the truth's own value "
-            f"({columns['truth, lowest']} to {columns['truth, highest']} here): no other of its family is fooled in a smaller "
+            f"1. `{best}` for consistency, only beside the accuracy{ceiling}: no other of its family is fooled in a smaller "
             f"share of cases ({columns['fooled by trivial controls']}), and the choice of flow moves it by "
             f"{columns['change with the flow']} at most."
         )
