@@ -111,8 +111,8 @@ class Study:
         """Which data the numbers are from, in words."""
         if self.release_root:
             return "real releases"
-        note = ", smoke run: no result" if self.profile.name == "smoke" else ""
-        return f"rendered releases (not the real data sets{note})"
+        note = "; smoke run: no result" if self.profile.name == "smoke" else ""
+        return f"rendered data, not the real data set{note}"
 
     def spec(self, dataset: str) -> DatasetSpec:
         """The data set's specification. Raises ProfileError if the profile does not know it."""

@@ -42,7 +42,7 @@ def test_rows_have_the_promised_fields(results):
     origin = results["provenance"]
     for name in ("commit", "profile", "seed", "versions", "machine", "data_key", "minutes", "data"):
         assert name in origin
-    assert "not the real data sets" in origin["data"] and origin["metric_flow_epe_px"]["uavid"] > 0
+    assert "not the real data set" in origin["data"] and origin["metric_flow_epe_px"]["uavid"] > 0
 
 
 def test_same_seed_gives_byte_identical_rows_and_another_seed_does_not(results, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from sspcore.data.specs import IGNORE, DatasetSpec, colourise
 from sspcore.metrics.records import warp_labels
@@ -27,6 +28,7 @@ def training_curves(histories: dict[str, list[dict[str, float]]], title: str) ->
         for colour, (system, history) in zip(CYCLE, histories.items(), strict=False):
             if name in history[0]:
                 panel.plot(range(1, len(history) + 1), [entry[name] for entry in history], color=colour, label=system)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(xlabel="epoch", ylabel=labels.get(name, name), ylim=(0, None))
         panel.legend()
     picture.suptitle(title)
@@ -115,7 +117,7 @@ def frontier(rows: list[Row], title: str, consistency: str = "tc", accuracy: str
     axes.plot(*zip(*points, strict=True), "--o", color=BLACK, markersize=4, linewidth=1, zorder=1)
     for (x, y), row in zip(points[1:], curve[1:], strict=True):
         alpha = row["system"].removeprefix("Constant alpha ")
-        axes.annotate(rf"$\alpha$={alpha}", (x, y), xytext=(5, -11), textcoords="offset points", fontsize=8)
+        axes.annotate(rf"$\alpha$={alpha}", (x, y), xytext=(-6, -12), textcoords="offset points", fontsize=8, ha="right")
     handles = [Line2D([], [], color=BLACK, linestyle="--", marker="o", markersize=4, label="constant alpha (control)")]
     systems = [row for row in rows if row["kind"] != "control"]
     for i, row in enumerate(systems):
