@@ -166,7 +166,7 @@ class LightGlueRegistrator:
             from kornia import feature
         except ImportError as error:
             raise SspError(
-                "registrator 'lightglue' needs kornia: pip install 'sspcore[lightglue]', or take 'lk'"
+                "registrator 'lightglue' needs kornia: pip install kornia, or take 'lk'"
             ) from error
         self.max_side = max_side
         self.max_features = max_features

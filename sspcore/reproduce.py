@@ -17,6 +17,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
@@ -53,11 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         profile = load_profile(options.profile)
         parameters = {
-            "profile": options.profile,
+            # kernels run in notebooks/: what is relative to the caller's folder must not stay so
+            "profile": options.profile if options.profile in available_profiles() else str(Path(options.profile).resolve()),
             "seed": profile.seed if options.seed is None else options.seed,
             "datasets": _chosen(options.datasets, profile.datasets, tuple(profile.clips), "--datasets"),
             "systems": _chosen(options.systems, profile.systems, tuple(SYSTEMS), "--systems"),
-            "data": options.data,
+            "data": None if options.data is None else str(Path(options.data).resolve()),
             "force": options.force,
         }
         notebooks = find_notebooks(options.only)
@@ -73,8 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SspError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except PapermillExecutionError as error:
-        print(f"error: notebook failed in cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+    except (OSError, DeadKernelError) as error:
+        print(f"error: {type(error).__name__}: {error}; check disk space and memory, then run again", file=sys.stderr)
         return 1
     return 0
 
@@ -108,10 +110,16 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
     began = time.perf_counter()
     executed.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(executed) as temporary:
-        papermill.execute_notebook(
-            str(notebook), str(temporary), parameters=_accepted(notebook, parameters), cwd=str(NOTEBOOKS),
-            progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
-        )
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(temporary), parameters=_accepted(notebook, parameters), cwd=str(NOTEBOOKS),
+                progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
+            )
+        except PapermillExecutionError as error:
+            failed = executed.with_suffix(".failed.ipynb")
+            os.replace(temporary, failed)
+            problem = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+            raise SspError(f"{problem} (executed so far: {_relative(failed)})") from error
         # text bars rewrite their line: keep what a reader of the terminal sees at the end
         copy, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(temporary, as_version=4), {})
         nbformat.write(copy, temporary)

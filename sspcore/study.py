@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Raised when a stage's code changes what it writes, so that artefacts of the former code are not taken for its own.
-STAGE_VERSIONS = {"clips": 1, "train": 1, "label": 1, "predict": 1, "evaluate": 1}
+STAGE_VERSIONS = {"clips": 1, "train": 2, "label": 1, "predict": 1, "evaluate": 1}
 TEACHER = "Teacher"
 
 
@@ -176,7 +176,7 @@ class Study:
     def flows(self, dataset: str, estimator: str | None = None) -> FlowStore:
         """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`."""
         root = self.workspace.motion(dataset) / self.clips_key(dataset)
-        return FlowStore(root, build_flow(estimator or self.profile.flow), self.profile.input_size)
+        return FlowStore(root, build_flow(estimator or self.profile.flow, self.device), self.profile.input_size)
 
     def exact_flows(self, dataset: str) -> TruthFlow | None:
         """Exact flow of rendered data, None for real data."""
@@ -354,7 +354,7 @@ class Study:
                     frames += 1
                     failed += not result.registered
                     bar.update(1)
-        rate = failed / frames if "homography" in model.needs else None
+        rate = failed / (frames - len(clips)) if "homography" in model.needs else None
         write_json(out / "stream.json", {"frames": frames, "registration_fallback_rate": rate})
 
     def evaluate(self, name: str, dataset: str) -> dict[str, Any]:
@@ -401,7 +401,8 @@ class Study:
         truth = self.truth_root(dataset)
         if truth is None:
             return None
-        key = stable_hash([self.clips_key(dataset), self.profile.key("metric_flow"), STAGE_VERSIONS["evaluate"]])
+        sections = self.profile.key("metric_flow", "input_size", "held_out")
+        key = stable_hash([self.clips_key(dataset), sections, STAGE_VERSIONS["evaluate"]])
 
         def measure(out: Path) -> None:
             flows = self.flows(dataset, self.profile.metric_flow)

@@ -59,6 +59,15 @@ def test_crop_and_resize_keeps_flow_and_homography_right(top, left, box, size):
     assert max(warp_errors(changed)) < 0.5 * slip_error(changed)  # what is left is interpolation
 
 
+@pytest.mark.parametrize("box, size", [((32, 48), (44, 68)), ((60, 92), (40, 60))])
+def test_labels_are_resized_about_the_same_pixel_centres_as_frames(box, size):
+    ramp = torch.arange(SIZE[1], dtype=torch.uint8).mul(2).expand(1, *SIZE).contiguous()
+    sample = Sample(ramp[:, None].expand(1, 3, *SIZE).contiguous(), ramp, torch.empty(0, 3, 3, dtype=torch.float64))
+    changed = crop_and_resize(sample, 4, 4, box, size)
+    bias = (changed.labels.float() - changed.frames[:, 0].float())[..., 4:-4].mean()
+    assert abs(float(bias)) < 0.2  # in steps of 2 a pixel; rounding down would give 0.7 and more
+
+
 def test_flip_is_exact_and_its_own_inverse():
     sample = panning_pair()
     flipped = flip_horizontally(sample)

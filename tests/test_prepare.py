@@ -119,6 +119,19 @@ def test_damage_gives_one_line_and_leaves_nothing_behind(uavid_release, tmp_path
     assert not (tmp_path / "clips").exists() and not list(tmp_path.glob(".clips*"))
 
 
+def test_missing_vdd_layer_is_named(uavid_release):
+    (uavid_release / "UAVid7").rename(uavid_release / "elsewhere")
+    with pytest.raises(ReleaseError, match="UAVid7: VDD labels are missing"):
+        find_sequences(uavid_release, UAVID)
+
+
+def test_stray_images_among_the_labels_are_passed_over(uavid_release):
+    labels = uavid_release / "uavid_train" / "seq1" / "Labels"
+    for name in ("Thumbs.png", "._000004.png"):
+        (labels / name).write_bytes(b"")
+    assert sorted(find_sequences(uavid_release, UAVID)[0].labels) == [0, 4, 8]
+
+
 def test_truncated_video_is_named(uavid_release):
     video = uavid_release / "uavid_train" / "seq1" / "images.mp4"
     with pytest.raises(ReleaseError, match="ends at frame 9 though 15 are announced"):

@@ -50,6 +50,7 @@ def dataset(clips, tmp_path: Path, length: int = 2, augment=None) -> WindowDatas
 def run(clips, tmp_path: Path, folder: str, recipe: Recipe = RECIPE, augment=None) -> training.Training:
     torch.manual_seed(0)
     model = SSP(ImageSegmenter(TINY, UAVID.n_classes))
+    model.image.classifier = nn.Sequential(nn.Dropout2d(0.1), model.image.classifier)  # draws from the global generator
     (tmp_path / folder).mkdir(exist_ok=True)
     return training.Training(
         "test", model, supervised(0.5, 0.4), dataset(clips, tmp_path, augment=augment), recipe, 3, frozenset(),

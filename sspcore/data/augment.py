@@ -59,7 +59,8 @@ def crop_and_resize(sample: Sample, top: int, left: int, box: Size, size: Size) 
         teacher = teacher[..., top // 4: (top + box[0]) // 4, left // 4: (left + box[1]) // 4]
     if not same:
         frames = F.resize_image(frames, list(size), antialias=True)
-        labels = F.resize_mask(labels, list(size))
+        # nearest by pixel centres, as the frames: torchvision's mask resize rounds down, half a pixel off
+        labels = torch.nn.functional.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(labels.dtype)
         if flow is not None:
             flow = torch.nn.functional.interpolate(flow, size, mode="bilinear", align_corners=False)
             flow = flow * torch.tensor([scale_x, scale_y])[:, None, None]

@@ -181,6 +181,10 @@ def _find_uavid(release: Path, spec: DatasetSpec) -> list[Sequence]:
             found.append(Sequence(
                 path.name, split, path / "images.mp4", _by_number(path / "Labels", "*.png"), _by_number(vdd, "*.png")
             ))
+    if found and not any(sequence.vdd for sequence in found):
+        raise ReleaseError(
+            f"{release / 'UAVid7'}: VDD labels are missing; roof and water come from them alone, see data/README.md"
+        )
     return found
 
 
@@ -202,7 +206,12 @@ _FINDERS: dict[str, Callable[[Path, DatasetSpec], list[Sequence]]] = {
 
 def _by_number(folder: Path, pattern: str) -> dict[int, Path]:
     """Label files by the frame number that ends their name."""
-    return {int(re.findall(r"\d+", path.stem)[-1]): path for path in sorted(folder.glob(pattern))}
+    numbered = {}
+    for path in sorted(folder.glob(pattern)):
+        digits = re.findall(r"\d+", path.stem)
+        if digits and not path.name.startswith("."):  # macOS leaves hidden twins, "._000100.png"
+            numbered[int(digits[-1])] = path
+    return numbered
 
 
 def natural_key(name: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from sspcore.runs import atomic_file, write_json
 Row = dict[str, Any]
 SECTIONS = (("image", "Image systems"), ("video", "Video systems"), ("control", "Controls (no training)"))
 COLUMNS: tuple[tuple[str, str], ...] = (
-    ("miou", "mIoU"), ("tc", "TC"), ("tc_exact_flow", "TC, exact flow"), ("tc_reference", "TC, as published"),
+    ("miou", "mIoU"), ("tc", "TC"), ("tc_exact_flow", "TC, exact flow"), ("tc_reference", "TC, reference's warp"),
     ("miou_moving", "mIoU moving"),
 )
 
