@@ -93,9 +93,13 @@ def find_notebooks(only: tuple[str, ...] | None) -> list[Path]:
 
 
 def concerns(notebook: Path, systems: list[str]) -> bool:
-    """Whether a notebook is part of a run of these systems: its metadata may name those that it is only for."""
-    named = nbformat.read(notebook, as_version=4).metadata.get("sspcore", {}).get("only_for_systems")
-    return named is None or bool(set(named) & set(systems))
+    """Whether a notebook is part of a run of these systems.
+
+    Its metadata may name the systems that it is only for, or say that it is optional: run by `--only`.
+    """
+    metadata = nbformat.read(notebook, as_version=4).metadata.get("sspcore", {})
+    named = metadata.get("only_for_systems")
+    return not metadata.get("optional", False) and (named is None or bool(set(named) & set(systems)))
 
 
 def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], profile_key: str) -> None:

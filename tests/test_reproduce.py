@@ -25,6 +25,7 @@ def test_chapters_of_distillation_are_left_out_where_nothing_is_distilled():
     teacher, training = reproduce.find_notebooks(("04", "03"))
     assert not reproduce.concerns(teacher, ["Base", "SSP"]) and reproduce.concerns(teacher, ["Base", "KD-SSP"])
     assert reproduce.concerns(training, ["Base"])
+    assert not reproduce.concerns(reproduce.find_notebooks(("11",))[0], ["Base", "SSP"])
 
 
 def test_every_notebook_has_a_parameters_cell_and_is_thin():
