@@ -138,3 +138,9 @@ def clip_motion(clip: Clip, homographies: HomographyStore | None, flows: FlowSto
 
 def _to(motion: Motion, device: torch.device | str) -> Motion:
     return Motion(*(None if value is None else value.to(device) for value in (motion.H_prev_to_cur, motion.flow_to_prev)))
+
+
+if __name__ == "__main__":  # the real runtime under the name that people look for: threads, back ends, files
+    from sspcore.runtime.__main__ import main
+
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""Run the golden rollout through the engine and compare every frame with what the trained model said.
+
+    python3 compare_engine.py [--bundle .] [--onnx] [--least-identical 0.99]
+
+State is fed back as on the drone, so errors of the warps add up over the frames: a wrong sampling mode or a float16 grid
+shows here and not in a comparison of single frames. Exit status 1 if a frame agrees on fewer pixels than asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from step_runner import EngineRunner, OnnxRunner
+
+
+def compare(runner, golden):
+    """One row a frame: share of identical pixels of the class map, largest difference of the (thinned) logits."""
+    rows = []
+    stride = int(golden["logits_stride"])
+    for k in range(len(golden["frames"])):
+        H = golden["H_cur_to_prev"][k] if golden["past_valid"][k] else None
+        class_map = runner.step(golden["frames"][k], H)
+        logits = np.asarray(runner.outputs["logits"][0, :, ::stride, ::stride], np.float32)
+        rows.append({
+            "frame": k,
+            "identical": float((class_map == golden["class_map"][k]).mean()),
+            "logits_max_difference": float(np.abs(logits - golden["logits"][k]).max()),
+        })
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--onnx", action="store_true", help="check step.onnx by onnxruntime in the engine's place")
+    parser.add_argument("--least-identical", type=float, default=0.99, help="share of pixels (default: 0.99)")
+    options = parser.parse_args()
+    runner = OnnxRunner(options.bundle) if options.onnx else EngineRunner(options.bundle, keep_logits=True)
+    with np.load(options.bundle / "golden.npz") as golden:
+        rows = compare(runner, {name: golden[name] for name in golden.files})
+    for row in rows:
+        difference = row["logits_max_difference"]
+        print(f"frame {row['frame']:3d}  identical {row['identical']:.5f}  logits differ by {difference:.2e}")
+    worst = min(row["identical"] for row in rows)
+    print(json.dumps({
+        "frames": len(rows), "identical_min": worst, "identical_mean": float(np.mean([row["identical"] for row in rows])),
+        "logits_max_difference": max(row["logits_max_difference"] for row in rows),
+    }))
+    if worst < options.least_identical:
+        sys.exit(f"error: a frame agrees on {worst:.5f} of its pixels, {options.least_identical:.5f} are asked for")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Run an exported step over a video: state in, state out, one frame a call. Needs NumPy and one of TensorRT, onnxruntime.
+
+    runner = EngineRunner("bundle")                                   # or OnnxRunner("bundle")
+    class_map = runner.step(frame)                                    # first frame, or after a scene cut
+    class_map = runner.step(frame, sampling_homography(H_prev_to_cur))
+
+Frames are uint8 RGB (H, W, 3) of the size in bundle.json. H_prev_to_cur maps pixel coordinates of the frame before into
+the current one, the centre of the upper left pixel being (0, 0); the network wants its inverse.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from pathlib import Path
+
+import numpy as np
+
+SIDECAR = "bundle.json"
+ONNX = "step.onnx"
+ENGINE = "step.plan"
+
+
+def sampling_homography(H_prev_to_cur):
+    """The inverse in float64 with |[2, 2]| scaled to one, as float32: where a current pixel lay in the frame before."""
+    inverse = np.linalg.inv(np.asarray(H_prev_to_cur, np.float64))
+    return (inverse / abs(inverse[2, 2])).astype(np.float32)
+
+
+def read_sidecar(folder):
+    """The bundle's description."""
+    return json.loads((Path(folder) / SIDECAR).read_text(encoding="utf-8"))
+
+
+class StepRunner:
+    """What the back ends share: the state of one video, and what the network is given for a frame.
+
+    After each step `outputs` holds the network's outputs by name, as far as they were asked for.
+    """
+
+    def __init__(self, folder):
+        self.sidecar = read_sidecar(folder)
+        self.size = tuple(self.sidecar["size"])
+        self.outputs = {}
+        self._shapes = {v["name"]: (tuple(v["shape"]), np.dtype(v["dtype"])) for v in self.sidecar["inputs"]}
+
+    def step(self, frame, H_cur_to_prev=None):
+        """Class map (H, W) uint8 of the next frame; without a homography the video starts anew."""
+        image = self._prepared(frame)
+        if not self.sidecar["state"]:
+            return self._run({"frame": image})
+        fresh = H_cur_to_prev is None
+        if fresh:
+            self._clear()
+        H = np.eye(3) if fresh else np.asarray(H_cur_to_prev)
+        return self._run({
+            "frame": image,
+            "H_cur_to_prev": np.ascontiguousarray(H[None], np.float32),
+            "past_valid": np.array([0.0 if fresh else 1.0], np.float32),
+        })
+
+    def _prepared(self, frame):
+        if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
+            raise ValueError(f"frame is {frame.dtype} {frame.shape}: give uint8 RGB of {self.size[0]}x{self.size[1]}")
+        if self._shapes["frame"][1] == np.uint8:
+            return np.ascontiguousarray(frame[None])
+        mean, std = (np.array(self.sidecar["normalisation"][key], np.float32) for key in ("mean", "std"))
+        return np.ascontiguousarray(((frame.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None])
+
+    def _run(self, inputs):
+        raise NotImplementedError
+
+    def _clear(self):
+        raise NotImplementedError
+
+
+class OnnxRunner(StepRunner):
+    """onnxruntime, on the CPU unless other providers are named."""
+
+    def __init__(self, folder, threads=0, providers=("CPUExecutionProvider",)):
+        super().__init__(folder)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(str(Path(folder) / ONNX), options, providers=list(providers))
+        self.names = [output.name for output in self.session.get_outputs()]
+        self._clear()
+
+    def _clear(self):
+        self.state = {name: np.zeros(*self._shapes[name]) for name in self.sidecar["state"].values()}
+
+    def _run(self, inputs):
+        values = self.session.run(self.names, {**inputs, **self.state})
+        self.outputs = dict(zip(self.names, values, strict=True))
+        self.state = {previous: self.outputs[name] for name, previous in self.sidecar["state"].items()}
+        return self.outputs["class_map"][0]
+
+
+class EngineRunner(StepRunner):
+    """A TensorRT engine with two sets of state buffers that change places, and a CUDA graph for each.
+
+    Args:
+        folder: the bundle; its engine was built on this very device (build_engine.py).
+        keep_logits: whether `outputs` gets the logits too (a slow copy; for comparisons).
+    """
+
+    def __init__(self, folder, engine=ENGINE, keep_logits=False):
+        super().__init__(folder)
+        import tensorrt as trt
+
+        self.cuda = CudaRuntime()
+        self.keep_logits = keep_logits
+        self.logger = trt.Logger(trt.Logger.WARNING)
+        trt.init_libnvinfer_plugins(self.logger, "")
+        self.runtime = trt.Runtime(self.logger)
+        self.engine = self.runtime.deserialize_cuda_engine((Path(folder) / engine).read_bytes())
+        if self.engine is None:
+            raise RuntimeError(f"{engine}: not an engine of this device and TensorRT {trt.__version__}; build it here")
+        self.stream = self.cuda.stream()
+        self.host = {v["name"]: np.zeros(v["shape"], v["dtype"]) for v in self.sidecar["outputs"]}
+        state = self.sidecar["state"]
+        previous = set(state.values())
+        self.inputs = {n: self.cuda.malloc(_bytes(*s)) for n, s in self._shapes.items() if n not in previous}
+        self.sets = [{name: self.cuda.malloc(array.nbytes) for name, array in self.host.items()} for _ in range(2)]
+        self.contexts = [self.engine.create_execution_context() for _ in range(2)]
+        for now, context in enumerate(self.contexts):
+            addresses = {**self.inputs, **self.sets[now]}
+            addresses.update({before: self.sets[1 - now][name] for name, before in state.items()})
+            for name, address in addresses.items():
+                if not context.set_tensor_address(name, address):
+                    raise RuntimeError(f"the engine has no tensor {name}: it was built from another bundle")
+        self.now = 0
+        self._clear()
+        self.graphs = [self._captured(context) for context in self.contexts]
+
+    def _captured(self, context):
+        # the first enqueue may allocate, which a capture forbids
+        context.execute_async_v3(self.stream)
+        self.cuda.synchronise(self.stream)
+        return self.cuda.capture(self.stream, lambda: context.execute_async_v3(self.stream))
+
+    def _clear(self):
+        for buffers in self.sets:
+            for name, array in self.host.items():
+                self.cuda.zero(buffers[name], array.nbytes)
+
+    def _run(self, inputs):
+        for name, array in inputs.items():
+            self.cuda.to_device(self.inputs[name], array, self.stream)
+        self.launch()
+        for name, array in self.host.items():
+            if self.keep_logits or name == "class_map":
+                self.cuda.to_host(array, self.sets[1 - self.now][name], self.stream)
+        self.cuda.synchronise(self.stream)
+        self.outputs = self.host
+        return self.host["class_map"][0].copy()
+
+    def launch(self):
+        """One step on whatever lies in the input buffers, without copies and without waiting."""
+        self.cuda.launch(self.graphs[self.now], self.stream)
+        self.now = 1 - self.now
+
+
+class CudaRuntime:
+    """The few calls of libcudart that a stream of frames needs, without pycuda or torch."""
+
+    def __init__(self):
+        for name in ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"):
+            try:
+                self.library = ctypes.CDLL(name)
+                return
+            except OSError:
+                continue
+        raise RuntimeError("libcudart is not found: put the CUDA libraries on LD_LIBRARY_PATH")
+
+    def _call(self, function, *arguments):
+        status = getattr(self.library, function)(*arguments)
+        if status:
+            raise RuntimeError(f"{function} failed with CUDA error {status}")
+
+    def malloc(self, size):
+        pointer = ctypes.c_void_p()
+        self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
+        return pointer.value
+
+    def zero(self, pointer, size):
+        self._call("cudaMemset", ctypes.c_void_p(pointer), 0, ctypes.c_size_t(size))
+
+    def stream(self):
+        stream = ctypes.c_void_p()
+        self._call("cudaStreamCreate", ctypes.byref(stream))
+        return stream.value
+
+    def to_device(self, pointer, array, stream):
+        self._copy(ctypes.c_void_p(pointer), ctypes.c_void_p(array.ctypes.data), array.nbytes, 1, stream)
+
+    def to_host(self, array, pointer, stream):
+        self._copy(ctypes.c_void_p(array.ctypes.data), ctypes.c_void_p(pointer), array.nbytes, 2, stream)
+
+    def _copy(self, to, source, size, kind, stream):
+        self._call("cudaMemcpyAsync", to, source, ctypes.c_size_t(size), kind, ctypes.c_void_p(stream))
+
+    def synchronise(self, stream):
+        self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))
+
+    def capture(self, stream, work):
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cudaStreamBeginCapture", ctypes.c_void_p(stream), 1)  # 1: this thread's calls only
+        work()
+        self._call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        # not cudaGraphInstantiate, whose arguments changed with CUDA 12
+        self._call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+        return executable.value
+
+    def launch(self, graph, stream):
+        self._call("cudaGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
+
+
+def _bytes(shape, dtype):
+    return int(np.prod(shape)) * dtype.itemsize

@@ -1,0 +1,40 @@
+"""A system with its weights, for the command lines of export and runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sspcore.data.specs import DatasetSpec
+from sspcore.errors import ArtefactError, ProfileError
+from sspcore.models.protocol import VideoSegmenter
+from sspcore.models.registry import build, start_from
+from sspcore.profiles import Profile
+from sspcore.train import load_weights
+
+
+def load_system(name: str, dataset: DatasetSpec, profile: Profile, checkpoint: Path | None) -> VideoSegmenter:
+    """A system in eval mode, with a checkpoint's weights, or with fresh ones (seed 0) for checks that need none.
+
+    Raises: ProfileError for an unknown system, ArtefactError if the checkpoint is another system's.
+    """
+    torch.manual_seed(0)
+    model = build(name, dataset.n_classes, profile, load_weights=False)
+    if checkpoint is not None:
+        weights = load_weights(checkpoint)
+        lost = sorted(set(model.state_dict()) - set(weights))
+        if lost:
+            raise ArtefactError(
+                f"{checkpoint}: no weights for {lost[0]}; it is not a checkpoint of {name} under the profile {profile.name}"
+            )
+        start_from(model, weights, str(checkpoint))
+    return model.eval()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(H, W) of "736x1280"."""
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdigit() and width.isdigit()):
+        raise ProfileError(f"--size {text}: write HEIGHTxWIDTH, e.g. 736x1280")
+    return int(height), int(width)

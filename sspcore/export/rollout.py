@@ -1,0 +1,156 @@
+"""Rollouts: a few frames with exact motion, run through two implementations of a step with their state fed back.
+
+Single frames hide what matters: an error of a warp is fed back and grows, above all where alpha is near 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from sspcore.data.images import resize_frame, to_tensor
+from sspcore.export.device.step_runner import sampling_homography
+from sspcore.export.graph import Size, StepModule, StepOptions
+from sspcore.models.protocol import VideoSegmenter
+from sspcore.progress import tqdm
+from sspcore.registration import Registrator
+
+
+class Runner(Protocol):
+    """One video through one implementation of a step; see `sspcore.export.device.step_runner`."""
+
+    outputs: dict[str, np.ndarray]
+
+    def step(self, frame: np.ndarray, H_cur_to_prev: np.ndarray | None = None) -> np.ndarray:
+        """Class map (H, W) uint8 of the next frame (H, W, 3) uint8 RGB; without a homography the video starts anew."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A short video with its motion.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8 RGB.
+        H_cur_to_prev: (T, 3, 3) float32, the sampling homography; the identity where there is no past.
+        past_valid: (T,) float32, 0 where the video starts (anew), else 1.
+    """
+
+    frames: np.ndarray
+    H_cur_to_prev: np.ndarray
+    past_valid: np.ndarray
+
+    def motion(self, k: int) -> np.ndarray | None:
+        """The sampling homography of frame k, None where the video starts anew."""
+        return self.H_cur_to_prev[k] if self.past_valid[k] else None
+
+
+class TorchRunner:
+    """The exported module run by torch, in float32: what an export is measured against."""
+
+    def __init__(self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu") -> None:
+        self.module = StepModule(model, StepOptions(size, frame="float32")).to(device)
+        self.device, self.outputs = device, {}
+        self._state: list[torch.Tensor] = []
+        self._fresh = [tensor.to(device) for tensor in self.module.example_inputs()[2:-1]]
+
+    @torch.inference_mode()
+    def step(self, frame: np.ndarray, H_cur_to_prev: np.ndarray | None = None) -> np.ndarray:
+        inputs = [to_tensor(frame)[None].to(self.device)]
+        if self._fresh:
+            fresh = H_cur_to_prev is None
+            H = torch.eye(3)[None] if fresh else torch.from_numpy(np.asarray(H_cur_to_prev, np.float32))[None]
+            flag = torch.tensor([0.0 if fresh else 1.0], device=self.device)
+            inputs += [H.to(self.device), *(self._fresh if fresh else self._state), flag]
+        values = self.module(*inputs)
+        self._state = list(values[:-1])
+        self.outputs = {
+            name: value.cpu().numpy() for name, value in zip(self.module.output_names, values, strict=True)
+        }
+        return self.outputs["class_map"][0]
+
+
+def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: int | None = None, seed: int = 0) -> Rollout:
+    """A camera over a random plane, its motion known exactly.
+
+    Args:
+        size: (H, W).
+        n_frames: T.
+        rotate: turn by 1.5 degrees a frame, climb and tilt too; else the camera only shifts.
+        reset_at: number of a frame that jumps elsewhere and starts the video anew.
+        seed: of the plane.
+    """
+    height, width = size
+    rng = np.random.default_rng(seed)
+    scale = max(1, min(size) // 24)
+    coarse = rng.random((2 * height // scale + 2, 2 * width // scale + 2, 3), dtype=np.float32)
+    plane = cv2.resize(coarse, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
+    plane = (plane.clip(0, 1) * 200 + rng.random(plane.shape, dtype=np.float32) * 55).astype(np.uint8)
+    to_frame = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
+    step = _camera_step(size, rotate)
+    frames, homographies, valid = [], [], []
+    for k in range(n_frames):
+        fresh = k in (0, reset_at)
+        if k == reset_at:
+            to_frame = np.array([[1, 0, -width / 4], [0, 1, -height / 4], [0, 0, 1]]) @ to_frame
+        elif k > 0:
+            to_frame = step @ to_frame
+        frames.append(cv2.warpPerspective(plane, to_frame, (width, height), borderMode=cv2.BORDER_REFLECT_101))
+        homographies.append(np.eye(3, dtype=np.float32) if fresh else sampling_homography(step))
+        valid.append(0.0 if fresh else 1.0)
+    return Rollout(np.stack(frames), np.stack(homographies), np.array(valid, np.float32))
+
+
+def _camera_step(size: Size, rotate: bool) -> np.ndarray:
+    """H_prev_to_cur of one frame."""
+    height, width = size
+    shift = np.array([[1, 0, 0.004 * width], [0, 1, -0.003 * height], [0, 0, 1]])
+    if not rotate:
+        return shift
+    turn = np.eye(3)
+    turn[:2] = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 1.5, 1.003)
+    tilt = np.eye(3)
+    tilt[2, :2] = 0.01 / width, -0.008 / height
+    return shift @ turn @ tilt
+
+
+def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: Size, n_frames: int) -> Rollout:
+    """The first frames of a video with their registrations; where one fails the frame is taken as unmoved."""
+    frames, homographies = [], []
+    for image in images:
+        frame = resize_frame(image, size)
+        H = registrator(frames[-1], frame).H_prev_to_cur if frames else np.eye(3)
+        frames.append(frame)
+        homographies.append(sampling_homography(H))
+        if len(frames) == n_frames:
+            break
+    valid = np.ones(len(frames), np.float32)
+    valid[:1] = 0.0
+    return Rollout(np.stack(frames), np.stack(homographies), valid)
+
+
+def drift(ours: Runner, reference: Runner, rollout: Rollout, title: str = "parity") -> list[dict[str, Any]]:
+    """How two implementations come apart over a rollout, each fed its own state.
+
+    Returns: one row a frame: share of pixels with the same class, largest absolute difference of the logits.
+    """
+    rows = []
+    for k in tqdm(range(len(rollout.frames)), desc=title, unit="frame", leave=False):
+        a, b = (runner.step(rollout.frames[k], rollout.motion(k)) for runner in (ours, reference))
+        difference = np.abs(ours.outputs["logits"].astype(np.float32) - reference.outputs["logits"]).max()
+        rows.append({"frame": k, "identical": float((a == b).mean()), "logits_max_difference": float(difference)})
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Figures of a drift: over all pixels, of the worst frame, and the largest difference of the logits."""
+    identical = [row["identical"] for row in rows]
+    return {
+        "frames": len(rows), "identical_mean": float(np.mean(identical)), "identical_min": min(identical),
+        "logits_max_difference": max(row["logits_max_difference"] for row in rows),
+    }
