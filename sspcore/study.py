@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Raised when a stage's code changes what it writes, so that artefacts of the former code are not taken for its own.
-STAGE_VERSIONS = {"clips": 1, "train": 2, "label": 1, "predict": 1, "evaluate": 1}
+STAGE_VERSIONS = {"clips": 1, "train": 3, "label": 2, "predict": 2, "evaluate": 1}
 TEACHER = "Teacher"
 
 
