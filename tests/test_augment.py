@@ -110,3 +110,17 @@ def test_image_augmentation_moves_labels_with_the_image():
         seen = changed.labels != 255
         agreement.append(float(((changed.frames[:, 0] > 127) == (changed.labels == 1))[seen].float().mean()))
     assert min(agreement) > 0.93
+
+
+def test_teacher_logits_move_with_the_image_in_every_augmentation_of_single_frames():
+    """Teacher logits that repeat the labels must still match them: 1 in 5 samples would be turned away otherwise."""
+    blocks = torch.zeros(SIZE, dtype=torch.uint8)
+    blocks[16:48, 24:72] = 1
+    logits = torch.nn.functional.one_hot(blocks[2::4, 2::4].long(), 2).movedim(-1, 0).float()[None]
+    sample = Sample(blocks.expand(1, 3, *SIZE) * 200, blocks[None], torch.empty(0, 3, 3, dtype=torch.float64), teacher=logits)
+    augment = ImageAugmentation((48, 64))
+    for seed in range(30):
+        torch.manual_seed(seed)
+        changed = augment(sample)
+        from_teacher = torch.nn.functional.interpolate(changed.teacher, (48, 64), mode="bilinear").argmax(1)
+        assert float((from_teacher == changed.labels).float().mean()) > 0.95, f"seed {seed}"

@@ -144,8 +144,11 @@ class ImageAugmentation(WindowAugmentation):
         ])
 
     def __call__(self, sample: Sample) -> Sample:
-        """A randomly changed copy; only for windows of one frame, whose motion nobody reads."""
-        if torch.rand(()) < 0.2:
+        """A randomly changed copy; only for windows of one frame, whose motion nobody reads.
+
+        Rotation and shear are left out where there are teacher logits: what they draw in from outside has no teacher.
+        """
+        if sample.teacher is None and torch.rand(()) < 0.2:
             height, width = sample.frames.shape[-2:]
             angle, shift, scale, shear = self._affine.get_params(
                 self._affine.degrees, None, self._affine.scale, self._affine.shear, [height, width]
