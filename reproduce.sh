@@ -27,6 +27,7 @@ Options of a run:
   --only NN          only the notebook of that number, for example --only 03
   --seed N           the seed of training
   --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
+  --ablations        run notebook 09 after the others: SSP with one thing changed at a time (many trainings)
   --force            do everything again, also what is up to date
   -h, --help         this text
 
@@ -210,7 +211,7 @@ check_options() {
                 shift
                 ;;
             --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=*) ;;
-            --force) ;;
+            --force | --ablations) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;
             *) die "unknown command or argument '$1': see ./reproduce.sh --help" ;;
         esac

@@ -1,7 +1,8 @@
 """`python -m sspcore.reproduce`: run the numbered notebooks in order by papermill (what `./reproduce.sh` calls).
 
 Each notebook is executed with the chosen profile, data sets, systems and seed as parameters; the executed copy and an
-HTML of it go to the run's folder. A notebook whose parameters, text, library and profile are unchanged is skipped.
+HTML of it go to the run's folder. A notebook is skipped if its parameters, text, library, profile and real data are
+unchanged and what it wrote or built on is still there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +26,17 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
-from sspcore.errors import SspError
-from sspcore.models.registry import SYSTEMS
+from sspcore.data.prepare import release_key_of
+from sspcore.errors import ArtefactError, ReleaseError, SspError
+from sspcore.kernel import KERNEL_ARGUMENTS
 from sspcore.notebook import configure_logging
-from sspcore.profiles import available_profiles, load_profile, stable_hash
-from sspcore.runs import REPOSITORY, RUN_BEGAN, Workspace, atomic_file, read_json, write_json
+from sspcore.profiles import CONTROL_IMAGE, Profile, available_profiles, choose_datasets, choose_systems, stable_hash
+from sspcore.runs import OUTPUTS_FILE, REPOSITORY, RUN_BEGAN, Workspace, atomic_file, read_json, write_json
+from sspcore.study import Study
 
 log = logging.getLogger("sspcore.reproduce")
 NOTEBOOKS = REPOSITORY / "notebooks"
+ABLATIONS = "09"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,6 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", type=_names, help="comma-separated numbers of notebooks, e.g. 03 or 07,08")
     parser.add_argument("--seed", type=int, help="training seed (default: the profile's)")
     parser.add_argument("--data", help="folder of the real releases, for --profile paper")
+    parser.add_argument("--ablations", action="store_true", help=f"run notebook {ABLATIONS} after the others")
     parser.add_argument("--force", action="store_true", help="make everything anew")
     return parser.parse_args(arguments)
 
@@ -52,24 +60,24 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("SSPCORE_PROGRESS", "plain")  # both are inherited by the kernels
     os.environ[RUN_BEGAN] = str(time.time())
     try:
-        profile = load_profile(options.profile)
+        profile = Study.open(options.profile, options.seed, options.data).profile
+        datasets = choose_datasets(profile, _or(options.datasets, profile.datasets), "--datasets")
         parameters = {
             # kernels run in notebooks/: what is relative to the caller's folder must not stay so
             "profile": options.profile if options.profile in available_profiles() else str(Path(options.profile).resolve()),
             "seed": profile.seed if options.seed is None else options.seed,
-            "datasets": _chosen(options.datasets, profile.datasets, tuple(profile.clips), "--datasets"),
-            "systems": _chosen(options.systems, profile.systems, tuple(SYSTEMS), "--systems"),
+            "datasets": datasets,
+            "systems": _systems(profile, _or(options.systems, profile.systems), datasets),
             "data": None if options.data is None else str(Path(options.data).resolve()),
             "force": options.force,
         }
-        notebooks = find_notebooks(options.only)
+        notebooks = choose_notebooks(options.only, parameters["systems"], options.ablations)
         workspace = Workspace(profile.name)
+        inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
         print(f"profile {profile.name}: {profile.description}", flush=True)
         began = time.perf_counter()
         for notebook in notebooks:
-            if options.only is None and not concerns(notebook, parameters["systems"]):
-                continue
-            run_notebook(notebook, workspace, parameters, stable_hash(profile.model_dump(mode="json")))
+            run_notebook(notebook, workspace, parameters, inputs_key)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
               f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
     except SspError as error:
@@ -87,37 +95,49 @@ def find_notebooks(only: tuple[str, ...] | None) -> list[Path]:
     if only is None:
         return [path for number, path in found.items() if number != "00"]
     unknown = [number for number in only if number.zfill(2) not in found]
-    if unknown:
+    if unknown or not only:
         raise SspError(f"--only {','.join(unknown)}: no such notebook; there are {', '.join(found)}")
     return [found[number.zfill(2)] for number in only]
+
+
+def choose_notebooks(only: tuple[str, ...] | None, systems: list[str], ablations: bool) -> list[Path]:
+    """What a run executes: the notebooks asked for, or those that concern its systems; the ablations' last, if wanted."""
+    chosen = [path for path in find_notebooks(only) if only is not None or concerns(path, systems)]
+    if not ablations:
+        return chosen
+    last = find_notebooks((ABLATIONS,))
+    return [path for path in chosen if path not in last] + last
 
 
 def concerns(notebook: Path, systems: list[str]) -> bool:
     """Whether a notebook is part of a run of these systems.
 
-    Its metadata may name the systems that it is only for, or say that it is optional: run by `--only`.
+    Its metadata may name the systems that it is only for, or say that it is optional: run by `--only` or `--ablations`.
     """
     metadata = nbformat.read(notebook, as_version=4).metadata.get("sspcore", {})
     named = metadata.get("only_for_systems")
     return not metadata.get("optional", False) and (named is None or bool(set(named) & set(systems)))
 
 
-def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], profile_key: str) -> None:
+def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], inputs_key: str) -> None:
     """Execute one notebook unless its executed copy is up to date."""
     executed = workspace.notebooks / notebook.name
     stamp = executed.with_suffix(".json")
-    key = stable_hash([notebook.read_text(encoding="utf-8"), parameters, profile_key, library_key()])
-    if not parameters["force"] and executed.is_file() and stamp.is_file() and read_json(stamp).get("key") == key:
+    settings = {name: value for name, value in parameters.items() if name != "force"}  # how it is made, not what
+    key = stable_hash([notebook.read_text(encoding="utf-8"), settings, inputs_key, library_key()])
+    reason = "--force" if parameters["force"] else why_run(stamp, key)
+    if reason is None:
         print(f"{notebook.stem}: up to date, skipped", flush=True)
         return
-    print(f"{notebook.stem}: running", flush=True)
+    print(f"{notebook.stem}: running ({reason})", flush=True)
     began = time.perf_counter()
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(executed) as temporary:
+    stamp.unlink(missing_ok=True)  # a run that fails half-way leaves nothing that counts as up to date
+    with _outputs_noted() as noted, atomic_file(executed) as temporary:
         try:
             papermill.execute_notebook(
                 str(notebook), str(temporary), parameters=_accepted(notebook, parameters), cwd=str(NOTEBOOKS),
                 progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
+                extra_arguments=list(KERNEL_ARGUMENTS),
             )
         except PapermillExecutionError as error:
             failed = executed.with_suffix(".failed.ipynb")
@@ -128,10 +148,45 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
         copy, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(temporary, as_version=4), {})
         nbformat.write(copy, temporary)
         html, _ = HTMLExporter().from_notebook_node(copy)
-    executed.with_suffix(".html").write_text(html, encoding="utf-8")
+        outputs = _lasting(noted, workspace)
+    page = executed.with_suffix(".html")
+    page.write_text(html, encoding="utf-8")
     seconds = time.perf_counter() - began
-    write_json(stamp, {"key": key, "seconds": round(seconds, 1)})
+    made = [_relative(path) for path in (executed, page, *outputs)]
+    write_json(stamp, {"key": key, "seconds": round(seconds, 1), "outputs": made})
     print(f"{notebook.stem}: done in {seconds / 60:.1f} min", flush=True)
+
+
+def why_run(stamp: Path, key: str) -> str | None:
+    """Why a notebook has to be executed, in a few words; None if it is up to date.
+
+    Args:
+        stamp: what its last run left: its key, and the files and folders that it wrote or built on.
+        key: what it depends on now.
+    """
+    try:
+        last = read_json(stamp)
+    except ArtefactError:
+        return "not run yet"
+    if last.get("key") != key:
+        return "what it depends on has changed"
+    gone = [name for name in last.get("outputs", []) if not (REPOSITORY / name).exists()]
+    return f"{gone[0]} is missing" if gone else None
+
+
+def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files of real releases, so that a changed release is noticed; empty without any.
+
+    Raises: ReleaseError if a release or one of its videos is missing.
+    """
+    releases = [] if data is None else [(Path(data) / name, name) for name in datasets]
+    try:
+        return [
+            (str(release / file), size, (release / file).stat().st_mtime_ns)
+            for release, name in releases for file, size in release_key_of(release, name)
+        ]
+    except FileNotFoundError as error:
+        raise ReleaseError(f"{error.filename}: file is missing; restore it from the release") from error
 
 
 def library_key() -> str:
@@ -151,11 +206,38 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _chosen(asked: tuple[str, ...] | None, default: tuple[str, ...], known: tuple[str, ...], option: str) -> list[str]:
-    unknown = [name for name in asked or () if name not in known]
-    if unknown:
-        raise SspError(f"{option} {','.join(unknown)}: unknown; choose from {', '.join(known)}")
-    return list(asked or default)
+def _or(asked: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    return default if asked is None else asked
+
+
+def _systems(profile: Profile, asked: tuple[str, ...], datasets: list[str]) -> list[str]:
+    chosen = choose_systems(profile, asked, datasets, "--systems")
+    if CONTROL_IMAGE not in asked:
+        log.info("%s is added: the controls are built on it, tables and pictures compare with it", CONTROL_IMAGE)
+    return chosen
+
+
+@contextmanager
+def _outputs_noted() -> Iterator[Path]:
+    """A file to which notebooks executed in this block write what they make or build on (`sspcore.runs.note_output`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        noted = Path(folder) / "outputs.txt"
+        noted.touch()
+        os.environ[OUTPUTS_FILE] = str(noted)
+        try:
+            yield noted
+        finally:
+            del os.environ[OUTPUTS_FILE]
+
+
+def _lasting(noted: Path, workspace: Workspace) -> list[Path]:
+    """What a finished notebook needs to find again: all that it noted, without parts of noted folders and cached motion."""
+    paths = {Path(line) for line in noted.read_text(encoding="utf-8").splitlines()}
+    cache = workspace.base / "motion"
+    return sorted(
+        path for path in paths
+        if path.exists() and not paths.intersection(path.parents) and not (path.is_file() and path.is_relative_to(cache))
+    )
 
 
 def _relative(path: Path) -> str:

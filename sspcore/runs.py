@@ -2,7 +2,7 @@
 
 Every stage writes its artefact into a temporary place and renames it when complete, with a key beside it: a hash of the
 profile's sections and of the keys of its inputs. A stage whose artefact has the right key is skipped and says so; a
-killed run goes on where it was.
+killed run goes on where it was. What is written or taken up is noted for the runner (`note_output`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEY_FILE = "key.json"
 RUN_BEGAN = "SSPCORE_RUN_BEGAN"
+OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
 _PROCESS_BEGAN = time.time()
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
 
@@ -78,6 +79,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
+        note_output(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -92,9 +94,21 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+        note_output(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def note_output(path: Path) -> None:
+    """Tell the runner that the notebook it executes wrote `path` or builds on it; nothing where no runner asks.
+
+    A line in a file, since a notebook runs in another process and its loaders in yet others.
+    """
+    file = os.environ.get(OUTPUTS_FILE)
+    if file is not None:
+        with open(file, "a", encoding="utf-8") as lines:
+            lines.write(f"{path.absolute()}\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -124,6 +138,12 @@ def is_fresh(folder: Path, key: str) -> bool:
         return False
 
 
+def made_since(folder: Path, moment: float) -> bool:
+    """Whether the complete artefact `folder` was made after `moment` (seconds since the epoch)."""
+    path = folder / KEY_FILE
+    return path.is_file() and path.stat().st_mtime >= moment
+
+
 def stage(title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False) -> Path:
     """Make the artefact `folder` unless it is there under the same key.
 
@@ -137,6 +157,7 @@ def stage(title: str, folder: Path, key: str, build: Callable[[Path], None], for
     """
     if not force and is_fresh(folder, key):
         log.info("%s: up to date, skipped", title)
+        note_output(folder)
         return folder
     log.info("%s: started", title)
     with atomic_folder(folder) as temporary:
@@ -153,6 +174,7 @@ def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], 
     """
     if not force and is_fresh(folder, key):
         log.info("%s: up to date, skipped", title)
+        note_output(folder)
         return folder
     working = folder.with_name(f".{folder.name}.{key}.partial")
     for stale in folder.parent.glob(f".{folder.name}.*.partial"):
@@ -165,6 +187,7 @@ def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], 
     if folder.exists():
         shutil.rmtree(folder)
     working.replace(folder)
+    note_output(folder)
     log.info("%s: done", title)
     return folder
 
@@ -181,9 +204,9 @@ def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
     }
 
 
-def run_began() -> float:
+def run_began(default: float = _PROCESS_BEGAN) -> float:
     """When the run began, in seconds since the epoch: `sspcore.reproduce` says so, else this process's start."""
-    return float(os.environ.get(RUN_BEGAN, _PROCESS_BEGAN))
+    return float(os.environ.get(RUN_BEGAN, default))
 
 
 def git_commit() -> str:

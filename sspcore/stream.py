@@ -48,7 +48,8 @@ class Segmented:
         logits: (C, H, W) float32, the system's output.
         state: of the stream after this frame (alpha and the like for pictures).
         reset: whether the stream was started anew here (first frame, scene cut).
-        registered: whether the registration succeeded; False means the fall-back (identity) was used.
+        registered: False where the registration with the frame before failed and fell back to the identity, at a scene
+            cut too; True on the first frame, which has none before it.
     """
 
     labels: np.ndarray
@@ -78,20 +79,20 @@ def segment_video(
     state, previous = None, None
     for position, image in enumerate(frames):
         current = resize_frame(image, size)
-        observed = None
+        moved, registered = None, True
         if previous is not None:
             observed = motion(position, previous, current)
-            if not observed.registered and looks_like_cut(previous, current):
+            moved, registered = _to(observed.motion, device), observed.registered
+            if not registered and looks_like_cut(previous, current):
                 log.info("frame %d: scene cut, the stream starts anew", position)
-                state, observed = None, None
-        moved = None if observed is None else _to(observed.motion, device)
+                state, moved = None, None
         reset = state is None
         logits, state = model.step(to_tensor(current)[None].to(device), state, moved)
         shown = logits
         if out_size is not None and tuple(out_size) != tuple(size):
             shown = F.interpolate(logits, out_size, mode="bilinear", align_corners=False)
         labels = shown[0].argmax(0).to(torch.uint8).cpu().numpy()
-        yield Segmented(labels, shown[0], state, reset, observed is None or observed.registered)
+        yield Segmented(labels, shown[0], state, reset, registered)
         previous = current
 
 

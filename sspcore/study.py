@@ -37,7 +37,18 @@ from sspcore.models.registry import SystemSpec, build, control, encoder_start, i
 from sspcore.profiles import Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
-from sspcore.runs import REPOSITORY, Workspace, provenance, read_json, resumable_stage, run_began, stage, write_json
+from sspcore.runs import (
+    REPOSITORY,
+    Workspace,
+    made_since,
+    note_output,
+    provenance,
+    read_json,
+    resumable_stage,
+    run_began,
+    stage,
+    write_json,
+)
 from sspcore.stream import Segmented, clip_motion, segment_video
 from sspcore.train import HISTORY, WEIGHTS, Training, load_weights, train
 
@@ -58,8 +69,10 @@ class Study:
         seed: of training.
         release_root: folder of real releases (`<root>/uavid`, `<root>/ruralscapes`); None where the profile renders them.
         workspace: where artefacts lie.
-        force: kinds of stages ("prepare", "train", "label", "predict", "evaluate") to make anew, once per study.
+        force: kinds of stages ("prepare", "train", "label", "predict", "evaluate") to make anew: once per run of
+            `sspcore.reproduce`, whose chapters share artefacts, else once per study.
         device: where models run.
+        began: what was made since then (seconds since the epoch) is not forced again.
     """
 
     profile: Profile
@@ -68,6 +81,7 @@ class Study:
     workspace: Workspace
     force: frozenset[str] = frozenset()
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    began: float = field(default_factory=lambda: run_began(time.time()))
     _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -136,6 +150,7 @@ class Study:
             if stale != root:
                 shutil.rmtree(stale)
         log.info("%s: rendering (sequences that are complete are skipped)", spec.title)
+        note_output(root)
         return render_release(dataset, settings, rendering.seed, root, rendering.workers)
 
     def truth_root(self, dataset: str) -> Path | None:
@@ -190,9 +205,10 @@ class Study:
 
     # ---------------------------------------------------------------- models
 
-    def controls(self) -> list[str]:
-        """Names of the constant-alpha controls that the profile asks for."""
-        return [control(alpha).name for alpha in self.profile.constant_alphas]
+    def controls(self, systems: Iterable[str] = ()) -> list[str]:
+        """Names of the constant-alpha controls that the profile asks for: on Base, and on KD Base if it is among `systems`."""
+        images = ["Base", *(name for name in ("KD Base",) if name in systems)]
+        return [control(alpha, image).name for image in images for alpha in self.profile.constant_alphas]
 
     def train_key(self, name: str, dataset: str) -> str:
         """Identity of a trained system."""
@@ -415,7 +431,8 @@ class Study:
 
     def results(self, systems: list[str], datasets: list[str]) -> dict[str, Any]:
         """All rows with their provenance: the content of results.json."""
-        rows = [self.evaluate(name, dataset) for dataset in datasets for name in [*systems, *self.controls()]]
+        names = dict.fromkeys([*systems, *self.controls(systems)])  # a control may be asked for by name too
+        rows = [self.evaluate(name, dataset) for dataset in datasets for name in names]
         origin = provenance(self.profile.name, self.seed, stable_hash([self.clips_key(name) for name in datasets]))
         origin |= {
             "data": self.data_origin, "metric_flow": self.profile.metric_flow,
@@ -438,5 +455,5 @@ class Study:
 
     def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
         make = resumable_stage if kind in ("train", "label") else stage
-        force = kind in self.force
+        force = kind in self.force and not made_since(folder, self.began)
         return self._once(("stage", str(folder)), lambda: make(title, folder, key, build_artefact, force))

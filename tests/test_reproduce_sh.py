@@ -103,13 +103,14 @@ def test_help_needs_no_installation(checkout: Checkout, arguments: tuple[str, ..
     result = checkout.run(*arguments)
     assert result.returncode == 0 and checkout.calls() == []
     commands = ("setup", "test", "lab")
-    options = ("--profile", "--datasets", "--systems", "--only", "--seed", "--force", "--data")
+    options = ("--profile", "--datasets", "--systems", "--only", "--seed", "--ablations", "--force", "--data")
     for word in (*commands, *options, "WSL"):
         assert word in result.stdout
 
 
 @pytest.mark.parametrize("arguments", [
     ("--profil", "demo"), ("-x",), ("instal",), ("--profile",), ("--force", "stray"), ("setup", "--force"),
+    ("--ablation",), ("--ablations=yes",), ("--ablations", "09"),
 ])
 def test_unknown_arguments_are_refused_before_anything_is_installed(
     checkout: Checkout, arguments: tuple[str, ...]
@@ -128,9 +129,9 @@ def test_first_run_installs_and_second_only_runs(checkout: Checkout) -> None:
     link = checkout.root / ".venv/lib/python3.11/site-packages/sspcore.pth"
     assert link.read_text() == f"{checkout.root}\n"
 
-    second = checkout.run("--profile", "smoke")
+    second = checkout.run("--ablations", "--profile", "smoke")
     assert second.returncode == 0 and second.stderr == ""
-    assert checkout.calls() == ["-m sspcore.reproduce --profile smoke"]
+    assert checkout.calls() == ["-m sspcore.reproduce --ablations --profile smoke"]
 
 
 def test_run_keeps_the_callers_folder_and_passes_its_status_on(checkout: Checkout, tmp_path: Path) -> None:

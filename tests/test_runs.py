@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from sspcore.errors import ArtefactError
-from sspcore.runs import is_fresh, provenance, read_json, resumable_stage, slug, stage, write_json
+from sspcore.runs import (
+    OUTPUTS_FILE,
+    atomic_file,
+    atomic_folder,
+    is_fresh,
+    made_since,
+    provenance,
+    read_json,
+    resumable_stage,
+    slug,
+    stage,
+    write_json,
+)
 
 
 def test_stage_runs_once_per_key(tmp_path):
@@ -72,3 +88,37 @@ def test_slug_and_provenance():
     assert slug("Constant alpha 0.7") == "constant-alpha-0.7"
     origin = provenance("smoke", 3, "abc")
     assert origin["seed"] == 3 and origin["versions"]["torch"] and origin["commit"]
+
+
+def test_what_is_made_or_taken_up_is_noted_where_a_runner_asks(tmp_path, monkeypatch):
+    noted = tmp_path / "noted"
+    monkeypatch.setenv(OUTPUTS_FILE, str(noted))
+
+    def new_lines() -> list[Path]:
+        lines = noted.read_text().splitlines()
+        noted.write_text("")
+        return [Path(line) for line in lines]
+
+    with atomic_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert new_lines() == [tmp_path / "a.txt"]
+    with atomic_folder(tmp_path / "b"):
+        pass
+    assert new_lines() == [tmp_path / "b"]
+    for make, folder in ((stage, tmp_path / "c"), (resumable_stage, tmp_path / "d")):
+        for _ in ("made", "up to date"):
+            make("t", folder, "k", lambda out: None)
+            assert folder in new_lines()
+    with pytest.raises(OSError, match="disk full"), atomic_file(tmp_path / "e.txt"):
+        raise OSError("disk full")
+    assert new_lines() == []
+    monkeypatch.delenv(OUTPUTS_FILE)
+    write_json(tmp_path / "f.json", 1)
+    assert new_lines() == []
+
+
+def test_made_since_looks_at_the_complete_artefact(tmp_path):
+    folder = stage("t", tmp_path / "out", "k", lambda out: None)
+    assert made_since(folder, time.time() - 60) and not made_since(folder, time.time() + 60)
+    os.utime(folder / "key.json", (0, 0))
+    assert not made_since(folder, time.time() - 60) and not made_since(tmp_path / "nothing", 0)

@@ -50,6 +50,7 @@ def test_scene_cut_starts_the_stream_anew(model):
     frames[2:] = [np.full_like(frames[0], 40) for _ in range(2)]  # nothing to register on, nothing alike
     results = stream(model, frames)
     assert [result.reset for result in results] == [True, False, True, True]
+    assert [result.registered for result in results] == [True, True, False, False]  # a cut's registration failed too
     alone = stream(model, frames[2:])
     assert torch.equal(results[2].logits, alone[0].logits)
 

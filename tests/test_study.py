@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sspcore.data.images import to_tensor
 from sspcore.data.motion import exact_motion
 from sspcore.errors import ProfileError, ReleaseError
 from sspcore.geometry import warp_by_flow
+from sspcore.runs import RUN_BEGAN
 from sspcore.study import Study
 
 TINY = {
@@ -52,12 +54,45 @@ def test_same_seed_gives_byte_identical_rows_and_another_seed_does_not(results, 
     assert json.dumps(other["rows"][0]) != json.dumps(results["rows"][0])
 
 
-def test_second_run_does_nothing(study, results, caplog):
-    logging.getLogger("sspcore").propagate = True
+def written(study: Study) -> dict[str, int]:
+    """Every artefact's file and when it was written."""
+    base = study.workspace.base
+    return {path.relative_to(base).as_posix(): path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
+
+
+def test_second_run_does_nothing(study, results, caplog, monkeypatch):
+    first = written(study)
+    for name in ("weights", "row.json", "clip.json", "images.mp4", "stream.json"):
+        assert [path for path in first if name in path], f"the first run made no {name}"
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sspcore"):
         again = Study.open("smoke", root=study.workspace.root, overrides=TINY).results(["Base", "SSP"], ["uavid"])
-    assert again["rows"] == results["rows"]
-    assert not [record.message for record in caplog.records if record.message.endswith("started")]
+    assert again["rows"] == results["rows"] and written(study) == first
+    messages = [record.getMessage() for record in caplog.records]
+    assert [text for text in messages if text.endswith("up to date, skipped")]
+    assert not [text for text in messages if text.endswith("started")]
+
+
+def test_force_makes_its_kinds_anew_once_a_run(study, results, monkeypatch):
+    def forced(*kinds: str) -> set[str]:
+        before = written(study)
+        again = Study.open("smoke", root=study.workspace.root, overrides=TINY, force=kinds)
+        assert again.evaluate("Base", "uavid") == results["rows"][0]
+        changed = {path for path, moment in written(study).items() if moment != before[path]}
+        return {path.split("/")[-2 if path.endswith(("row.json", "stream.json")) else 0] for path in changed}
+
+    monkeypatch.delenv(RUN_BEGAN, raising=False)
+    assert forced("evaluate") >= {"scores"} and "predictions" not in forced("evaluate")
+    assert {"scores", "predictions"} <= forced("predict", "evaluate")
+    monkeypatch.setenv(RUN_BEGAN, str(time.time() - 60))  # the chapter before has made them in this very run
+    assert forced("predict", "evaluate") == set()
+    monkeypatch.setenv(RUN_BEGAN, str(time.time() + 1))
+    assert {"scores", "predictions"} <= forced("predict", "evaluate")
+
+
+def test_a_control_asked_for_by_name_has_one_row(study, results):
+    rows = study.results(["Base", "Constant alpha 0.5"], ["uavid"])["rows"]
+    assert [row["system"] for row in rows] == ["Base", "Constant alpha 0.5"]
 
 
 def test_flow_is_estimated_once_for_all_systems(study, results):

@@ -1,14 +1,15 @@
 """The one table of systems: name -> how it is built, trained and streamed (paper, the results table).
 
 Names are those of the paper's results table. Beside its twelve stand two of ours (SSP-R, KD-SSP-R), a hidden start that
-several systems are trained on from, and controls without any training (`control`).
+several systems are trained on from, controls without any training (`control`), and SSP with one part changed
+(`ABLATIONS`, no rows of that table).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -120,6 +121,25 @@ PAPER_SYSTEMS: tuple[str, ...] = tuple(
     name for name, spec in SYSTEMS.items() if not spec.hidden and name not in OURS
 )
 
+
+def _changed(part: str, **changes: Any) -> SystemSpec:
+    """SSP with one part changed: trained and streamed like SSP, no row of the results table."""
+    return replace(SYSTEMS["SSP"], name=f"SSP ({part})", hidden=True, **changes)
+
+
+ABLATIONS: dict[str, SystemSpec] = {
+    spec.name: spec
+    for spec in (
+        _changed("cosine similarity", options=SSPOptions(similarity="cosine")),
+        _changed("no registration", options=SSPOptions(registration="identity")),
+        # alpha 0 everywhere, P_k = S_k: what training with L_tc brings without the recurrence
+        _changed("no interpolation", options=SSPOptions(similarity="constant", alpha=0.0)),
+        _changed("alpha not masked", options=SSPOptions(mask_alpha=False)),
+        # only the encoder has pretrained weights: decoder and head never saw a label before video training
+        _changed("untrained image model", starts_from=None),
+    )
+}
+
 _CONTROL_NAME = re.compile(r"Constant alpha (?P<alpha>\d*\.?\d+)(?: \((?P<image>.+)\))?")
 
 
@@ -137,12 +157,13 @@ def control(alpha: float, image: str = "Base") -> SystemSpec:
 
 
 def system(name: str) -> SystemSpec:
-    """The system of a name, controls included.
+    """The system of a name, controls and ablations included.
 
     Raises: ProfileError for an unknown name.
     """
-    if name in SYSTEMS:
-        return SYSTEMS[name]
+    for table in (SYSTEMS, ABLATIONS):
+        if name in table:
+            return table[name]
     match = _CONTROL_NAME.fullmatch(name)
     image = match["image"] or "Base" if match else ""
     if match and float(match["alpha"]) <= 1 and image in SYSTEMS and SYSTEMS[image].kind == "image":

@@ -5,12 +5,25 @@ A profile is a YAML file beside this module (`smoke`, `demo`, `paper`). An ablat
 """
 
 from sspcore.profiles.schema import (
+    CONTROL_IMAGE,
     ClipRules,
     Profile,
     Recipe,
     available_profiles,
+    choose_datasets,
+    choose_systems,
     load_profile,
     stable_hash,
 )
 
-__all__ = ["ClipRules", "Profile", "Recipe", "available_profiles", "load_profile", "stable_hash"]
+__all__ = [
+    "CONTROL_IMAGE",
+    "ClipRules",
+    "Profile",
+    "Recipe",
+    "available_profiles",
+    "choose_datasets",
+    "choose_systems",
+    "load_profile",
+    "stable_hash",
+]

@@ -1,21 +1,42 @@
-"""The typed shape of a profile and its loading from YAML."""
+"""The typed shape of a profile, its loading from YAML, and the checks that its values make sense together."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sspcore.data.specs import SPECS
 from sspcore.data.synthetic import ReleaseSettings
 from sspcore.errors import ProfileError
-from sspcore.models.image import ImageModelSpec
+from sspcore.flow import FLOW_NAMES
+from sspcore.models.image import STRIDE, ImageModelSpec
+from sspcore.models.registry import SYSTEMS, SystemSpec, control, system
+from sspcore.registration import REGISTRATOR_NAMES
 
 Size = tuple[int, int]
 PROFILE_FOLDER = Path(__file__).parent
+CONTROL_IMAGE = "Base"
+
+
+def _positive(size: Size) -> Size:
+    if min(size) < 1:
+        raise ValueError(f"{size[0]}x{size[1]}: height and width must be positive")
+    return size
+
+
+def _fits_networks(size: Size) -> Size:
+    if min(size) < 1 or any(side % STRIDE for side in size):
+        raise ValueError(f"{size[0]}x{size[1]}: height and width must be positive multiples of {STRIDE}")
+    return size
+
+
+InputSize = Annotated[Size, AfterValidator(_fits_networks)]
 
 
 class _Section(BaseModel):
@@ -41,8 +62,14 @@ class ClipRules(_Section):
     drop_first: bool = True
     drop_last: bool = False
     require_label: bool = True
-    store_size: Size | None = None
+    store_size: Annotated[Size, AfterValidator(_positive)] | None = None
     image_format: Literal["png", "jpg"] = "png"
+
+    @model_validator(mode="after")
+    def _some_clips_are_kept(self) -> ClipRules:
+        if self.min_clip_length > self.clip_length:
+            raise ValueError(f"min_clip_length ({self.min_clip_length}) is above clip_length ({self.clip_length})")
+        return self
 
 
 class Rendering(_Section):
@@ -78,12 +105,19 @@ class Recipe(_Section):
     weight_decay: float = Field(0.05, ge=0)
     final_lr_ratio: float = Field(1e-4, ge=0, le=1)
     head_lr_factor: float = Field(1.0, gt=0)
-    crop: Size
+    crop: InputSize
     zoom: tuple[float, float] = (1.1, 1.4)
     lambda_tc: float = Field(0.5, ge=0)
     temperature: float = Field(2.0, gt=0)
     repeats: int = Field(1, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
+
+    @field_validator("zoom")
+    @classmethod
+    def _zoom_is_a_range(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < zoom[0] <= zoom[1]:
+            raise ValueError(f"{list(zoom)}: expected the smaller factor first, both above 0")
+        return zoom
 
     @model_validator(mode="after")
     def _schedule_covers_epochs(self) -> Recipe:
@@ -123,8 +157,8 @@ class Profile(_Section):
     seed: int = 0
     datasets: tuple[str, ...]
     systems: tuple[str, ...]
-    input_size: Size
-    teacher_size: Size
+    input_size: InputSize
+    teacher_size: InputSize
     recurrent_window: int = Field(6, ge=2)
     flow: str
     metric_flow: str
@@ -136,7 +170,7 @@ class Profile(_Section):
     models: dict[str, ImageModelSpec]
     training: dict[str, Recipe]
     held_out: int = Field(0, ge=0)
-    constant_alphas: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
+    constant_alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.3, 0.5, 0.7, 0.9)
     loader_workers: int = Field(0, ge=0)
     frame_cache_mb: int = Field(512, ge=0)
     figures: str
@@ -155,6 +189,81 @@ class Profile(_Section):
         """Hash of the named sections ("clips.uavid", "training.video", ...), for the keys of artefacts."""
         tree = self.model_dump(mode="json")
         return stable_hash({section: _dig(tree, section) for section in sections})
+
+
+def choose_datasets(profile: Profile, asked: Iterable[str], setting: str) -> list[str]:
+    """The data sets asked for, each once.
+
+    Args:
+        setting: where they were asked for, for errors: "--datasets".
+    Raises: ProfileError if none is named, or one that the profile has no clip rules or no rendering for.
+    """
+    names = list(dict.fromkeys(asked))
+    _refuse(names, [name for name in names if name not in profile.clips], profile.clips, setting)
+    if profile.rendering is not None:
+        for name in names:
+            if name not in profile.rendering.releases:
+                raise ProfileError(f"{setting}: {name} needs rendering.releases.{name}, which is missing; add it")
+    return names
+
+
+def choose_systems(profile: Profile, asked: Iterable[str], datasets: Iterable[str], setting: str) -> list[str]:
+    """The systems asked for, each once, by their names in the table; Base in front, asked for or not.
+
+    Base is the image model of the constant-alpha controls and what tables and pictures compare with.
+
+    Args:
+        asked: systems, or controls ("Constant alpha 0.5"); hidden ones are refused.
+        datasets: what they are run on.
+        setting: where they were asked for, for errors: "--systems".
+    Raises: ProfileError if none is named, one is unknown, or the profile lacks a recipe or model that one is built from.
+    """
+    found = {name: _askable(name) for name in asked}
+    known = [*(name for name, spec in SYSTEMS.items() if not spec.hidden), "a control such as 'Constant alpha 0.5'"]
+    _refuse(list(found), [name for name, spec in found.items() if spec is None], known, setting)
+    names = list(dict.fromkeys([CONTROL_IMAGE, *(spec.name for spec in found.values())]))
+    datasets = list(datasets)
+    for name in names:
+        for spec in _built_from(system(name)):
+            needed = [] if spec.image_model in profile.models else [f"models.{spec.image_model}"]
+            if spec.recipe is not None:
+                needed += [
+                    f"training.{spec.recipe}" for dataset in datasets
+                    if not {spec.recipe, f"{spec.recipe}@{dataset}"} & profile.training.keys()
+                ]
+            if needed:
+                raise ProfileError(
+                    f"{setting}: {name} needs {needed[0]}, which is missing in profile {profile.name}; add it, or leave "
+                    f"{name} out"
+                )
+    return names
+
+
+def _askable(name: str) -> SystemSpec | None:
+    """The system of a name that may be asked for; None if it is unknown or a hidden step on the way to others."""
+    try:
+        spec = system(name)
+    except ProfileError:
+        return None
+    shown = SYSTEMS[spec.starts_from] if spec.kind == "control" else spec
+    return None if shown.hidden else spec
+
+
+def _built_from(spec: SystemSpec) -> Iterator[SystemSpec]:
+    """The system, those that its training starts from, and the teacher it learns from."""
+    yield spec
+    if spec.starts_from is not None:
+        yield from _built_from(system(spec.starts_from))
+    if spec.teacher:
+        yield from _built_from(SYSTEMS["Teacher"])
+
+
+def _refuse(asked: list[str], unknown: list[str], known: Iterable[str], setting: str) -> None:
+    choice = f"choose from {', '.join(known)}"
+    if not asked:
+        raise ProfileError(f"{setting}: none is named; {choice}")
+    if unknown:
+        raise ProfileError(f"{setting} {','.join(unknown)}: unknown; {choice}")
 
 
 def stable_hash(value: Any) -> str:
@@ -196,13 +305,45 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
 
 def _validate(tree: dict[str, Any], source: str) -> Profile:
     try:
-        return Profile.model_validate(tree)
+        profile = Profile.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "(top level)"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise ProfileError(f"profile {source}: {where}: {problem}{more}; correct this setting") from error
+    for setting, problem in _contradictions(profile):
+        raise ProfileError(f"profile {source}: {setting}: {problem}; correct this setting")
+    datasets = choose_datasets(profile, profile.datasets, f"profile {source}: datasets")
+    choose_systems(profile, profile.systems, datasets, f"profile {source}: systems")
+    return profile
+
+
+def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Settings that are of the right type and cannot be run, and what is wrong with each."""
+    for name, known in (("flow", FLOW_NAMES), ("metric_flow", FLOW_NAMES), ("registration", REGISTRATOR_NAMES)):
+        if getattr(profile, name) not in known:
+            yield name, f"'{getattr(profile, name)}' is unknown; choose from {', '.join(known)}"
+    releases = {} if profile.rendering is None else profile.rendering.releases
+    for section, names in (("clips", profile.clips), ("rendering.releases", releases)):
+        for name in names:
+            if name not in SPECS:
+                yield f"{section}.{name}", f"data set is unknown; choose from {', '.join(SPECS)}"
+    for name, release in releases.items():
+        if min(release.size) < 1:
+            yield f"rendering.releases.{name}.size", "height and width must be positive"
+    of_teacher = {spec.recipe for spec in SYSTEMS.values() if spec.image_model == "teacher"}
+    for key, recipe in profile.training.items():
+        name, _, dataset = key.partition("@")
+        if "@" in key and dataset not in profile.clips:
+            yield f"training.{key}", f"data set '{dataset}' is unknown; choose from {', '.join(profile.clips)}"
+        role = "teacher_size" if name in of_teacher else "input_size"
+        (height, width), (crop_height, crop_width) = getattr(profile, role), recipe.crop
+        if crop_height > height or crop_width > width:
+            yield f"training.{key}.crop", f"{crop_height}x{crop_width} is larger than {role}, {height}x{width}"
+    controls = [control(alpha).name for alpha in profile.constant_alphas]
+    if len(set(controls)) < len(controls):
+        yield "constant_alphas", f"{list(profile.constant_alphas)} holds a value twice"
 
 
 def _dig(tree: Any, dotted: str) -> Any:

@@ -56,7 +56,12 @@ def teacher_panels(study: Study, dataset: str) -> Figure:
 
 
 def occlusion_scores(study: Study, dataset: str) -> dict[str, float] | None:
-    """Precision and recall of both readings of M_occ over all training pairs; None where no exact occlusion is known."""
+    """Precision, recall and F1 of both readings of M_occ over all training pairs, in both directions, as fusion uses it.
+
+    Flow is the study's own, occlusion the renderer's exact one (hidden in the other frame, or outside its view).
+
+    Returns: "<reading>: precision" and so on; None where no exact occlusion is known (real data).
+    """
     truth, size = study.truth_root(dataset), study.profile.input_size
     if truth is None:
         return None
@@ -64,15 +69,17 @@ def occlusion_scores(study: Study, dataset: str) -> dict[str, float] | None:
     counts = {name: np.zeros(3) for name in OCCLUSION_RULES}  # hits, found, there
     for clip in study.clips(dataset, "train"):
         for k in range(1, len(clip), 2):
-            hidden = exact_motion(truth, clip, k, k - 1, size)[1]
-            back = flows.between(clip, k - 1, k)[None]
-            for name, rule in OCCLUSION_RULES.items():
-                mask = rule(flows.between(clip, k, k - 1)[None], back)[0, 0]
-                counts[name] += [float((mask & hidden).sum()), float(mask.sum()), float(hidden.sum())]
+            to_prev, to_next = flows.between(clip, k, k - 1)[None], flows.between(clip, k - 1, k)[None]
+            for source, target, there, back in ((k, k - 1, to_prev, to_next), (k - 1, k, to_next, to_prev)):
+                hidden = exact_motion(truth, clip, source, target, size)[1]
+                for name, rule in OCCLUSION_RULES.items():
+                    mask = rule(there, back)[0, 0]
+                    counts[name] += [float((mask & hidden).sum()), float(mask.sum()), float(hidden.sum())]
     scores: dict[str, float] = {}
-    for name, (hits, found, there) in counts.items():
+    for name, (hits, found, hidden_pixels) in counts.items():
         scores[f"{name}: precision"] = hits / max(found, 1.0)
-        scores[f"{name}: recall"] = hits / max(there, 1.0)
+        scores[f"{name}: recall"] = hits / max(hidden_pixels, 1.0)
+        scores[f"{name}: F1"] = 2 * hits / max(found + hidden_pixels, 1.0)
     return scores
 
 
