@@ -49,19 +49,24 @@ def estimators(study: Study, dataset: str) -> list[str]:
 
 
 def evaluated_systems(study: Study, dataset: str) -> list[str]:
-    """Systems and controls of this profile, data and seed whose scores lie on disk, in the order of the table."""
+    """Systems and controls of this profile, data and seed whose scores lie on disk, in the order of the table.
+
+    Ablations and steps on the way (`hidden`) are left out: they are no rows of the table.
+    """
     found = set()
     runs = study.workspace.run(dataset, study.seed, "any", "any").parent
     for path in runs.glob("*/scores/row.json"):
         name = read_json(path)["system"]
         try:
-            folder = _run_folder(study, name, dataset)
+            hidden, folder = system(name).hidden, _run_folder(study, name, dataset)
         except ProfileError:
             continue  # a system that this version of the registry does not know
-        if folder == path.parents[1]:
+        if folder == path.parents[1] and not hidden:
             study.predict(name, dataset)
             found.add(name)
-    return [*(name for name in SYSTEMS if name in found), *sorted(name for name in found if name not in SYSTEMS)]
+    averaging = [system(name) for name in found if name not in SYSTEMS]
+    averaging.sort(key=lambda spec: (spec.starts_from, spec.options.alpha))
+    return [*(name for name in SYSTEMS if name in found), *(spec.name for spec in averaging)]
 
 
 def controls(study: Study, dataset: str, systems: Iterable[str]) -> list[str]:

@@ -70,6 +70,11 @@ def test_systems_are_found_where_their_scores_fit_this_study(study):
     assert measure.evaluated_systems(stale, DATASET) == []
     write_predictions(stale, "Base", 0.2, key="of-another-time")
     assert measure.evaluated_systems(stale, DATASET) == []
+    for name in ("Constant alpha 0.5 (KD Base)", "Constant alpha 0.5", "Constant alpha 0.3", "Base (start)", "KD Base"):
+        write_predictions(stale, name, 0.2)
+    assert measure.evaluated_systems(stale, DATASET) == [
+        "KD Base", "Constant alpha 0.3", "Constant alpha 0.5", "Constant alpha 0.5 (KD Base)"
+    ]
 
 
 def test_estimators_and_controls(study, monkeypatch, tmp_path):

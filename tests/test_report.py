@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import SIZE, panning_frames
+from PIL import Image
 from test_tables import row
 
 from sspcore.data.specs import UAVID
 from sspcore.registration import build_registrator
-from sspcore.report import figures, motion
-from sspcore.report.style import save
+from sspcore.report import figures, motion, story
+from sspcore.report.style import figure, remove_pictures, save
 
 
 def test_flicker_is_change_along_the_flow_and_not_motion():
@@ -39,13 +41,10 @@ def test_consecutive_strip_paints_flicker_and_leaves_the_prediction_alone():
     assert all(np.array_equal(a, b) for a, b in zip(labels, kept, strict=True))
 
 
-def test_frontier_draws_the_control_as_a_curve_from_base():
-    rows = [row("Base", "image", 0.6, 0.7), row("SSP", "video", 0.62, 0.85), row("Constant alpha 0.5", "control", 0.6, 0.8)]
-    curve = figures.frontier(rows, "t").axes[0].lines[0]
-    assert curve.get_xydata().tolist() == [[70.0, 60.0], [80.0, 60.0]]
-
-
 def test_training_curves_have_a_panel_per_loss():
+    systems = [f"S{k}" for k in range(14)]
+    drawn = figures.training_curves({name: [{"ce": 1.0}] for name in systems}, "t").axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 14
     history = [{"ce": 1.0, "tc": 0.5, "total": 1.25, "lr": 1e-3, "seconds": 1.0}] * 2
     base = [{"ce": 1.0, "total": 1.0, "lr": 1, "seconds": 1}]
     assert len(figures.training_curves({"SSP": history, "Base": base}, "t").axes) == 2
@@ -58,6 +57,50 @@ def test_pictures_are_written_twice_alike(tmp_path):
         save(figures.per_class(rows, "t"), tmp_path / name, "p")
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / name).iterdir())])
     assert digests[0] == digests[1] and len(digests[0]) == 2
+
+
+ORIGIN = {"commit": "abc", "profile": "smoke", "seed": 3, "data": "rendered data, not the real data set"}
+
+
+def test_pictures_carry_their_provenance(tmp_path):
+    picture = figures.per_class([row("Base", "image", 0.6, 0.7)], "t")
+    plain = Image.open(save(picture, tmp_path, "plain"))
+    image = Image.open(save(picture, tmp_path, "p", ORIGIN))
+    assert image.text["sspcore.commit"] == "abc" and image.text["sspcore.seed"] == "3"
+    assert image.text["Description"] == "Rendered data, not the real data set; profile smoke, seed 3, commit abc."
+    assert image.size[0] == plain.size[0] and image.size[1] > plain.size[1]  # a footnote below, nothing moved
+    note = np.asarray(image.convert("L"))[plain.size[1] + 2:]
+    assert (note < 128).any() and "Description" not in plain.text
+    assert b"commit=abc" in (tmp_path / "p.pdf").read_bytes()
+    save(picture, tmp_path, "p", ORIGIN | {"seeds": [0, 1]})
+    assert len([text for text in picture.texts if "commit" in text.get_text()]) == 1
+
+
+def test_only_pictures_of_this_program_are_removed(tmp_path):
+    for name in ("uavid_alpha.png", "uavid_alpha.pdf", "uavid_alpha.txt", "uavid_alpha_mine.png", "mine.png"):
+        (tmp_path / name).touch()
+    remove_pictures(tmp_path, ["uavid_alpha", "uavid_frontier"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "uavid_alpha.txt", "uavid_alpha_mine.png"]
+
+
+def test_the_picture_set_leaves_out_what_cannot_be_drawn_and_removes_what_is_stale(tmp_path, monkeypatch):
+    """Of a run without Base, without moving classes and without RuralScapes."""
+    monkeypatch.setattr(story, "flicker_story", lambda study, dataset, systems: figure(2, 2)[0])
+    study = SimpleNamespace(spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
+    rows = [row("TCB_ocr", "video", 0.6, 0.7) | {"miou_moving": None}, row("Constant alpha 0.5", "control", 0.6, 0.8)]
+    rows[1]["miou_moving"] = None
+    for name in ("ruralscapes_frontier.png", "uavid_alpha.pdf", "uavid_frontier_all.png"):
+        (tmp_path / name).touch()
+    written = story.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
+    assert {path.stem for path in written} == {"uavid_flicker", "uavid_frontier", "uavid_per_class_iou", "uavid_training"}
+    assert not (tmp_path / "ruralscapes_frontier.png").exists() and not (tmp_path / "uavid_alpha.pdf").exists()
+    assert (tmp_path / "uavid_frontier_all.png").exists()  # another program's
+
+
+def test_strips_show_the_systems_of_the_story():
+    assert story.told(["Teacher", "Base", "DFF", "TCB_ocr", "SSP"]) == ["Base", "TCB_ocr", "SSP"]
+    assert story.told(["DFF", "TCB_ppm"]) == ["DFF", "TCB_ppm"]
+    assert story.learned_alpha(["Base", "KD-SSP", "SSP"]) == "KD-SSP" and story.learned_alpha(["Base"]) is None
 
 
 def test_motion_panels_state_precision_and_recall():

@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from sspcore.measure import CARRIED, CONSTANT, TRUTH, rank_correlation
 from sspcore.metrics import METRICS
 from sspcore.report import metrics as report
+from sspcore.report.style import BLACK
 
 GOOD = {"miou": 0.6, "tc": 0.7, "tc_reference": 0.6, "flicker": 0.02, "vc8": 0.5, "lag": 1.0}
 
@@ -76,12 +77,13 @@ def test_frontier_spans_seeds_and_draws_a_curve_for_each_averaged_system(rows):
     rows = [*rows, made_row("KD Base", "image", **GOOD), made_row("Constant alpha 0.5 (KD Base)", "control", **GOOD)]
     other = [row | {"tc": row["tc"] + 0.02, "miou": row["miou"] - 0.04} for row in rows]
     picture = report.seed_frontier({0: rows, 1: other}, "title")
-    left, right = picture.axes
-    curves = [line for line in right.get_lines() if line.get_linestyle() == "--"]
+    above, below = picture.axes
+    curves = [line for line in below.get_lines() if line.get_color() == BLACK and len(line.get_xdata()) > 1]
     assert [len(line.get_xdata()) for line in curves] == [3, 2]
     assert list(curves[0].get_xdata()) == pytest.approx([51, 66, 86]) and curves[0].get_ydata()[0] == pytest.approx(58)
-    assert len(left.containers) == len(rows) - 1 and len(right.containers) == len(rows) - 2  # truth is a line
-    bar = left.containers[0].lines[2][0].get_segments()[0]
+    assert len(above.containers) == len(rows) - 1 and len(below.containers) == len(rows) - 2  # truth is a line
+    assert [text.get_text() for text in above.texts] == [CONSTANT] and "KD Base" in [text.get_text() for text in below.texts]
+    bar = above.containers[0].lines[2][0].get_segments()[0]
     assert bar[:, 0] == pytest.approx([50, 52])
     assert "seeds 0, 1" in picture.get_suptitle()
     assert "seeds" not in report.seed_frontier({0: rows}, "title").get_suptitle()
@@ -101,8 +103,11 @@ def test_the_recommendation_follows_the_numbers(matrices, rows):
     text = report.recommendation(matrices, correlations)
     assert "**Fooled by trivial controls**: `tc` (2 of 2), `tc_reference` (2 of 2), `flicker` (2 of 2)." in text
     assert "**Never fooled by trivial controls**: `miou`, `vc8`, `lag`." in text
-    assert "`miou` for accuracy: never fooled" in text and "`tc_reference` only to stand beside printed figures" in text
+    assert "`miou` for accuracy: never fooled" in text and "`tc_reference` serves to stand beside printed" in text
     assert "87.0 to 90.0" in text and "vc16" not in text and "lag` (" not in text.split("Scores above")[0].split("Averaging")[0]
+    assert "moves it by 3.0 at most" in text
+    alone = report.recommendation({"uavid": {"exact": rows}}, correlations)
+    assert "moves it by" not in alone  # nothing is known of other flows
     real = {"uavid": {flow: rows[:-1] for flow, rows in matrices["uavid"].items()}}  # no truth of every frame
     assert "for consistency, only beside the accuracy: no other" in report.recommendation(real, correlations)
     # least fooled, but never advised: its slips are known
@@ -124,6 +129,8 @@ def test_what_is_written_can_be_read_back(tmp_path, matrices, rows):
     study = SimpleNamespace(
         figures=tmp_path, seed=0, profile=SimpleNamespace(name="made"), clips_key=lambda name: name, data_origin="made up"
     )
+    for name in ("ruralscapes_controls_exact.png", "uavid_controls_dis-fast.pdf", "uavid_controls_dis-fast.png", "mine.png"):
+        (tmp_path / name).touch()
     maps = {("uavid", "exact"): report.control_map(rows, CARRIED)}
     correlations = {"uavid": rank_correlation(rows)}
     paths = report.write_measures(study, matrices, correlations, maps, {"uavid": report.seed_frontier({0: rows}, "title")})
@@ -131,5 +138,13 @@ def test_what_is_written_can_be_read_back(tmp_path, matrices, rows):
     assert all(path.is_file() for path in paths)
     written = json.loads(paths[0].read_text())
     assert len(written["rows"]) == 12 and written["provenance"]["data"] == "made up" and "commit" in written["provenance"]
-    matrix = np.array(written["rank_correlation"]["uavid"], float)
+    assert {path.name for path in tmp_path.glob("*.p*")} == {
+        "uavid_controls_exact.png", "uavid_controls_exact.pdf", "uavid_frontier_all.png", "uavid_frontier_all.pdf", "mine.png"
+    }
+    assert paths[0] == tmp_path / "tables" / "metrics.json"
+    ceilings = written["ceilings"]["uavid"]
+    assert ceilings["exact"]["tc"] == 0.9 and ceilings["dis-fast"]["tc"] == pytest.approx(0.87)
+    found = written["rank_correlation"]["uavid"]
+    assert found["flow"] == "exact" and TRUTH not in found["rows"] and len(found["rows"]) == 5
+    matrix = np.array(found["matrix"], float)
     assert np.array_equal(matrix, correlations["uavid"], equal_nan=True)

@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from sspcore.data.specs import IGNORE, DatasetSpec, colourise
 from sspcore.metrics.records import warp_labels
-from sspcore.report.style import BLACK, CYCLE, ORANGE, class_legend, figure, hide_axes
+from sspcore.report.style import CYCLE, class_legend, figure, hide_axes
 
 Row = dict[str, Any]
+DASHES = ("-", "--", ":")
 FLICKER = np.array([255, 0, 255], np.uint8)  # magenta: in no palette, visible on all
 
 
@@ -22,15 +23,20 @@ def training_curves(histories: dict[str, list[dict[str, float]]], title: str) ->
     names = list(dict.fromkeys(
         name for history in histories.values() for name in history[0] if name not in ("lr", "seconds", "total")
     ))
-    picture, axes = figure(4.2 * len(names), 3.2, 1, len(names), squeeze=False)
+    picture, axes = figure(max(3.2 * len(names), 6.4), 3.2 + 0.2 * -(-len(histories) // 4), 1, len(names), squeeze=False)
     labels = {"ce": "cross entropy", "tc": "temporal consistency loss $L_{tc}$", "kl": "KL to the teacher"}
+    looks = {
+        system: {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
+        for k, system in enumerate(histories)
+    }
     for panel, name in zip(axes[0], names, strict=True):
-        for colour, (system, history) in zip(CYCLE, histories.items(), strict=False):
+        for system, history in histories.items():
             if name in history[0]:
-                panel.plot(range(1, len(history) + 1), [entry[name] for entry in history], color=colour, label=system)
+                panel.plot(range(1, len(history) + 1), [entry[name] for entry in history], label=system, **looks[system])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(xlabel="epoch", ylabel=labels.get(name, name), ylim=(0, None))
-        panel.legend()
+    handles = [Line2D([], [], label=system, **look) for system, look in looks.items()]
+    picture.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     picture.suptitle(title)
     return picture
 
@@ -104,44 +110,19 @@ def alpha_strip(frames: list[np.ndarray], alphas: list[np.ndarray], title: str) 
     return picture
 
 
-def frontier(rows: list[Row], title: str, consistency: str = "tc", accuracy: str = "miou") -> Figure:
-    """Accuracy over consistency of one data set: systems as points, the constant-alpha control as a curve.
-
-    The curve begins at Base, which is alpha 0. A system above it has earned its consistency.
-    """
-    names = {"tc": "TC (%)", "tc_exact_flow": "TC under exact flow (%)", "miou": "mIoU (%)",
-             "miou_moving": "mIoU of moving classes (%)"}
-    picture, axes = figure(7.2, 4.6)
-    curve = [row for row in rows if row["system"] == "Base"] + [row for row in rows if row["kind"] == "control"]
-    points = [(100 * row[consistency], 100 * row[accuracy]) for row in curve]
-    axes.plot(*zip(*points, strict=True), "--o", color=BLACK, markersize=4, linewidth=1, zorder=1)
-    for (x, y), row in zip(points[1:], curve[1:], strict=True):
-        alpha = row["system"].removeprefix("Constant alpha ")
-        axes.annotate(rf"$\alpha$={alpha}", (x, y), xytext=(-6, -12), textcoords="offset points", fontsize=8, ha="right")
-    handles = [Line2D([], [], color=BLACK, linestyle="--", marker="o", markersize=4, label="constant alpha (control)")]
-    systems = [row for row in rows if row["kind"] != "control"]
-    for i, row in enumerate(systems):
-        marker = "s" if row["kind"] == "image" else "*"
-        colour = ORANGE if row["system"] == "Teacher" else CYCLE[i % len(CYCLE)]
-        size = 50 if marker == "s" else 150
-        axes.scatter(100 * row[consistency], 100 * row[accuracy], s=size, marker=marker, color=colour, zorder=2)
-        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=8, label=row["system"]))
-    axes.set(xlabel=names[consistency], ylabel=names[accuracy], title=title)
-    axes.margins(0.1)
-    picture.legend(handles=handles, loc="outside right center", fontsize=9)
-    return picture
-
-
 def per_class(rows: list[Row], title: str, column: str = "per_class_iou") -> Figure:
-    """IoU (or TC) by class, one bar a system."""
+    """IoU (or TC) in percent by class, one line a system: a table in colours; a dash where there was nothing to score."""
     classes = list(rows[0][column])
-    picture, axes = figure(max(7.5, 0.9 * len(classes)), 3.6)
-    width = 0.8 / len(rows)
-    for i, row in enumerate(rows):
-        values = [100 * (row[column][name] or 0) for name in classes]
-        axes.bar(np.arange(len(classes)) + (i - (len(rows) - 1) / 2) * width, values, width,
-                 color=CYCLE[i % len(CYCLE)], label=row["system"])
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set(ylabel="IoU (%)" if column == "per_class_iou" else "TC (%)", ylim=(0, 100), title=title)
-    picture.legend(loc="outside right center", fontsize=9)
+    values = np.array([[np.nan if row[column][name] is None else 100 * row[column][name] for name in classes] for row in rows])
+    picture, axes = figure(8.4, 0.3 * len(rows) + 1.7)
+    axes.set_facecolor("#dddddd")
+    drawn = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        text, colour = ("–", "black") if np.isnan(value) else (f"{value:.0f}", "white" if value < 55 else "black")
+        axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", fontsize=9)
+    axes.set_yticks(range(len(rows)), [row["system"] for row in rows], fontsize=9)
+    axes.set_title(title)
+    axes.grid(False)
+    picture.colorbar(drawn, ax=axes, label="IoU (%)" if column == "per_class_iou" else "TC (%)")
     return picture

@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from sspcore.data.specs import SPECS
-from sspcore.measure import CARRIED, CONSTANT, FAMILIES, HELD, SOURCE, TRUTH, advantage, flow_sensitivity, oriented
+from sspcore.measure import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
 from sspcore.metrics import METRICS, build_metric
 from sspcore.profiles import stable_hash
-from sspcore.report.style import BLACK, CYCLE, GREEN, ORANGE, VERMILION, figure, save
+from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of
+from sspcore.report.style import BLACK, GREEN, figure, remove_pictures, save
 from sspcore.runs import provenance, write_json
 from sspcore.study import Study
 
@@ -25,11 +26,16 @@ Row = dict[str, Any]
 Matrices = Mapping[str, Mapping[str, list[Row]]]  # data set -> flow -> rows
 
 TRIVIAL = (CONSTANT, HELD, CARRIED)
-AVERAGING = "Constant alpha "
 ORDER = tuple(metric for family in FAMILIES.values() for metric in family)
 FOOLED, NOT_FOOLED, UNKNOWN, PLAIN = "#f4b183", "#cfe8dc", "#d9d9d9", "#ffffff"
-MARKERS = {CONSTANT: "v", HELD: "<", CARRIED: ">"}
 _LEFT_OUT = ("tc_reference",)  # never recommended: it repeats known slips, to stand beside printed figures only
+
+REASONS = (
+    "* The constant-alpha curve and the truth's own scores belong into every table: averaging is the cheapest way to "
+    "consistency, and without a ceiling nobody can tell what is left to gain.",
+    "* `tc_reference` serves to stand beside printed figures only: it repeats the published code's slips.",
+    "* A ranking holds for these data, these flows and these systems; with few systems a rank correlation says little.",
+)
 
 
 def value_text(metric: str, value: float | None) -> str:
@@ -42,7 +48,7 @@ def value_text(metric: str, value: float | None) -> str:
 def control_map(rows: list[Row], title: str) -> Figure:
     """All values, one line a system or control; a control's cell tells whether it scores as well as the best student."""
     gains = advantage(rows)
-    picture, axes = figure(11.2, 0.32 * len(rows) + 1.5)
+    picture, axes = figure(9.4, 0.3 * len(rows) + 1.5)
     for y, row in enumerate(rows):
         for x, metric in enumerate(ORDER):
             gain = gains.get(row["system"], {}).get(metric)
@@ -68,7 +74,8 @@ def control_map(rows: list[Row], title: str) -> Figure:
         (UNKNOWN, "cannot be scored"),
     )
     picture.legend(
-        handles=[Patch(color=colour, label=label) for colour, label in legend], loc="outside lower center", ncols=3, fontsize=9
+        handles=[Patch(color=colour, label=label) for colour, label in legend], loc="outside lower center", ncols=3, fontsize=9,
+        frameon=False,
     )
     return picture
 
@@ -102,87 +109,31 @@ def correlation_map(matrix: np.ndarray, n_rows: int, title: str) -> Figure:
 
 
 def seed_frontier(rows_by_seed: Mapping[int, list[Row]], title: str, consistency: str = "tc", accuracy: str = "miou") -> Figure:
-    """Accuracy over consistency with everything that was scored; bars span the seeds. Right: students and averaging only."""
-    points: dict[str, list[Row]] = {}
-    for rows in rows_by_seed.values():
-        for row in rows:
-            if row[consistency] is not None and row[accuracy] is not None:
-                points.setdefault(row["system"], []).append(row)
-    picture, panels = figure(11.2, 4.8, 1, 2)
-    ceiling = points.pop(TRUTH, None)
-    curves = _averaging_curves(points)
-    for panel, names in zip(panels, (list(points), [name for name in points if name not in TRIVIAL]), strict=True):
-        for curve in curves:
-            centres = [_centre(points[name], consistency, accuracy) for name in curve]
-            panel.plot(*zip(*centres, strict=True), "--", color=BLACK, linewidth=1, zorder=1)
-        for name in names:
-            _draw(panel, points, name, consistency, accuracy)
+    """Accuracy over consistency with everything that was scored; bars span the seeds. Below: without the trivial controls."""
+    rows = [row for rows in rows_by_seed.values() for row in rows]
+    points = points_of((row for row in rows if row["kind"] != "truth"), consistency, accuracy)
+    honest = {name: point for name, point in points.items() if name not in TRIVIAL}
+    ceiling = [row[consistency] for row in rows if row["kind"] == "truth" and row[consistency] is not None]
+    picture, panels = figure(8.4, 9.6, 2, 1, height_ratios=(1, 1.7))
+    for panel, drawn in zip(panels, (points, honest), strict=True):
+        draw(panel, drawn)
         if ceiling:
-            x = 100 * ceiling[0][consistency]
-            panel.axvline(x, color=GREEN, linewidth=1.2, linestyle=":")
-        panel.set(xlabel=f"{consistency} (%)", ylabel=f"{accuracy} (%)")
-        panel.margins(0.12)
-    panels[0].set_title("everything", fontsize=10)
+            panel.axvline(100 * ceiling[0], color=GREEN, linewidth=1.2, linestyle=":")
+        panel.set(xlabel=AXES.get(consistency, consistency), ylabel=AXES.get(accuracy, accuracy))
+    panels[0].set_title("everything (trivial controls named)", fontsize=10)
     panels[1].set_title("without the trivial controls", fontsize=10)
-    handles = [_handle(points, name) for name in points if not name.startswith(AVERAGING)]
-    if curves:
-        handles.append(
-            Line2D([], [], color=BLACK, linestyle="--", marker="o", markersize=4, label="constant alpha, from 0 (no past)")
-        )
+    handles = legend_handles(points)
     if ceiling:
-        handles.append(Line2D([], [], color=GREEN, linestyle=":", label=f"ground truth's {consistency}"))
-    picture.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9)
+        handles.append(Line2D([], [], color=GREEN, linestyle=":", label=f"ground truth's own {consistency}"))
+    if handles:
+        picture.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
     seeds = f"seed {next(iter(rows_by_seed))}"
     if len(rows_by_seed) > 1:
         seeds = f"seeds {', '.join(map(str, rows_by_seed))}: mean, bars from least to most"
-    picture.suptitle(f"{title}; {seeds}")
+    picture.suptitle(f"{title}; {seeds}", fontsize=11)
+    name_points(panels[0], points, only=[name for name in points if name in TRIVIAL])
+    name_points(panels[1], honest)
     return picture
-
-
-def _averaging_curves(points: Mapping[str, list[Row]]) -> list[list[str]]:
-    """Names along each constant-alpha curve; it begins at the image system that is averaged, which is alpha 0."""
-    curves: dict[str, list[str]] = {}
-    for name in sorted(points):
-        if name.startswith(AVERAGING):
-            image = name.partition(" (")[2].rstrip(")") or SOURCE
-            curves.setdefault(image, [image] if image in points else []).append(name)
-    return list(curves.values())
-
-
-def _look(points: Mapping[str, list[Row]], name: str) -> dict[str, Any]:
-    kind = points[name][0]["kind"]
-    if name in TRIVIAL:
-        return {"marker": MARKERS[name], "color": VERMILION, "markerfacecolor": "white", "markersize": 9}
-    if kind == "control":
-        return {"marker": "o", "color": BLACK, "markersize": 4}
-    trained = [other for other in points if points[other][0]["kind"] != "control" and other != "Teacher"]
-    if name == "Teacher":
-        return {"marker": "D", "color": ORANGE, "markersize": 7}
-    cycle = [colour for colour in CYCLE if colour not in (BLACK, ORANGE)]
-    k = trained.index(name)
-    shape = "s" if kind == "image" else ("*", "P", "X", "p", "h")[k // len(cycle) % 5]
-    return {"marker": shape, "color": cycle[k % len(cycle)], "markersize": 6 if shape == "s" else 9}
-
-
-def _draw(panel: Any, points: Mapping[str, list[Row]], name: str, consistency: str, accuracy: str) -> None:
-    x, y = (100 * np.array([row[metric] for row in points[name]]) for metric in (consistency, accuracy))
-    spread = (
-        {"xerr": [[x.mean() - x.min()], [x.max() - x.mean()]], "yerr": [[y.mean() - y.min()], [y.max() - y.mean()]]}
-        if len(x) > 1
-        else {}
-    )
-    panel.errorbar(x.mean(), y.mean(), linestyle="", elinewidth=1, zorder=2, **spread, **_look(points, name))
-    if name.startswith(AVERAGING):
-        label = name.removeprefix(AVERAGING)
-        panel.annotate(rf"$\alpha$={label}", (x.mean(), y.mean()), xytext=(5, -11), textcoords="offset points", fontsize=8)
-
-
-def _handle(points: Mapping[str, list[Row]], name: str) -> Line2D:
-    return Line2D([], [], linestyle="", label=name, **_look(points, name))
-
-
-def _centre(group: list[Row], consistency: str, accuracy: str) -> tuple[float, float]:
-    return 100 * float(np.mean([row[consistency] for row in group])), 100 * float(np.mean([row[accuracy] for row in group]))
 
 
 @dataclass
@@ -264,7 +215,7 @@ def _independent(metric: str, flows: Mapping[str, list[Row]]) -> list[list[Row]]
 
 
 def recommendation(matrices: Matrices, correlations: Mapping[str, np.ndarray]) -> str:
-    """Markdown: which figures to print, with the reasons, worked out from the numbers and nothing else.
+    """Markdown: which figures to print; what the numbers say and what holds whatever they say stand apart.
 
     Args:
         matrices: data set -> flow -> rows of `metric_matrix`.
@@ -285,12 +236,15 @@ def recommendation(matrices: Matrices, correlations: Mapping[str, np.ndarray]) -
     if averaged:
         lines.append(
             f"* **Averaging without training does as well as the best student** by {averaged}: "
-            "a claim has to beat the constant-alpha curve, not Base."
+            "there a claim has to beat the constant-alpha curve, not Base."
         )
     above = _named(scored, "above_truth")
     if above:
         lines.append(f"* **Scores above the truth's own**: {above}. Beyond its ceiling a higher score is no merit.")
-    return "\n".join([*lines, "", "**Print**", "", *_advice(scored, sound, correlations)])
+    advice = _advice(scored, sound, correlations)
+    return "\n".join([
+        *lines, "", "**Print, by these numbers**", "", *advice, "", "**Reasons that no number here decides**", "", *REASONS
+    ])
 
 
 def _named(verdicts: Mapping[str, Verdict], field: str) -> str:
@@ -309,15 +263,16 @@ def _advice(scored: Mapping[str, Verdict], sound: list[str], correlations: Mappi
     if consistency:
         best = min(consistency, key=lambda metric: _demerit(scored[metric]))
         columns = scored[best].columns()
-        ceiling = ""
+        ceiling, moved = "", ""
+        if not math.isnan(scored[best].flow):
+            moved = f", and the choice of flow moves it by {columns['change with the flow']} at most"
         if scored[best].truth is not None:
             ceiling = (
                 f" and together with the truth's own value ({columns['truth, lowest']} to {columns['truth, highest']} here)"
             )
         lines.append(
             f"1. `{best}` for consistency, only beside the accuracy{ceiling}: no other of its family is fooled in a smaller "
-            f"share of cases ({columns['fooled by trivial controls']}), and the choice of flow moves it by "
-            f"{columns['change with the flow']} at most."
+            f"share of cases ({columns['fooled by trivial controls']}){moved}."
         )
     agreement = {metric: _agreement(metric, consistency, correlations) for metric in (*both, *accuracy) if metric in sound}
     agreement = {metric: value for metric, value in agreement.items() if not math.isnan(value)}
@@ -327,12 +282,6 @@ def _advice(scored: Mapping[str, Verdict], sound: list[str], correlations: Mappi
             f"1. `{best}` where one figure must do: never fooled by a trivial control, and of such metrics the nearest in rank "
             f"to the consistency family (mean rank correlation {agreement[best]:.2f})."
         )
-    lines.append(
-        "1. The constant-alpha curve and the truth's own scores in every table: without them a high consistency says nothing "
-        "about a method."
-    )
-    if "tc_reference" in scored:
-        lines.append("1. `tc_reference` only to stand beside printed figures: it repeats the published code's slips.")
     return lines
 
 
@@ -350,6 +299,17 @@ def _agreement(metric: str, others: list[str], correlations: Mapping[str, np.nda
     return float(np.mean(known)) if known else math.nan
 
 
+def truth_scores(matrices: Matrices) -> dict[str, dict[str, Row]]:
+    """Data set -> flow -> metric -> the ground truth's own score, its ceiling; nothing for real data, which has no such row."""
+    return {
+        dataset: {
+            flow: {metric: row[metric] for metric in METRICS}
+            for flow, rows in flows.items() for row in rows if row["kind"] == "truth"
+        }
+        for dataset, flows in matrices.items()
+    }
+
+
 def write_measures(
     study: Study,
     matrices: Matrices,
@@ -357,20 +317,34 @@ def write_measures(
     maps: Mapping[tuple[str, str], Figure],
     frontiers: Mapping[str, Figure],
 ) -> list[Path]:
-    """Write metrics.json (rows, correlations, provenance) and the pictures into the study's figures; returns the paths."""
+    """Write tables/metrics.json (ceilings, rank correlations, rows) and the pictures; returns the paths.
+
+    Pictures of this set that belong to other data sets or flows are removed.
+
+    Args:
+        correlations: data set -> `rank_correlation` over METRICS of all rows but the truth's, under its first flow.
+    """
     origin = provenance(study.profile.name, study.seed, stable_hash([study.clips_key(name) for name in matrices]))
-    path = study.figures / "metrics.json"
-    write_json(
-        path,
-        {
-            "provenance": origin | {"data": study.data_origin},
-            "rows": [row for flows in matrices.values() for rows in flows.values() for row in rows],
-            "metrics": list(METRICS),
-            "rank_correlation": {
-                name: [[None if math.isnan(value) else value for value in line] for line in matrix.tolist()]
-                for name, matrix in correlations.items()
-            },
+    origin |= {"data": study.data_origin}
+    path = study.figures / "tables" / "metrics.json"
+    write_json(path, {
+        "provenance": origin,
+        "metrics": list(METRICS),
+        "ceilings": truth_scores(matrices),
+        "rank_correlation": {
+            name: {
+                "flow": next(iter(matrices[name])),
+                "rows": [row["system"] for row in next(iter(matrices[name].values())) if row["kind"] != "truth"],
+                "matrix": [[None if math.isnan(value) else value for value in line] for line in matrix.tolist()],
+            }
+            for name, matrix in correlations.items()
         },
-    )
-    written = [save(picture, study.figures, f"{dataset}_controls_{flow}") for (dataset, flow), picture in maps.items()]
-    return [path, *written, *(save(picture, study.figures, f"{name}_frontier_all") for name, picture in frontiers.items())]
+        "rows": [row | {"data": study.data_origin} for flows in matrices.values() for rows in flows.values() for row in rows],
+    })
+    written = [save(picture, study.figures, f"{dataset}_controls_{flow}", origin) for (dataset, flow), picture in maps.items()]
+    written += [save(picture, study.figures, f"{name}_frontier_all", origin) for name, picture in frontiers.items()]
+    kept = {path.stem for path in written}
+    patterns = [f"{dataset}_{name}.png" for dataset in SPECS for name in ("controls_*", "frontier_all")]
+    stale = [path.stem for pattern in patterns for path in study.figures.glob(pattern) if path.stem not in kept]
+    remove_pictures(study.figures, stale)
+    return [path, *written]

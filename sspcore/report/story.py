@@ -9,11 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sspcore.data.clips import Clip
+from sspcore.data.specs import SPECS
+from sspcore.models.registry import system
 from sspcore.report import figures
-from sspcore.report.style import save
+from sspcore.report.frontier import frontier
+from sspcore.report.style import remove_pictures, save
 from sspcore.study import Study
 
 STRIP_FRAMES = 4
+STRIP_SYSTEMS = ("Base", "NetWarp", "TCB_ocr", "SSP", "KD-SSP")
+PICTURES = ("flicker", "frontier", "frontier_moving", "per_class_iou", "training", "alpha")
 
 
 def flicker_shares(study: Study, dataset: str, clip: Clip, system: str) -> np.ndarray:
@@ -66,23 +71,41 @@ def alpha_story(study: Study, dataset: str, system: str = "SSP", columns: int = 
     )
 
 
+def told(systems: list[str]) -> list[str]:
+    """Those systems that a strip of pictures has room for; the first is the one whose flicker is looked for."""
+    return [name for name in STRIP_SYSTEMS if name in systems] or systems[:len(STRIP_SYSTEMS)]
+
+
 def write_figures(
     study: Study, results: dict[str, Any], systems: list[str], datasets: list[str], folder: Path
 ) -> list[Path]:
-    """The picture set of a run as PNG and PDF; returns the PNG paths."""
-    written = []
+    """The picture set of a run as PNG and PDF, with its provenance; returns the PNG paths.
+
+    Pictures of this set that the run does not have (of other data sets, of systems left out) are removed.
+    """
+    origin, written = results["provenance"], []
     for dataset in datasets:
+        title = study.spec(dataset).title
         rows = [row for row in results["rows"] if row["dataset"] == dataset]
-        title = f"{study.spec(dataset).title}, {study.data_origin}"
+        trained = {name: study.history(name, dataset) for name in systems if system(name).recipe is not None}
         pictures = {
-            "flicker": flicker_story(study, dataset, systems),
-            "frontier": figures.frontier(rows, title),
-            "frontier_moving": figures.frontier(rows, f"Moving classes: {title}", accuracy="miou_moving"),
+            "flicker": flicker_story(study, dataset, told(systems)),
+            "frontier": frontier(rows, title),
             "per_class_iou": figures.per_class([row for row in rows if row["kind"] != "control"], title),
+            "training": figures.training_curves(trained, title),
         }
-        trained = {name: study.history(name, dataset) for name in systems}
-        pictures["training"] = figures.training_curves(trained, title)
-        if "SSP" in systems:
-            pictures["alpha"] = alpha_story(study, dataset)
-        written += [save(picture, folder, f"{dataset}_{name}") for name, picture in pictures.items()]
+        if any(row["miou_moving"] is not None for row in rows):
+            pictures["frontier_moving"] = frontier(rows, f"{title}, moving classes", accuracy="miou_moving")
+        learned = learned_alpha(systems)
+        if learned is not None:
+            pictures["alpha"] = alpha_story(study, dataset, learned)
+        written += [save(picture, folder, f"{dataset}_{name}", origin) for name, picture in pictures.items()]
+    kept = {path.stem for path in written}
+    everything = (f"{dataset}_{name}" for dataset in SPECS for name in PICTURES)
+    remove_pictures(folder, [name for name in everything if name not in kept])
     return written
+
+
+def learned_alpha(systems: list[str]) -> str | None:
+    """The first system that has an alpha to show, None if there is none."""
+    return next((name for name in systems if system(name).kind == "video" and system(name).options is not None), None)

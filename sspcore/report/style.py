@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 
 from sspcore.data.specs import DatasetSpec
 from sspcore.runs import atomic_file
@@ -31,6 +34,9 @@ SETTINGS = {
     "savefig.dpi": 160,
     "image.interpolation": "nearest",
 }
+SUFFIXES = ("pdf", "png")
+_FOOTNOTE = "footnote"
+_FOOTNOTE_POINTS, _POINTS_PER_INCH = 8, 72
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subplots: Any) -> tuple[Figure, Any]:
@@ -41,15 +47,83 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subpl
     return picture, axes
 
 
-def save(picture: Figure, folder: Path, name: str) -> Path:
-    """Write `<name>.png` and `<name>.pdf` into `folder`, atomically; returns the PNG's path."""
-    for suffix in ("pdf", "png"):
+def footnote(picture: Figure, text: str) -> Figure:
+    """Small text below the picture, outside its layout (`save` adds the room); a second call replaces it.
+
+    Returns: the picture.
+    """
+    for old in [artist for artist in picture.texts if artist.get_gid() == _FOOTNOTE]:
+        old.remove()
+    width, height = picture.get_size_inches()
+    lines = "\n".join(textwrap.wrap(text, int(width * _POINTS_PER_INCH / (0.52 * _FOOTNOTE_POINTS))))
+    picture.text(
+        0.08 / width, -0.04 / height, lines, va="top", fontsize=_FOOTNOTE_POINTS, color="#444444", gid=_FOOTNOTE,
+    )
+    return picture
+
+
+def origin_line(origin: Mapping[str, Any]) -> str:
+    """A result's provenance in one line: which data, profile, seed or seeds, commit."""
+    seeds = f"seeds {', '.join(map(str, origin['seeds']))}" if "seeds" in origin else f"seed {origin['seed']}"
+    return f"{_sentence(origin['data'])}; profile {origin['profile']}, {seeds}, commit {origin['commit']}."
+
+
+def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | None = None) -> Path:
+    """Write `<name>.png` and `<name>.pdf` into `folder`, atomically.
+
+    Args:
+        origin: provenance of what is shown (results.json: commit, profile, seed, data); it becomes the footnote and the
+            metadata of both files.
+    Returns: the PNG's path.
+    """
+    if origin is not None:
+        footnote(picture, origin_line(origin))
+    if picture.legends and _page(picture) is not None:
+        # the finished layout is held: else the larger page would pull the legends down over the footnote
+        picture.draw_without_rendering()
+        picture.set_layout_engine("none")
+        for legend in picture.legends:
+            legend.set_bbox_to_anchor((0, 0, 1, 1), picture.transFigure)
+    for suffix in SUFFIXES:
         path = folder / f"{name}.{suffix}"
-        # dates in the file would make every run's pictures differ
-        metadata = {"CreationDate": None} if suffix == "pdf" else {}
         with atomic_file(path) as temporary, plt.rc_context(SETTINGS):
-            picture.savefig(temporary, metadata=metadata)
+            picture.savefig(temporary, metadata=_metadata(suffix, name, origin), bbox_inches=_page(picture))
     return path
+
+
+def remove_pictures(folder: Path, names: Iterable[str]) -> None:
+    """Delete pictures that `save` wrote under these names, where they are there."""
+    for name in names:
+        for suffix in SUFFIXES:
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def _metadata(suffix: str, name: str, origin: Mapping[str, Any] | None) -> dict[str, str | None]:
+    # dates in the file would make every run's pictures differ
+    metadata: dict[str, str | None] = {"CreationDate": None} if suffix == "pdf" else {}
+    if origin is None:
+        return metadata
+    facts = {key: str(origin[key]) for key in ("commit", "profile", "seed", "seeds", "data", "data_key") if key in origin}
+    metadata |= {"Title": name}
+    if suffix == "pdf":  # knows a fixed set of fields only
+        return metadata | {
+            "Subject": origin_line(origin), "Keywords": "; ".join(f"{key}={value}" for key, value in facts.items())
+        }
+    return metadata | {"Description": origin_line(origin)} | {f"sspcore.{key}": value for key, value in facts.items()}
+
+
+def _page(picture: Figure) -> Bbox | None:
+    """The picture with its footnote, in inches; None without one."""
+    notes = [artist for artist in picture.texts if artist.get_gid() == _FOOTNOTE]
+    if not notes:
+        return None
+    width, height = picture.get_size_inches()
+    lines = notes[0].get_text().count("\n") + 1
+    return Bbox([[0, -0.1 - lines * 1.35 * _FOOTNOTE_POINTS / _POINTS_PER_INCH], [width, height]])
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def class_legend(picture: Figure, spec: DatasetSpec, columns: int | None = None) -> None:
@@ -59,7 +133,7 @@ def class_legend(picture: Figure, spec: DatasetSpec, columns: int | None = None)
     ]
     picture.legend(
         handles=handles, loc="outside lower center", ncols=columns or min(len(handles), 8), fontsize=9,
-        handlelength=1.0, columnspacing=1.0,
+        handlelength=1.0, columnspacing=1.0, frameon=False,
     )
 
 

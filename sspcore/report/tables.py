@@ -1,4 +1,4 @@
-"""The results table: JSON and CSV for machines, Markdown and LaTeX (booktabs) for people.
+"""The results table: JSON and CSV for machines, Markdown, LaTeX (booktabs) and HTML for people.
 
 Every cell is read from `results.json`; the published figure stands beside ours, and the caption says which data ours
 is from.
@@ -7,7 +7,9 @@ is from.
 from __future__ import annotations
 
 import csv
+import html
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,41 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("miou", "mIoU"), ("tc", "TC"), ("tc_exact_flow", "TC, exact flow"), ("tc_reference", "TC, reference's warp"),
     ("miou_moving", "mIoU moving"),
 )
+FACTS = ("Ours for the paper's encoder", "Encoder start", "Steps")
+COST_NOTE = (
+    "Multiply-adds: billions for one streamed frame at the size that a system sees, by the convention of the published table "
+    "(convolutions and linear layers; attention's products are in the JSON). "
+    "Registration is in no figure; +: needs optical flow that runs on the CPU and is not counted either."
+)
+START_NOTE = (
+    "Encoder start: an encoder that began from scratch does not compare with one that began from ImageNet weights, even where "
+    "it trained for more steps. Steps: optimiser steps in all, those of the weights started from included."
+)
+PROVENANCE_NOTES = {
+    "commit": "of the code; + where the work tree differed from it",
+    "seed": "of training",
+    "data": "which data the figures are from",
+    "data_key": "hash of the prepared data",
+    "metric_flow": "estimator of the flow that TC is computed under",
+    "metric_flow_epe_px": "its mean end-point error in pixels against the exact flow",
+    "minutes": "from the start of the run until this table; the pictures are drawn after it",
+}
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:78em;margin:2em auto;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse;margin:1em 0;font-size:13px}"
+    "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd}"
+    "th:first-child,td:first-child,td.fact,th.fact{text-align:left}"
+    "tr.section td{font-weight:bold;background:#f3f3f3;text-align:left}thead th{border-bottom:2px solid #222}"
+    ".best{font-weight:bold}.second{text-decoration:underline}.scroll{overflow-x:auto}"
+    ".data{background:#fff3d6;padding:.4em .8em}"
+)
 
 
 def write_tables(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Write results.json, .csv, .md and .tex into `folder`; returns their paths."""
+    """Write results.json, .csv, .md, .tex and .html into `folder`; returns their paths."""
     write_json(folder / "results.json", results)
     written = [folder / "results.json"]
-    for suffix, render in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
+    for suffix, render in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex), ("html", to_html)):
         path = folder / f"results.{suffix}"
         with atomic_file(path) as temporary:
             temporary.write_text(render(results), encoding="utf-8")
@@ -42,7 +72,8 @@ def caption(results: dict[str, Any]) -> str:
     return (
         f"Ours: {origin['data']}, profile {origin['profile']}, training seed {origin['seed']}, commit {origin['commit']}. "
         "Published: the paper's figures on the real data sets; they are not comparable with figures on rendered data. "
-        "All figures in percent. TC is to be read together with mIoU: constant predictions are perfectly consistent."
+        "Scores in percent, best trained student bold, second best set off too. "
+        "TC is to be read together with mIoU: constant predictions are perfectly consistent."
     )
 
 
@@ -59,20 +90,19 @@ def to_csv(results: dict[str, Any]) -> str:
 
 def to_markdown(results: dict[str, Any]) -> str:
     """One table a data set; best trained student bold, second best in italics."""
-    parts = [f"{caption(results)}\n"]
+    parts = [f"{caption(results)}\n\n{START_NOTE}\n\n{COST_NOTE}\n"]
     for dataset in _datasets(results):
         rows = [row for row in results["rows"] if row["dataset"] == dataset]
         mark = _marks(rows, lambda text: f"**{text}**", lambda text: f"*{text}*")
         parts.append(f"\n### {SPECS[dataset].title} ({results['provenance']['data']})\n")
-        head = ["System", "Encoder start", *(title for _, title in COLUMNS), "Params (M)", "mIoU / TC published"]
+        scores = [title for _, title in COLUMNS]
+        head = ["System", *FACTS, *scores, "Params (M)", "Multiply-adds (G)", "mIoU / TC published"]
         parts.append("| " + " | ".join(head) + " |\n|" + "---|" * len(head) + "\n")
-        for kind, title in SECTIONS:
-            section = [row for row in rows if row["kind"] == kind]
-            if section:
-                parts.append(f"| **{title}** |" + " |" * (len(head) - 1) + "\n")
+        for title, section in _sections(rows):
+            parts.append(f"| **{title}** |" + " |" * (len(head) - 1) + "\n")
             for row in section:
-                cells = [row["system"], row["encoder_start"], *(mark(row, name) for name, _ in COLUMNS)]
-                cells += [f"{row['params_m']:.2f}", _published_pair(row["system"], dataset)]
+                cells = [row["system"], *facts(row), *(mark(row, name) for name, _ in COLUMNS)]
+                cells += [f"{row['params_m']:.2f}", gmacs_text(row), _published_pair(row["system"], dataset)]
                 parts.append("| " + " | ".join(cells) + " |\n")
     return "".join(parts)
 
@@ -81,12 +111,14 @@ def to_latex(results: dict[str, Any]) -> str:
     """A booktabs table over all data sets; needs \\usepackage{booktabs}."""
     datasets = _datasets(results)
     shown = COLUMNS[:2] + COLUMNS[4:]
+    span = len(shown) + 1
     lines = [
         "% " + caption(results),
-        r"\begin{tabular}{l" + "r" * len(shown) * len(datasets) + "}",
+        "% A dagger marks encoders that began from scratch. G: multiply-adds. " + COST_NOTE,
+        r"\begin{tabular}{l" + "r" * span * len(datasets) + "}",
         r"\toprule",
-        " & ".join(["", *(rf"\multicolumn{{{len(shown)}}}{{c}}{{{SPECS[name].title}}}" for name in datasets)]) + r" \\",
-        " & ".join(["System", *(title for _ in datasets for _, title in shown)]) + r" \\",
+        " & ".join(["", *(rf"\multicolumn{{{span}}}{{c}}{{{SPECS[name].title}}}" for name in datasets)]) + r" \\",
+        " & ".join(["System", *(title for _ in datasets for title in (*(title for _, title in shown), "G"))]) + r" \\",
     ]
     marks = {
         dataset: _marks(
@@ -103,21 +135,91 @@ def to_latex(results: dict[str, Any]) -> str:
         if section:
             lines.append(r"\midrule")
         for system, rows in section.items():
-            cells = [
-                marks[dataset](rows[dataset], column) if dataset in rows else "--"
-                for dataset in datasets for column, _ in shown
-            ]
-            lines.append(" & ".join([system.replace("_", r"\_"), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+            cells = []
+            for dataset in datasets:
+                row = rows.get(dataset)
+                cells += ["--"] * span if row is None else [*(marks[dataset](row, name) for name, _ in shown), gmacs_text(row)]
+            scratch = next(iter(rows.values()))["encoder_start"] == "scratch"
+            lines.append(" & ".join([system.replace("_", r"\_") + (r"$^\dagger$" if scratch else ""), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""]).replace("–", "--")
+
+
+def to_html(results: dict[str, Any]) -> str:
+    """One static page: a table a data set with the published figures beside ours, and the provenance with its meaning."""
+    origin = results["provenance"]
+    parts = [
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Results</title>"
+        f"<style>{STYLE}</style></head><body>\n<h1>Results</h1>\n",
+        f"<p class='data'><strong>{html.escape(origin['data'])}</strong></p>\n",
+        *(f"<p>{html.escape(text)}</p>\n" for text in (caption(results), START_NOTE, COST_NOTE)),
+    ]
+    for dataset in _datasets(results):
+        rows = [row for row in results["rows"] if row["dataset"] == dataset]
+        parts.append(f"<h2>{SPECS[dataset].title} ({html.escape(origin['data'])})</h2>\n")
+        parts.append(f"<div class='scroll'>{_html_table(rows, dataset)}</div>\n")
+    parts.append("<h2>Where these numbers are from</h2>\n<table>\n")
+    for key, value in origin.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        cells = f"<td class='fact'>{html.escape(text)}</td><td class='fact'>{html.escape(PROVENANCE_NOTES.get(key, ''))}</td>"
+        parts.append(f"<tr><th>{html.escape(key)}</th>{cells}</tr>\n")
+    return "".join([*parts, "</table>\n</body></html>\n"])
+
+
+def _html_table(rows: list[Row], dataset: str) -> str:
+    mark = _marks(rows, lambda text: f"<span class='best'>{text}</span>", lambda text: f"<span class='second'>{text}</span>")
+    theirs = (
+        ("published mIoU", f"{dataset}_miou", percent), ("published TC", f"{dataset}_tc", percent),
+        ("published params (M)", "params_m", _two_digits), ("published multiply-adds (G)", "gflops", _two_digits),
+    )
+    ours = [*(title for _, title in COLUMNS), "Params (M)", "Multiply-adds (G)"]
+    head = ["System", *FACTS, *ours, *(title for title, *_ in theirs)]
+    lines = ["<table><thead><tr>", *(f"<th{_fact(name)}>{html.escape(name)}</th>" for name in head), "</tr></thead>\n<tbody>\n"]
+    for title, section in _sections(rows):
+        lines.append(f"<tr class='section'><td colspan='{len(head)}'>{title}</td></tr>\n")
+        for row in section:
+            plain = [row["system"], *facts(row)]
+            cells = [f"<td{_fact(name)}>{html.escape(text)}</td>" for name, text in zip(head, plain, strict=False)]
+            numbers = [*(mark(row, name) for name, _ in COLUMNS), f"{row['params_m']:.2f}", gmacs_text(row)]
+            numbers += [form(published(row["system"], column)) for _, column, form in theirs]
+            lines.append("<tr>" + "".join([*cells, *(f"<td>{number}</td>" for number in numbers)]) + "</tr>\n")
+    return "".join([*lines, "</tbody></table>"])
+
+
+def _fact(name: str) -> str:
+    return " class='fact'" if name in FACTS else ""
+
+
+def facts(row: Row) -> list[str]:
+    """Cells under FACTS: what stood in for the paper's encoder, what it began from, and the training steps."""
+    return [row.get("stand_in") or "the paper's own", row["encoder_start"], _text(row.get("training_steps"))]
+
+
+def gmacs_text(row: Row) -> str:
+    """Multiply-adds in billions; + where a flow on the CPU comes on top."""
+    value = row.get("gmacs")
+    return "–" if value is None else f"{value:.2f}" + ("+" if row.get("flow_counted") is False else "")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage with two digits, a dash for what was not measured."""
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _two_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else str(value)
 
 
 def _datasets(results: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(row["dataset"] for row in results["rows"]))
 
 
-def percent(value: float | None) -> str:
-    """A fraction as a percentage with two digits, a dash for what was not measured."""
-    return "–" if value is None else f"{100 * value:.2f}"
+def _sections(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    sections = [(title, [row for row in rows if row["kind"] == kind]) for kind, title in SECTIONS]
+    return [(title, section) for title, section in sections if section]
 
 
 def _published_pair(system: str, dataset: str) -> str:

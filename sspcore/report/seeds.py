@@ -1,0 +1,272 @@
+"""Several training seeds of one profile: mean, spread, difference to Base, and distance to the constant-alpha curve.
+
+    python -m sspcore.report.seeds --profile demo --seeds 0,1,2
+
+Reads what finished runs have left in the workspace and trains nothing; a run that is missing is an error of one line.
+Writes tables/seeds.json and seeds.md and, per data set, `<dataset>_frontier_seeds` and `<dataset>_frontier_moving_seeds`
+beside the pictures of the profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sspcore.data.specs import SPECS
+from sspcore.errors import ArtefactError, SspError
+from sspcore.models.registry import control
+from sspcore.profiles import stable_hash
+from sspcore.report.cost import with_costs
+from sspcore.report.frontier import curve_names, frontier, image_of
+from sspcore.report.style import origin_line, remove_pictures, save
+from sspcore.runs import atomic_file, is_fresh, provenance, write_json
+from sspcore.study import Study
+
+Row = dict[str, Any]
+METRICS = {"miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "miou_moving": "mIoU moving"}
+BASE = "Base"
+PICTURES = {"frontier_seeds": "miou", "frontier_moving_seeds": "miou_moving"}
+CURVE_NOTE = (
+    "Above the curve: mIoU minus that of the constant-alpha curve of the system's own image model at the same TC, seed by "
+    "seed, interpolated linearly between neighbouring alphas (the higher value where the curve doubles back). Beyond an end of "
+    "the curve the mIoU of that end is taken. Such cases are marked: † less consistent than every point of the curve; ‡ more "
+    "consistent than every point of it, so that no constant alpha tried reaches this TC."
+)
+SPREAD_NOTE = "Mean ± sample standard deviation over the seeds; differences to Base are taken seed by seed."
+
+
+@dataclass(frozen=True)
+class FinishedStudy(Study):
+    """A study that reads what a run has left and makes nothing.
+
+    Its stages raise ArtefactError where an artefact is missing or of other code or settings.
+    """
+
+    def _release(self, dataset: str) -> Path:
+        runs = self.workspace.run(dataset, self.seed, "any", "any").parent
+        rendered = self.release_root is not None or any(self.workspace.releases.glob(f"{dataset}-*"))
+        if not runs.is_dir() or not rendered:
+            raise self._missing(dataset, str(runs))
+        return super()._release(dataset)
+
+    def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
+        if not is_fresh(folder, key):
+            raise self._missing(title, str(folder))
+        return folder
+
+    def _missing(self, what: str, where: str) -> ArtefactError:
+        return ArtefactError(
+            f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
+            f"`python -m sspcore.reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
+        )
+
+
+def gather(studies: Iterable[Study], systems: Sequence[str], datasets: Sequence[str]) -> list[Row]:
+    """Rows of all systems and controls of all studies, each with its "seed", and with costs.
+
+    Constant-alpha controls on image systems other than Base are taken too where every study has them.
+    Raises: ArtefactError if a finished run of a system is missing.
+    """
+    studies = list(studies)
+    rows = [
+        study.evaluate(name, dataset) | {"seed": study.seed}
+        for study in studies for dataset in datasets for name in dict.fromkeys([*systems, *study.controls()])
+    ]
+    there = {row["system"] for row in rows}
+    images = sorted({image for name in systems if (image := image_of(name)) is not None and image in systems})
+    alphas = studies[0].profile.constant_alphas if studies else ()
+    more = [name for image in images for alpha in alphas if (name := control(alpha, image).name) not in there]
+    for dataset in datasets:
+        rows += [row for name in more for row in _if_all_have_it(studies, name, dataset)]
+    if not rows:
+        return rows
+    return with_costs({"provenance": {"data": studies[0].data_origin}, "rows": rows}, studies[0].profile)["rows"]
+
+
+def _if_all_have_it(studies: list[Study], name: str, dataset: str) -> list[Row]:
+    try:
+        return [study.evaluate(name, dataset) | {"seed": study.seed} for study in studies]
+    except ArtefactError:
+        return []
+
+
+def above_curve(curve: Sequence[tuple[float, float]], tc: float, miou: float) -> tuple[float, str]:
+    """Signed distance of a point to a curve of (TC, mIoU), in mIoU at equal TC.
+
+    Args:
+        curve: at least one point, in the order of alpha.
+    Returns: the distance, and "" within the curve's range, "below" or "beyond" where its end with the least or the most
+        TC was held.
+    """
+    spans = [
+        a[1] if a[0] == b[0] else a[1] + (b[1] - a[1]) * (tc - a[0]) / (b[0] - a[0])
+        for a, b in zip(curve[:-1], curve[1:], strict=True) if min(a[0], b[0]) <= tc <= max(a[0], b[0])
+    ]
+    if spans:
+        return miou - max(spans), ""
+    least, most = min(curve), max(curve)
+    return (miou - least[1], "below") if tc < least[0] else (miou - most[1], "beyond")
+
+
+def summary(rows: list[Row]) -> list[Row]:
+    """One entry a data set and system: mean, standard deviation and values over the seeds.
+
+    Of the METRICS as such, as differences to Base ("to_base", None without Base), and "above_curve": the distance to the
+    constant-alpha curve of the system's own image model (None for controls, for that image model itself and where the
+    run has no such curve). Values are fractions; the standard deviation of one seed is None.
+    """
+    by_seed = {(row["dataset"], row["seed"], row["system"]): row for row in rows}
+    systems = dict.fromkeys((row["dataset"], row["system"]) for row in rows)
+    entries = []
+    for dataset, name in systems:
+        group = [row for row in rows if (row["dataset"], row["system"]) == (dataset, name)]
+        bases = [by_seed.get((dataset, row["seed"], BASE)) for row in group]
+        entries.append(
+            {key: group[0].get(key) for key in ("system", "kind", "dataset", "encoder_start", "stand_in", "gmacs", "data")}
+            | {"seeds": [row["seed"] for row in group]}
+            | {metric: _statistics([row[metric] for row in group]) for metric in METRICS}
+            | {"to_base": None if None in bases or name == BASE else {
+                metric: _statistics([
+                    None if None in (row[metric], base[metric]) else row[metric] - base[metric]
+                    for row, base in zip(group, bases, strict=True)
+                ]) for metric in METRICS
+            }}
+            | {"above_curve": _distances(group, by_seed)}
+        )
+    return entries
+
+
+def _distances(group: list[Row], by_seed: dict[tuple[str, int, str], Row]) -> Row | None:
+    name, dataset = group[0]["system"], group[0]["dataset"]
+    image = image_of(name)
+    if group[0]["kind"] == "control" or image in (None, name):
+        return None
+    values, ends = [], []
+    for row in group:
+        rows = {system: entry for (where, seed, system), entry in by_seed.items() if (where, seed) == (dataset, row["seed"])}
+        curve = [
+            (rows[name]["tc"], rows[name]["miou"]) for name in curve_names(rows).get(image, ())
+            if None not in (rows[name]["tc"], rows[name]["miou"])
+        ]
+        if len(curve) < 2 or None in (row["tc"], row["miou"]):
+            return None
+        value, end = above_curve(curve, row["tc"], row["miou"])
+        values.append(value)
+        ends.append(end)
+    return {"image_model": image, **_statistics(values), "ends": ends}
+
+
+def _statistics(values: list[float | None]) -> Row:
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+        "values": values,
+    }
+
+
+def to_markdown(origin: Row, entries: list[Row]) -> str:
+    """One table a data set, in percent and percentage points."""
+    parts = [f"{origin_line(origin)} {SPREAD_NOTE} All in percent or points of percent.\n\n{CURVE_NOTE}\n"]
+    head = ["System", "Encoder start", "Seeds", *METRICS.values(), "mIoU to Base", "TC to Base", "Above the curve of"]
+    for dataset in dict.fromkeys(entry["dataset"] for entry in entries):
+        parts.append(f"\n### {SPECS[dataset].title} ({origin['data']})\n| {' | '.join(head)} |\n|" + "---|" * len(head) + "\n")
+        for entry in (entry for entry in entries if entry["dataset"] == dataset):
+            base = entry["to_base"] or {}
+            cells = [
+                entry["system"], entry["encoder_start"] or "–", str(len(entry["seeds"])),
+                *(_spread(entry[metric]) for metric in METRICS),
+                *(_spread(base.get(metric), "+") for metric in ("miou", "tc")), _curve_cell(entry["above_curve"]),
+            ]
+            parts.append("| " + " | ".join(cells) + " |\n")
+    return "".join(parts)
+
+
+def _spread(value: Row | None, sign: str = "") -> str:
+    if value is None or value["mean"] is None:
+        return "–"
+    return f"{100 * value['mean']:{sign}.2f}" + ("" if value["std"] is None else f" ± {100 * value['std']:.2f}")
+
+
+def _curve_cell(value: Row | None) -> str:
+    if value is None:
+        return "–"
+    marks = "".join(mark for mark, end in (("†", "below"), ("‡", "beyond")) if end in value["ends"])
+    return f"{_spread(value, '+')}{marks} ({value['image_model']})"
+
+
+def write_seeds(studies: Sequence[Study], systems: Sequence[str], datasets: Sequence[str], folder: Path) -> list[Path]:
+    """Gather, and write tables/seeds.json, tables/seeds.md and the pictures into `folder`; returns the paths."""
+    rows = gather(studies, systems, datasets)
+    first = studies[0]
+    origin = provenance(first.profile.name, first.seed, stable_hash([first.clips_key(name) for name in datasets]))
+    del origin["seed"]
+    origin |= {"seeds": [study.seed for study in studies], "data": first.data_origin, "metric_flow": first.profile.metric_flow}
+    entries = summary(rows)
+    tables = folder / "tables"
+    write_json(tables / "seeds.json", {"provenance": origin, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": entries})
+    with atomic_file(tables / "seeds.md") as temporary:
+        temporary.write_text(to_markdown(origin, entries), encoding="utf-8")
+    written = [tables / "seeds.json", tables / "seeds.md"]
+    for dataset in datasets:
+        own = [row for row in rows if row["dataset"] == dataset]
+        for name, accuracy in PICTURES.items():
+            if any(row[accuracy] is not None for row in own):
+                title = SPECS[dataset].title + (", moving classes" if accuracy == "miou_moving" else "")
+                written.append(save(frontier(own, title, accuracy=accuracy), folder, f"{dataset}_{name}", origin))
+    kept = {path.stem for path in written}
+    names = (f"{dataset}_{name}" for dataset in SPECS for name in PICTURES)
+    remove_pictures(folder, [name for name in names if name not in kept])
+    return written
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line of `python -m sspcore.report.seeds`."""
+    parser = argparse.ArgumentParser("sspcore.report.seeds", description="Mean and spread over the seeds of finished runs.")
+    parser.add_argument("--profile", default="demo", help="whose runs (default: demo)")
+    parser.add_argument("--seeds", required=True, help="comma-separated training seeds, such as 0,1,2")
+    parser.add_argument("--systems", help="comma-separated systems (default: the profile's)")
+    parser.add_argument("--datasets", help="comma-separated data sets (default: the profile's)")
+    parser.add_argument("--data", type=Path, help="folder of the real releases, for --profile paper")
+    parser.add_argument("--root", type=Path, help="folder of artefacts (default: the repository's data)")
+    parser.add_argument("--out", type=Path, help="where tables and pictures go (default: the profile's figures)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 2 a run is missing or the usage is wrong."""
+    options = parse_arguments(arguments)
+    try:
+        studies = [
+            FinishedStudy.open(options.profile, seed=seed, data=options.data, root=options.root)
+            for seed in _seeds(options.seeds)
+        ]
+        profile = studies[0].profile
+        systems = _names(options.systems) or list(profile.systems)
+        datasets = _names(options.datasets) or list(profile.datasets)
+        written = write_seeds(studies, systems, datasets, options.out or studies[0].figures)
+    except (SspError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+    return 0
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise SspError(f"--seeds {text}: expected whole numbers separated by commas, such as 0,1,2") from error
+
+
+def _names(text: str | None) -> list[str]:
+    return [] if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
