@@ -19,6 +19,8 @@ Commands:
   setup              only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab in notebooks/
+  weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
+  hardware           training steps and frame rates of every system on this machine's GPU, into figures/hardware/
 
 Options of a run:
   --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings)
@@ -29,6 +31,7 @@ Options of a run:
   --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
   --ablations        run notebook 09 after the others: SSP with one thing changed at a time (many trainings)
   --force            do everything again, also what is up to date
+  --plan             run nothing: tell hours, GPU memory and disk of every stage on this machine, from a few timed steps
   -h, --help         this text
 
 The environment: an active virtual or conda environment that already has the pins is used as it is; otherwise .venv is
@@ -211,7 +214,7 @@ check_options() {
                 shift
                 ;;
             --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=*) ;;
-            --force | --ablations) ;;
+            --force | --ablations | --plan) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;
             *) die "unknown command or argument '$1': see ./reproduce.sh --help" ;;
         esac
@@ -266,9 +269,13 @@ main() {
             ;;
         test) shift; find_environment; run_tests "$@" ;;
         lab) shift; find_environment; open_lab "$@" ;;
+        weights | hardware) find_environment; start_module "sspcore.$@" ;;
         *)
             check_options "$@"
             find_environment
+            for argument in "$@"; do
+                [ "$argument" != --plan ] || start_module sspcore.plan "$@"
+            done
             start_module sspcore.reproduce "$@"
             ;;
     esac

@@ -177,19 +177,25 @@ def _padding(side: int) -> int:
     return max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side
 
 
-def _load_raft_weights(model: nn.Module, path: Path) -> None:
-    if not path.exists():
-        logger.info("fetching RAFT weights to %s", path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Writes to a temporary file, checks the hash in the file's name, then renames.
-            torch.hub.download_url_to_file(RAFT_URL, str(path), hash_prefix="ff5fadd5", progress=False)
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{path} is missing and could not be fetched ({error}): download {RAFT_URL} and put it there, "
-                "or choose a DIS flow"
-            ) from error
+def fetch_raft_weights(path: Path = RAFT_WEIGHTS) -> Path:
+    """RAFT's weights at `path`, fetched from torchvision's server if they are not there. Raises: WeightsError."""
+    if path.exists():
+        return path
+    logger.info("fetching RAFT weights to %s", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        # Writes to a temporary file, checks the hash in the file's name, then renames.
+        torch.hub.download_url_to_file(RAFT_URL, str(path), hash_prefix="ff5fadd5", progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} is missing and could not be fetched ({' '.join(str(error).split())}): "
+            f"download {RAFT_URL} and put it there, or choose a DIS flow"
+        ) from error
+    return path
+
+
+def _load_raft_weights(model: nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(torch.load(fetch_raft_weights(path), map_location="cpu", weights_only=True))
     except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{path} does not hold the weights of RAFT-large: replace it by {RAFT_URL}") from error

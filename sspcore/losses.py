@@ -55,9 +55,14 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> 
     return F.kl_div(student, target, reduction="none", log_target=True).sum(1).mean() * temperature**2
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy, the mean over labelled pixels; 0 (with a gradient of 0) where no pixel is labelled."""
+def cross_entropy(logits: Tensor, labels: Tensor, labelled: Tensor | None = None) -> Tensor:
+    """Cross entropy, the mean over labelled pixels; 0 (with a gradient of 0) where no pixel is labelled.
+
+    `labelled` (scalar) divides the sum instead of the number of labelled pixels, for one of several parts of a batch.
+    """
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    if labelled is not None:
+        return total / labelled.clamp(min=1e-6).to(total.dtype)
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 
@@ -88,10 +93,11 @@ def supervised(lambda_tc: float, auxiliary_weight: float) -> Objective:
     def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
         n_outputs = outputs.logits.shape[1]
         labels = window.labels[:, -n_outputs:]
-        losses = {"ce": cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(0, 1))}
+        labelled = None if window.labelled is None else window.labelled[-n_outputs:].sum()
+        losses = {"ce": cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(0, 1), labelled)}
         total = losses["ce"]
         if outputs.auxiliary is not None:
-            losses["auxiliary"] = cross_entropy(outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1))
+            losses["auxiliary"] = cross_entropy(outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled)
             total = total + auxiliary_weight * losses["auxiliary"]
         if n_outputs > 1 and lambda_tc > 0:
             losses["tc"] = consistency_of_outputs(outputs, window)

@@ -168,6 +168,9 @@ class LightGlueRegistrator:
             raise SspError(
                 "registrator 'lightglue' needs kornia: pip install kornia, or take 'lk'"
             ) from error
+        from sspcore.weights import offer_lightglue  # which imports this module
+
+        offer_lightglue()
         self.max_side = max_side
         self.max_features = max_features
         self.device = torch.device(device)

@@ -28,10 +28,12 @@ from sspcore.data.specs import SPECS, DatasetSpec
 from sspcore.data.synthetic import RENDERER_VERSION, render_release
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
 from sspcore.distill import OCCLUSION_RULES, LabelStore, fuse_clips, label_clips
+from sspcore.distributed import launch
 from sspcore.errors import ProfileError, ReleaseError
 from sspcore.evaluate import evaluate_system, flow_error, read_prediction
 from sspcore.flow import build_flow
 from sspcore.losses import Objective, distilled, supervised
+from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.registry import SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
 from sspcore.profiles import Profile, load_profile, stable_hash
@@ -221,6 +223,8 @@ class Study:
         start = None if spec.starts_from is None else self.train_key(spec.starts_from, dataset)
         if spec.teacher:
             sections += ["fuse_teacher", "occlusion"]
+        if self.profile.machine.precision != "float32":
+            sections.append("machine.precision")
         return stable_hash([
             spec.key(), recipe, self.profile.key(*sections), start,
             self.train_key(TEACHER, dataset) if spec.teacher else None,
@@ -288,6 +292,20 @@ class Study:
         return model.to(self.device).eval()
 
     def _train(self, spec: SystemSpec, dataset: str, out: Path) -> None:
+        job = self.training(spec.name, dataset, out)
+        processes = self.profile.machine.process_count(job.recipe.batch_size, self.device)
+        if processes == 1:
+            train(job)
+        else:
+            job.dataset.warm(job.workers)
+            launch(self, spec.name, dataset, out, processes)
+
+    def training(self, name: str, dataset: str, out: Path) -> Training:
+        """What the training loop is given for a system; what it starts from must be trained already.
+
+        Raises: ArtefactError if the weights that it starts from are missing.
+        """
+        spec = system(name)
         recipe = self.profile.recipe(spec.recipe, dataset)
         torch.manual_seed(self.seed)
         model = build(spec.name, SPECS[dataset].n_classes, self.profile)
@@ -298,11 +316,13 @@ class Study:
             pretrained = encoder_start(image_spec(spec.name, self.profile)) != "scratch"
             trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
         fresh = frozenset(n for n, _ in model.named_parameters() if n not in trained)
-        train(Training(
+        processes = self.profile.machine.process_count(recipe.batch_size, self.device)
+        return Training(
             name=f"{spec.name} on {SPECS[dataset].title}", model=model, objective=self._objective(spec, dataset),
             dataset=self._windows(spec, model, dataset), recipe=recipe, seed=self.seed, fresh=fresh,
-            folder=out, device=self.device, workers=self.profile.loader_workers,
-        ))
+            folder=out, device=self.device, workers=worker_count(self.profile.loader_workers, processes),
+            machine=self.profile.machine,
+        )
 
     def _objective(self, spec: SystemSpec, dataset: str) -> Objective:
         recipe = self.profile.recipe(spec.recipe, dataset)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from sspcore.data.windows import EpochSampler, WindowDataset, collate, labelled_
 from sspcore.errors import ArtefactError, SspError
 from sspcore.flow import build_flow
 from sspcore.losses import supervised
+from sspcore.machine import MachineSettings
 from sspcore.models.image import ImageModelSpec, ImageSegmenter
 from sspcore.models.protocol import Outputs
 from sspcore.models.ssp import SSP
@@ -151,6 +154,70 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(clips, tmp_path, monk
     for (name, a), b in zip(undisturbed.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert [entry["total"] for entry in again] == [entry["total"] for entry in history]
+
+
+def test_accumulated_parts_equal_the_large_batch(clips, tmp_path):
+    """Without BatchNorm, whose statistics are those of a part."""
+    histories, states = [], []
+    for folder, microbatch in (("a", None), ("b", 1)):
+        job = run(clips, tmp_path, folder, RECIPE.model_copy(update={"epochs": 2, "batch_size": 4, "lr": 1e-4}))
+        for module in list(job.model.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d | nn.Dropout2d):
+                    setattr(module, name, nn.Identity())
+        histories.append(training.train(replace(job, machine=MachineSettings(microbatch=microbatch))))
+        states.append(job.model.state_dict())
+    for name in ("total", "ce", "tc"):
+        whole, parts = ([entry[name] for entry in history] for history in histories)
+        assert parts == pytest.approx(whole, rel=1e-4), name
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=0, atol=3e-4, msg=name)
+
+
+def test_parts_of_a_single_frame_are_refused(clips, tmp_path):
+    job = run(clips, tmp_path, "a")
+    job.model.window = 1
+    with pytest.raises(SspError, match="machine.microbatch 1 leaves BatchNorm a single frame"):
+        training.train(replace(job, machine=MachineSettings(microbatch=1)))
+
+
+def test_motion_is_estimated_before_the_first_sample(clips, tmp_path):
+    data = dataset(clips, tmp_path)
+    data.warm()
+    written = sorted((tmp_path / "motion").rglob("*.np[yz]"))
+    assert len(written) == len(data) + len(clips)
+    times = [path.stat().st_mtime_ns for path in written]
+    for index in range(len(data)):
+        data[(0, index)]
+    assert sorted((tmp_path / "motion").rglob("*.np[yz]")) == written
+    assert [path.stat().st_mtime_ns for path in written] == times
+
+
+def test_tensorboard_gets_every_step_or_says_what_is_missing(clips, tmp_path, monkeypatch):
+    noted = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            noted.append((Path(folder).parent, purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            noted.append((name, step))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            noted.append("closed")
+
+    job = replace(run(clips, tmp_path, "a"), machine=MachineSettings(tensorboard=True))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(SspError, match="tensorboard is not installed; pip install tensorboard"):
+        training.train(job)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    training.train(job)
+    steps = [step for name, step in noted[1:-1] if name == "total"]
+    assert noted[0] == (tmp_path / "a", 0) and noted[-1] == "closed" and steps == list(range(8))
+    assert {name for name, _ in noted[1:-1]} == {"ce", "tc", "total", "lr"}
 
 
 def test_nan_loss_stops_with_one_line_and_writes_no_weights(clips, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 
 import cv2
@@ -11,9 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sspcore import weights as command
 from sspcore.errors import WeightsError
+from sspcore.flow import fetch_raft_weights
 from sspcore.models import weights
 from sspcore.models.image import ImageModelSpec, ImageSegmenter
+from sspcore.profiles import load_profile
 
 MILITARY_UNIFORM = 652  # ImageNet class
 
@@ -127,6 +131,73 @@ class TestLocalFile:
         save_file({k: v for k, v in state.items() if "blocks.3" not in k}, folder / "tf_efficientnet_lite0.safetensors")
         with pytest.raises(WeightsError, match=r"no weights for .*blocks\.3"):
             self.hub_model()
+
+
+class TestCommand:
+    """`python -m sspcore.weights`: what a profile needs, where it is, and fetching it."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
+        for module in (weights, command):
+            monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path)
+        monkeypatch.setattr(command, "RAFT_WEIGHTS", tmp_path / "raft.pth")
+        monkeypatch.setattr(command, "try_to_load_from_cache", lambda *args, **options: None)
+        monkeypatch.setattr(command, "torch_cache", lambda: tmp_path / "torch")
+        return tmp_path
+
+    def test_the_paper_needs_the_published_encoders_and_raft(self) -> None:
+        needed = list(command.needed(load_profile("paper")))
+        assert [(item.role, item.source.rpartition("/")[2]) for item in needed] == [
+            ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896_2pt1"),
+            ("segformer_b2", "mit_b2.imagenet"), ("segformer_b3", "mit_b3.imagenet"),
+            ("convnext_s", "convnext_small.in12k_ft_in1k"), ("flow", "raft_large_C_T_SKHT_V2-ff5fadd5.pth"),
+        ]
+
+    def test_listing_tells_missing_from_there_with_checksum(self, folder, capsys) -> None:
+        (folder / "mit_b2.safetensors").write_bytes(b"weights")
+        assert command.main([]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("missing") for line in lines) == 5
+        assert next(line for line in lines if "mit_b2" in line).startswith("there")
+        assert f"         sha256 {hashlib.sha256(b'weights').hexdigest()}" in lines
+
+    def test_weights_of_packages_are_in_the_environment(self, capsys) -> None:
+        assert command.main(["--profile", "smoke", "--fetch"]) == 0
+        out = capsys.readouterr().out
+        assert "missing" not in out and out.count("sha256") == 2
+
+    def test_fetching_copies_what_the_hub_gives(self, folder, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+        def download(repository: str, name: str, revision: str | None) -> str:
+            (folder / "cached").write_text(f"{repository} {name} {revision}")
+            return str(folder / "cached")
+
+        monkeypatch.setattr(command, "hf_hub_download", download)
+        monkeypatch.setattr(command, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
+        assert command.main(["--fetch"]) == 0
+        assert "missing" not in capsys.readouterr().out
+        text = (folder / "sam2_hiera_small.fb_r896.safetensors").read_text()
+        assert text == "timm/sam2_hiera_small.fb_r896 model.safetensors None"
+        assert (folder / "mit_b3.safetensors").read_text().startswith("smp-hub/mit_b3.imagenet model.safetensors ")
+
+    def test_no_network_is_one_line_a_file(self, folder, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+        def offline(*args: object, **options: object) -> None:
+            raise ConnectionError("no route\nto host")
+
+        monkeypatch.setattr(command, "hf_hub_download", offline)
+        monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+        monkeypatch.setattr(command, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
+        assert command.main(["--fetch"]) == 2
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 6 and all(line.startswith("error: ") for line in errors)
+        assert f"put model.safetensors of huggingface.co/smp-hub/mit_b2.imagenet at {folder}/mit_b2.safetensors" in errors[2]
+
+    def test_lightglue_is_offered_to_kornia_and_needs_both_files(self, folder) -> None:
+        (folder / "depth-save.pth").write_bytes(b"disk")
+        assert command.LightGlueWeights().found() == []
+        (folder / "disk_lightglue_v0-1_arxiv-pth").write_bytes(b"matcher")
+        command.offer_lightglue()
+        assert sorted(path.read_bytes() for path in (folder / "torch").iterdir()) == [b"disk", b"matcher"]
+        assert len(command.LightGlueWeights().found()) == 2
 
 
 class Exploding:

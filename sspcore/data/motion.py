@@ -48,10 +48,14 @@ class FlowStore:
     size: Size
     computed: int = field(default=0, init=False)
 
+    def path(self, clip: Clip, source: int, target: int) -> Path:
+        """Where that flow lies, or will."""
+        height, width = self.size
+        return self.root / clip.name / self.estimator.name / f"{height}x{width}" / f"{source:04d}_{target:04d}.npy"
+
     def between(self, clip: Clip, source: int, target: int) -> Tensor:
         """Flow (2, H, W) float32 in pixels from frame `source` of the clip to frame `target`."""
-        height, width = self.size
-        path = self.root / clip.name / self.estimator.name / f"{height}x{width}" / f"{source:04d}_{target:04d}.npy"
+        path = self.path(clip, source, target)
         if path.is_file():
             try:
                 return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))

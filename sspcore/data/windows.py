@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sspcore.data.augment import Sample
 from sspcore.data.clips import Clip
 from sspcore.data.images import normalise
 from sspcore.data.motion import FlowStore, HomographyStore
 from sspcore.data.specs import IGNORE
+from sspcore.distributed import Share
 from sspcore.models.protocol import Window
+from sspcore.progress import tqdm
 
 Size = tuple[int, int]
 TeacherReader = Callable[[Clip, list[int]], Tensor]
@@ -79,11 +81,36 @@ class WindowDataset(Dataset[Sample]):
             torch.manual_seed(int(np.random.SeedSequence((self._seed, epoch, index)).generate_state(1)[0]))
             return self._augment(sample)
 
+    def warm(self, workers: int = 0) -> None:
+        """Estimate all motion that is not on disk yet, with a progress bar, so that samples only read.
+
+        Flow is estimated in this process, which owns the GPU that RAFT runs on; registrations, which need none, by
+        `workers` loader processes.
+        """
+        clips = list({ref.clip.folder: ref.clip for ref in self.refs}.values())
+        if self._homographies is not None:
+            loader = DataLoader(_Registrations(clips, self._homographies), batch_size=None, num_workers=workers)
+            for _ in tqdm(loader, desc=f"registration ({self._homographies.registrator.name})", unit="clip"):
+                pass
+        if self._flows is not None:
+            pairs = {
+                (ref.clip.folder, a, b): (ref.clip, a, b) for ref in self.refs for a, b in self._pairs(ref) if a != b
+            }
+            missing = [(clip, b, a) for clip, a, b in pairs.values() if not self._flows.path(clip, b, a).is_file()]
+            for clip, source, target in tqdm(missing, desc=f"flow ({self._flows.estimator.name})", unit="pair"):
+                self._flows.between(clip, source, target)
+
+    def _positions(self, ref: WindowRef) -> list[int]:
+        return [max(0, ref.last - back) for back in reversed(range(self._length))]
+
+    def _pairs(self, ref: WindowRef) -> list[tuple[int, int]]:
+        """Positions of neighbours in the window, (previous, current); equal where the clip's first frame is repeated."""
+        positions = self._positions(ref)
+        return list(zip(positions[:-1], positions[1:], strict=True))
+
     def sample(self, ref: WindowRef) -> Sample:
         """The window as it lies on disk, at full input size."""
-        clip = ref.clip
-        positions = [max(0, ref.last - back) for back in reversed(range(self._length))]
-        pairs = list(zip(positions[:-1], positions[1:], strict=True))
+        clip, positions, pairs = ref.clip, self._positions(ref), self._pairs(ref)
         flow = None
         if self._flows is not None and pairs:
             still = torch.zeros(2, *self._size)
@@ -107,27 +134,52 @@ class WindowDataset(Dataset[Sample]):
         )
 
 
+class _Registrations(Dataset[bool]):
+    """Registers one clip an item, for the sake of the file that the store writes."""
+
+    def __init__(self, clips: list[Clip], store: HomographyStore) -> None:
+        self._clips, self._store = clips, store
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> bool:
+        return bool(self._store.clip(self._clips[index]).ok.all())
+
+
 class EpochSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) in an order that depends on seed and epoch alone; an incomplete last batch is filled
-    from the epoch's beginning, so that BatchNorm never sees a batch of another size."""
+    from the epoch's beginning, so that BatchNorm never sees a batch of another size.
 
-    def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int) -> None:
+    With a `share` a batch is cut into its parts and the process gets its own, one after the other: neither order nor
+    addresses depend on how many processes there are.
+    """
+
+    def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int, share: Share | None = None) -> None:
         self._n_items = n_items
         self._batch_size = batch_size
         self._repeats = repeats
         self._seed = seed
+        self._share = share or Share()
         self.epoch = 0
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
         return -(-self._n_items * self._repeats // self._batch_size)
+
+    def __len__(self) -> int:
+        return self.steps * self._share.count
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng((self._seed, self.epoch))
         order = np.concatenate([rng.permutation(self._n_items) for _ in range(self._repeats)])
-        order = np.resize(order, len(self) * self._batch_size)
+        order = np.resize(order, self.steps * self._batch_size)
+        own = slice(self._share.first, self._share.first + self._share.count)
         for k, batch in enumerate(order.reshape(-1, self._batch_size)):
-            # the k-th step enters the address, so that a window repeated within an epoch is augmented anew
-            yield [(self.epoch * len(self) + k, int(index)) for index in batch]
+            for part in np.split(batch, self._share.parts)[own]:
+                # the k-th step enters the address, so that a window repeated within an epoch is augmented anew
+                yield [(self.epoch * self.steps + k, int(index)) for index in part]
 
 
 def collate(samples: list[Sample]) -> Window:

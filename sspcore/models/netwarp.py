@@ -51,8 +51,10 @@ class FlowCNN(nn.Module):
     def forward(self, flow: Tensor, previous: Tensor, current: Tensor) -> Tensor:
         """flow (B, 2, H, W) from current to previous, frames (B, 3, H, W) -> refined flow (B, 2, H, W), pixels."""
         dtype = self.merge.weight.dtype
-        inputs = torch.cat((flow.to(dtype), previous, current, previous - current), dim=1)
-        return self.merge(torch.cat((self.correction(inputs), flow.to(dtype)), dim=1)).float()
+        # Autocast would round displacements: bfloat16 knows 20 px to an eighth of a pixel only.
+        with torch.autocast(flow.device.type, enabled=False):
+            inputs = torch.cat((flow.to(dtype), previous, current, previous - current), dim=1)
+            return self.merge(torch.cat((self.correction(inputs), flow.to(dtype)), dim=1)).float()
 
 
 @dataclass(frozen=True)

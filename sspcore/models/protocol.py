@@ -30,6 +30,8 @@ class Window:
         flow_to_prev: (B, T-1, 2, H, W) pixels, entry t leads from frame t+1 to frame t; None if unused.
         labels: (B, T, H, W) int64, 255 where there is none; None if the objective takes none.
         teacher: (B, T, C, h, w) teacher logits at stride 4; None if the objective takes none.
+        labelled: (T,) labelled pixels of each frame position that losses are divided by, where the window is one of several
+            parts of a batch: the whole batch's number by the number of parts; None: the window's own.
     """
 
     frames: Tensor
@@ -37,6 +39,7 @@ class Window:
     flow_to_prev: Tensor | None = None
     labels: Tensor | None = None
     teacher: Tensor | None = None
+    labelled: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Window:
         """The same window on a device."""

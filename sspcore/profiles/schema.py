@@ -15,6 +15,7 @@ from sspcore.data.specs import SPECS
 from sspcore.data.synthetic import ReleaseSettings
 from sspcore.errors import ProfileError
 from sspcore.flow import FLOW_NAMES
+from sspcore.machine import MachineSettings
 from sspcore.models.image import STRIDE, ImageModelSpec
 from sspcore.models.registry import SYSTEMS, SystemSpec, control, system
 from sspcore.registration import REGISTRATOR_NAMES
@@ -149,6 +150,9 @@ class Profile(_Section):
         held_out: that many training sequences (the last by name) take the place of the validation split, to choose
             settings on without looking at the reported split; 0 in a reported run.
         constant_alphas: controls in the table.
+        loader_workers: processes that read training windows, for each training process; "auto": by the machine's cores.
+        machine: how training uses the machine; of its settings only `precision` is part of artefact keys, and only where it
+            is not float32.
         figures: where tables and pictures go, relative to the repository.
     """
 
@@ -171,7 +175,8 @@ class Profile(_Section):
     training: dict[str, Recipe]
     held_out: int = Field(0, ge=0)
     constant_alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.3, 0.5, 0.7, 0.9)
-    loader_workers: int = Field(0, ge=0)
+    loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    machine: MachineSettings = MachineSettings()
     frame_cache_mb: int = Field(512, ge=0)
     figures: str
 

@@ -1,0 +1,243 @@
+"""Training on several processes, one a GPU (or sharing the CPU): what each takes of a batch, and how they start.
+
+    batch of B windows = W processes x K parts x m windows,        gradient = mean over the W K parts
+
+`Study.train` calls `launch`, which runs this module under torchrun once a process. So notebooks stay single processes,
+and a training can be continued on another number of processes: neither the order of windows nor the checkpoint depends
+on it. Every loss is normalised over the whole batch (`Window.labelled`) and BatchNorm takes its statistics from all
+processes, so that W processes train what one trains, up to the order of sums.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, nn
+
+from sspcore.data.specs import IGNORE
+from sspcore.errors import SspError
+from sspcore.models.protocol import Window
+from sspcore.runs import REPOSITORY, read_json, write_json
+
+if TYPE_CHECKING:  # study.py imports this module
+    from sspcore.study import Study
+
+log = logging.getLogger(__name__)
+
+JOB = "job.json"
+# Processes wait for each other at every step; rank 0 may be busy with a file for a while.
+_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes artefacts, logs and progress."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, in place; no gradient."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """What this process takes of a batch that is cut into `parts` equal parts: `count` of them, from `first` on."""
+
+    first: int = 0
+    count: int = 1
+    parts: int = 1
+
+    @classmethod
+    def of(cls, world: World, accumulate: int) -> Share:
+        """The share of a process that cuts it into `accumulate` parts."""
+        return cls(world.rank * accumulate, accumulate, world.size * accumulate)
+
+
+def with_counts(windows: list[Window], world: World, share: Share) -> list[Window]:
+    """The parts of a batch, told how many labelled pixels the whole batch has, so that the mean of their losses is its loss.
+
+    The only part of a batch stays as it is.
+    """
+    if share.parts == 1 or windows[0].labels is None:
+        return windows
+    counts = torch.stack([(window.labels != IGNORE).sum((0, 2, 3)) for window in windows]).sum(0).double()
+    labelled = world.sum(counts) / share.parts
+    return [dataclasses.replace(window, labelled=labelled) for window in windows]
+
+
+# ------------------------------------------------------------------------------------------------ batch normalisation
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce whose gradient is all-reduced too: each process's loss depends on every process's input."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+        return tensor
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """BatchNorm over the batches of all processes, on any device; torch's own synchronised one needs a GPU.
+
+    All processes must have batches of one shape. Running statistics are those that one process with the whole batch
+    would keep. `act` and `drop` are those of timm's BatchNormAct2d.
+    """
+
+    act: nn.Module
+    drop: nn.Module
+
+    @classmethod
+    def like(cls, norm: nn.BatchNorm2d) -> SyncedBatchNorm:
+        """A synchronised stand-in that shares the parameters and buffers of `norm`."""
+        synced = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        synced.weight, synced.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(synced, name, getattr(norm, name))
+        has_act = isinstance(norm, BatchNormAct2d)
+        synced.act, synced.drop = (norm.act, norm.drop) if has_act else (nn.Identity(), nn.Identity())
+        return synced.train(norm.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.act(self.drop(super().forward(x)))
+        processes = dist.get_world_size()
+        # In double precision: the gradient is a small difference of terms that are summed up in separate processes.
+        values = x.double()
+        mean = _SumOverProcesses.apply(values.mean((0, 2, 3))) / processes
+        centred = values - mean[:, None, None]
+        variance = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / processes
+        with torch.no_grad():
+            count = processes * x.numel() / x.shape[1]
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            unbiased = variance * (count / max(1, count - 1))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        normalised = centred * scale[:, None, None] + self.bias[:, None, None]
+        return self.act(self.drop(normalised.to(x.dtype)))
+
+
+def synchronise_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module with every BatchNorm taking its statistics from all processes; parameters and names stay."""
+    if device.type == "cuda":
+        return convert_sync_batchnorm(module)  # timm's: torch's own would lose the activation of BatchNormAct2d
+    if isinstance(module, nn.BatchNorm2d) and not isinstance(module, SyncedBatchNorm):
+        return SyncedBatchNorm.like(module)
+    for name, child in module.named_children():
+        module.add_module(name, synchronise_batchnorm(child, device))
+    return module
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+
+
+def launch(study: Study, system: str, dataset: str, folder: Path, processes: int) -> None:
+    """Train one system in `processes` processes through torchrun; their output goes to this one's.
+
+    What training reads (clips, motion, teacher labels, weights it starts from) must be there: processes would make it
+    side by side.
+    Raises: SspError with the reason that a process gave.
+    """
+    write_json(folder / JOB, {
+        "profile": study.profile.model_dump(mode="json"), "seed": study.seed, "root": str(study.workspace.root.absolute()),
+        "release_root": None if study.release_root is None else str(study.release_root.absolute()),
+        "device": study.device.type, "system": system, "dataset": dataset,
+    })
+    log.info("%s: %d processes", system, processes)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+        "-m", "sspcore.distributed", str(folder.absolute()),
+    ]
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths), "SSPCORE_PROGRESS": "plain",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes))),
+    }
+    tail = ""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            for text in iter(lambda: process.stdout.read1().decode(errors="replace"), ""):
+                sys.stderr.write(text)
+                tail = (tail + text)[-20_000:]
+            process.wait()
+        except BaseException:  # an interrupted notebook must not leave processes behind
+            process.terminate()
+            raise
+        finally:
+            (folder / JOB).unlink(missing_ok=True)
+    if process.returncode:
+        reasons = [line.removeprefix("error: ") for line in tail.splitlines() if line.startswith("error: ")]
+        reason = reasons[0] if reasons else f"see the output above (status {process.returncode})"
+        raise SspError(f"{system}: training in {processes} processes failed: {reason}")
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[World, torch.device]]:
+    """Join the processes that torchrun started, for the length of the block; yields this one's place and device."""
+    place = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
+    if device == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
+    yield World(dist.get_rank(), dist.get_world_size()), place
+    # After an error it is not taken down: that could wait for the others, whom torchrun ends when this process does.
+    dist.destroy_process_group()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """One of the processes of `launch`: train what the job file in the folder names. Status 2 after a known error."""
+    from sspcore.notebook import configure_logging
+    from sspcore.profiles import Profile
+    from sspcore.runs import Workspace
+    from sspcore.study import Study
+    from sspcore.train import train
+
+    parser = argparse.ArgumentParser(prog="python -m sspcore.distributed", description="One training process of several.")
+    parser.add_argument("folder", type=Path, help=f"working folder of the training, with {JOB}")
+    folder = parser.parse_args(arguments).folder
+    try:
+        job = read_json(folder / JOB)
+        profile, root = Profile.model_validate(job["profile"]), job["release_root"]
+        with joined(job["device"]) as (world, device):
+            configure_logging(logging.INFO if world.is_main else logging.WARNING)
+            workspace = Workspace(profile.name, Path(job["root"]))
+            study = Study(profile, job["seed"], None if root is None else Path(root), workspace, device=device)
+            train(dataclasses.replace(study.training(job["system"], job["dataset"], folder), world=world))
+    except SspError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
