@@ -35,7 +35,7 @@ from sspcore.flow import build_flow
 from sspcore.losses import Objective, distilled, supervised
 from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
-from sspcore.models.registry import SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
+from sspcore.models.registry import SYSTEMS, SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
 from sspcore.profiles import Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
@@ -451,7 +451,8 @@ class Study:
 
     def results(self, systems: list[str], datasets: list[str]) -> dict[str, Any]:
         """All rows with their provenance: the content of results.json."""
-        names = dict.fromkeys([*systems, *self.controls(systems)])  # a control may be asked for by name too
+        in_order = [name for name in SYSTEMS if name in systems]  # as in the paper's table
+        names = dict.fromkeys([*in_order, *systems, *self.controls(systems)])  # a control may be asked for by name too
         rows = [self.evaluate(name, dataset) for dataset in datasets for name in names]
         origin = provenance(self.profile.name, self.seed, stable_hash([self.clips_key(name) for name in datasets]))
         origin |= {

@@ -55,7 +55,7 @@ def flicker_story(study: Study, dataset: str, systems: list[str]) -> Figure:
         flows_to_prev=[flows.between(clip, k, k - 1).numpy() for k in positions[1:]],
         truth=[clip.label(k, size) if k in clip.labelled else None for k in positions],
         spec=study.spec(dataset),
-        title=f"{study.spec(dataset).title}, {clip.name}: magenta = label changed along the flow ({study.data_origin})",
+        title=f"{study.spec(dataset).title}, {clip.name}: magenta = label changed along the flow",
     )
 
 
@@ -67,7 +67,7 @@ def alpha_story(study: Study, dataset: str, system: str = "SSP", columns: int = 
     return figures.alpha_strip(
         [clip.frame(k, study.profile.input_size) for k in chosen],
         [results[k].state.alpha[0, 0].cpu().numpy() for k in chosen],
-        f"{system} on {study.spec(dataset).title}, {clip.name} ({study.data_origin})",
+        f"{system} on {study.spec(dataset).title}, {clip.name}",
     )
 
 
