@@ -52,7 +52,7 @@ class FlowCNN(nn.Module):
         """flow (B, 2, H, W) from current to previous, frames (B, 3, H, W) -> refined flow (B, 2, H, W), pixels."""
         dtype = self.merge.weight.dtype
         # Autocast would round displacements: bfloat16 knows 20 px to an eighth of a pixel only.
-        with torch.autocast(flow.device.type, enabled=False):
+        with torch.autocast("cuda" if flow.is_cuda else "cpu", enabled=False):  # counting runs on "meta", unknown to it
             inputs = torch.cat((flow.to(dtype), previous, current, previous - current), dim=1)
             return self.merge(torch.cat((self.correction(inputs), flow.to(dtype)), dim=1)).float()
 
