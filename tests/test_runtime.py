@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import signal
 import threading
 import time
 
@@ -141,17 +142,23 @@ def test_an_error_anywhere_ends_the_run_and_arrives(culprit):
     assert threading.active_count() <= threads + 1  # tqdm keeps a monitor
 
 
-def test_interrupt_leaves_a_playable_file(tmp_path):
-    def endless():
-        k = 0
-        while True:
-            k += 1
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C works as in a terminal, also where the tests run in the background, whose shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield _thread.interrupt_main
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_leaves_a_playable_file(tmp_path, ctrl_c):
+    def long_video():
+        for k in range(1000):
             if k == 24:
-                _thread.interrupt_main()  # what Ctrl-C does
+                ctrl_c()
             yield panning_frames(1, 0)[0]
 
     with overlay_video(tmp_path / "out.mp4", UAVID, 12) as overlay:
-        report = run(source(endless()), Fake(0.01), Identity(), [overlay, mask_folder(tmp_path / "masks")])
+        report = run(source(long_video()), Fake(0.01), Identity(), [overlay, mask_folder(tmp_path / "masks")])
     assert report.interrupted and report.frames >= 5
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     written = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
