@@ -14,9 +14,12 @@ from sspcore.data.specs import RURALSCAPES_COLOURS, UAVID_COLOURS
 SIZE = (64, 96)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Tiny tensors: threads cost more than they bring, and a fixed number keeps sums in order."""
+    """Tiny tensors: threads cost more than they bring, and a fixed number keeps sums in order.
+
+    For the session, so that fixtures of a module count with as many threads as its tests.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
