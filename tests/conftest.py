@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,19 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_found():
+    """A command sets up logging for its own process; here its handlers would write to a stream that is closed by then."""
+    root, ours = logging.getLogger(), logging.getLogger("sspcore")
+    handlers, level, propagate = {id(h) for h in (*root.handlers, *ours.handlers)}, ours.level, ours.propagate
+    yield
+    for logger in (root, ours):
+        for handler in [h for h in logger.handlers if id(h) not in handlers]:
+            logger.removeHandler(handler)
+    ours.setLevel(level)
+    ours.propagate = propagate
 
 
 def texture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
