@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from sspcore.data.augment import ImageAugmentation, WindowAugmentation
+from sspcore.data.check import Checked, require_release
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.images import write_png
 from sspcore.data.motion import FlowStore, HomographyStore, TruthFlow
@@ -155,6 +156,12 @@ class Study:
         note_output(root)
         return render_release(dataset, settings, rendering.seed, root, rendering.workers)
 
+    def checked(self, dataset: str) -> Checked:
+        """What is sound of a real release, looked at once; raises ReleaseError if the data set cannot go on."""
+        return self._once(("checked", dataset), lambda: require_release(
+            self.release_root, self.spec(dataset), self.workspace, worker_count("auto")
+        ))
+
     def truth_root(self, dataset: str) -> Path | None:
         """Exact truth of a rendered release, None for real data."""
         release = self.release(dataset)
@@ -164,15 +171,20 @@ class Study:
     def clips_key(self, dataset: str) -> str:
         """Identity of the prepared data."""
         return self._once(("clips key", dataset), lambda: stable_hash([
-            self.profile.key(f"clips.{dataset}"), release_key_of(self.release(dataset), dataset), STAGE_VERSIONS["clips"]
+            self.profile.key(f"clips.{dataset}"), self._release_key(dataset), STAGE_VERSIONS["clips"]
         ]))
+
+    def _release_key(self, dataset: str) -> list[tuple[str, int]]:
+        return self.checked(dataset).key() if self.release_root else release_key_of(self.release(dataset), dataset)
 
     def prepare(self, dataset: str) -> Path:
         """Stage: raw release -> clips."""
-        spec, release = self.spec(dataset), self.release(dataset)
+        spec, release, rules = self.spec(dataset), self.release(dataset), self.profile.clips[dataset]
+        sequences = self.checked(dataset).sequences if self.release_root else None  # what we rendered is sound
+        workers = worker_count("auto") if self.release_root else 1
         return self._stage(
             "prepare", f"{spec.title}: preparing clips", self.workspace.clips(dataset), self.clips_key(dataset),
-            lambda out: prepare_clips(release, spec, self.profile.clips[dataset], out),
+            lambda out: prepare_clips(release, spec, rules, out, workers, sequences),
         )
 
     def clips(self, dataset: str, split: str) -> list[Clip]:
@@ -475,6 +487,6 @@ class Study:
         return self._memory[key]
 
     def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
-        make = resumable_stage if kind in ("train", "label") else stage
+        make = resumable_stage if kind in ("prepare", "train", "label") else stage
         force = kind in self.force and not made_since(folder, self.began)
         return self._once(("stage", str(folder)), lambda: make(title, folder, key, build_artefact, force))
