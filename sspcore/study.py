@@ -37,6 +37,7 @@ from sspcore.losses import Objective, distilled, supervised
 from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.registry import SYSTEMS, SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
+from sspcore.models.ssp import SSP
 from sspcore.profiles import Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
@@ -230,7 +231,7 @@ class Study:
         sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
         recipe = None
         if spec.recipe is not None:
-            recipe = self.profile.recipe(spec.recipe, dataset).model_dump(mode="json")
+            recipe = self.profile.recipe(spec.recipe, dataset).key()
             sections.append("recurrent_window")
         start = None if spec.starts_from is None else self.train_key(spec.starts_from, dataset)
         if spec.teacher:
@@ -328,6 +329,10 @@ class Study:
             pretrained = encoder_start(image_spec(spec.name, self.profile)) != "scratch"
             trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
         fresh = frozenset(n for n, _ in model.named_parameters() if n not in trained)
+        if recipe.freeze_image:
+            if not isinstance(model, SSP):
+                raise ProfileError(f"training.{spec.recipe}.freeze_image: {name} is not SSP; leave it out")
+            model.freeze_image()
         processes = self.profile.machine.process_count(recipe.batch_size, self.device)
         return Training(
             name=f"{spec.name} on {SPECS[dataset].title}", model=model, objective=self._objective(spec, dataset),

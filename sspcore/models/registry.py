@@ -79,7 +79,7 @@ class SystemSpec:
     def key(self) -> dict[str, Any]:
         """What makes this system what it is, as JSON values: for the keys of artefacts. Names are not part of it."""
         identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "hidden")}
-        return identity | {"options": None if self.options is None else self.options.model_dump(mode="json")}
+        return identity | {"options": None if self.options is None else self.options.key()}
 
 
 METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSegmenter]] = {
@@ -92,7 +92,7 @@ METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSe
 }
 
 _SSP = SSPOptions()
-_SSP_R = SSPOptions(evidence=True)
+_SSP_R = SSPOptions(evidence=True, variance=True)
 
 SYSTEMS: dict[str, SystemSpec] = {
     spec.name: spec
