@@ -127,9 +127,11 @@ class Study:
     @property
     def data_origin(self) -> str:
         """Which data the numbers are from, in words."""
+        held_out = self.profile.held_out
+        note = f"; scored on {held_out} training sequences held out for choices" if held_out else ""
         if self.release_root:
-            return "real releases"
-        note = "; smoke run: no result" if self.profile.name == "smoke" else ""
+            return f"real releases{note}"
+        note += "; smoke run: no result" if self.profile.name == "smoke" else ""
         return f"rendered data, not the real data set{note}"
 
     def spec(self, dataset: str) -> DatasetSpec:
