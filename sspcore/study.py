@@ -380,9 +380,10 @@ class Study:
 
     def segment(self, name: str, dataset: str, clip: Clip) -> list[Segmented]:
         """A trained system streamed over one clip, everything kept (logits, state), for pictures."""
-        return list(self._segmented(self.model(name, dataset), name, dataset, clip))
+        return list(self.stream(self.model(name, dataset), name, dataset, clip))
 
-    def _segmented(self, model: VideoSegmenter, name: str, dataset: str, clip: Clip) -> Iterator[Segmented]:
+    def stream(self, model: VideoSegmenter, name: str, dataset: str, clip: Clip) -> Iterator[Segmented]:
+        """A clip through `model`, which is the system `name`, with the motion of the study's stores."""
         size = self.input_size(system(name))
         motion = clip_motion(
             clip,
@@ -403,7 +404,7 @@ class Study:
         with tqdm(total=sum(map(len, clips)), desc=f"{name} on {SPECS[dataset].title}", unit="frame") as bar:
             for clip in clips:
                 (out / clip.name).mkdir(parents=True)
-                results = self._segmented(model, name, dataset, clip)
+                results = self.stream(model, name, dataset, clip)
                 for number, result in zip(clip.numbers, results, strict=True):
                     write_png(out / clip.name / f"{number:06d}.png", result.labels)
                     frames += 1
