@@ -127,7 +127,6 @@ def test_every_notebook_has_a_parameters_cell_and_is_thin():
     (["--systems", "SPP"], "--systems SPP: unknown"),
     (["--systems", "Base (start)"], "--systems Base (start): unknown"),
     (["--systems", ","], "--systems: none is named"),
-    (["--profile", "demo", "--systems", "SSP-R"], "--systems: SSP-R needs training.recurrent, which is missing"),
     (["--profile", "paper"], "profile paper needs the real releases: pass --data DIR"),
     (["--only", "99"], "--only 99: no such notebook"),
 ])
@@ -135,6 +134,14 @@ def test_wrong_usage_is_one_line_and_status_2(arguments, message, capsys):
     assert reproduce.main(["--profile", "smoke", *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
+
+
+def test_a_system_without_its_recipe_is_named(tmp_path, capsys):
+    text = (REPOSITORY / "sspcore" / "profiles" / "smoke.yaml").read_text()
+    profile = tmp_path / "own.yaml"
+    profile.write_text(re.sub(r"(?m)^  recurrent: .*\n", "", text))
+    assert reproduce.main(["--profile", str(profile), "--systems", "SSP-R"]) == 2
+    assert "--systems: SSP-R needs training.recurrent, which is missing" in capsys.readouterr().err
 
 
 def test_parameters_are_passed_only_to_notebooks_that_take_them():
