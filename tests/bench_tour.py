@@ -26,8 +26,8 @@ from sspcore.sample import open_sample
 START_PAGE = NOTEBOOKS / "00_start_here.ipynb"
 
 
-def measure(runs: int) -> dict[str, Any]:
-    """Seconds to the first moving picture and to the end, of each run."""
+def measure(runs: int, keep: Path | None) -> dict[str, Any]:
+    """Seconds to the first moving picture and to the end, of each run; the last executed notebook goes to `keep`."""
     sample = open_sample()
     seconds: dict[str, list[float]] = {"to_first_moving_picture": [], "to_the_end": []}
     load = os.getloadavg()[0]
@@ -48,6 +48,8 @@ def measure(runs: int) -> dict[str, Any]:
         client.execute()
         seconds["to_the_end"].append(round(time.perf_counter() - began, 1))
         seconds["to_first_moving_picture"].append(round(shown[0] - began, 1))
+    if keep is not None:
+        nbformat.write(notebook, keep)
     files = [path for path in sample.folder.rglob("*") if path.is_file()]
     origin = sample.manifest["provenance"]
     return {
@@ -60,9 +62,10 @@ def measure(runs: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="executions, each in a fresh kernel (default: 3)")
+    parser.add_argument("--keep", type=Path, help="write the executed notebook here")
     parser.add_argument("--json", type=Path, help="write the figures here, e.g. figures/tour.json")
     options = parser.parse_args()
-    report = measure(options.runs)
+    report = measure(options.runs, options.keep)
     if options.json is not None:
         write_json(options.json, report)
     sys.stdout.write(json.dumps(report, indent=2) + "\n")

@@ -105,13 +105,13 @@ def compose(panels: Sequence[Panel], columns: int, spec: DatasetSpec, text: str)
 
 
 def gif(sheets: Sequence[np.ndarray], spec: DatasetSpec, comment: str = "", fps: float = FPS) -> bytes:
-    """An endless animated GIF of sheets (H, W, 3) uint8, the data set's colours exact; the same bytes for the same sheets."""
-    exact = (*spec.palette, FLICKER.tolist())
-    # one palette from a few frames at once, and the colours that mean something as they are
+    """An endless animated GIF of sheets (H, W, 3) uint8; the same bytes for the same sheets."""
+    kept = (*spec.palette, FLICKER.tolist())
+    # one palette: from a few frames at once, and the colours that mean something (Pillow hits them within four levels)
     sample = [sheets[k] for k in np.unique(np.linspace(0, len(sheets) - 1, 6).round().astype(int))]
     common = Image.fromarray(np.concatenate(sample)).quantize(_COLOURS, Image.Quantize.MEDIANCUT)
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*common.getpalette()[: 3 * _COLOURS], *np.ravel(exact).tolist()])
+    palette.putpalette([*common.getpalette()[: 3 * _COLOURS], *np.ravel(kept).tolist()])
     frames = [Image.fromarray(sheet).quantize(palette=palette, dither=Image.Dither.NONE) for sheet in sheets]
     content = io.BytesIO()
     frames[0].save(
