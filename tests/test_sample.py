@@ -42,7 +42,7 @@ def test_manifest_names_every_file_and_the_sample_is_small():
     assert files == {*sample.manifest["sha256"], MANIFEST}
     assert sum((SAMPLE / name).stat().st_size for name in files) < 10e6
     assert len(sample.clip) == 24 == len(sample.clip.labelled) and sample.frames()[0].shape == (*sample.size, 3)
-    assert "rendered" in sample.origin and sample.manifest["provenance"]["commit"] in sample.origin
+    assert "Rendered" in sample.origin and sample.manifest["provenance"]["commit"] in sample.origin
     assert sample.manifest["share_of_pixels_that_differ"]["from_float32_weights"] < 2e-3
 
 
