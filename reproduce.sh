@@ -18,7 +18,7 @@ Usage: ./reproduce.sh [OPTIONS]            set up if needed, then run the study 
 Commands:
   setup              only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
-  lab [ARGUMENTS]    open JupyterLab in notebooks/
+  lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
   hardware           training steps and frame rates of every system on this machine's GPU, into figures/hardware/
 

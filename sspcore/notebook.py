@@ -6,9 +6,13 @@ import html
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML, display
+
+from sspcore.profiles import load_profile
+from sspcore.runs import REPOSITORY, Workspace, read_json
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -32,6 +36,24 @@ def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
         for name, row in rows.items()
     )
     display(HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"))
+
+
+def chapters(profile: str) -> dict[str, dict[str, str]]:
+    """The numbered notebooks by file name: their titles, and whether a run of the profile has left an executed copy."""
+    executed = Workspace(load_profile(profile).name).notebooks
+    return {
+        path.name: {
+            "chapter": _title(path),
+            f"run here ({profile})": "yes" if (executed / path.name).is_file() else "not yet",
+        }
+        for path in sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    }
+
+
+def _title(notebook: Path) -> str:
+    """A notebook's first heading, without its number."""
+    first = read_json(notebook)["cells"][0]["source"]
+    return "".join(first).splitlines()[0].lstrip("# ").split(" · ")[-1]
 
 
 def _text(value: Any) -> str:

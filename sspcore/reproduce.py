@@ -93,10 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def find_notebooks(only: tuple[str, ...] | None) -> list[Path]:
-    """The numbered notebooks in order, or those whose numbers are asked for. 00 is a guide and not part of a run."""
+    """The numbered notebooks in order, or those whose numbers are asked for."""
     found = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
     if only is None:
-        return [path for number, path in found.items() if number != "00"]
+        return list(found.values())
     unknown = [number for number in only if number.zfill(2) not in found]
     if unknown or not only:
         raise SspError(f"--only {','.join(unknown)}: no such notebook; there are {', '.join(found)}")

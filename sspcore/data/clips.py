@@ -1,6 +1,6 @@
 """Clips: prepared pieces of video, read frame by frame at the size that is asked for.
 
-On disk a clip is a folder: `clip.json`, `frames/NNNNNN.png|jpg` and `labels/NNNNNN.png` (class ids, 255 ignored), both
+On disk a clip is a folder: `clip.json`, `frames/NNNNNN.png|jpg|webp` and `labels/NNNNNN.png` (class ids, 255 ignored), both
 named by the source frame's number.
 """
 
@@ -52,7 +52,7 @@ class Clip:
         numbers: source frame number of every frame.
         labelled: positions that have a label.
         stored_size: (H, W) on disk.
-        suffix: ".png" or ".jpg".
+        suffix: ".png", ".jpg" or ".webp".
         cache: shared by the clips of a set.
     """
 

@@ -58,6 +58,11 @@ def write_jpg(path: Path, image: np.ndarray) -> None:
     _encode(path, ".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
+def write_webp(path: Path, image: np.ndarray) -> None:
+    """Write RGB (H, W, 3) uint8 losslessly, a third smaller than PNG. Raises OSError if the bytes cannot be written."""
+    _encode(path, ".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100: lossless
+
+
 def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a uint8 image to (H, W), averaging areas when it shrinks."""
     if image.shape[:2] == tuple(size):
