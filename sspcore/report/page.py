@@ -138,7 +138,7 @@ def _summary(run: Run) -> str:
     origin = run.results["provenance"]
     systems = list(dict.fromkeys(row["system"] for row in run.results["rows"] if row["kind"] != "control"))
     facts = {
-        "Data": origin["data"], "Data sets": ", ".join(SPECS[name].title for name in run.datasets),
+        "Data sets": ", ".join(SPECS[name].title for name in run.datasets),
         "Profile": f"{run.profile}: {run.description}", "Systems": ", ".join(systems),
         "Commit": origin["commit"], "Seed": origin["seed"],
     }

@@ -120,8 +120,8 @@ def write_figures(
 
 def fuses(study: Study, systems: list[str]) -> bool:
     """Whether a run has fused teacher labels: whether one of its systems learned from them."""
-    distilled = (name for name in systems if system(name).teacher and system(name).kind == "video")
-    return study.profile.fuse_teacher and any(distilled)
+    learned = any(system(name).teacher and system(name).kind == "video" for name in systems)
+    return learned and study.profile.fuse_teacher
 
 
 def learned_alpha(systems: list[str]) -> str | None:

@@ -54,7 +54,9 @@ STYLE = (
     "th:first-child,td:first-child,td.fact,th.fact{text-align:left}"
     "tr.section td{font-weight:bold;background:var(--band);text-align:left}thead th{border-bottom:2px solid var(--text)}"
     ".best{font-weight:bold}.second{text-decoration:underline}.scroll{overflow-x:auto}"
-    ".data{background:var(--note);padding:.4em .8em}td.fact{overflow-wrap:anywhere}"
+    ".data{background:var(--note);padding:.4em .8em}td.fact{font-size:11px}"
+    ".scroll th:first-child,.scroll td:first-child{white-space:nowrap;position:sticky;left:0;background:var(--page)}"
+    ".scroll tr.section td:first-child{background:var(--band)}"
 )
 VIEWPORT = "<meta name='viewport' content='width=device-width,initial-scale=1'>"
 
