@@ -12,7 +12,7 @@ from conftest import SIZE, panning_frames
 from PIL import Image
 from test_tables import row
 
-from sspcore.data.specs import UAVID
+from sspcore.data.specs import SPECS, UAVID
 from sspcore.registration import build_registrator
 from sspcore.report import figures, motion, story
 from sspcore.report.style import WIDEST_IMAGE, figure, remove_pictures, save, show_image
@@ -26,6 +26,12 @@ def test_flicker_is_change_along_the_flow_and_not_motion():
     moved[10, 10] = 7
     changed = figures.flicker_mask(moved, labels, flow)[:, :-2]
     assert changed.sum() == 1 and changed[10, 10]
+
+
+def test_the_colour_of_flicker_is_far_from_every_class():
+    for spec in SPECS.values():
+        gaps = np.linalg.norm(np.array(spec.palette, float) - figures.FLICKER, axis=1)
+        assert gaps.min() > 110, spec.classes[int(gaps.argmin())]
 
 
 def test_consecutive_strip_paints_flicker_and_leaves_the_prediction_alone():
