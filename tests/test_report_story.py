@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import panning_frames
+from matplotlib.patches import FancyArrowPatch
 
 from sspcore.data.specs import IGNORE, UAVID
 from sspcore.models.ssp import SSP, SSPOptions
@@ -172,6 +173,8 @@ def test_panels_titles_and_notes_of_the_method_picture_do_not_overlap(truth):
     picture.draw_without_rendering()
     panels = [axes for axes in picture.axes if axes.images]
     assert len(panels) == (11 if truth else 10)
+    ways = [np.subtract(*arrow._posA_posB) for arrow in picture.artists if isinstance(arrow, FancyArrowPatch)]
+    assert len(ways) == 13 and sum(np.abs(way).min() > 1e-6 for way in ways) == 2  # from the rows above and below the output
     boxes = [axes.get_tightbbox() for axes in panels] + [text.get_window_extent() for text in picture.texts]
     boxes += [legend.get_window_extent() for legend in picture.legends]
     width, height = picture.get_size_inches() * picture.dpi

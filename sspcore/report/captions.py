@@ -76,7 +76,7 @@ PICTURES: dict[str, Caption] = {
     ),
     "training": Caption(
         "Training",
-        "Losses by epoch. What to see: whether a curve has flattened out by its end; losses of different panels do not compare.",
+        "Losses by epoch. What to see: whether a curve has flattened out by its end; different losses do not compare.",
     ),
     "ablations": Caption(
         "Ablations",

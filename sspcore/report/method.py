@@ -188,7 +188,7 @@ def _alpha_scale(picture: Figure, axes: Axes, drawn: AxesImage) -> None:
 def _arrow(picture: Figure, start: Axes, end: Axes, note: str) -> None:
     a, b = start.get_position(), end.get_position()
     from_point, to_point = (a.x1 + 0.005, (a.y0 + a.y1) / 2), (b.x0 - 0.005, (b.y0 + b.y1) / 2)
-    if a.y0 != b.y0:  # several arrows meet here: they keep apart at their end
+    if abs(a.y0 - b.y0) > 0.5 * a.height:  # another row: several arrows meet here and keep apart at their end
         to_point = to_point[0], to_point[1] + (0.3 if a.y0 > b.y0 else -0.3) * b.height
     _draw(picture, from_point, to_point)
     if note:
