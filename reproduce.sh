@@ -21,6 +21,7 @@ Commands:
   lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
   hardware           training steps and frame rates of every system on this machine's GPU, into figures/hardware/
+  report             one page of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
 
 Options of a run:
   --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings)
@@ -269,7 +270,7 @@ main() {
             ;;
         test) shift; find_environment; run_tests "$@" ;;
         lab) shift; find_environment; open_lab "$@" ;;
-        weights | hardware) find_environment; start_module "sspcore.$@" ;;
+        weights | hardware | report) find_environment; start_module "sspcore.$@" ;;
         *)
             check_options "$@"
             find_environment

@@ -12,10 +12,10 @@ from conftest import SIZE, panning_frames
 from PIL import Image
 from test_tables import row
 
-from sspcore.data.specs import UAVID
+from sspcore.data.specs import SPECS, UAVID
 from sspcore.registration import build_registrator
 from sspcore.report import figures, motion, story
-from sspcore.report.style import figure, remove_pictures, save
+from sspcore.report.style import WIDEST_IMAGE, figure, remove_pictures, save, show_image
 
 
 def test_flicker_is_change_along_the_flow_and_not_motion():
@@ -26,6 +26,12 @@ def test_flicker_is_change_along_the_flow_and_not_motion():
     moved[10, 10] = 7
     changed = figures.flicker_mask(moved, labels, flow)[:, :-2]
     assert changed.sum() == 1 and changed[10, 10]
+
+
+def test_the_colour_of_flicker_is_far_from_every_class():
+    for spec in SPECS.values():
+        gaps = np.linalg.norm(np.array(spec.palette, float) - figures.FLICKER, axis=1)
+        assert gaps.min() > 110, spec.classes[int(gaps.argmin())]
 
 
 def test_consecutive_strip_paints_flicker_and_leaves_the_prediction_alone():
@@ -92,9 +98,38 @@ def test_the_picture_set_leaves_out_what_cannot_be_drawn_and_removes_what_is_sta
     for name in ("ruralscapes_frontier.png", "uavid_alpha.pdf", "uavid_frontier_all.png"):
         (tmp_path / name).touch()
     written = story.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
-    assert {path.stem for path in written} == {"uavid_flicker", "uavid_frontier", "uavid_per_class_iou", "uavid_training"}
+    names = ("flicker", "frontier", "per_class_iou", "per_class_tc", "training")
+    assert {path.stem for path in written} == {f"uavid_{name}" for name in names}
     assert not (tmp_path / "ruralscapes_frontier.png").exists() and not (tmp_path / "uavid_alpha.pdf").exists()
     assert (tmp_path / "uavid_frontier_all.png").exists()  # another program's
+
+
+def test_images_keep_their_pixels_in_pdfs_of_bounded_size(tmp_path):
+    """Labels must not blend where a panel is larger than its image; images of a large release are thinned."""
+    picture, axes = figure(4, 4)
+    rng = np.random.default_rng(0)
+    show_image(axes, np.where(rng.random((16, 16, 1)) < 0.5, 255, 0).repeat(3, -1).astype(np.uint8))
+    shown = np.asarray(Image.open(save(picture, tmp_path, "p")).convert("L"))
+    assert set(np.unique(shown)) <= {0, 255}
+    drawn = show_image(figure(4, 4)[1], np.zeros((720, 1280, 3), np.uint8))
+    assert drawn.get_array().shape == (360, WIDEST_IMAGE, 3)
+
+
+def test_pictures_full_of_images_have_fewer_dots(tmp_path):
+    widths = []
+    for n in (2, 5):
+        picture, axes = figure(4, 4, n, n)
+        for cell in axes.flat:
+            show_image(cell, np.zeros((4, 4, 3), np.uint8))
+        widths.append(Image.open(save(picture, tmp_path, "p")).size[0])
+    assert widths == [640, 480]
+
+
+def test_only_systems_that_learned_from_fused_labels_have_some():
+    study = SimpleNamespace(profile=SimpleNamespace(fuse_teacher=True))
+    assert story.fuses(study, ["Base", "KD-SSP"]) and not story.fuses(study, ["SSP", "KD Base"])
+    study.profile.fuse_teacher = False
+    assert not story.fuses(study, ["KD-SSP"])
 
 
 def test_strips_show_the_systems_of_the_story():

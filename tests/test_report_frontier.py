@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
 from test_tables import row
 
@@ -13,7 +14,7 @@ from sspcore.complexity import Macs, stream_macs
 from sspcore.models.registry import PAPER_SYSTEMS, SYSTEMS, build
 from sspcore.profiles import load_profile
 from sspcore.report.cost import with_costs
-from sspcore.report.frontier import averaging, curve_names, frontier, image_of, points_of
+from sspcore.report.frontier import LOOKS, averaging, curve_names, frontier, image_of, points_of
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import figure
 
@@ -56,6 +57,16 @@ def test_areas_are_proportional_to_cost_and_scratch_is_hollow():
     full, small = frontier(rows, "t").axes[0].collections
     assert full.get_sizes()[0] == pytest.approx(4 * small.get_sizes()[0])
     assert np.allclose(small.get_facecolor()[0, :3], 1) and not np.allclose(full.get_facecolor()[0, :3], 1)
+
+
+def test_all_markers_of_one_cost_cover_the_same_area():
+    """The path that matplotlib draws, worked out corner by corner; a circle is as large as a square."""
+    for look in LOOKS.values():
+        marker = MarkerStyle(look.marker)
+        corners = marker.get_path().transformed(marker.get_transform()).to_polygons()[0]
+        x, y = corners[:, 0], corners[:, 1]
+        assert abs((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) / 2 == pytest.approx(look.fill, rel=0.02)
+        assert np.abs(corners).max() == pytest.approx(look.reach, rel=0.02)
 
 
 def test_the_image_model_of_every_system():

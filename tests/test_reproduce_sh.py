@@ -260,3 +260,11 @@ def test_lab_opens_the_start_page(checkout: Checkout) -> None:
     assert checkout.calls_file.read_text() == (
         f"python|{checkout.root / 'notebooks'}|-m jupyterlab 00_start_here.ipynb --no-browser\n"
     )
+
+
+@pytest.mark.parametrize("command", ["weights", "hardware", "report"])
+def test_commands_start_their_modules_with_their_arguments(checkout: Checkout, command: str) -> None:
+    checkout.run("setup")
+    assert checkout.run(command, "--profile", "smoke").returncode == 0
+    assert checkout.calls() == [f"-m sspcore.{command} --profile smoke"]
+    assert f"\n  {command} " in checkout.run("--help").stdout

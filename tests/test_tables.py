@@ -15,7 +15,8 @@ from sspcore.report.tables import COLUMNS, FACTS, to_csv, to_html, to_latex, to_
 def row(system: str, kind: str, miou: float, tc: float) -> dict:
     return {
         "system": system, "kind": kind, "dataset": "uavid", "miou": miou, "tc": tc, "tc_exact_flow": tc, "tc_reference": None,
-        "miou_moving": miou, "params_m": 4.0, "encoder_start": "scratch", "per_class_iou": {"road": miou},
+        "miou_moving": miou, "params_m": 4.0, "encoder_start": "scratch",
+        "per_class_iou": {"road": miou}, "per_class_tc": {"road": tc},
         "stand_in": "small for large", "training_steps": 7, "gmacs": 1.5, "flow_counted": None,
     }
 
@@ -39,7 +40,7 @@ def test_markdown_marks_students_only_and_names_the_data(results):
     assert "Ours: rendered data, not the real data set" in text and "seed 3" in text and "not comparable" in text
     assert "### UAVid (rendered data, not the real data set)" in text
     assert cells(text, "SSP")[first:first + 2] == ["**62.00**", "**85.00**"]
-    assert cells(text, "Base")[first:first + 2] == ["*61.00*", "70.00"]
+    assert cells(text, "Base")[first:first + 2] == ["<ins>61.00</ins>", "70.00"]
     assert cells(text, "Teacher")[first] == "90.00" and cells(text, "Constant alpha 0.5")[first] == "99.00"
     assert cells(text, "SSP")[-1] == "79.75 / 92.10" and cells(text, "Constant alpha 0.5")[-1] == "–"
     assert cells(text, "Base")[first + 3] == "–"  # not measured
@@ -74,6 +75,10 @@ def test_latex_escapes_and_balances(results):
     assert r"TCB\_ocr$^\dagger$" in text and "–" not in text and r"\toprule" in text and text.count("{tabular}") == 2
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len({line.count("&") for line in rows[1:]}) == 1
+    system, *cells = next(line for line in rows if line.startswith("SSP$")).rstrip("\\ ").split(" & ")
+    assert cells == [r"\textbf{62.00}", r"\textbf{85.00}", r"\textbf{62.00}", "1.50", "79.75", "92.10"]
+    assert r"\underline{61.00}" in text and r"\cmidrule(lr){2-7}" in text
+    assert sum(column in "lr" for column in text[text.index("{tabular}{") + 10:].split("}")[0]) == 1 + len(cells)
 
 
 def test_csv_holds_the_fractions(results):

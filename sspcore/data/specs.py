@@ -111,7 +111,7 @@ RURALSCAPES = DatasetSpec(
     classes=tuple(RURALSCAPES_COLOURS),
     palette=(
         (225, 205, 60), (120, 200, 90), (0, 110, 30), (140, 210, 235), (120, 100, 20), (200, 200, 200),
-        (140, 130, 90), (220, 60, 200), (90, 90, 105), (235, 60, 60), (240, 140, 40), (40, 80, 220),
+        (140, 130, 90), (90, 20, 150), (90, 90, 105), (235, 60, 60), (240, 140, 40), (40, 80, 220),
     ),
     label_colours={(0, 0, 0): IGNORE} | {colour: i for i, colour in enumerate(RURALSCAPES_COLOURS.values())},
     moving=("car", "person"),

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sspcore.data.specs import IGNORE, DatasetSpec, colourise
 from sspcore.metrics.records import warp_labels
-from sspcore.report.style import CYCLE, class_legend, figure, hide_axes
+from sspcore.report.style import CYCLE, class_legend, figure, show_image
 
 Row = dict[str, Any]
 DASHES = ("-", "--", ":")
@@ -23,18 +23,25 @@ def training_curves(histories: dict[str, list[dict[str, float]]], title: str) ->
     names = list(dict.fromkeys(
         name for history in histories.values() for name in history[0] if name not in ("lr", "seconds", "total")
     ))
-    picture, axes = figure(max(3.2 * len(names), 6.4), 3.2 + 0.2 * -(-len(histories) // 4), 1, len(names), squeeze=False)
-    labels = {"ce": "cross entropy", "tc": "temporal consistency loss $L_{tc}$", "kl": "KL to the teacher"}
+    columns = min(len(names), 2)
+    lines = -(-len(names) // columns)
+    picture, axes = figure(8.4, 2.9 * lines + 0.5 + 0.2 * -(-len(histories) // 4), lines, columns, squeeze=False)
+    for spare in axes.flat[len(names):]:
+        spare.remove()
+    labels = {
+        "ce": "cross entropy", "auxiliary": "auxiliary cross entropy",
+        "tc": "temporal consistency loss $L_{tc}$", "kl": "KL to the teacher",
+    }
     looks = {
         system: {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
         for k, system in enumerate(histories)
     }
-    for panel, name in zip(axes[0], names, strict=True):
+    for panel, name in zip(axes.flat, names, strict=False):  # an odd number of losses leaves a panel over
         for system, history in histories.items():
             if name in history[0]:
                 panel.plot(range(1, len(history) + 1), [entry[name] for entry in history], label=system, **looks[system])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(xlabel="epoch", ylabel=labels.get(name, name), ylim=(0, None))
+        panel.set(xlabel="epoch", ylabel=labels.get(name, name), xlim=(1, None), ylim=(0, None))
     handles = [Line2D([], [], label=system, **look) for system, look in looks.items()]
     picture.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     picture.suptitle(title)
@@ -78,8 +85,7 @@ def consecutive_strip(
                 flicker = flicker_mask(labels[k], labels[k - 1], flows_to_prev[k - 1])
                 image, note = colourise(labels[k], spec), f"{100 * flicker.mean():.1f} % changed"
                 image[flicker] = FLICKER
-            cell.imshow(image)
-            hide_axes(cell)
+            show_image(cell, image)
             if column == 0:
                 cell.set_ylabel(name, fontsize=11)
             if row == 0:
@@ -87,7 +93,9 @@ def consecutive_strip(
             if note:
                 cell.text(0.02, 0.04, note, transform=cell.transAxes, fontsize=8, color="white",
                           bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0})
-    class_legend(picture, spec)
+    class_legend(picture, spec, columns=7, more={"changed along the flow": "magenta"} | (
+        {"not scored": "black"} if has_truth else {}
+    ))
     picture.suptitle(title)
     return picture
 
@@ -98,14 +106,12 @@ def alpha_strip(frames: list[np.ndarray], alphas: list[np.ndarray], title: str) 
     panel = 9.6 / len(frames)
     picture, axes = figure(10.4, 2 * panel * height / width + 0.7, 2, len(frames), squeeze=False)
     for column, (frame, alpha) in enumerate(zip(frames, alphas, strict=True)):
-        axes[0][column].imshow(frame)
-        drawn = axes[1][column].imshow(alpha, cmap="viridis", vmin=0, vmax=1)
-        for row in range(2):
-            hide_axes(axes[row][column])
+        show_image(axes[0][column], frame)
+        drawn = show_image(axes[1][column], alpha, cmap="viridis", vmin=0, vmax=1)
         axes[1][column].set_xlabel(f"mean {alpha.mean():.2f}", fontsize=9)
     axes[0][0].set_ylabel("frame")
     axes[1][0].set_ylabel("alpha")
-    picture.colorbar(drawn, ax=axes[1], label="weight of the past", shrink=0.9)
+    picture.colorbar(drawn, ax=axes, label="weight of the past", shrink=0.6)
     picture.suptitle(title)
     return picture
 

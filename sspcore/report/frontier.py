@@ -33,16 +33,22 @@ CURVE_LOOKS = ((0, (5, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 
 @dataclass(frozen=True)
 class Look:
-    """How a group of systems is drawn. `fill`: share of a marker's square that its shape covers, to make areas equal."""
+    """How a group of systems is drawn.
+
+    Attributes:
+        fill: share of a marker's square that its shape covers, to make areas equal.
+        reach: from the marker's centre to its outermost point, in sides of that square.
+    """
 
     title: str
     marker: str
     colour: str
     fill: float
+    reach: float = 0.5
 
 
 LOOKS = {
-    "teacher": Look("teacher (larger image)", "D", ORANGE, 0.5),
+    "teacher": Look("teacher (larger image)", "D", ORANGE, 1.0, math.sqrt(0.5)),
     "image": Look("image systems", "s", BLUE, 1.0),
     "video": Look("other video systems", "o", GREEN, math.pi / 4),
     "ssp": Look("SSP and its kin", "^", VERMILION, 0.5),
@@ -188,7 +194,7 @@ def name_points(axes: Axes, points: Mapping[str, Point], only: Iterable[str] | N
     labels = []
     for name, point in points.items():
         control = averaging(name)
-        radius = 2.2 if control else math.sqrt(_area(point, scale) / point.look.fill) / 2
+        radius = 2.2 if control else math.sqrt(_area(point, scale) / point.look.fill) * point.look.reach
         text = "" if name not in chosen else rf"$\alpha$={control[1]:g}" if control else name
         colour = "#444444" if control else BLACK
         labels.append(Label(text, *point.centre, radius, colour, 7.0 if control else 8.5))

@@ -12,13 +12,16 @@ from sspcore.data.clips import Clip
 from sspcore.data.specs import SPECS
 from sspcore.models.registry import system
 from sspcore.report import figures
+from sspcore.report.captions import PICTURES
+from sspcore.report.drift import drift_story, known_truth
 from sspcore.report.frontier import frontier
+from sspcore.report.method import method_story
 from sspcore.report.style import remove_pictures, save
+from sspcore.report.teacher import teacher_panels
 from sspcore.study import Study
 
 STRIP_FRAMES = 4
 STRIP_SYSTEMS = ("Base", "NetWarp", "TCB_ocr", "SSP", "KD-SSP")
-PICTURES = ("flicker", "frontier", "frontier_moving", "per_class_iou", "training", "alpha")
 
 
 def flicker_shares(study: Study, dataset: str, clip: Clip, system: str) -> np.ndarray:
@@ -53,9 +56,9 @@ def flicker_story(study: Study, dataset: str, systems: list[str]) -> Figure:
         frames=[clip.frame(k, size) for k in positions],
         predictions={name: [labels[k] for k in positions] for name, labels in predictions.items()},
         flows_to_prev=[flows.between(clip, k, k - 1).numpy() for k in positions[1:]],
-        truth=[clip.label(k, size) if k in clip.labelled else None for k in positions],
+        truth=[known_truth(study, dataset, clip, k) for k in positions],
         spec=study.spec(dataset),
-        title=f"{study.spec(dataset).title}, {clip.name}: magenta = label changed along the flow",
+        title=f"{study.spec(dataset).title}, {clip.name}, frame k = {positions[1]}",
     )
 
 
@@ -81,29 +84,44 @@ def write_figures(
 ) -> list[Path]:
     """The picture set of a run as PNG and PDF, with its provenance; returns the PNG paths.
 
-    Pictures of this set that the run does not have (of other data sets, of systems left out) are removed.
+    Nothing is trained: what a run has no system for is left out. Pictures of this set that the run does not have (of
+    other data sets, of systems left out) are removed.
     """
     origin, written = results["provenance"], []
     for dataset in datasets:
         title = study.spec(dataset).title
         rows = [row for row in results["rows"] if row["dataset"] == dataset]
         trained = {name: study.history(name, dataset) for name in systems if system(name).recipe is not None}
+        real = [row for row in rows if row["kind"] != "control"]
         pictures = {
             "flicker": flicker_story(study, dataset, told(systems)),
             "frontier": frontier(rows, title),
-            "per_class_iou": figures.per_class([row for row in rows if row["kind"] != "control"], title),
+            "per_class_iou": figures.per_class(real, f"{title}: IoU of each class"),
+            "per_class_tc": figures.per_class(real, f"{title}: TC of each class", "per_class_tc"),
             "training": figures.training_curves(trained, title),
         }
         if any(row["miou_moving"] is not None for row in rows):
             pictures["frontier_moving"] = frontier(rows, f"{title}, moving classes", accuracy="miou_moving")
         learned = learned_alpha(systems)
         if learned is not None:
+            pictures["method"] = method_story(study, dataset, learned)
             pictures["alpha"] = alpha_story(study, dataset, learned)
+        if fuses(study, systems):
+            pictures["teacher"] = teacher_panels(study, dataset)
+        drift = drift_story(study, dataset, systems)
+        if drift is not None:
+            pictures["drift"] = drift
         written += [save(picture, folder, f"{dataset}_{name}", origin) for name, picture in pictures.items()]
     kept = {path.stem for path in written}
-    everything = (f"{dataset}_{name}" for dataset in SPECS for name in PICTURES)
+    everything = (f"{dataset}_{name}" for dataset in SPECS for name in PICTURES if PICTURES[name].of_story)
     remove_pictures(folder, [name for name in everything if name not in kept])
     return written
+
+
+def fuses(study: Study, systems: list[str]) -> bool:
+    """Whether a run has fused teacher labels: whether one of its systems learned from them."""
+    learned = any(system(name).teacher and system(name).kind == "video" for name in systems)
+    return learned and study.profile.fuse_teacher
 
 
 def learned_alpha(systems: list[str]) -> str | None:

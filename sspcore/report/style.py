@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 
@@ -32,9 +34,10 @@ SETTINGS = {
     "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 160,
-    "image.interpolation": "nearest",
 }
 SUFFIXES = ("pdf", "png")
+MANY_IMAGES, IMAGES_DPI = 12, 120
+WIDEST_IMAGE = 640  # pixels: more than a panel shows, and a PDF holds images at their own size
 _FOOTNOTE = "footnote"
 _FOOTNOTE_POINTS, _POINTS_PER_INCH = 8, 72
 
@@ -87,7 +90,9 @@ def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | N
     for suffix in SUFFIXES:
         path = folder / f"{name}.{suffix}"
         with atomic_file(path) as temporary, plt.rc_context(SETTINGS):
-            picture.savefig(temporary, metadata=_metadata(suffix, name, origin), bbox_inches=_page(picture))
+            picture.savefig(
+                temporary, metadata=_metadata(suffix, name, origin), bbox_inches=_page(picture), dpi=_resolution(picture)
+            )
     return path
 
 
@@ -96,6 +101,12 @@ def remove_pictures(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         for suffix in SUFFIXES:
             (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def _resolution(picture: Figure) -> int:
+    """Dots an inch: fewer for pictures full of images, whose pixels a PNG cannot squeeze."""
+    images = sum(len(axes.images) for axes in picture.axes)
+    return IMAGES_DPI if images > MANY_IMAGES else SETTINGS["savefig.dpi"]
 
 
 def _metadata(suffix: str, name: str, origin: Mapping[str, Any] | None) -> dict[str, str | None]:
@@ -126,15 +137,29 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def class_legend(picture: Figure, spec: DatasetSpec, columns: int | None = None) -> None:
-    """The data set's palette as a legend below the picture."""
+def class_legend(
+    picture: Figure, spec: DatasetSpec, columns: int | None = None, more: Mapping[str, str] | None = None
+) -> None:
+    """The data set's palette as a legend below the picture. `more`: further entries, name -> colour."""
     handles = [
         Patch(color=[c / 255 for c in colour], label=name) for name, colour in zip(spec.classes, spec.palette, strict=True)
     ]
+    handles += [Patch(facecolor=colour, edgecolor="#777777", label=name) for name, colour in (more or {}).items()]
     picture.legend(
         handles=handles, loc="outside lower center", ncols=columns or min(len(handles), 8), fontsize=9,
         handlelength=1.0, columnspacing=1.0, frameon=False,
     )
+
+
+def show_image(axes: Axes, image: np.ndarray, **options: Any) -> AxesImage:
+    """An image (H, W) or (H, W, 3) without axes, pixel by pixel: labels must not blend into colours of no class.
+
+    Images wider than WIDEST_IMAGE are thinned to every second, third, ... pixel. `options`: of `imshow`.
+    """
+    step = -(-image.shape[1] // WIDEST_IMAGE)
+    drawn = axes.imshow(image[::step, ::step], interpolation="none", **options)
+    hide_axes(axes)
+    return drawn
 
 
 def hide_axes(axes: Axes) -> None:

@@ -44,14 +44,21 @@ PROVENANCE_NOTES = {
     "minutes": "from the start of the run until this table; the pictures are drawn after it",
 }
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:78em;margin:2em auto;padding:0 1em;color:#222}"
+    ":root{color-scheme:light dark;--text:#222;--page:#fff;--line:#ddd;--band:#f3f3f3;--note:#fff3d6;--link:#0062a3}"
+    "@media(prefers-color-scheme:dark){"
+    ":root{--text:#e4e4e4;--page:#16181b;--line:#3a3d42;--band:#24272b;--note:#43381d;--link:#6fb9ea}}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:78em;margin:2em auto;padding:0 1em;color:var(--text);"
+    "background:var(--page)}a{color:var(--link)}"
     "table{border-collapse:collapse;margin:1em 0;font-size:13px}"
-    "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd}"
+    "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid var(--line)}"
     "th:first-child,td:first-child,td.fact,th.fact{text-align:left}"
-    "tr.section td{font-weight:bold;background:#f3f3f3;text-align:left}thead th{border-bottom:2px solid #222}"
+    "tr.section td{font-weight:bold;background:var(--band);text-align:left}thead th{border-bottom:2px solid var(--text)}"
     ".best{font-weight:bold}.second{text-decoration:underline}.scroll{overflow-x:auto}"
-    ".data{background:#fff3d6;padding:.4em .8em}"
+    ".data{background:var(--note);padding:.4em .8em}td.fact{font-size:11px}"
+    ".scroll th:first-child,.scroll td:first-child{white-space:nowrap;position:sticky;left:0;background:var(--page)}"
+    ".scroll tr.section td:first-child{background:var(--band)}"
 )
+VIEWPORT = "<meta name='viewport' content='width=device-width,initial-scale=1'>"
 
 
 def write_tables(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -72,7 +79,7 @@ def caption(results: dict[str, Any]) -> str:
     return (
         f"Ours: {origin['data']}, profile {origin['profile']}, training seed {origin['seed']}, commit {origin['commit']}. "
         "Published: the paper's figures on the real data sets; they are not comparable with figures on rendered data. "
-        "Scores in percent, best trained student bold, second best set off too. "
+        "Scores in percent, best trained student bold, second best underlined. "
         "TC is to be read together with mIoU: constant predictions are perfectly consistent."
     )
 
@@ -89,11 +96,11 @@ def to_csv(results: dict[str, Any]) -> str:
 
 
 def to_markdown(results: dict[str, Any]) -> str:
-    """One table a data set; best trained student bold, second best in italics."""
+    """One table a data set; best trained student bold, second best underlined (by <ins>, which Markdown viewers let pass)."""
     parts = [f"{caption(results)}\n\n{START_NOTE}\n\n{COST_NOTE}\n"]
-    for dataset in _datasets(results):
+    for dataset in datasets_of(results):
         rows = [row for row in results["rows"] if row["dataset"] == dataset]
-        mark = _marks(rows, lambda text: f"**{text}**", lambda text: f"*{text}*")
+        mark = _marks(rows, lambda text: f"**{text}**", lambda text: f"<ins>{text}</ins>")
         parts.append(f"\n### {SPECS[dataset].title} ({results['provenance']['data']})\n")
         scores = [title for _, title in COLUMNS]
         head = ["System", *FACTS, *scores, "Params (M)", "Multiply-adds (G)", "mIoU / TC published"]
@@ -108,17 +115,21 @@ def to_markdown(results: dict[str, Any]) -> str:
 
 
 def to_latex(results: dict[str, Any]) -> str:
-    """A booktabs table over all data sets; needs \\usepackage{booktabs}."""
-    datasets = _datasets(results)
+    """A booktabs table over all data sets, the published scores beside ours; needs \\usepackage{booktabs}."""
+    datasets = datasets_of(results)
     shown = COLUMNS[:2] + COLUMNS[4:]
-    span = len(shown) + 1
+    heads = [*(title for _, title in shown), "G", *(rf"{title}$^\ast$" for _, title in COLUMNS[:2])]
+    span = len(heads)
+    rules = (rf"\cmidrule(lr){{{2 + k * span}-{1 + (k + 1) * span}}}" for k in range(len(datasets)))
     lines = [
         "% " + caption(results),
-        "% A dagger marks encoders that began from scratch. G: multiply-adds. " + COST_NOTE,
+        "% An asterisk marks the published scores. "
+        "A dagger marks encoders that began from scratch. G: multiply-adds. " + COST_NOTE,
         r"\begin{tabular}{l" + "r" * span * len(datasets) + "}",
         r"\toprule",
         " & ".join(["", *(rf"\multicolumn{{{span}}}{{c}}{{{SPECS[name].title}}}" for name in datasets)]) + r" \\",
-        " & ".join(["System", *(title for _ in datasets for title in (*(title for _, title in shown), "G"))]) + r" \\",
+        " ".join(rules),
+        " & ".join(["System", *(heads * len(datasets))]) + r" \\",
     ]
     marks = {
         dataset: _marks(
@@ -138,7 +149,9 @@ def to_latex(results: dict[str, Any]) -> str:
             cells = []
             for dataset in datasets:
                 row = rows.get(dataset)
-                cells += ["--"] * span if row is None else [*(marks[dataset](row, name) for name, _ in shown), gmacs_text(row)]
+                ours = len(shown) + 1
+                cells += ["--"] * ours if row is None else [*(marks[dataset](row, name) for name, _ in shown), gmacs_text(row)]
+                cells += [percent(published(system, f"{dataset}_{name}")) for name, _ in COLUMNS[:2]]
             scratch = next(iter(rows.values()))["encoder_start"] == "scratch"
             lines.append(" & ".join([system.replace("_", r"\_") + (r"$^\dagger$" if scratch else ""), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""]).replace("–", "--")
@@ -148,21 +161,32 @@ def to_html(results: dict[str, Any]) -> str:
     """One static page: a table a data set with the published figures beside ours, and the provenance with its meaning."""
     origin = results["provenance"]
     parts = [
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Results</title>"
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>{VIEWPORT}<title>Results</title>"
         f"<style>{STYLE}</style></head><body>\n<h1>Results</h1>\n",
         f"<p class='data'><strong>{html.escape(origin['data'])}</strong></p>\n",
-        *(f"<p>{html.escape(text)}</p>\n" for text in (caption(results), START_NOTE, COST_NOTE)),
+        html_tables(results), "<h2>Where these numbers are from</h2>\n", html_provenance(origin), "</body></html>\n",
     ]
-    for dataset in _datasets(results):
+    return "".join(parts)
+
+
+def html_tables(results: dict[str, Any], level: int = 2) -> str:
+    """What the numbers are, and a table a data set under a heading of the given level: a part of a page."""
+    parts = [f"<p>{html.escape(text)}</p>\n" for text in (caption(results), START_NOTE, COST_NOTE)]
+    for dataset in datasets_of(results):
         rows = [row for row in results["rows"] if row["dataset"] == dataset]
-        parts.append(f"<h2>{SPECS[dataset].title} ({html.escape(origin['data'])})</h2>\n")
+        parts.append(f"<h{level}>{SPECS[dataset].title} ({html.escape(results['provenance']['data'])})</h{level}>\n")
         parts.append(f"<div class='scroll'>{_html_table(rows, dataset)}</div>\n")
-    parts.append("<h2>Where these numbers are from</h2>\n<table>\n")
+    return "".join(parts)
+
+
+def html_provenance(origin: dict[str, Any]) -> str:
+    """The provenance as a table with what each entry means: a part of a page."""
+    parts = ["<div class='scroll'><table>\n"]
     for key, value in origin.items():
         text = value if isinstance(value, str) else json.dumps(value)
         cells = f"<td class='fact'>{html.escape(text)}</td><td class='fact'>{html.escape(PROVENANCE_NOTES.get(key, ''))}</td>"
         parts.append(f"<tr><th>{html.escape(key)}</th>{cells}</tr>\n")
-    return "".join([*parts, "</table>\n</body></html>\n"])
+    return "".join([*parts, "</table></div>\n"])
 
 
 def _html_table(rows: list[Row], dataset: str) -> str:
@@ -213,7 +237,8 @@ def _text(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _datasets(results: dict[str, Any]) -> list[str]:
+def datasets_of(results: dict[str, Any]) -> list[str]:
+    """Data sets of the rows, in their order."""
     return list(dict.fromkeys(row["dataset"] for row in results["rows"]))
 
 

@@ -16,7 +16,7 @@ from sspcore.distill import OCCLUSION_RULES, LabelStore
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.motion import overlay
-from sspcore.report.style import class_legend, figure, hide_axes
+from sspcore.report.style import class_legend, figure, show_image
 from sspcore.study import Study
 
 
@@ -34,7 +34,7 @@ def teacher_panels(study: Study, dataset: str) -> Figure:
     rule = OCCLUSION_RULES[study.profile.occlusion]
     there, back = flows.between(clip, k, k - 1), flows.between(clip, k - 1, k)
     occluded = rule(there[None], back[None])[0, 0].numpy()
-    panels = {"frame k, occluded in magenta": overlay(clip.frame(k, size), occluded)}
+    panels = {f"frame k: {100 * occluded.mean():.1f} % occluded ($M_{{occ}}$)": overlay(clip.frame(k, size), occluded)}
     stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
     for name, store in stores.items():
         labels = stored_labels(store, clip, k, size)
@@ -44,13 +44,15 @@ def teacher_panels(study: Study, dataset: str) -> Figure:
         panels[f"{name}: {100 * changed.mean():.1f} % changed"] = shown
     if truth is not None:
         panels["exact labels"] = colourise(exact_labels(truth, clip, k, size), study.spec(dataset))
-    panel = 11.0 / len(panels)
-    picture, axes = figure(11.2, panel * size[0] / size[1] + 1.1, 1, len(panels), squeeze=False)
-    for cell, (title, image) in zip(axes[0], panels.items(), strict=True):
-        cell.imshow(image)
-        hide_axes(cell)
-        cell.set_title(title, fontsize=9)
-    class_legend(picture, study.spec(dataset))
+    lines = -(-len(panels) // 2)
+    picture, axes = figure(8.4, lines * (4.1 * size[0] / size[1] + 0.3) + 1.0, lines, 2, squeeze=False)
+    for cell in axes.flat[len(panels):]:
+        cell.remove()
+    for cell, (title, image) in zip(axes.flat, panels.items(), strict=False):  # an odd number leaves a cell over
+        show_image(cell, image)
+        cell.set_title(title, fontsize=10)
+    more = {"occluded, or changed along the flow": "magenta"} | ({} if truth is None else {"not scored": "black"})
+    class_legend(picture, study.spec(dataset), columns=5, more=more)
     picture.suptitle(f"{study.spec(dataset).title}, {clip.name}, pair ({k - 1}, {k}); {study.data_origin}")
     return picture
 
