@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOKEN = "browser-test"
 WINDOW = (1400, 2000)  # tall enough for a whole explorer: JupyterLab scrolls inside the page
 T = TypeVar("T")
+_KERNEL = "notebook.context.sessionContext?.session?.kernel?.status"
 
 
 def find_chromium() -> str | None:
@@ -94,23 +95,22 @@ class Page:
     def open_notebook(self, lab: str, name: str) -> None:
         """Open a notebook in a fresh workspace and wait for its kernel."""
         self.send("Page.navigate", url=f"{lab}/lab/workspaces/{name[:2]}/tree/{name}?token={TOKEN}&reset")
-        current = "window.jupyterapp?.shell?.currentWidget"
-        self.wait(f"{name} opens", f"{current}?.context?.path === '{name}' && {current}.context.isReady")
-        self.wait("the kernel starts", f"{current}.context.sessionContext?.session?.kernel?.status === 'idle'")
+        found = f"[...(window.jupyterapp?.shell?.widgets('main') ?? [])].find(w => w.context?.path === '{name}')"
+        self.wait(f"{name} opens", f"!!(window.notebook = {found})")
+        self.wait("the kernel starts", f"{_KERNEL} === 'idle'")
 
     def run_all(self) -> None:
-        """Run all cells and wait for the end. Raises: RuntimeError with a cell's error."""
-        self.run("jupyterapp.shell.activateById(jupyterapp.shell.currentWidget.id)")
+        """Run all cells of the open notebook and wait for the end. Raises: RuntimeError with a cell's error."""
+        self.run("jupyterapp.shell.activateById(notebook.id)")
         self.run("void jupyterapp.commands.execute('notebook:run-all-cells')")
-        cells = "[...jupyterapp.shell.currentWidget.content.model.cells].filter(c => c.type === 'code').map(c => c.toJSON())"
+        cells = "[...notebook.content.model.cells].filter(c => c.type === 'code').map(c => c.toJSON())"
         failed = f"{cells}.flatMap(c => c.outputs).filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue)"
-        idle = "jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'idle'"
 
         def done() -> bool:
             errors = self.run(failed)
             if errors:
                 raise RuntimeError(f"a cell failed: {errors[0]}")
-            return bool(self.run(f"{idle} && {cells}.every(c => c.execution_count || !c.source.length)"))
+            return bool(self.run(f"{_KERNEL} === 'idle' && {cells}.every(c => c.execution_count || !c.source.length)"))
 
         wait_for("all cells run", done, self.patience)
 
@@ -160,6 +160,7 @@ def chromium(folder: Path, patience: float) -> Iterator[Page]:
             tab = next(entry for entry in json.load(answer) if entry["type"] == "page")
         page = Page(tab["webSocketDebuggerUrl"], patience)
         page.send("Emulation.setDeviceMetricsOverride", width=WINDOW[0], height=WINDOW[1], deviceScaleFactor=1, mobile=False)
+        page.send("Emulation.setFocusEmulationEnabled", enabled=True)  # nobody looks: the page must not know
         yield page
     finally:
         process.terminate()

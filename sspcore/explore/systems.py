@@ -41,7 +41,7 @@ class Track:
     Attributes:
         labels: N label maps (H, W) as predicted.
         flicker: N masks (H, W): changed along the flow since the frame before; none on the first frame.
-        alpha: N maps (H, W), weight of the past; None for a system that has none.
+        alpha: N maps (H, W) float16, weight of the past; None for a system that has none.
         tc: (N,), TC of the pair of frames that ends here, NaN on the first frame.
         miou: (N,), over the classes present in the frame alone, NaN where no truth is known.
     """
@@ -95,7 +95,7 @@ class SystemsExplorer:
         self._truth_root = study.truth_root(dataset)
         self._flows = study.flows(dataset)
         self._metric_flows = study.flows(dataset, study.profile.metric_flow)
-        self.track = lru_cache(maxsize=24)(self._track)
+        self.track = lru_cache(maxsize=8)(self._track)  # a clip of the paper's size takes hundreds of megabytes
         self.curves = lru_cache(maxsize=24)(self._curves)
         self._truth = lru_cache(maxsize=256)(self._read_truth)
 
@@ -151,7 +151,7 @@ class SystemsExplorer:
         if track.alpha is None:
             weight = Panel(f"{name}: alpha", nothing(self.size), "this system has none")
         else:
-            weight = Panel(f"{name}: alpha", paint(track.alpha[k], ALPHA), f"mean {track.alpha[k].mean():.2f}", ALPHA)
+            weight = Panel(f"{name}: alpha", paint(track.alpha[k], ALPHA), f"mean {track.alpha[k].mean(dtype=np.float32):.2f}", ALPHA)
         return [Panel(f"{name}: labels", labels, miou), Panel(f"{name}: flicker", flicker, changed), weight]
 
     def _agreement_panel(self, choice: SystemsChoice, truth: np.ndarray | None) -> Panel:
@@ -188,7 +188,7 @@ class SystemsExplorer:
         if system(name).options is None:
             return None
         results = self.study.segment(name, self.dataset, clip)
-        return [result.state.alpha[0, 0].cpu().numpy() for result in results]
+        return [result.state.alpha[0, 0].cpu().numpy().astype(np.float16) for result in results]
 
     def _read_truth(self, number: int, k: int) -> np.ndarray | None:
         clip = self.clips[number]
