@@ -32,7 +32,9 @@ class Live:
     def __init__(self, explorers: Mapping[str, Callable[[], Any]], pair: tuple[int, int]) -> None:
         self._makers, self._made, self._quiet = dict(explorers), {}, False
         self.dataset = widgets.Dropdown(options=list(self._makers), description="data set", style=_LABEL)
-        self.clip = widgets.SelectionSlider(options=[("", 0)], description="clip", style=_LABEL)
+        self.clip = widgets.SelectionSlider(
+            options=[("", 0)], description="clip", style=_LABEL, layout=widgets.Layout(width="400px")  # names are long
+        )
         self.frame = widgets.IntSlider(description="frame", style=_LABEL)
         self.play = widgets.Play(interval=_PLAY_MS, description="play")
         widgets.jslink((self.play, "value"), (self.frame, "value"))
@@ -138,12 +140,12 @@ class LivePair(Live):
 
     def __init__(self, explorers: Mapping[str, Callable[[], PairExplorer]]) -> None:
         self.gap = widgets.IntSlider(1, 1, LARGEST_GAP, description="frame gap", style=_LABEL)
-        self.estimator = widgets.ToggleButtons(description="flow", style=_LABEL | {"button_width": "auto"})
+        self.estimator = widgets.ToggleButtons(description="flow", style=_LABEL | {"button_width": "100px"})
         self.c1 = widgets.FloatSlider(0.01, min=0, max=0.1, step=0.005, description="c1", readout_format=".3f", style=_LABEL)
         self.c2 = widgets.FloatSlider(0.5, min=0, max=4, step=0.1, description="c2 (px²)", style=_LABEL)
         super().__init__(explorers, pair=(0, 3))
         self.gap.observe(self._on_clip, "value")
-        self._compose([[self.gap, self.estimator], [self.c1, self.c2]], heard=[self.estimator, self.c1, self.c2])
+        self._compose([[self.estimator], [self.gap], [self.c1, self.c2]], heard=[self.estimator, self.c1, self.c2])
 
     def choice(self) -> Choice:
         """What the sliders say."""

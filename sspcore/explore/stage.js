@@ -53,7 +53,6 @@ function render({ model, el }) {
   const pick = [element("select", "left", bar), element("select", "right", bar)];
   const mode = element("select", "mode", bar);
   for (const name of ["swipe", "blink"]) element("option", "", mode, name);
-  const shown = element("span", "shown", bar);
   let bitmaps = [], cells = [], split = 0.5, blinked = false, clicks = 0;
 
   function click(canvas, panel) {
@@ -110,7 +109,7 @@ function render({ model, el }) {
     over.style.clipPath = swipe ? `inset(0 ${100 * (1 - split)}% 0 0)` : blinked ? "inset(0 100% 0 0)" : "none";
     line.style.display = swipe ? "block" : "none";
     line.style.left = `${100 * split}%`;
-    shown.textContent = swipe ? "" : `showing: ${pick[blinked ? 1 : 0].selectedOptions[0].textContent}`;
+    pick.forEach((select, side) => { select.style.opacity = swipe || (side === 1) === blinked ? 1 : 0.4; });
   }
 
   async function update() {

@@ -151,7 +151,8 @@ class SystemsExplorer:
         if track.alpha is None:
             weight = Panel(f"{name}: alpha", nothing(self.size), "this system has none")
         else:
-            weight = Panel(f"{name}: alpha", paint(track.alpha[k], ALPHA), f"mean {track.alpha[k].mean(dtype=np.float32):.2f}", ALPHA)
+            alpha = track.alpha[k].astype(np.float32)
+            weight = Panel(f"{name}: alpha", paint(alpha, ALPHA), f"mean {alpha.mean():.2f}", ALPHA)
         return [Panel(f"{name}: labels", labels, miou), Panel(f"{name}: flicker", flicker, changed), weight]
 
     def _agreement_panel(self, choice: SystemsChoice, truth: np.ndarray | None) -> Panel:
