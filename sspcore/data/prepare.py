@@ -245,12 +245,16 @@ def read_label(sequence: Sequence, number: int, spec: DatasetSpec, frame_size: t
 
 
 def count_frames(video: Path) -> int:
-    """Number of frames that the container announces. Raises ReleaseError if the video cannot be opened."""
+    """Number of frames that the container announces. Raises ReleaseError if the video cannot be opened or lies."""
     capture = open_video(video)
     try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
+    size = video.stat().st_size
+    if not 0 <= frames <= size:  # a damaged header; no codec has frames of less than a byte
+        raise ReleaseError(f"{video}: announces {frames} frames in {size} bytes; the file is damaged, fetch it again")
+    return frames
 
 
 def read_video(video: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -29,8 +29,8 @@ def write_flow_png(path: Path, flow: np.ndarray, in_view: np.ndarray, occluded: 
 
 def read_flow_png(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Flow (2, H, W) float32, in_view (H, W) bool, occluded (H, W) bool."""
-    coded = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if coded is None or coded.dtype != np.uint16 or coded.ndim != 3:
+    coded = _decode(path)
+    if coded is None or coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 3:
         raise ReleaseError(f"{path}: missing or not a 16-bit flow image; render the release again")
     flow = np.stack([coded[..., 2], coded[..., 1]]).astype(np.float32)
     return (flow - _ZERO) / _SCALE, (coded[..., 0] & 1) > 0, (coded[..., 0] & 2) > 0
@@ -49,31 +49,57 @@ class SequenceTruth:
         path = self.folder / "truth.json"
         if not path.is_file():
             raise ReleaseError(f"{path}: missing; only rendered releases carry truth, render this one again")
-        content = json.loads(path.read_text())
-        self.size: tuple[int, int] = tuple(content["size"])
-        self.frames: list[int] = content["frames"]
-        self.frame_step: int = content["frame_step"]
-        self.seed: int = content["seed"]
-        self._homographies = {int(k): np.array(v, np.float64) for k, v in content["H_prev_to_cur"].items()}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            height, width = content["size"]
+            self.size: tuple[int, int] = (int(height), int(width))
+            self.frames: list[int] = content["frames"]
+            self.frame_step: int = content["frame_step"]
+            self.seed: int = content["seed"]
+            self._homographies = {int(k): np.array(v, np.float64) for k, v in content["H_prev_to_cur"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ReleaseError(f"{path}: not a readable record of truth ({error!r}); render the release again") from error
+        for frame, H in self._homographies.items():
+            if H.shape != (3, 3) or not np.isfinite(H).all() or np.linalg.det(H) == 0:
+                raise ReleaseError(f"{path}: no homography into frame {frame}, but {H.tolist()}; render the release again")
 
     def labels(self, frame: int) -> np.ndarray:
         """(H, W) uint8 class ids, 255 ignored."""
         path = self.folder / "labels" / f"{frame:06d}.png"
-        labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if labels is None:
-            raise ReleaseError(f"{path}: missing or unreadable; render the release again")
+        labels = _decode(path)
+        if labels is None or labels.dtype != np.uint8 or labels.ndim != 2:
+            raise ReleaseError(f"{path}: missing or not an 8-bit grey image; render the release again")
+        self._require_size(path, labels)
         return labels
 
     def flow_backward(self, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow from `frame` to the listed frame before it: (2, H, W), in_view, occluded."""
-        return read_flow_png(self.folder / "flow_backward" / f"{frame:06d}.png")
+        return self._flow(self.folder / "flow_backward" / f"{frame:06d}.png")
 
     def flow_forward(self, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow from `frame` to the listed frame after it: (2, H, W), in_view, occluded."""
-        return read_flow_png(self.folder / "flow_forward" / f"{frame:06d}.png")
+        return self._flow(self.folder / "flow_forward" / f"{frame:06d}.png")
 
     def homography(self, frame: int) -> np.ndarray:
         """H_prev_to_cur (3, 3) of the ground plane, from the listed frame before `frame`."""
         if frame not in self._homographies:
             raise ReleaseError(f"{self.folder / 'truth.json'}: no homography into frame {frame}; listed are {self.frames[1:]}")
         return self._homographies[frame]
+
+    def _flow(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        flow, in_view, occluded = read_flow_png(path)
+        self._require_size(path, in_view)
+        return flow, in_view, occluded
+
+    def _require_size(self, path: Path, image: np.ndarray) -> None:
+        if image.shape != self.size:
+            raise ReleaseError(f"{path}: is {image.shape}, truth.json says {self.size}; render the release again")
+
+
+def _decode(path: Path) -> np.ndarray | None:
+    """The image as it is stored; None if the file is missing or cannot be read."""
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:  # a header that announces an absurd size
+        return None

@@ -18,6 +18,7 @@ from sspcore.data.specs import SPECS
 from sspcore.errors import ProfileError, SspError
 from sspcore.export import Origin, Rollout, StepOptions, check_model, export_bundle, synthetic_rollout, video_rollout
 from sspcore.export.check import load_limits
+from sspcore.export.device.step_runner import SIDECAR
 from sspcore.export.loading import load_system, parse_size
 from sspcore.profiles import Profile, load_profile
 from sspcore.registration import build_registrator
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.out is None or not (options.untrained or options.checkpoint):
             raise SspError("--out and one of --checkpoint, --untrained are needed; --help says more")
+        _require_replaceable(options.out)
         profile = load_profile(options.profile)
         size = profile.input_size if options.size is None else parse_size(options.size)
         model = load_system(options.system, SPECS[options.dataset], profile, options.checkpoint)
@@ -84,17 +86,27 @@ def golden_rollout(options: argparse.Namespace, profile: Profile, size: tuple[in
         return synthetic_rollout(size, n_frames, rotate=True, reset_at=n_frames * 3 // 4)
     with open_source(options.video) as source:
         images = (image for image in source if image is not None)
-        rollout = video_rollout(images, build_registrator(profile.registration), size, n_frames)
-    if len(rollout.frames) < n_frames:
-        raise SspError(f"{options.video}: only {len(rollout.frames)} readable frames, {n_frames} are needed")
-    return rollout
+        registrator = build_registrator(profile.registration)
+        try:
+            return video_rollout(images, registrator, size, n_frames)
+        except SspError as error:
+            raise SspError(f"--video {options.video}: {error}") from error
+
+
+def _require_replaceable(out: Path) -> None:
+    """An export replaces its folder as a whole: what is there must be a bundle, or nothing."""
+    if out.exists() and not (out / SIDECAR).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise SspError(f"--out {out}: exists and is no bundle; name a new folder, it would be replaced as a whole")
 
 
 def _read_graph(path: Path) -> onnx.ModelProto:
     try:
-        return onnx.load(path)
-    except (OSError, DecodeError) as error:
+        graph = onnx.load(path)
+    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise SspError(f"{path}: not readable as ONNX ({type(error).__name__}); give a file written by an export") from error
+    if not graph.graph.node:  # an empty file is a valid one to protobuf
+        raise SspError(f"{path}: holds no graph ({path.stat().st_size} bytes); give a file written by an export")
+    return graph
 
 
 if __name__ == "__main__":

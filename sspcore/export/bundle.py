@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 
 from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.data.specs import DatasetSpec
+from sspcore.data.specs import SPECS, DatasetSpec
 from sspcore.errors import SspError
 from sspcore.export import readme
 from sspcore.export.check import check_model, load_limits, target_limits
@@ -132,8 +132,13 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         expected = sidecar["sha256"][step_runner.ONNX]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise SspError(f"{path}: not a bundle's description ({error}); export it again") from error
+        height, width = sidecar["size"]
+        read = [sidecar[key] for key in ("inputs", "outputs", "state", "normalisation")]
+        known = sidecar["dataset"] in SPECS and min(height, width) > 0 and all(read[:2])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SspError(f"{path}: not a bundle's description ({error!r}); export it again") from error
+    if not known:
+        raise SspError(f"{path}: not a bundle's description (data set, size or tensors make no sense); export it again")
     onnx_file = folder / step_runner.ONNX
     if not onnx_file.is_file() or file_hash(onnx_file) != expected:
         raise SspError(f"{onnx_file}: missing, or not the file that {step_runner.SIDECAR} describes; export it again")

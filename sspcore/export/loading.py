@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.registry import build, start_from
 from sspcore.profiles import Profile
 from sspcore.train import load_weights
+
+MAX_SIDE = 16_384  # pixels; beyond that memory is all that would be learnt
 
 
 def load_system(name: str, dataset: DatasetSpec, profile: Profile, checkpoint: Path | None) -> VideoSegmenter:
@@ -34,7 +37,7 @@ def load_system(name: str, dataset: DatasetSpec, profile: Profile, checkpoint: P
 
 def parse_size(text: str) -> tuple[int, int]:
     """(H, W) of "736x1280"."""
-    height, cross, width = text.partition("x")
-    if not (cross and height.isdigit() and width.isdigit()):
-        raise ProfileError(f"--size {text}: write HEIGHTxWIDTH, e.g. 736x1280")
-    return int(height), int(width)
+    sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+    if sides is None or not all(1 <= int(side) <= MAX_SIDE for side in sides.groups()):
+        raise ProfileError(f"--size {text}: write HEIGHTxWIDTH, e.g. 736x1280, each 1 to {MAX_SIDE}")
+    return int(sides[1]), int(sides[2])

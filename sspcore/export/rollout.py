@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sspcore.data.images import resize_frame, to_tensor
+from sspcore.errors import SspError
 from sspcore.export.device.step_runner import sampling_homography
 from sspcore.export.graph import Size, StepModule, StepOptions
 from sspcore.models.protocol import VideoSegmenter
@@ -120,7 +121,10 @@ def _camera_step(size: Size, rotate: bool) -> np.ndarray:
 
 
 def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: Size, n_frames: int) -> Rollout:
-    """The first frames of a video with their registrations; where one fails the frame is taken as unmoved."""
+    """The first frames of a video with their registrations; where one fails the frame is taken as unmoved.
+
+    Raises: SspError if there are fewer than `n_frames`.
+    """
     frames, homographies = [], []
     for image in images:
         frame = resize_frame(image, size)
@@ -129,8 +133,10 @@ def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: 
         homographies.append(sampling_homography(H))
         if len(frames) == n_frames:
             break
-    valid = np.ones(len(frames), np.float32)
-    valid[:1] = 0.0
+    if len(frames) < n_frames:
+        raise SspError(f"only {len(frames)} readable frames, {n_frames} are needed; give a longer video")
+    valid = np.ones(n_frames, np.float32)
+    valid[0] = 0.0
     return Rollout(np.stack(frames), np.stack(homographies), valid)
 
 

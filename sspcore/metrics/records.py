@@ -140,16 +140,26 @@ class FrameRecord:
                 raise ValueError(f"{name} holds class {value}, n_classes is {n_classes}: 0..{n_classes - 1} and 255")
 
     def flow(self, forward: bool) -> np.ndarray:
-        """Flow to the next or the previous frame, float32, read once. Raises: ValueError if it was not given."""
+        """Flow to the next or the previous frame, float32, read once; where it is not finite it leads out of the frame.
+
+        Raises: ValueError if it was not given.
+        """
         name = "flow_to_next" if forward else "flow_to_previous"
         values = getattr(self, name)
         if values is None:
             raise ValueError(f"{name} is missing: give it in the FrameRecord, or leave out the metrics that need it")
-        return self.cached(("flow", forward), lambda: np.asarray(values, dtype=np.float32))
+        return self.cached(("flow", forward), lambda: _finite(np.asarray(values, dtype=np.float32)))
 
     def sampling(self, forward: bool) -> np.ndarray:
         """Where each pixel lies in the neighbouring frame (see `nearest_sampling`)."""
         return self.cached(("sampling", forward), lambda: nearest_sampling(self.flow(forward)))
+
+
+def _finite(flow: np.ndarray) -> np.ndarray:
+    """Flow as it is, or a copy in which what is not finite (behind a horizon) leads out of every frame."""
+    if np.isfinite(flow.sum(dtype=np.float64)):
+        return flow
+    return np.nan_to_num(flow, nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
 
 
 def path_key(path: Sequence[FrameRecord]) -> tuple[object, ...]:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import TimmUniversalEncoder, get_encoder
 from torch import Tensor, nn
 
+from sspcore.checksums import require_checksum
 from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.errors import WeightsError
 
@@ -177,6 +178,10 @@ def _load_hub(encoder: nn.Module, spec: ImageModelSpec) -> None:
             f"pretrained weights of {spec.encoder}: cannot be fetched ({type(error).__name__}: {_line(error)}); "
             f"connect to the hub, or put the file at {WEIGHTS_FOLDER / name}.safetensors"
         ) from error
+    from sspcore.weights import encoder_weights  # which imports this module
+
+    for path in encoder_weights("encoder", spec).found():
+        require_checksum(path)
     encoder.load_state_dict(loaded.state_dict())
 
 

@@ -6,6 +6,7 @@ A profile is a YAML file beside this module (`smoke`, `demo`, `paper`). An ablat
 
 from sspcore.profiles.schema import (
     CONTROL_IMAGE,
+    SEED_LIMIT,
     ClipRules,
     Profile,
     Recipe,
@@ -18,6 +19,7 @@ from sspcore.profiles.schema import (
 
 __all__ = [
     "CONTROL_IMAGE",
+    "SEED_LIMIT",
     "ClipRules",
     "Profile",
     "Recipe",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sspcore.data.specs import SPECS
@@ -18,11 +18,13 @@ from sspcore.flow import FLOW_NAMES
 from sspcore.machine import MachineSettings
 from sspcore.models.image import STRIDE, ImageModelSpec
 from sspcore.models.registry import SYSTEMS, SystemSpec, control, system
+from sspcore.profiles.reading import read_yaml, yes_for_a_number
 from sspcore.registration import REGISTRATOR_NAMES
 
 Size = tuple[int, int]
 PROFILE_FOLDER = Path(__file__).parent
 CONTROL_IMAGE = "Base"
+SEED_LIMIT = 2**63  # what every generator takes
 
 
 def _positive(size: Size) -> Size:
@@ -37,11 +39,25 @@ def _fits_networks(size: Size) -> Size:
     return size
 
 
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r}: artefacts lie in a folder of this name: take letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _lies_inside(folder: str) -> str:
+    path = PurePath(folder)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{folder!r}: name a folder inside the repository, relative to it")
+    return folder
+
+
 InputSize = Annotated[Size, AfterValidator(_fits_networks)]
+Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ClipRules(_Section):
@@ -76,7 +92,7 @@ class ClipRules(_Section):
 class Rendering(_Section):
     """What the renderer is asked for; `None` in a profile means a real release is expected."""
 
-    seed: int = 0
+    seed: Seed = 0
     workers: int = Field(2, ge=1)
     releases: dict[str, ReleaseSettings]
 
@@ -162,9 +178,9 @@ class Profile(_Section):
         figures: where tables and pictures go, relative to the repository.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(_names_a_folder)]
     description: str
-    seed: int = 0
+    seed: Seed = 0
     datasets: tuple[str, ...]
     systems: tuple[str, ...]
     input_size: InputSize
@@ -184,7 +200,7 @@ class Profile(_Section):
     loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     machine: MachineSettings = MachineSettings()
     frame_cache_mb: int = Field(512, ge=0)
-    figures: str
+    figures: Annotated[str, AfterValidator(_lies_inside)]
 
     def recipe(self, name: str, dataset: str) -> Recipe:
         """The recipe `name`, or `name@dataset` where the profile has one for that data set.
@@ -299,10 +315,7 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     path = PROFILE_FOLDER / f"{name}.yaml" if name in available_profiles() else Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise ProfileError(f"profile '{name}' is unknown; choose from {', '.join(available_profiles())} or a YAML file")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ProfileError(f"{path.name}: not readable as YAML ({str(error).splitlines()[0]}); mend the file") from error
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ProfileError(f"{path.name}: expected a mapping of settings at the top level")
     profile = _validate(tree, path.name)
@@ -323,6 +336,8 @@ def _validate(tree: dict[str, Any], source: str) -> Profile:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise ProfileError(f"profile {source}: {where}: {problem}{more}; correct this setting") from error
+    for setting in yes_for_a_number(tree, profile.model_dump(mode="json")):
+        raise ProfileError(f"profile {source}: {setting}: is yes or no where a number belongs; correct this setting")
     for setting, problem in _contradictions(profile):
         raise ProfileError(f"profile {source}: {setting}: {problem}; correct this setting")
     datasets = choose_datasets(profile, profile.datasets, f"profile {source}: datasets")

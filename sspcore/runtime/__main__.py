@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import signal
 import sys
 from contextlib import ExitStack
@@ -72,8 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def stream(options: argparse.Namespace) -> Report:
     """Do what the command line says."""
-    if options.rate is not None and options.rate <= 0:
-        raise ProfileError(f"--rate {options.rate:g}: frames a second must be more than 0")
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise ProfileError(f"--rate {options.rate:g}: frames a second must be a number above 0")
+    if options.max_frames is not None and options.max_frames < 1:
+        raise ProfileError(f"--max-frames {options.max_frames}: take 1 or more")
     backend, classes = _backend(options)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(options.source, options.rate))
@@ -95,7 +98,11 @@ def _backend(options: argparse.Namespace) -> tuple[Backend, DatasetSpec]:
     profile, classes = load_profile(options.profile), SPECS[options.dataset]
     size = profile.input_size if options.size is None else parse_size(options.size)
     model = load_system(options.system, classes, profile, options.checkpoint)
-    return TorchBackend(model, size, options.device), classes
+    try:
+        return TorchBackend(model, size, options.device), classes
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SspError(f"--device {options.device}: cannot be used here ({reason}); try --device cpu") from error
 
 
 if __name__ == "__main__":

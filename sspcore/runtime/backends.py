@@ -17,6 +17,7 @@ from sspcore.export.device.step_runner import ENGINE, EngineRunner, OnnxRunner, 
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.ssp import SSP
+from sspcore.stream import require_finite
 
 Size = tuple[int, int]
 Motion = Callable[[], np.ndarray | None]
@@ -57,6 +58,7 @@ class TorchBackend:
                 H_cur_to_prev = torch.from_numpy(sampling_homography(H))[None].to(self.device)
                 self._state = self.model.propagate(observation, self._state, H_cur_to_prev)
             logits = self._state.logits
+        require_finite(logits, "the network")
         return logits[0].max(0).indices.to(torch.uint8).cpu().numpy()  # eight times as fast as argmax on a CPU
 
 
@@ -68,7 +70,10 @@ class BundleBackend:
 
     def step(self, frame: np.ndarray, motion: Motion) -> np.ndarray:
         H = motion()
-        return self.runner.step(frame, None if H is None else sampling_homography(H))
+        class_map = self.runner.step(frame, None if H is None else sampling_homography(H))
+        if not np.isfinite(self.runner.outputs["logits"].sum(dtype=np.float32)):
+            raise SspError("the bundle: its logits are no finite numbers; export it again, in fp32 if it is fp16")
+        return class_map
 
 
 def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[BundleBackend, DatasetSpec]:
@@ -81,7 +86,7 @@ def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[
         backend = "tensorrt" if (folder / ENGINE).is_file() else "onnxruntime"
     try:
         runner = EngineRunner(folder) if backend == "tensorrt" else OnnxRunner(folder, threads)
-    except (ImportError, OSError, RuntimeError) as error:
-        problem = str(error).splitlines()[0]
+    except Exception as error:  # onnxruntime's and TensorRT's errors share no base but this
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise SspError(f"{folder}: back end {backend} cannot start ({problem}); try --backend onnxruntime") from error
     return BundleBackend(runner), SPECS[sidecar["dataset"]]

@@ -56,7 +56,7 @@ def open_source(name: str, rate: float | None = None) -> Iterator[Source]:
             raise SspError(f"{path}: no image in this folder; give one with {', '.join(IMAGE_SUFFIXES)} files")
         yield _paced(Source(map(_read_or_none, files), False, 12.0, len(files)), rate)
         return
-    camera = name.isdigit()
+    camera = name.isascii() and name.isdigit()
     if not camera and not path.is_file():
         raise SspError(f"{name}: no such video, folder of images or camera number")
     capture = cv2.VideoCapture(int(name) if camera else str(path))

@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     runner = OnnxRunner(options.bundle) if options.onnx else EngineRunner(options.bundle)
-    with np.load(options.bundle / "golden.npz") as golden:
+    with np.load(options.bundle / "golden.npz", allow_pickle=False) as golden:
         rows = bench(runner, {name: golden[name] for name in golden.files}, options.seconds)
     text = json.dumps({"bundle": runner.sidecar["system"], "size": runner.size, **machine(), **rows}, indent=1)
     if options.out:

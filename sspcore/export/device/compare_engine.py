@@ -40,7 +40,7 @@ def main():
     parser.add_argument("--least-identical", type=float, default=0.99, help="share of pixels (default: 0.99)")
     options = parser.parse_args()
     runner = OnnxRunner(options.bundle) if options.onnx else EngineRunner(options.bundle, keep_logits=True)
-    with np.load(options.bundle / "golden.npz") as golden:
+    with np.load(options.bundle / "golden.npz", allow_pickle=False) as golden:
         rows = compare(runner, {name: golden[name] for name in golden.files})
     for row in rows:
         difference = row["logits_max_difference"]

@@ -53,6 +53,8 @@ class StepRunner:
         if fresh:
             self._clear()
         H = np.eye(3) if fresh else np.asarray(H_cur_to_prev)
+        if H.shape != (3, 3) or not np.isfinite(H).all():
+            raise ValueError(f"H_cur_to_prev is {H.tolist()}: give a finite 3x3 matrix, or None where there is none")
         return self._run({
             "frame": image,
             "H_cur_to_prev": np.ascontiguousarray(H[None], np.float32),
