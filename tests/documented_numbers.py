@@ -283,13 +283,6 @@ def _deviations() -> Iterable[Claim]:
     yield Claim(DEVIATIONS, "| {{} ... {}} | {{} ... {}} |", (
         *(lambda i=i: recipe("video").zoom[i] for i in range(2)), *(lambda i=i: demo["video"].zoom[i] for i in range(2))))
     yield Claim(DEVIATIONS, "| as the rest | three times |", holds=lambda: demo["video"].head_lr_factor == 3)
-    for name, system in (
-        ("NetWarp, mixture carried", "NetWarp"), ("SSP, alpha not masked", "SSP"), ("SSP, registered by SIFT", "SSP"),
-    ):
-        before = table(*(both(lambda d, s=system, m=m: points(d, s, m)) for m in ("miou", "tc")))
-        after = table(*(scored("streamed", name, m) for m in ("miou", "tc")))
-        yield Claim(DEVIATIONS, f"| {system}, as it is | {{}} | {{}} | {{}} | {{}} |", before)
-        yield Claim(DEVIATIONS, f"| {name} | {{}} | {{}} | {{}} | {{}} |", after)
 
 
 CLAIMS: tuple[Claim, ...] = (*_readme(), *_method(), *_deviations())
