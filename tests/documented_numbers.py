@@ -54,8 +54,10 @@ class Claim:
 def _changed() -> frozenset[str]:
     """Files of the documents and figures that differ from the commit; empty outside a repository."""
     command = ["git", "diff", "--name-only", "HEAD", "--", "README.md", "docs", "figures"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
-    return frozenset(done.stdout.split())
+    try:
+        return frozenset(subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL, timeout=20).split())
+    except (OSError, subprocess.SubprocessError):
+        return frozenset()
 
 
 @cache
