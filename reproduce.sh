@@ -32,6 +32,7 @@ Options of a run:
   --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
   --ablations        run notebook 09 after the others: SSP with one thing changed at a time (many trainings)
   --force            do everything again, also what is up to date
+  --times FILE       note the run's times in this JSON file; for a run that starts from nothing
   --plan             run nothing: tell hours, GPU memory and disk of every stage on this machine, from a few timed steps
   -h, --help         this text
 
@@ -210,11 +211,11 @@ find_environment() {
 check_options() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --profile | --datasets | --systems | --only | --seed | --data)
+            --profile | --datasets | --systems | --only | --seed | --data | --times)
                 [ $# -ge 2 ] || die "$1 needs a value: see ./reproduce.sh --help"
                 shift
                 ;;
-            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=*) ;;
+            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=* | --times=*) ;;
             --force | --ablations | --plan) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;
             *) die "unknown command or argument '$1': see ./reproduce.sh --help" ;;

@@ -33,7 +33,8 @@ from sspcore.kernel import KERNEL_ARGUMENTS
 from sspcore.machine import worker_count
 from sspcore.notebook import configure_logging
 from sspcore.profiles import CONTROL_IMAGE, Profile, available_profiles, choose_datasets, choose_systems, stable_hash
-from sspcore.runs import OUTPUTS_FILE, REPOSITORY, RUN_BEGAN, Workspace, atomic_file, read_json, write_json
+from sspcore.run_times import timed
+from sspcore.runs import OUTPUTS_FILE, REPOSITORY, RUN_BEGAN, Workspace, atomic_file, provenance, read_json, write_json
 from sspcore.study import Study
 
 log = logging.getLogger("sspcore.reproduce")
@@ -52,6 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", help="folder of the real releases, for --profile paper")
     parser.add_argument("--ablations", action="store_true", help=f"run notebook {ABLATIONS} after the others")
     parser.add_argument("--force", action="store_true", help="make everything anew")
+    parser.add_argument("--times", type=Path, metavar="FILE", help="of a run from nothing: note its times in this JSON file")
     return parser.parse_args(arguments)
 
 
@@ -78,9 +80,12 @@ def main(arguments: list[str] | None = None) -> int:
         show_check(parameters["data"], datasets, workspace)
         inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
         print(f"profile {profile.name}: {profile.description}", flush=True)
-        began = time.perf_counter()
-        for notebook in notebooks:
-            run_notebook(notebook, workspace, parameters, inputs_key)
+        began, seconds = time.perf_counter(), {}
+        chosen = {"profile": profile.name, "datasets": datasets, "systems": parameters["systems"]}
+        entry = chosen | {"provenance": provenance(profile.name, parameters["seed"], inputs_key)}
+        with timed(options.times, workspace.base, entry, seconds):
+            for notebook in notebooks:
+                seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
               f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
     except SspError as error:
@@ -122,8 +127,8 @@ def concerns(notebook: Path, systems: list[str]) -> bool:
     return not metadata.get("optional", False) and (named is None or bool(set(named) & set(systems)))
 
 
-def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], inputs_key: str) -> None:
-    """Execute one notebook unless its executed copy is up to date."""
+def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], inputs_key: str) -> float:
+    """Execute one notebook unless its executed copy is up to date; returns the seconds that it took."""
     executed = workspace.notebooks / notebook.name
     stamp = executed.with_suffix(".json")
     settings = {name: value for name, value in parameters.items() if name != "force"}  # how it is made, not what
@@ -131,7 +136,7 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
     reason = "--force" if parameters["force"] else why_run(stamp, key)
     if reason is None:
         print(f"{notebook.stem}: up to date, skipped", flush=True)
-        return
+        return 0.0
     print(f"{notebook.stem}: running ({reason})", flush=True)
     began = time.perf_counter()
     stamp.unlink(missing_ok=True)  # a run that fails half-way leaves nothing that counts as up to date
@@ -154,10 +159,11 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
         outputs = _lasting(noted, workspace)
     page = executed.with_suffix(".html")
     page.write_text(html, encoding="utf-8")
-    seconds = time.perf_counter() - began
+    seconds = round(time.perf_counter() - began, 1)
     made = [_relative(path) for path in (executed, page, *outputs)]
-    write_json(stamp, {"key": key, "seconds": round(seconds, 1), "outputs": made})
+    write_json(stamp, {"key": key, "seconds": seconds, "outputs": made})
     print(f"{notebook.stem}: done in {seconds / 60:.1f} min", flush=True)
+    return seconds
 
 
 def why_run(stamp: Path, key: str) -> str | None:

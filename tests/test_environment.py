@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,13 +52,17 @@ def version_of(pin: Requirement) -> str:
     return specifier.version
 
 
-def direct_dependencies() -> list[Requirement]:
-    """The library's own requirements and those of its extra `test`, from pyproject.toml."""
+def pyproject() -> dict[str, Any]:
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def direct_dependencies() -> list[Requirement]:
+    """The library's own requirements and those of its extra `test`, from pyproject.toml."""
+    project = pyproject()["project"]
     return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["test"]]
 
 
@@ -95,6 +100,18 @@ def test_environment_yml_has_the_pins_of_the_lock() -> None:
     assert {canonicalize_name(pin.name): version_of(pin) for pin in listed} == {
         name: version_of(pins[name]) for name in (canonicalize_name(wanted.name) for wanted in direct_dependencies())
     }
+
+
+def test_a_wheel_would_hold_every_file_of_the_library() -> None:
+    """Each folder is a package, and each file that is no Python is named by the package's data."""
+    patterns = pyproject()["tool"]["setuptools"]["package-data"]
+    files = [path for path in (ROOT / "sspcore").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert any(path.name == "published.csv" for path in files)
+    for path in files:
+        assert (path.parent / "__init__.py").is_file(), f"{path.parent} has no __init__.py: setuptools leaves it out"
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        named = [*patterns.get("*", []), *patterns.get(package, [])]
+        assert path.suffix == ".py" or any(path.match(pattern) for pattern in named), f"{path}: not in package-data"
 
 
 def test_doctor_is_imported_and_compares_pins_without_torch() -> None:

@@ -86,6 +86,16 @@ def test_notebooks_run_in_numeric_order_from_the_start_page_on():
     assert names == sorted(names) and names[0] == "00" and {"01", "02", "03", "07", "08"} <= set(names)
 
 
+def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
+    times = tmp_path / "times.json"
+    assert run("--times", str(times))
+    (entry,) = json.loads(times.read_text())
+    assert entry["profile"] == "smoke" and "Base" in entry["systems"] and set(entry["notebooks"]) == {"01_tiny"}
+    assert entry["provenance"]["profile"] == "smoke" and entry["notebooks"]["01_tiny"] > 0
+    assert reproduce.main(["--profile", "smoke", "--times", str(times)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
 def test_only_takes_numbers_with_or_without_the_zero():
     assert [path.name[:2] for path in reproduce.find_notebooks(("3", "07"))] == ["03", "07"]
     with pytest.raises(SspError, match="--only 42: no such notebook"):
