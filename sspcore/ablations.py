@@ -125,6 +125,8 @@ def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
                 compared_with="SSP-R"),
         Variant("no variance", "Does it help to know how far the past is averaged?", "SSP-R (no variance)", "part",
                 compared_with="SSP-R"),
+        Variant("image model trained too", "Has the image model to stay as it is?", "SSP-R", "part",
+                {f"{recipe}.freeze_image": False}, compared_with="SSP-R"),
         Variant("lambda of SSP", "What does the larger weight of the loss do?", "SSP-R", "part",
                 {f"{recipe}.lambda_tc": weight}, compared_with="SSP-R"),
     ]

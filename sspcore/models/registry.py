@@ -111,7 +111,8 @@ SYSTEMS: dict[str, SystemSpec] = {
         SystemSpec("TCB_ocr", "video", "base", "tcb_ocr", "tcb", starts_from=START),
         SystemSpec("SSP", "video", "base", "ssp", "video", starts_from=START, options=_SSP),
         SystemSpec("KD-SSP", "video", "base", "ssp", "kd_video", "distillation", "KD Base", _SSP),
-        SystemSpec("SSP-R", "video", "base", "ssp", "recurrent", "supervised", START, _SSP_R, True),
+        # Ours: their recipes leave the image model as it is, so they go on from the finished one.
+        SystemSpec("SSP-R", "video", "base", "ssp", "recurrent", "supervised", "Base", _SSP_R, True),
         SystemSpec("KD-SSP-R", "video", "base", "ssp", "kd_recurrent", "distillation", "KD Base", _SSP_R, True),
     )
 }
