@@ -56,8 +56,29 @@ class Variant:
     weight: float | None = None
 
 
-def variants(profile: Profile, dataset: str) -> list[Variant]:
-    """All variants in the order of the table. Names are the same for all data sets, overrides may not be.
+def variants(profile: Profile, dataset: str, method: str = "SSP") -> list[Variant]:
+    """All variants of a method ("SSP" or "SSP-R") in the order of the table.
+
+    Names are the same for all data sets, overrides may not be. Raises: ProfileError for another method.
+    """
+    if method not in FAMILIES:
+        raise ProfileError(f"ablations of {method}: unknown; choose from {', '.join(FAMILIES)}")
+    return FAMILIES[method](profile, dataset)
+
+
+def _references(profile: Profile) -> list[Variant]:
+    return [
+        Variant("Base", "What does the image model do on its own?", "Base", "reference", compared_with=None),
+        *(
+            Variant(f"Constant alpha {alpha:g}", "What does plain averaging give without training?",
+                    f"Constant alpha {alpha:g}", "reference", compared_with=None)
+            for alpha in profile.constant_alphas
+        ),
+    ]
+
+
+def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
+    """Those of the paper's method.
 
     "Untrained image model": video systems start from an image model that was trained on the labelled frames (the
     paper's way). Here only the encoder keeps its pretrained weights, decoder and head start at random, and the video
@@ -67,14 +88,6 @@ def variants(profile: Profile, dataset: str) -> list[Variant]:
     trainings = [profile.recipe(SYSTEMS[name].recipe, dataset) for name in (START, "SSP")]
     longer = {f"{video}.{name}": sum(getattr(recipe, name) for recipe in trainings)
               for name in ("epochs", "schedule_epochs")}
-    references = [
-        Variant("Base", "What does the image model do on its own?", "Base", "reference", compared_with=None),
-        *(
-            Variant(f"Constant alpha {alpha:g}", "What does plain averaging give without training?",
-                    f"Constant alpha {alpha:g}", "reference", compared_with=None)
-            for alpha in profile.constant_alphas
-        ),
-    ]
     methods = [
         Variant("SSP", "What does the method do with nothing changed?", "SSP", "method", compared_with=None),
         Variant("KD-SSP", "What does it do with the teacher's labels?", "KD-SSP", "method", compared_with=None),
@@ -95,12 +108,35 @@ def variants(profile: Profile, dataset: str) -> list[Variant]:
     ]
     unfused = Variant("unfused labels", "Do fused teacher labels make the better student?", "KD-SSP", "teacher",
                       {"fuse_teacher": False}, compared_with="KD-SSP")
-    return [*references, *methods, *lambdas, *parts, unfused]
+    return [*_references(profile), *methods, *lambdas, *parts, unfused]
+
+
+def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
+    """SSP-R without one of its ingredients, and SSP, which has none of them."""
+    recipe = f"training.{_recipe_name(profile, SYSTEMS['SSP-R'].recipe, dataset)}"
+    weight = profile.recipe(SYSTEMS["SSP"].recipe, dataset).lambda_tc
+    return [
+        *_references(profile),
+        Variant("SSP", "What does the paper's method do?", "SSP", "method", compared_with="SSP-R"),
+        Variant("SSP-R", "What do all ingredients do together?", "SSP-R", "method", compared_with=None),
+        Variant("no recurrence", "Has alpha to see a past of several frames?", "SSP-R (no recurrence)", "part",
+                compared_with="SSP-R"),
+        Variant("no evidence", "Do residual, disagreement and confidences help?", "SSP-R (no evidence)", "part",
+                compared_with="SSP-R"),
+        Variant("no variance", "Does it help to know how far the past is averaged?", "SSP-R (no variance)", "part",
+                compared_with="SSP-R"),
+        Variant("lambda of SSP", "What does the larger weight of the loss do?", "SSP-R", "part",
+                {f"{recipe}.lambda_tc": weight}, compared_with="SSP-R"),
+    ]
+
+
+FAMILIES = {"SSP": _of_ssp, "SSP-R": _of_recurrent}
 
 
 def run(
     profile: str, seed: int | None = None, data: str | Path | None = None, datasets: Iterable[str] | None = None,
-    only: Iterable[str] | None = None, root: Path | None = None, force: Iterable[str] = (),
+    only: Iterable[str] | None = None, root: Path | None = None, force: Iterable[str] = (), method: str = "SSP",
+    overrides: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train and score the variants; what is up to date is reused.
 
@@ -110,12 +146,15 @@ def run(
         profile, seed, data, root, force: see `Study.open`.
         datasets: default: the profile's.
         only: names of variants; default: all.
-    Returns: {"provenance", "rows", "failed"}: a row is the system's row of the results table with the variant's fields.
+        method: whose variants, see `variants`.
+        overrides: settings of all variants, such as {"held_out": 3}.
+    Returns: {"method", "provenance", "rows", "failed"}: a row is the system's row of the results table with the
+        variant's fields.
     Raises: ProfileError for an unknown profile, data set or variant; nothing has been run then.
     """
-    study = Study.open(profile, seed, data, force, root=root)
+    study = Study.open(profile, seed, data, force, overrides, root)
     names = list(datasets or study.profile.datasets)
-    asked = [(dataset, variant) for dataset in names for variant in chosen(study, dataset, only)]
+    asked = [(dataset, variant) for dataset in names for variant in chosen(study, dataset, only, method)]
     rows, failed = [], []
     for dataset, variant in asked:
         title = f"{study.spec(dataset).title}, {variant.name}"
@@ -123,18 +162,18 @@ def run(
         try:
             changed = study
             if variant.overrides:
-                changed = Study.open(profile, seed, data, force, variant.overrides, root)
+                changed = Study.open(profile, seed, data, force, (overrides or {}) | variant.overrides, root)
             rows.append(evaluate(changed, variant, dataset))
         except Exception as error:  # whatever stops one variant: hours of the others' training are not to be lost
             log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
             failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
-    return {"provenance": _origin(study, names), "rows": rows, "failed": failed}
+    return {"method": method, "provenance": _origin(study, names), "rows": rows, "failed": failed}
 
 
-def chosen(study: Study, dataset: str, only: Iterable[str] | None) -> list[Variant]:
+def chosen(study: Study, dataset: str, only: Iterable[str] | None, method: str = "SSP") -> list[Variant]:
     """The variants of these names, in the order of the table. Raises ProfileError for an unknown name or data set."""
     study.spec(dataset)
-    found = variants(study.profile, dataset)
+    found = variants(study.profile, dataset, method)
     names = [variant.name for variant in found]
     unknown = [name for name in only or () if name not in names]
     if unknown:
@@ -165,10 +204,14 @@ def _origin(study: Study, datasets: list[str]) -> dict[str, Any]:
 
 
 def write(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Tables (`tables/ablations.*`) and one picture a data set into `folder`; returns the paths written."""
-    written = write_tables(results, folder / "tables")
+    """Tables (`tables/ablations.*`) and one picture a data set into `folder`; returns the paths written.
+
+    Those of another method than SSP carry its name.
+    """
+    name = "ablations" if results["method"] == "SSP" else f"ablations_{results['method'].lower()}"
+    written = write_tables(results, folder / "tables", name)
     for dataset in dict.fromkeys(row["dataset"] for row in results["rows"]):
-        written.append(save(ablation_map(results, dataset), folder, f"{dataset}_ablations", results["provenance"]))
+        written.append(save(ablation_map(results, dataset), folder, f"{dataset}_{name}", results["provenance"]))
     return written
 
 

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from sspcore.complexity import N_CLASSES, measure_fps
+from sspcore.data.check import require_release
 from sspcore.data.images import resize_frame
-from sspcore.data.prepare import count_frames, find_sequences, plan_clips, read_video
+from sspcore.data.prepare import Sequence, count_frames, plan_clips, read_video
 from sspcore.data.specs import SPECS
 from sspcore.errors import SspError
 from sspcore.flow import RAFTFlow, build_flow
@@ -64,21 +65,18 @@ class Counts:
     video: Path | None
 
 
-def count(profile: Profile, dataset: str, release: Path | None) -> Counts:
-    """Count clips and windows of a data set from the headers of its videos, or from the renderer's settings.
-
-    Raises: ReleaseError if the release is not in its published layout.
-    """
+def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) -> Counts:
+    """Count clips and windows of a data set from the headers of its videos, or from the renderer's settings (None)."""
     rules, video = profile.clips[dataset], None
-    if release is None:
+    if sequences is None:
         made = profile.rendering.releases[dataset]
         n_frames = (made.frames - 1) * made.frame_step + 1
         labels = set(range(0, n_frames, made.label_interval * made.frame_step))
         videos = [("train", n_frames, labels)] * made.train_sequences + [("val", n_frames, labels)] * made.val_sequences
     else:
-        found = find_sequences(release, SPECS[dataset])
-        videos = [(each.split, count_frames(each.video), set(each.labels)) for each in found]
-        video = found[0].video
+        sequences = list(sequences)
+        videos = [(each.split, count_frames(each.video), set(each.labels)) for each in sequences]
+        video = sequences[0].video
     clips: dict[str, list[tuple[int, int]]] = {"train": [], "val": []}
     for split, n_frames, labels in videos:
         for clip in plan_clips(n_frames, labels, rules):
@@ -213,14 +211,16 @@ def plan(
     """Yield a row for each stage of a run.
 
     Args:
-        data: folder of the real releases; None where the profile renders them.
+        data: folder of the real releases, which are checked first; None where the profile renders them.
     """
     timer, wanted = Timer(profile, device), list(systems)
     height, width = profile.input_size
     needed = trainings(wanted)
     models = {name: build(name, N_CLASSES, profile, load_weights=False).to("meta") for name in {*needed, *wanted}}
     for dataset in datasets:
-        title, counts = SPECS[dataset].title, count(profile, dataset, None if data is None else data / dataset)
+        spec = SPECS[dataset]
+        checked = data and require_release(data, spec, Workspace(profile.name), max(1, worker_count("auto")))
+        title, counts = spec.title, count(profile, dataset, checked and checked.sequences)
         frames = counts.train_frames + counts.val_frames
         sizes = f"{frames} frames, {counts.labelled} labelled windows"
         if counts.video is None:
@@ -327,8 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         machine = describe(device, Workspace(profile.name).base)
         print(", ".join(f"{name} {value}" for name, value in machine.items()))
-        data = None if profile.rendering is not None else options.data
-        rows = list(tqdm(plan(profile, datasets, systems, data, device), desc="plan", unit="stage"))
+        rows = list(tqdm(plan(profile, datasets, systems, options.data, device), desc="plan", unit="stage"))
         print(table(rows))
         need = sum(row.disk_gb for row in rows)
         if need > machine["disk_free_gb"]:

@@ -26,9 +26,11 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
-from sspcore.data.prepare import release_key_of
+from sspcore.data.check import check_release, report, source_files
+from sspcore.data.specs import SPECS
 from sspcore.errors import ArtefactError, ReleaseError, SspError
 from sspcore.kernel import KERNEL_ARGUMENTS
+from sspcore.machine import worker_count
 from sspcore.notebook import configure_logging
 from sspcore.profiles import CONTROL_IMAGE, Profile, available_profiles, choose_datasets, choose_systems, stable_hash
 from sspcore.runs import OUTPUTS_FILE, REPOSITORY, RUN_BEGAN, Workspace, atomic_file, read_json, write_json
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         notebooks = choose_notebooks(options.only, parameters["systems"], options.ablations)
         workspace = Workspace(profile.name)
+        show_check(parameters["data"], datasets, workspace)
         inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
         print(f"profile {profile.name}: {profile.description}", flush=True)
         began = time.perf_counter()
@@ -175,18 +178,24 @@ def why_run(stamp: Path, key: str) -> str | None:
 
 
 def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the files of real releases, so that a changed release is noticed; empty without any.
+    """Names, sizes and times of the files of real releases, so that a changed release is noticed; empty without any."""
+    files = [] if data is None else [path for name in datasets for path in source_files(Path(data), name)]
+    return [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in files]
 
-    Raises: ReleaseError if a release or one of its videos is missing.
+
+def show_check(data: str | None, datasets: list[str], workspace: Workspace) -> None:
+    """Look at real releases before anything runs and print what is there.
+
+    Raises: ReleaseError if a data set cannot go on.
     """
-    releases = [] if data is None else [(Path(data) / name, name) for name in datasets]
-    try:
-        return [
-            (str(release / file), size, (release / file).stat().st_mtime_ns)
-            for release, name in releases for file, size in release_key_of(release, name)
-        ]
-    except FileNotFoundError as error:
-        raise ReleaseError(f"{error.filename}: file is missing; restore it from the release") from error
+    if data is None:
+        return
+    workers = max(1, worker_count("auto"))
+    checked = [check_release(Path(data), SPECS[name], workspace, workers) for name in datasets]
+    print(report(checked), flush=True)
+    for each in checked:
+        if each.stops:
+            raise ReleaseError(each.stops)
 
 
 def library_key() -> str:

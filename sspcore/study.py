@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from sspcore.data.augment import ImageAugmentation, WindowAugmentation
+from sspcore.data.check import Checked, require_release
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.images import write_png
 from sspcore.data.motion import FlowStore, HomographyStore, TruthFlow
@@ -36,6 +37,7 @@ from sspcore.losses import Objective, distilled, supervised
 from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.registry import SYSTEMS, SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
+from sspcore.models.ssp import SSP
 from sspcore.profiles import SEED_LIMIT, Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
@@ -127,9 +129,11 @@ class Study:
     @property
     def data_origin(self) -> str:
         """Which data the numbers are from, in words."""
+        held_out = self.profile.held_out
+        note = f"; scored on {held_out} training sequences held out for choices" if held_out else ""
         if self.release_root:
-            return "real releases"
-        note = "; smoke run: no result" if self.profile.name == "smoke" else ""
+            return f"real releases{note}"
+        note += "; smoke run: no result" if self.profile.name == "smoke" else ""
         return f"rendered data, not the real data set{note}"
 
     def spec(self, dataset: str) -> DatasetSpec:
@@ -157,6 +161,12 @@ class Study:
         note_output(root)
         return render_release(dataset, settings, rendering.seed, root, rendering.workers)
 
+    def checked(self, dataset: str) -> Checked:
+        """What is sound of a real release, looked at once; raises ReleaseError if the data set cannot go on."""
+        return self._once(("checked", dataset), lambda: require_release(
+            self.release_root, self.spec(dataset), self.workspace, worker_count("auto")
+        ))
+
     def truth_root(self, dataset: str) -> Path | None:
         """Exact truth of a rendered release, None for real data."""
         release = self.release(dataset)
@@ -166,15 +176,20 @@ class Study:
     def clips_key(self, dataset: str) -> str:
         """Identity of the prepared data."""
         return self._once(("clips key", dataset), lambda: stable_hash([
-            self.profile.key(f"clips.{dataset}"), release_key_of(self.release(dataset), dataset), STAGE_VERSIONS["clips"]
+            self.profile.key(f"clips.{dataset}"), self._release_key(dataset), STAGE_VERSIONS["clips"]
         ]))
+
+    def _release_key(self, dataset: str) -> list[tuple[str, int]]:
+        return self.checked(dataset).key() if self.release_root else release_key_of(self.release(dataset), dataset)
 
     def prepare(self, dataset: str) -> Path:
         """Stage: raw release -> clips."""
-        spec, release = self.spec(dataset), self.release(dataset)
+        spec, release, rules = self.spec(dataset), self.release(dataset), self.profile.clips[dataset]
+        sequences = self.checked(dataset).sequences if self.release_root else None  # what we rendered is sound
+        workers = worker_count("auto") if self.release_root else 1
         return self._stage(
             "prepare", f"{spec.title}: preparing clips", self.workspace.clips(dataset), self.clips_key(dataset),
-            lambda out: prepare_clips(release, spec, self.profile.clips[dataset], out),
+            lambda out: prepare_clips(release, spec, rules, out, workers, sequences),
         )
 
     def clips(self, dataset: str, split: str) -> list[Clip]:
@@ -220,7 +235,7 @@ class Study:
         sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
         recipe = None
         if spec.recipe is not None:
-            recipe = self.profile.recipe(spec.recipe, dataset).model_dump(mode="json")
+            recipe = self.profile.recipe(spec.recipe, dataset).key()
             sections.append("recurrent_window")
         start = None if spec.starts_from is None else self.train_key(spec.starts_from, dataset)
         if spec.teacher:
@@ -318,6 +333,10 @@ class Study:
             pretrained = encoder_start(image_spec(spec.name, self.profile)) != "scratch"
             trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
         fresh = frozenset(n for n, _ in model.named_parameters() if n not in trained)
+        if recipe.freeze_image:
+            if not isinstance(model, SSP):
+                raise ProfileError(f"training.{spec.recipe}.freeze_image: {name} is not SSP; leave it out")
+            model.freeze_image()
         processes = self.profile.machine.process_count(recipe.batch_size, self.device)
         return Training(
             name=f"{spec.name} on {SPECS[dataset].title}", model=model, objective=self._objective(spec, dataset),
@@ -477,6 +496,6 @@ class Study:
         return self._memory[key]
 
     def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
-        make = resumable_stage if kind in ("train", "label") else stage
+        make = resumable_stage if kind in ("prepare", "train", "label") else stage
         force = kind in self.force and not made_since(folder, self.began)
         return self._once(("stage", str(folder)), lambda: make(title, folder, key, build_artefact, force))

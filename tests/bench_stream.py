@@ -41,6 +41,7 @@ from sspcore.runtime import BundleBackend, Source, TorchBackend, run
 log = logging.getLogger("bench")
 Size = tuple[int, int]
 GOLDEN_FRAMES = 20
+MOTIONS = {"rotating": True, "shifting": False}
 
 
 def near_one(model: VideoSegmenter) -> VideoSegmenter:
@@ -59,15 +60,15 @@ def export_of(model: VideoSegmenter, system: str, options: argparse.Namespace, o
 
 
 def parity(models: dict[str, VideoSegmenter], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Export, check for each target, and onnxruntime against torch over a long rollout that turns and one that does not."""
+    """Export, check for each target, and onnxruntime against torch over long rollouts."""
     model = models["SSP"] if "SSP" in options.checkpoints else near_one(models["SSP"])
     began = time.perf_counter()
     sidecar = export_of(model, "SSP", options, folder / "parity")
     seconds = time.perf_counter() - began
     graph = onnx.load(folder / "parity" / ONNX)
     rows = {}
-    for name, rotate in (("rotating", True), ("shifting", False)):
-        rollout = synthetic_rollout(options.size, options.parity_frames, rotate)
+    for name in options.motions.split(","):
+        rollout = synthetic_rollout(options.size, options.parity_frames, MOTIONS[name])
         torch_runner = TorchRunner(model, options.size)
         rows[name] = summary(drift(OnnxRunner(folder / "parity", options.threads), torch_runner, rollout, f"parity, {name}"))
     return {
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parity-frames", type=int, default=100)
+    parser.add_argument("--motions", default=",".join(MOTIONS), help=f"of the parity rollouts (default: {','.join(MOTIONS)})")
     parser.add_argument("--memory-frames", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both back ends")
     parser.add_argument("--checkpoint", action="append", default=[], metavar="SYSTEM=FILE")

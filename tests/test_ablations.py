@@ -46,7 +46,7 @@ def results() -> dict:
         made_row("no registration", "part", 0.58, 0.86, moving=None),
     ]
     failed = [{"variant": "cosine similarity", "dataset": "uavid", "error": "SspError: the loss became nan"}]
-    return {"provenance": ORIGIN, "rows": rows, "failed": failed}
+    return {"method": "SSP", "provenance": ORIGIN, "rows": rows, "failed": failed}
 
 
 @pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])

@@ -26,17 +26,17 @@ from sspcore.geometry import sampling_homography
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageModelSpec, ImageSegmenter
 from sspcore.models.protocol import Motion
-from sspcore.models.ssp import SSP
+from sspcore.models.ssp import SSP, SSPOptions
 
 SIZE = (64, 96)
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, weights="none")
 ORIGIN = Origin("SSP", UAVID, "smoke", None)
 
 
-def tiny_ssp(alpha_bias: float = 0.0) -> SSP:
+def tiny_ssp(alpha_bias: float = 0.0, **options: bool) -> SSP:
     """SSP with random weights, larger logits than fresh ones have, and alpha pushed up by a bias."""
     torch.manual_seed(0)
-    model = SSP(ImageSegmenter(TINY, UAVID.n_classes)).eval()
+    model = SSP(ImageSegmenter(TINY, UAVID.n_classes), SSPOptions(**options)).eval()
     with torch.no_grad():
         model.image.classifier.weight.mul_(20)
         model.similarity.head[-1].bias.add_(alpha_bias)
@@ -175,6 +175,22 @@ def test_float16_keeps_the_grid_in_float32_and_builds_strongly_typed(tmp_path):
     assert halves > 50 and not find_problems(model, "trt-10.16")
     assert sidecar["parity_onnxruntime"]["identical_mean"] > 0.97
     assert "--stronglyTyped" in (out / "README.md").read_text()
+
+
+def test_recurrent_system_carries_its_frame_and_variance(tmp_path):
+    golden = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6)
+    model = tiny_ssp(2.0, evidence=True, variance=True)
+    sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE), "trt-10.3", golden, tmp_path / "bundle")
+    assert sidecar["state"] == {
+        "logits": "previous_logits", "features": "previous_features", "frame_small": "previous_frame",
+        "variance": "previous_variance",
+    }
+    graph = onnx.load(tmp_path / "bundle" / "step.onnx")
+    assert all(not find_problems(graph, target) for target in ("trt-10.3", "trt-10.16"))
+    runner = step_runner.OnnxRunner(tmp_path / "bundle")
+    rows = drift(runner, TorchRunner(model, SIZE), synthetic_rollout(SIZE, 12, reset_at=9))
+    assert summary(rows)["logits_max_difference"] < 1e-3
+    assert runner.outputs["variance"].max() < 0.9, "it was never averaged"
 
 
 def test_image_system_has_no_state(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from sspcore.models import ImageModelSpec, ImageSegmenter, Motion, Window
-from sspcore.models.ssp import SSP, LearnedSimilarity, SSPOptions, evidence_channels
+from sspcore.models.ssp import SSP, LearnedSimilarity, SSPOptions, carried_variance, evidence_channels
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 SHIFT_X, SHIFT_Y = 8, -4  # the camera's motion: what was at (x, y) is now at (x + 8, y - 4)
@@ -146,12 +148,12 @@ def test_cosine_similarity_of_features() -> None:
 def test_similarity_head_has_the_papers_size() -> None:
     parameters = sum(p.numel() for p in LearnedSimilarity(96).parameters())
     assert parameters == 192 * 96 * 9 + 96 * 48 * 9 + 2 * (96 + 48) + 48 + 1  # 0.21 M
-    with_evidence = sum(p.numel() for p in LearnedSimilarity(96, 5).parameters())
-    assert with_evidence - parameters == 5 * 96 * 9 and with_evidence < 250_000
+    with_evidence = sum(p.numel() for p in LearnedSimilarity(96, 6).parameters())
+    assert with_evidence - parameters == 6 * 96 * 9 and with_evidence < 250_000
 
 
 @pytest.mark.parametrize(
-    "options", [{"alpha": 1.2}, {"similarity": "cosine", "evidence": True}, {"similarty": "learned"}]
+    "options", [{"alpha": 1.2}, {"similarity": "cosine", "evidence": True}, {"variance": True}, {"similarty": "learned"}]
 )
 def test_impossible_options_are_refused(options: dict) -> None:
     with pytest.raises(ValidationError):
@@ -195,3 +197,50 @@ def test_recurrent_training_reaches_the_first_frame(image: ImageSegmenter, windo
     frames = window.frames.clone().requires_grad_()
     ssp(image)(Window(frames, window.H_prev_to_cur)).logits[:, -1].sum().backward()
     assert all(frames.grad[:, k].any() for k in range(3))
+
+
+class Fixed(torch.nn.Module):
+    """A similarity head that gives each step the next of some alphas, and keeps the variance channel that it saw."""
+
+    def __init__(self, alphas: list[float]) -> None:
+        super().__init__()
+        self.alphas, self.seen = iter(alphas), []
+
+    def forward(self, past: Tensor, present: Tensor, evidence: Tensor) -> Tensor:
+        self.seen.append(evidence[:, 5:])
+        return torch.full_like(present[:, :1], next(self.alphas))
+
+
+class TestVariance:
+    def test_the_best_gain_averages_all_frames_alike(self) -> None:
+        variance = torch.ones(1, 1, 1, 1)
+        for k in range(1, 6):
+            alpha = 1 / (1 + variance)
+            torch.testing.assert_close(alpha.item(), k / (k + 1))  # each of k + 1 frames weighs the same
+            variance = carried_variance(alpha, variance)
+            torch.testing.assert_close(variance.item(), 1 / (k + 1))  # as of a mean of k + 1
+
+    @torch.no_grad()
+    def test_it_is_carried_along_and_begins_anew_where_there_is_no_past(self, image: ImageSegmenter, window: Window) -> None:
+        model = ssp(image, evidence=True, variance=True)
+        model.similarity = Fixed([0.5, 0.5])
+        _, state = model.step(window.frames[:, 0], None, None)
+        assert (state.variance == 1).all()
+        _, state = model.step(window.frames[:, 1], state, window.motion(1))
+        assert state.variance.unique().tolist() == [0.5, 1.0], "seen twice, or new in view"
+        _, state = model.step(window.frames[:, 2], state, window.motion(2))
+        assert model.similarity.seen[1].min() == 0.5 and state.variance.min() == 0.375
+
+    def test_options_that_came_later_leave_old_keys_alone(self) -> None:
+        assert "variance" not in SSPOptions().key() and SSPOptions(evidence=True, variance=True).key()["variance"]
+
+
+def test_a_frozen_image_model_stays_as_it_was(image: ImageSegmenter, window: Window) -> None:
+    model = ssp(copy.deepcopy(image), evidence=True, variance=True)
+    model.freeze_image()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    model(window).logits.square().mean().backward()
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("similarity.") for name in changed), changed

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sspcore import hardware, plan
+from sspcore.data.prepare import find_sequences
+from sspcore.data.specs import UAVID
 from sspcore.errors import SspError
 from sspcore.profiles import ClipRules, load_profile
 
@@ -21,7 +23,7 @@ def smoke():
 
 
 def test_a_release_is_counted_by_the_clip_rules(smoke, uavid_release):
-    counts = plan.count(smoke, "uavid", uavid_release)
+    counts = plan.count(smoke, "uavid", find_sequences(uavid_release, UAVID))
     assert (counts.train_frames, counts.train_clips, counts.val_frames, counts.val_clips) == (16, 2, 8, 1)
     assert (counts.labelled, counts.strided) == (4, 8) and counts.video.name == "images.mp4"
 

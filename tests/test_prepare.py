@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SIZE, panning_frames, write_rgb, write_video
 
+from sspcore.data import prepare
 from sspcore.data.clips import load_clips
+from sspcore.data.images import write_png
 from sspcore.data.prepare import find_sequences, plan_clips, prepare_clips, read_video
 from sspcore.data.specs import IGNORE, RURALSCAPES, UAVID, colourise, colours_to_ids
 from sspcore.errors import ArtefactError, ReleaseError
@@ -119,10 +124,13 @@ def test_damage_gives_one_line_and_leaves_nothing_behind(uavid_release, tmp_path
     assert not (tmp_path / "clips").exists() and not list(tmp_path.glob(".clips*"))
 
 
-def test_missing_vdd_layer_is_named(uavid_release):
+def test_without_the_vdd_layer_roofs_are_building_and_it_is_said(uavid_release, tmp_path, caplog, monkeypatch):
     (uavid_release / "UAVid7").rename(uavid_release / "elsewhere")
-    with pytest.raises(ReleaseError, match="UAVid7: VDD labels are missing"):
-        find_sequences(uavid_release, UAVID)
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="sspcore"):
+        folder = prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
+    assert "no VDD labels: roofs count as building" in caplog.text
+    assert set(np.unique(load_clips(folder, "train")[0].label(3, SIZE))) == {UAVID.id_of("building"), IGNORE}
 
 
 def test_stray_images_among_the_labels_are_passed_over(uavid_release):
@@ -130,6 +138,14 @@ def test_stray_images_among_the_labels_are_passed_over(uavid_release):
     for name in ("Thumbs.png", "._000004.png"):
         (labels / name).write_bytes(b"")
     assert sorted(find_sequences(uavid_release, UAVID)[0].labels) == [0, 4, 8]
+
+
+def test_copies_of_labels_are_no_labels_of_other_frames(uavid_release):
+    labels = uavid_release / "uavid_train" / "seq1" / "Labels"
+    for name in ("000004 (1).png", "000004 - Copy 2.png", "4.png"):
+        shutil.copy(labels / "000008.png", labels / name)
+    found = find_sequences(uavid_release, UAVID)[0].labels
+    assert sorted(found) == [0, 4, 8] and found[4].name == "000004.png"
 
 
 def test_truncated_video_is_named(uavid_release):
@@ -142,6 +158,65 @@ def test_rules_that_leave_nothing_are_named(uavid_release, tmp_path):
     rules = RULES.model_copy(update={"clip_length": 50, "min_clip_length": 50})
     with pytest.raises(ReleaseError, match="no train clip is left"):
         prepared(uavid_release, UAVID, rules, tmp_path / "clips")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_killed_preparation_goes_on_with_the_clip_it_was_at(uavid_release, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    whole.mkdir()
+    prepare_clips(uavid_release, UAVID, RULES, whole)
+    written = []
+
+    def write_five(path, image):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_png(path, image)
+
+    # a label is the fifth file of the first clip: the second clip is just begun
+    monkeypatch.setattr(prepare, "write_png", write_five)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_clips(uavid_release, UAVID, RULES, out)
+    assert [path.name for path in (out / "train").iterdir()] == ["seq1_000001"], "an unfinished clip was left"
+    first = (out / "train" / "seq1_000001" / "frames" / "000001.png").stat()
+    # what a kill that nothing can tidy up after leaves behind
+    (out / "train" / ".seq1_000005.partial" / "frames").mkdir(parents=True)
+    (out / "train" / ".seq1_000005.partial" / "frames" / "999999.png").write_bytes(b"half")
+    monkeypatch.setattr(prepare, "write_png", write_png)
+    prepare_clips(uavid_release, UAVID, RULES, out)
+    assert files(out) == files(whole)
+    assert (out / "train" / "seq1_000001" / "frames" / "000001.png").stat().st_mtime_ns == first.st_mtime_ns
+    monkeypatch.setattr(prepare, "prepare_sequence", lambda *_: pytest.fail("a complete sequence was done again"))
+    prepare_clips(uavid_release, UAVID, RULES, out)
+
+
+def test_several_processes_write_the_same_files_and_an_error_of_one_arrives(uavid_release, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    prepare_clips(uavid_release, UAVID, RULES, one)
+    write_rgb(uavid_release / "uavid_train" / "seq1" / "Labels" / "000008.png", np.full((*SIZE, 3), (1, 2, 3), np.uint8))
+    with pytest.raises(ReleaseError, match=r"000008\.png.*not a label colour"):
+        prepare_clips(uavid_release, UAVID, RULES, two, workers=2)
+    made, whole = files(two), files(one)
+    assert {path.split("/")[1] for path in made} >= {"seq1_000001", "seq2_000001", "seq2_000005"}
+    assert all(whole[path] == content for path, content in made.items())
+    assert not list(two.rglob("*.partial*")) and not (two / "train" / "seq1_000005").exists()
+
+
+def test_room_is_asked_for_beforehand(uavid_release, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="sspcore"):
+        made = prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
+    told = re.search(r"UAVid: 24 frames of clips: about ([\d.]+) (kB|MB) are needed", caplog.text)
+    used = sum(len(content) for content in files(made).values())
+    assert used <= float(told[1]) * {"kB": 1e3, "MB": 1e6}[told[2]] < 3 * used
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(ReleaseError, match=r"UAVid: 24 frames of clips need about .* and 1 kB are free; make room"):
+        prepared(uavid_release, UAVID, RULES, tmp_path / "more")
+    assert not (tmp_path / "more").exists() and not list(tmp_path.glob(".more*"))
 
 
 def test_sequences_are_in_natural_order(uavid_release):

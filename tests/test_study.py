@@ -133,6 +133,15 @@ def test_distilled_students_learn_from_fused_labels(study):
     assert np.isfinite(study.history("KD-SSP", "uavid")[-1]["kl"])
 
 
+def test_damaged_real_releases_are_prepared_without_what_is_damaged(uavid_release, tmp_path):
+    rules = {"clips.uavid": {"frame_step": 1, "clip_length": 8, "min_clip_length": 4}}
+    video = uavid_release / "uavid_train" / "seq1" / "images.mp4"
+    video.write_bytes(video.read_bytes()[:-3000])
+    study = Study.open("paper", data=uavid_release.parent, root=tmp_path / "artefacts", overrides=rules)
+    assert {clip.sequence for clip in study.clips("uavid", "train")} == {"seq2"}
+    assert study.checked("uavid").key() and study.data_origin == "real releases"
+
+
 @pytest.mark.parametrize("make, error, message", [
     (lambda root: Study.open("paper", root=root), ReleaseError, "pass --data DIR"),
     (lambda root: Study.open("smoke", root=root).clips("cityscapes", "val"), ProfileError, "'cityscapes' is unknown"),

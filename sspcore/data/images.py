@@ -93,4 +93,4 @@ def _encode(path: Path, suffix: str, image: np.ndarray, options: list[int]) -> N
     done, data = cv2.imencode(suffix, image, options)
     if not done:
         raise OSError(f"{path}: could not be encoded as {suffix}")
-    path.write_bytes(data.tobytes())
+    path.write_bytes(data)

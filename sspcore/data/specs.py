@@ -6,12 +6,14 @@ Class ids run from 0 without gaps; IGNORE (255) marks pixels that count neither 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from sspcore.errors import ReleaseError
 
 IGNORE = 255
+_NO_COLOUR = 254
 
 Colour = tuple[int, int, int]
 
@@ -130,19 +132,24 @@ def colours_to_ids(label_rgb: np.ndarray, spec: DatasetSpec, source: str) -> np.
     Raises: ReleaseError if a colour is not one of the data set's.
     """
     packed = (label_rgb[..., 0].astype(np.int32) << 16) | (label_rgb[..., 1].astype(np.int32) << 8) | label_rgb[..., 2]
-    ids = np.full(packed.shape, IGNORE, np.uint8)
-    known = np.zeros(packed.shape, bool)
-    for (r, g, b), class_id in spec.label_colours.items():
-        match = packed == ((r << 16) | (g << 8) | b)
-        ids[match] = class_id
-        known |= match
-    if not known.all():
-        y, x = np.argwhere(~known)[0]
+    ids = _ids_of_colours(tuple(spec.label_colours.items()))[packed]
+    unknown = ids == _NO_COLOUR
+    if unknown.any():
+        y, x = np.argwhere(unknown)[0]
         raise ReleaseError(
             f"{source}: colour {tuple(int(c) for c in label_rgb[y, x])} at x={x}, y={y} is not a label colour of "
-            f"{spec.title} ({(~known).sum()} such pixels); use the release's lossless PNG labels"
+            f"{spec.title} ({unknown.sum()} such pixels); use the release's lossless PNG labels"
         )
     return ids
+
+
+@lru_cache(maxsize=2)
+def _ids_of_colours(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
+    """Class id of each of the 2^24 colours: one look-up a pixel, several times faster than a comparison a class."""
+    table = np.full(1 << 24, _NO_COLOUR, np.uint8)
+    for (r, g, b), class_id in colours:
+        table[(r << 16) | (g << 8) | b] = class_id
+    return table
 
 
 def merge_vdd(ids: np.ndarray, clutter: np.ndarray, vdd: np.ndarray) -> np.ndarray:

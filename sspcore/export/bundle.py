@@ -47,10 +47,12 @@ _MEANING = {
     "previous_logits": "`logits` of the frame before; zeros on a first frame",
     "previous_features": "`features` of the frame before; zeros on a first frame",
     "previous_frame": "`frame_small` of the frame before; zeros on a first frame",
+    "previous_variance": "`variance` of the frame before; anything on a first frame",
     "past_valid": "1: use the past; 0: this frame starts a video",
     "logits": "unnormalised class scores",
     "features": "state for the next frame",
     "frame_small": "state for the next frame",
+    "variance": "state for the next frame",
     "class_map": "class of every pixel",
 }
 

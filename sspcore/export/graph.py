@@ -3,8 +3,9 @@
     SSP    frame, H_cur_to_prev, previous_logits, previous_features, past_valid -> logits, features, class_map
     Base   frame                                                                -> logits, class_map
 
-SSP-R has `previous_frame` and `frame_small` besides. What the network cannot do itself stays with the host: the
-homography comes inverted (`geometry.sampling_homography`, float64), and `past_valid` 0 starts a video anew.
+SSP-R has `previous_frame` and `frame_small`, `previous_variance` and `variance` besides. What the network cannot do itself
+stays with the host: the homography comes inverted (`geometry.sampling_homography`, float64), and `past_valid` 0 starts a
+video anew.
 
 Two things are changed before the export, neither changes a result: adaptive pooling becomes two constant matrix
 products (ONNX has no such operator), and the geometry's nodes get names by which a builder can keep them in float32.
@@ -108,9 +109,10 @@ class StepModule(nn.Module):
     def _names(self) -> tuple[list[str], list[str]]:
         if isinstance(self.model, ImageSegmenter):
             return ["frame"], ["logits", "class_map"]
-        small = self.model.options.evidence
-        previous = ["previous_logits", "previous_features", *(["previous_frame"] if small else [])]
-        state = ["logits", "features", *(["frame_small"] if small else [])]
+        has = self.model.options
+        previous = ["previous_logits", "previous_features"] + ["previous_frame"] * has.evidence
+        previous += ["previous_variance"] * has.variance
+        state = ["logits", "features"] + ["frame_small"] * has.evidence + ["variance"] * has.variance
         return ["frame", "H_cur_to_prev", *previous, "past_valid"], [*state, "class_map"]
 
     @property
@@ -130,6 +132,8 @@ class StepModule(nn.Module):
         previous.append(torch.zeros(1, self.model.image.pyramid_channels[0], h, w, dtype=dtype))
         if self.model.options.evidence:
             previous.append(torch.zeros(1, 3, h, w, dtype=dtype))
+        if self.model.options.variance:
+            previous.append(torch.ones(1, 1, h, w))
         return (frame, torch.eye(3)[None], *previous, torch.zeros(1))
 
     @property
@@ -146,12 +150,14 @@ class StepModule(nn.Module):
         H_cur_to_prev, *previous, past_valid = state
         observation = self.model.observe(image)
         start = self.model.start(observation)
-        past = SSPState(previous[0], previous[1], start.alpha, previous[2] if self.model.options.evidence else None)
+        past = SSPState(previous[0], previous[1], start.alpha, *previous[2:])
         moved = self.model.propagate(observation, past, H_cur_to_prev)
         # a choice, not a product with 0: whatever a fresh buffer holds (NaN) cannot get through
         logits = torch.where(past_valid.view(1, 1, 1, 1) > 0.5, moved.logits, start.logits)
-        small = (moved.frame,) if self.model.options.evidence else ()
-        return logits, moved.features, *small, class_map(logits)
+        carried = [moved.frame] if self.model.options.evidence else []
+        if self.model.options.variance:
+            carried.append(torch.where(past_valid.view(1, 1, 1, 1) > 0.5, moved.variance, start.variance))
+        return logits, moved.features, *carried, class_map(logits)
 
 
 def class_map(logits: Tensor) -> Tensor:

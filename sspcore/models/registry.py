@@ -79,7 +79,7 @@ class SystemSpec:
     def key(self) -> dict[str, Any]:
         """What makes this system what it is, as JSON values: for the keys of artefacts. Names are not part of it."""
         identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "hidden")}
-        return identity | {"options": None if self.options is None else self.options.model_dump(mode="json")}
+        return identity | {"options": None if self.options is None else self.options.key()}
 
 
 METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSegmenter]] = {
@@ -92,7 +92,7 @@ METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSe
 }
 
 _SSP = SSPOptions()
-_SSP_R = SSPOptions(evidence=True)
+_SSP_R = SSPOptions(evidence=True, variance=True)
 
 SYSTEMS: dict[str, SystemSpec] = {
     spec.name: spec
@@ -127,6 +127,11 @@ def _changed(part: str, **changes: Any) -> SystemSpec:
     return replace(SYSTEMS["SSP"], name=f"SSP ({part})", hidden=True, **changes)
 
 
+def _without(part: str, **changes: Any) -> SystemSpec:
+    """SSP-R without one of its ingredients."""
+    return replace(SYSTEMS["SSP-R"], name=f"SSP-R (no {part})", hidden=True, **changes)
+
+
 ABLATIONS: dict[str, SystemSpec] = {
     spec.name: spec
     for spec in (
@@ -137,6 +142,15 @@ ABLATIONS: dict[str, SystemSpec] = {
         _changed("alpha not masked", options=SSPOptions(mask_alpha=False)),
         # only the encoder has pretrained weights: decoder and head never saw a label before video training
         _changed("untrained image model", starts_from=None),
+    )
+}
+
+RECURRENT_ABLATIONS: dict[str, SystemSpec] = {
+    spec.name: spec
+    for spec in (
+        _without("recurrence", recurrent=False),  # trained on pairs, as the paper trains
+        _without("evidence", options=_SSP),
+        _without("variance", options=SSPOptions(evidence=True)),
     )
 }
 
@@ -161,7 +175,7 @@ def system(name: str) -> SystemSpec:
 
     Raises: ProfileError for an unknown name.
     """
-    for table in (SYSTEMS, ABLATIONS):
+    for table in (SYSTEMS, ABLATIONS, RECURRENT_ABLATIONS):
         if name in table:
             return table[name]
     match = _CONTROL_NAME.fullmatch(name)

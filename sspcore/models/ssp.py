@@ -8,15 +8,16 @@ previous OUTPUT, and warp the homography that registers frame k-1 to frame k. Ev
 one value of `SSPOptions`. Two deviations from the reference: alpha is 0 where the past lies outside the view
 (`mask_alpha`), and homographies are rescaled to stride 4 with the half pixel.
 
-SSP-R (ours, not the paper's) is the same class with `evidence`: the similarity head also sees what the registration and
-the two predictions say about each other, and training windows are longer.
+SSP-R (ours, not the paper's) is the same class with `evidence` and `variance`: the similarity head also sees what the
+registration and the two predictions say about each other and how far the past is averaged already, and training windows
+are longer.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,7 @@ class SSPOptions(BaseModel):
         mask_alpha: True: alpha is 0 where the warp has no source. False: the reference's way, a past of zeros there.
         registration: "homography", or "identity" (no registration).
         evidence: feed the similarity head the evidence channels of SSP-R too.
+        variance: carry the variance of the averaged past in the state and feed it to the head as one more channel.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,12 +51,24 @@ class SSPOptions(BaseModel):
     mask_alpha: bool = True
     registration: Literal["homography", "identity"] = "homography"
     evidence: bool = False
+    variance: bool = False
 
     @model_validator(mode="after")
     def _evidence_is_learned(self) -> SSPOptions:
         if self.evidence and self.similarity != "learned":
             raise ValueError("evidence: only the learned similarity reads it; set similarity: learned")
+        if self.variance and not self.evidence:
+            raise ValueError("variance: is one of the evidence channels; set evidence: true")
         return self
+
+    def key(self) -> dict[str, Any]:
+        """The options as JSON values for the keys of artefacts; what came later is in them only where it is used."""
+        return self.model_dump(mode="json", exclude=None if self.variance else {"variance"})
+
+    @property
+    def evidence_channels(self) -> int:
+        """How many channels the similarity head sees besides the features."""
+        return (EVIDENCE_CHANNELS if self.evidence else 0) + int(self.variance)
 
 
 class Similarity(nn.Module, ABC):
@@ -112,12 +126,14 @@ class SSPState(VideoState):
         features: (B, F, H/4, W/4), the encoder's stride-4 features.
         alpha: (B, 1, H, W), weight of the past in `logits` (0 on the first frame); the next step ignores it.
         frame: (B, 3, H/4, W/4), the frame itself, averaged; only with evidence channels.
+        variance: (B, 1, H/4, W/4), see `carried_variance`; only with the option of that name.
     """
 
     logits: Tensor
     features: Tensor
     alpha: Tensor
     frame: Tensor | None = None
+    variance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +183,19 @@ class SSP(VideoSegmenter):
         self.n_classes = image.n_classes
         self.needs = frozenset({"homography"} if self.options.registration == "homography" else ())
         self.similarity = _similarity(self.options, image.pyramid_channels[0])
+        self._image_is_frozen = False
+
+    def freeze_image(self) -> None:
+        """From now on training changes only what is around the image model: its weights and BatchNorm statistics stay."""
+        self.image.requires_grad_(False)
+        self.image.eval()
+        self._image_is_frozen = True
+
+    def train(self, mode: bool = True) -> SSP:
+        super().train(mode)
+        if self._image_is_frozen:
+            self.image.eval()
+        return self
 
     def forward(self, window: Window) -> Outputs:
         batch, n_frames = window.frames.shape[:2]
@@ -203,7 +232,8 @@ class SSP(VideoSegmenter):
     def start(self, observation: Observation) -> SSPState:
         """The state after the first frame of a video: P_0 = S_0."""
         nothing = torch.zeros_like(observation.logits[:, :1])
-        return SSPState(observation.logits, observation.features, nothing, observation.frame)
+        variance = torch.ones_like(observation.logits_stride4[:, :1]) if self.options.variance else None
+        return SSPState(observation.logits, observation.features, nothing, observation.frame, variance)
 
     def sampling_homography(self, frame: Tensor, motion: Motion | None) -> Tensor:
         """H_cur_to_prev (B, 3, 3) at full size that the past is read with."""
@@ -227,20 +257,34 @@ class SSP(VideoSegmenter):
         past_features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
         # Border values that repeat would look alike: no features where there is no past.
         past_features = past_features * valid_small
-        evidence = None
+        evidence, past_variance = None, None
         if self.options.evidence:
             past_frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
             evidence = evidence_channels(
                 past_frame, observation.frame, F.avg_pool2d(past, _POOL), observation.logits_stride4, valid_small
             )
+        if self.options.variance:
+            past_variance, _ = geometry.warp_by_sampling_homography(state.variance, H_small)
+            evidence = torch.cat([evidence, past_variance], dim=1)
         alpha = self.similarity(past_features, observation.features, evidence).float()
+        variance = carried_variance(alpha * valid_small, past_variance) if self.options.variance else None
         alpha = F.interpolate(alpha, size=size, mode="bilinear", align_corners=False)
         if self.options.mask_alpha:
             alpha = alpha * valid
         else:
             past = past * valid
         logits = alpha * past + (1 - alpha) * observation.logits
-        return SSPState(logits, observation.features, alpha, observation.frame)
+        return SSPState(logits, observation.features, alpha, observation.frame, variance)
+
+
+def carried_variance(alpha: Tensor, past_variance: Tensor) -> Tensor:
+    """Variance of alpha * past + (1 - alpha) * present, (B, 1, h, w), in units of that of one prediction.
+
+    v_k = alpha^2 v_{k-1} + (1 - alpha)^2, v_0 = 1: errors of different frames taken as independent and equally large. It is
+    to the head what the covariance is to a Kalman filter's gain: on what has not changed the best weight of the past is
+    1 / (1 + v_{k-1}), one half after a single frame and more the longer a place was seen.
+    """
+    return alpha.square() * past_variance + (1 - alpha).square()
 
 
 def evidence_channels(
@@ -271,5 +315,5 @@ def evidence_channels(
 
 def _similarity(options: SSPOptions, channels: int) -> Similarity:
     if options.similarity == "learned":
-        return LearnedSimilarity(channels, EVIDENCE_CHANNELS if options.evidence else 0)
+        return LearnedSimilarity(channels, options.evidence_channels)
     return CosineSimilarity() if options.similarity == "cosine" else ConstantSimilarity(options.alpha)

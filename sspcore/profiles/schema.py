@@ -112,6 +112,7 @@ class Recipe(_Section):
         lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
         temperature: of the distillation loss.
         repeats: how often the training windows are gone through in one epoch.
+        freeze_image: of SSP train only what is around its image model, which stays as it was trained.
     """
 
     epochs: int = Field(ge=1)
@@ -128,6 +129,11 @@ class Recipe(_Section):
     temperature: float = Field(2.0, gt=0)
     repeats: int = Field(1, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
+    freeze_image: bool = False
+
+    def key(self) -> dict[str, Any]:
+        """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
+        return self.model_dump(mode="json", exclude=None if self.freeze_image else {"freeze_image"})
 
     @field_validator("zoom")
     @classmethod

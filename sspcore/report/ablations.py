@@ -33,13 +33,13 @@ PATHS: dict[str, dict[str, Any]] = {
 MARKERS, COLOURS = "vD^PXs", (GREEN, ORANGE, PURPLE, SKY, BLACK, VERMILION)
 
 
-def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write ablations.json, .csv, .md and .tex into `folder`, each atomically; returns their paths."""
-    path = folder / "ablations.json"
+def write_tables(results: Results, folder: Path, name: str = "ablations") -> list[Path]:
+    """Write `name`.json, .csv, .md and .tex into `folder`, each atomically; returns their paths."""
+    path = folder / f"{name}.json"
     write_json(path, results)
     written = [path]
     for suffix, render in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
-        path = folder / f"ablations.{suffix}"
+        path = folder / f"{name}.{suffix}"
         with atomic_file(path) as temporary:
             temporary.write_text(render(results), encoding="utf-8")
         written.append(path)
@@ -48,11 +48,12 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
 
 def caption(results: Results) -> str:
     """What the numbers are and where they are from."""
-    origin = results["provenance"]
+    origin, method = results["provenance"], results["method"]
+    against = "SSP (unfused labels: against KD-SSP)" if method == "SSP" else method
     return (
-        f"Ablations: {origin['data']}, profile {origin['profile']}, training seed {origin['seed']}, commit {origin['commit']}. "
-        "All figures in percent; differences in points, against SSP (unfused labels: against KD-SSP). One training "
-        "seed: small differences are not decided. TC is to be read together with mIoU."
+        f"Ablations of {method}: {origin['data']}, profile {origin['profile']}, training seed {origin['seed']}, commit "
+        f"{origin['commit']}. All figures in percent; differences in points, against {against}. One training seed: small "
+        "differences are not decided. TC is to be read together with mIoU."
     )
 
 
@@ -160,7 +161,7 @@ def _labels(rows: list[Row], column: str) -> list[Label]:
 def _styles(rows: list[Row]) -> dict[str, dict[str, Any]]:
     """Marker and colour of each variant that is a point of its own, the same in all panels: the methods are stars."""
     single = [row for row in rows if row["group"] not in PATHS]
-    methods = {"SSP": BLUE, "KD-SSP": VERMILION}
+    methods = {"SSP": BLUE, "KD-SSP": VERMILION, "SSP-R": VERMILION}
     others = [row["variant"] for row in single if row["variant"] not in methods]
     styles = {name: {"marker": "*", "color": colour, "markersize": 14} for name, colour in methods.items()}
     for i, name in enumerate(others):
