@@ -116,7 +116,7 @@ def test_a_damaged_xz_by_another_name_is_told(tmp_path):
     packed[len(packed) // 2 : len(packed) // 2 + 8] = bytes(8)
     (tmp_path / "a.tar.gz").write_bytes(packed)
     found = unpack(tmp_path / "a.tar.gz", "ruralscapes", tmp_path / "unpacked")
-    assert found.kept == 0 and (found.problem or found.lost)
+    assert "cannot be listed to its end" in found.problem
 
 
 def test_names_cannot_write_to_the_terminal():
