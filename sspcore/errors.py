@@ -5,7 +5,7 @@ class SspError(Exception):
     """Base of every error that a user can act on; command lines print it as one line and exit with status 2."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().split("\n"))  # names of files and settings may hold line ends
+        return " ".join(super().__str__().splitlines())  # names of files and settings may hold line ends
 
 
 class ProfileError(SspError):

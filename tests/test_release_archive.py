@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import lzma
 import shutil
 import struct
+import tarfile
 import zipfile
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from test_check import VIDEO, contents, cut_end, hashes, pack
 
@@ -94,6 +97,32 @@ def test_unpacking_goes_on_where_it_was_and_a_newer_archive_replaces_the_old(rur
         file.writestr("readme.txt", "a newer file")
     newer = unpack(archive, "ruralscapes", into)
     assert newer.folder != whole.folder and not whole.folder.exists() and newer.kept == whole.kept
+
+
+def test_an_archive_that_unpacks_to_many_times_its_size_is_refused_whole(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("videos/DJI_0043.mp4", bytes(30_000_000))
+    with pytest.raises(ReleaseError, match=r"a\.zip: \d+ bytes that would unpack to 30000000: that is no release"):
+        unpack(tmp_path / "a.zip", "ruralscapes", tmp_path / "unpacked")
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_a_damaged_xz_by_another_name_is_told(tmp_path):
+    with tarfile.open(tmp_path / "whole.tar", "w") as file:
+        entry = tarfile.TarInfo("videos/DJI_0043.mp4")
+        entry.size = 200_000
+        file.addfile(entry, io.BytesIO(np.random.default_rng(0).bytes(200_000)))
+    packed = bytearray(lzma.compress((tmp_path / "whole.tar").read_bytes()))
+    packed[len(packed) // 2 : len(packed) // 2 + 8] = bytes(8)
+    (tmp_path / "a.tar.gz").write_bytes(packed)
+    found = unpack(tmp_path / "a.tar.gz", "ruralscapes", tmp_path / "unpacked")
+    assert "cannot be listed to its end" in found.problem
+
+
+def test_names_cannot_write_to_the_terminal():
+    members = [Member("../\x1b[2J\n\udcff.mp4", 1, False, lambda: iter(()))]
+    _, refused = choose_members(members, "ruralscapes")
+    assert refused[0].isprintable() and refused[0].isascii() and "leads out" in refused[0]
 
 
 @pytest.mark.parametrize("name, dataset, target", [

@@ -12,6 +12,7 @@ import errno
 import glob
 import hashlib
 import logging
+import lzma
 import re
 import shutil
 import stat
@@ -36,7 +37,11 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 SIZE_LIMITS = {".png": 2**28, ".mp4": 2**37}  # bytes of a member
 RECORD = "archive.json"
-READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError)
+RATIO_LIMIT = 20  # of all that is unpacked to the archive: videos and PNGs are packed already, label PNGs a little loosely
+# lzma: a .tar.gz may be an xz by another name; ValueError: a damaged table of contents that leads before the file's start
+READ_ERRORS = (
+    OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, ValueError,
+)
 CHUNK = 2**20
 
 # name of a member in the published layout -> where it goes
@@ -128,6 +133,10 @@ def unpack(archive: Path, dataset: str, into: Path, there: frozenset[str] = froz
         wanted = {target: member for target, member in chosen.items() if target not in there}
         missing = {target: member for target, member in wanted.items() if not (folder / target).is_file()}
         size = sum(max(0, member.size) for member in missing.values())
+        if size > RATIO_LIMIT * status.st_size + CHUNK:
+            raise ReleaseError(
+                f"{archive}: {status.st_size} bytes that would unpack to {size}: that is no release; fetch it again"
+            )
         require_room(into, size, f"{archive.name}: {len(missing)} files to unpack")
         failed = {}
         with tqdm(desc=f"unpacking {archive.name}", unit="file", total=len(missing)) as bar:
@@ -135,7 +144,7 @@ def unpack(archive: Path, dataset: str, into: Path, there: frozenset[str] = froz
                 try:
                     _write(member, folder / target)
                 except READ_ERRORS as error:
-                    failed[target] = f"{member.name}: {_reason(error, folder)}"
+                    failed[target] = f"{_shown(member.name)}: {_reason(error, folder)}"
                 bar.update(1)
     if failed and zipfile.is_zipfile(archive):
         # the table of contents may point beside members that are sound, when bytes before it are missing
@@ -160,17 +169,17 @@ def choose_members(members: list[Member], dataset: str) -> tuple[dict[str, Membe
     for member in members:
         name = member.name.replace("\\", "/")
         if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match(r"[A-Za-z]:", name):
-            refused.append(f"{member.name}: leads out of the archive; refused")
+            refused.append(f"{_shown(name)}: leads out of the archive; refused")
             continue
         target = target_of(name, dataset)
         if target is None:
             continue
         if member.is_link:
-            refused.append(f"{member.name}: is a link; refused")
+            refused.append(f"{_shown(member.name)}: is a link; refused")
         elif member.size > SIZE_LIMITS[PurePosixPath(target).suffix]:
-            refused.append(f"{member.name}: unpacks to {member.size} bytes; refused")
+            refused.append(f"{_shown(member.name)}: unpacks to {member.size} bytes; refused")
         elif target in wanted:
-            refused.append(f"{member.name}: is there twice ({wanted[target].name}); the first is taken")
+            refused.append(f"{_shown(member.name)}: is there twice ({_shown(wanted[target].name)}); the first is taken")
         else:
             wanted[target] = member
     return wanted, refused
@@ -215,7 +224,7 @@ def _tar_members(archive: Path, stack: ExitStack) -> tuple[list[Member], str]:
         for entry in file:
             if not entry.isdir():
                 members.append(Member(entry.name, entry.size, not entry.isfile(), partial(_read_tar, file, entry)))
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except READ_ERRORS as error:
         return members, f"it cannot be listed to its end ({_reason(error, archive)}): it arrived shortened or damaged"
     return members, ""
 
@@ -228,6 +237,11 @@ def _read_tar(file: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk
+
+
+def _shown(name: str) -> str:
+    """A name of an archive for the terminal: on one line, nothing in it that a terminal obeys or cannot encode."""
+    return name.encode("unicode_escape").decode("ascii")
 
 
 def _write(member: Member, path: Path) -> None:

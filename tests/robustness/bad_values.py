@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ PROFILES = (
     Case("profile that is a list", _text(b"- 1\n- 2\n"), r"mine\.yaml: expected a mapping"),
     Case("profile that is no text", _text(b"\xff\xfe\x00\x01"), r"mine\.yaml: not readable as YAML"),
     Case("profile that breaks off", _text(SMOKE.encode()[:700] + b"\n  - {"), r"mine\.yaml: not readable as YAML"),
-    Case("profile nested without end", _text(b"[" * 5000), r"mine\.yaml: not readable as YAML"),
+    Case("profile nested without end", _text(b"[" * 1000), r"mine\.yaml: not readable as YAML"),
     Case("profile that would run code", _text(b"!!python/object/apply:os.getcwd []"), r"mine\.yaml: not readable as YAML"),
     Case("profile with an impossible date", _text(SMOKE.encode() + b"x: 2026-02-31\n"), r"mine\.yaml: not readable as YAML"),
     Case("setting written twice", _text(SMOKE.encode() + b"seed: 5\n"), r"mine\.yaml: seed \(line \d+\): is set twice"),
@@ -130,7 +131,9 @@ def _empty_video(folder: Path) -> None:
 def _suite_of_nothing(folder: Path) -> None:
     suite = MetricSuite(4, moving=(1,))
     suite.start_clip()
-    figures = suite.compute()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics says that there was nothing to count
+        figures = suite.compute()
     assert all(np.isnan(value) for value in figures.values()), figures
 
 

@@ -130,7 +130,8 @@ def scored(root: Path, n: int = 3) -> list[str]:
 def ssp_state() -> dict[str, torch.Tensor]:
     """Fresh weights of SSP under the smoke profile."""
     torch.manual_seed(0)
-    return build("SSP", UAVID.n_classes, load_profile("smoke"), load_weights=False).state_dict()
+    state = build("SSP", UAVID.n_classes, load_profile("smoke"), load_weights=False).state_dict()
+    return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
 def bundle(folder: Path, value: float = 0.0, **changes: object) -> Path:

@@ -157,7 +157,9 @@ class TestMetrics:
         others = [
             [frame | {name: renamed[frame[name]] for name in ("prediction", "target")} for frame in clip] for clip in clips
         ]
-        same(figures, suite_of(others, n_classes, (int(renamed[moving[0]]),)).compute())
+        relabelled = suite_of(others, n_classes, (int(renamed[moving[0]]),)).compute()
+        del figures["tc_reference"]  # by its formula what comes from outside counts as class 0
+        same(figures, relabelled)
 
     @settings(bounded, max_examples=10)
     @given(seed=seeds, n_classes=st.integers(2, 6), length=st.integers(2, 9), size=sizes)

@@ -13,10 +13,11 @@ from cases import uavid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sspcore.data import prepare
 from sspcore.data.clips import load_clips
 from sspcore.data.prepare import prepare_clips
 from sspcore.data.specs import IGNORE, UAVID
-from sspcore.errors import SspError
+from sspcore.errors import ReleaseError, SspError
 from sspcore.profiles import ClipRules
 from sspcore.runs import stage
 
@@ -107,3 +108,28 @@ def test_damage_is_one_line_or_does_no_harm(sound, truth, plan) -> None:
         if all(step[0] in CONTENT and path.suffix == ".png" for step, path in zip(plan, damaged, strict=True)):
             assert labels.keys() == truth.keys()
             assert all(np.array_equal(labels[key], truth[key]) for key in truth)
+
+
+class Liar:
+    """A capture of a video whose header announces as many frames as it likes."""
+
+    def __init__(self, frames: float) -> None:
+        self.frames = frames
+
+    def get(self, key: int) -> float:
+        return self.frames
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("frames", [2.0**40, -9.2e18])
+def test_a_video_that_announces_more_frames_than_it_has_bytes_is_refused(sound, monkeypatch, frames) -> None:
+    """A plan for so many would fill the memory before the first frame is read."""
+    monkeypatch.setattr(prepare, "open_video", lambda video: Liar(frames))
+    with pytest.raises(ReleaseError, match=r"images\.mp4: announces -?\d+ frames in \d+ bytes; the file is damaged"):
+        prepare.count_frames(sound / "uavid_train" / "seq1" / "images.mp4")
+
+
+def test_a_line_end_in_a_name_makes_no_second_line() -> None:
+    assert str(ReleaseError("a\nb\r\u2028c.png: missing")) == "a b  c.png: missing"
