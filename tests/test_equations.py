@@ -137,7 +137,7 @@ def test_section_2_warp_by_a_homography(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("masked", [True, False])
 def test_section_2_one_whole_step(rng: np.random.Generator, masked: bool) -> None:
     """alpha = sigmoid(sim([warp F_{k-1}, F_k])), P_k = alpha warp P_{k-1} + (1 - alpha) S_k; no past outside the view."""
-    channels = 4
+    channels = 16
     image = SimpleNamespace(n_classes=C, pyramid_channels=(channels,))
     model = ready(SSP(image))
     model.options = model.options.model_copy(update={"mask_alpha": masked})
@@ -160,6 +160,7 @@ def test_section_2_one_whole_step(rng: np.random.Generator, masked: bool) -> Non
     seen = (x >= -0.5) & (x <= W - 0.5) & (y >= -0.5) & (y <= H - 0.5)
     warped = read_at(past, x, y)
     alpha, warped = (alpha * seen, warped) if masked else (alpha, warped * seen)
+    assert alpha[alpha > 0].std() > 0.01  # a head whose ReLUs are all dead would show nothing
     close(state.alpha[0], alpha, absolute=1e-4)
     close(state.logits[0], alpha * warped + (1 - alpha) * present, absolute=1e-4)
 
