@@ -1,12 +1,20 @@
-"""Checksums of files that were fetched: those that are published with a file are compared, not only printed."""
+"""Checksums: published ones of files that were fetched, and our own of what the stages keep, which disks may damage."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from sspcore.errors import WeightsError
+
+SUMMED_BYTES = 2**30  # of a folder: beyond that only sizes are compared, since reading all of it would take minutes
+_CRC_BYTES = 4
 
 
 def sha256(path: Path) -> str:
@@ -42,3 +50,38 @@ def require_checksum(path: Path) -> None:
             f"{path}: SHA-256 is {found[:16]}..., published is {published[:16]}...; it is damaged or another file: delete it "
             "and fetch it again"
         )
+
+
+def manifest(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, list[int]]:
+    """Size and, in folders of at most SUMMED_BYTES, CRC-32 of each file below `folder`, by its path there."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    sizes = {name: path.stat().st_size for name, path in files.items() if name not in without}
+    if sum(sizes.values()) > SUMMED_BYTES:
+        return {name: [size] for name, size in sizes.items()}
+    return {name: [size, zlib.crc32(files[name].read_bytes())] for name, size in sizes.items()}
+
+
+def first_damage(folder: Path, recorded: Mapping[str, list[int]]) -> str | None:
+    """The first file that is missing or differs from a `manifest`, None if all are as they were; other files do not count."""
+    for name, (size, *crc) in recorded.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size or crc and zlib.crc32(path.read_bytes()) != crc[0]:
+            return name
+    return None
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """An array as .npy with its CRC-32 behind it, which np.load passes over."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    data = buffer.getvalue()
+    path.write_bytes(data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little"))
+
+
+def read_array(path: Path) -> np.ndarray | None:
+    """What `write_array` wrote; None if the file is damaged."""
+    data = path.read_bytes()
+    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
+    if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
+        return None
+    return np.load(io.BytesIO(body), allow_pickle=False)

@@ -34,7 +34,17 @@ from sspcore.machine import worker_count
 from sspcore.notebook import configure_logging
 from sspcore.profiles import CONTROL_IMAGE, Profile, available_profiles, choose_datasets, choose_systems, stable_hash
 from sspcore.run_times import timed
-from sspcore.runs import OUTPUTS_FILE, REPOSITORY, RUN_BEGAN, Workspace, atomic_file, provenance, read_json, write_json
+from sspcore.runs import (
+    OUTPUTS_FILE,
+    REPOSITORY,
+    RUN_BEGAN,
+    Workspace,
+    atomic_file,
+    exclusive,
+    provenance,
+    read_json,
+    write_json,
+)
 from sspcore.study import Study
 
 log = logging.getLogger("sspcore.reproduce")
@@ -77,17 +87,18 @@ def main(arguments: list[str] | None = None) -> int:
         }
         notebooks = choose_notebooks(options.only, parameters["systems"], options.ablations)
         workspace = Workspace(profile.name)
-        show_check(parameters["data"], datasets, workspace)
-        inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
-        print(f"profile {profile.name}: {profile.description}", flush=True)
-        began, seconds = time.perf_counter(), {}
-        chosen = {"profile": profile.name, "datasets": datasets, "systems": parameters["systems"]}
-        entry = chosen | {"provenance": provenance(profile.name, parameters["seed"], inputs_key)}
-        with timed(options.times, workspace.base, entry, seconds):
-            for notebook in notebooks:
-                seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
-        print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
-              f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
+        with exclusive(workspace.base):
+            show_check(parameters["data"], datasets, workspace)
+            inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
+            print(f"profile {profile.name}: {profile.description}", flush=True)
+            began, seconds = time.perf_counter(), {}
+            chosen = {"profile": profile.name, "datasets": datasets, "systems": parameters["systems"]}
+            entry = chosen | {"provenance": provenance(profile.name, parameters["seed"], inputs_key)}
+            with timed(options.times, workspace.base, entry, seconds):
+                for notebook in notebooks:
+                    seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
+            print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
+                  f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
     except SspError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ killed run goes on where it was. What is written or taken up is noted for the ru
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -19,14 +20,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from sspcore.checksums import first_damage, manifest
 from sspcore.errors import ArtefactError
 
 log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEY_FILE = "key.json"
+RUN_LOCK = "SSPCORE_RUN_LOCK"
 RUN_BEGAN = "SSPCORE_RUN_BEGAN"
 OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
 _PROCESS_BEGAN = time.time()
@@ -100,6 +103,56 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def exclusive(folder: Path, patience: float = 60.0) -> Iterator[None]:
+    """Hold `folder` for this run: two side by side would clear away each other's half-made artefacts.
+
+    The system lets go of it when the process ends, however it ends. A notebook's kernel outlives a killed runner for a
+    moment: it takes part in the run (`join_run`) and is waited for, at most `patience` seconds.
+    Raises: ArtefactError if another run is at work there.
+    """
+    lock, kernels = (folder.with_name(f".{folder.name}.{kind}") for kind in ("lock", "kernels.lock"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+", encoding="utf-8") as file, kernels.open("a") as others:
+        deadline = time.monotonic() + patience
+        for held, wait in ((file, 0.0), (others, patience)):
+            while not _lock(held, fcntl.LOCK_EX):
+                if not wait or time.monotonic() > deadline:
+                    file.seek(0)
+                    raise ArtefactError(
+                        f"{folder}: another run (process {file.read().strip() or 'unknown'}) is at work there; wait for it, "
+                        "or stop it first"
+                    )
+                time.sleep(0.2)
+        fcntl.flock(others, fcntl.LOCK_UN)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        os.environ[RUN_LOCK] = str(kernels)
+        try:
+            yield
+        finally:
+            del os.environ[RUN_LOCK]
+
+
+def join_run() -> TextIO | None:
+    """In a notebook's kernel: take part in the run that executes it for as long as the file returned is open."""
+    path = os.environ.get(RUN_LOCK)
+    if path is None:
+        return None
+    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open on purpose
+    _lock(file, fcntl.LOCK_SH)
+    return file
+
+
+def _lock(file: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def note_output(path: Path) -> None:
     """Tell the runner that the notebook it executes wrote `path` or builds on it; nothing where no runner asks.
 
@@ -128,14 +181,25 @@ def read_json(path: Path) -> Any:
 
 
 def is_fresh(folder: Path, key: str) -> bool:
-    """Whether `folder` holds a complete artefact made under `key`."""
+    """Whether `folder` holds a complete artefact made under `key`, its files as they were written."""
     path = folder / KEY_FILE
     if not path.is_file():
         return False
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("key") == key
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.get("key") != key:
+            return False
+        damaged = first_damage(folder, record.get("files", {}))
+    except (ValueError, TypeError, AttributeError):
         return False
+    if damaged is not None:
+        log.warning("%s: %s is missing or damaged; the stage is made anew", folder, damaged)
+    return damaged is None
+
+
+def seal(folder: Path, key: str, title: str) -> None:
+    """Write the key file, the last of a complete artefact: key, title, and what `is_fresh` compares its files with."""
+    write_json(folder / KEY_FILE, {"key": key, "title": title, "files": manifest(folder, frozenset({KEY_FILE}))})
 
 
 def made_since(folder: Path, moment: float) -> bool:
@@ -162,7 +226,7 @@ def stage(title: str, folder: Path, key: str, build: Callable[[Path], None], for
     log.info("%s: started", title)
     with atomic_folder(folder) as temporary:
         build(temporary)
-        write_json(temporary / KEY_FILE, {"key": key, "title": title})
+        seal(temporary, key, title)
     log.info("%s: done", title)
     return folder
 
@@ -183,7 +247,7 @@ def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], 
     working.mkdir(parents=True, exist_ok=True)
     log.info("%s: started", title)
     build(working)
-    write_json(working / KEY_FILE, {"key": key, "title": title})
+    seal(working, key, title)
     if folder.exists():
         shutil.rmtree(folder)
     working.replace(folder)

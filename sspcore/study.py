@@ -44,6 +44,7 @@ from sspcore.registration import build_registrator
 from sspcore.runs import (
     REPOSITORY,
     Workspace,
+    join_run,
     made_since,
     note_output,
     provenance,
@@ -114,10 +115,12 @@ class Study:
                 "(layouts in data/README.md)"
             )
         workspace = Workspace(loaded.name) if root is None else Workspace(loaded.name, Path(root))
-        return cls(
+        study = cls(
             loaded, loaded.seed if seed is None else seed, None if data is None else Path(data), workspace,
             frozenset(force),
         )
+        study._once(("run",), join_run)  # open as long as the study lives
+        return study
 
     @property
     def figures(self) -> Path:

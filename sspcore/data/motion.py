@@ -7,8 +7,10 @@ Files lie under `<root>/<clip>/<estimator>/<H>x<W>/`; flow is half precision (be
 from __future__ import annotations
 
 import logging
+import zipfile
+import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sspcore.checksums import read_array, write_array
 from sspcore.data.clips import Clip
 from sspcore.data.images import resize_labels, to_tensor
 from sspcore.data.truth import SequenceTruth
@@ -57,14 +60,14 @@ class FlowStore:
         """Flow (2, H, W) float32 in pixels from frame `source` of the clip to frame `target`."""
         path = self.path(clip, source, target)
         if path.is_file():
-            try:
-                return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
-            except (ValueError, EOFError, OSError) as error:
-                raise ArtefactError(f"{path}: cached flow is damaged ({error}); delete the file and run again") from error
+            stored = read_array(path)
+            if stored is not None:
+                return torch.from_numpy(stored.astype(np.float32))
+            log.warning("%s: cached flow is damaged; estimated anew", path)
         frames = [to_tensor(clip.frame(position, self.size))[None] for position in (source, target)]
         flow = self.estimator(*frames)[0].cpu()
         with atomic_file(path) as temporary:
-            np.save(temporary, flow.numpy().astype(np.float16))
+            write_array(temporary, flow.numpy().astype(np.float16))
         self.computed += 1
         return flow.half().float()  # what a later run will read: the first run must not differ from the second
 
@@ -130,22 +133,17 @@ class HomographyStore:
         """All consecutive registrations of a clip."""
         height, width = self.size
         path = self.root / clip.name / self.registrator.name / f"{height}x{width}.npz"
-        if not path.is_file():
-            results = [
-                self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))
-            ]
-            with atomic_file(path) as temporary:
-                np.savez(
-                    temporary,
-                    H_prev_to_cur=np.array([result.H_prev_to_cur for result in results]).reshape(-1, 3, 3),
-                    ok=np.array([result.ok for result in results]),
-                    inliers=np.array([result.inliers for result in results]),
-                )
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                return ClipHomographies(stored["H_prev_to_cur"], stored["ok"], stored["inliers"])
-        except (ValueError, EOFError, OSError, KeyError) as error:
-            raise ArtefactError(f"{path}: cached registration is damaged; delete the file and run again") from error
+        stored = _read_homographies(path) if path.is_file() else None
+        if stored is not None:
+            return stored
+        results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
+        registered = ClipHomographies(
+            np.array([result.H_prev_to_cur for result in results]).reshape(-1, 3, 3),
+            np.array([result.ok for result in results]), np.array([result.inliers for result in results]),
+        )
+        with atomic_file(path) as temporary:
+            np.savez(temporary, **asdict(registered))
+        return registered
 
 
 @dataclass(frozen=True)
@@ -159,3 +157,13 @@ class ClipHomographies:
     def at(self, position: int) -> Tensor:
         """(3, 3) float64, previous frame -> frame `position` (>= 1)."""
         return torch.from_numpy(self.H_prev_to_cur[position - 1])
+
+
+def _read_homographies(path: Path) -> ClipHomographies | None:
+    """A clip's registrations from disk, whose format carries checksums; None, and a line in the log, if they are damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return ClipHomographies(stored["H_prev_to_cur"], stored["ok"], stored["inliers"])
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("%s: cached registration is damaged (%s); registered anew", path, error)
+        return None
