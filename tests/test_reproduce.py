@@ -19,7 +19,7 @@ from sspcore import reproduce
 from sspcore.data.prepare import find_sequences
 from sspcore.data.specs import RURALSCAPES, RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS
 from sspcore.errors import SspError
-from sspcore.runs import REPOSITORY, RUN_BEGAN, Workspace, atomic_file, stage
+from sspcore.runs import REPOSITORY, RUN_BEGAN, Workspace, atomic_file, exclusive, stage
 
 PARAMETERS = """profile = "demo"
 seed = 0
@@ -65,7 +65,9 @@ class TinyRun:
         return len(self.passed) > before
 
     def files(self) -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in self.root.rglob("*") if path.is_file()}
+        """When each file was written last, but for the lock of the run."""
+        files = [path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        return {path: path.stat().st_mtime_ns for path in files}
 
 
 @pytest.fixture
@@ -158,6 +160,14 @@ def test_parameters_are_passed_only_to_notebooks_that_take_them():
     notebook = reproduce.find_notebooks(("02",))[0]
     accepted = reproduce._accepted(notebook, {"profile": "smoke", "systems": ["Base"], "seed": 1})
     assert accepted == {"profile": "smoke", "seed": 1}
+
+
+def test_two_runs_side_by_side_are_refused(run, capsys):
+    with exclusive(run.root / "data" / "smoke"):
+        assert reproduce.main(["--profile", "smoke"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "another run (process" in error and "\n" not in error
+    assert run()
 
 
 def test_second_run_executes_nothing_and_touches_nothing(run, capsys):
