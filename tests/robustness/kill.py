@@ -65,6 +65,7 @@ def copy_repository(target: Path) -> Path:
 def start(repository: Path, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
     """The run in a process group of its own; what it says goes to `log`. It uses the environment that is active here."""
     environment = os.environ | {"VIRTUAL_ENV": sys.prefix, "PYTHONPATH": "", "SSPCORE_PROGRESS": "off"}
+    log.unlink(missing_ok=True)  # the kernel of a killed run may still write into the former one
     with log.open("wb") as file:
         return subprocess.Popen(
             ["bash", "./reproduce.sh", "--profile", "smoke", *arguments], cwd=repository, env=environment,
@@ -82,7 +83,7 @@ def finish(repository: Path, arguments: list[str], log: Path) -> None:
 def killed_after(repository: Path, arguments: list[str], log: Path, mark: tuple[str, float]) -> tuple[float, str] | None:
     """Start the run, and kill it `mark[1]` seconds after it has named what `mark[0]` names, begun anew or skipped.
 
-    Returns: seconds since the start, and the last line that it had said; None if it ended before.
+    Returns: seconds since the start, and what it had named last; None if it ended before.
     """
     line, delay = mark
     process, began, seen = start(repository, arguments, log), time.monotonic(), None
@@ -93,8 +94,8 @@ def killed_after(repository: Path, arguments: list[str], log: Path, mark: tuple[
         if seen is not None and time.monotonic() - seen >= delay:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            said = [words for words in text.splitlines() if words.strip()]
-            return time.monotonic() - began, said[-1].strip() if said else "nothing yet"
+            named = re.findall(r"(?m)^\s*(\S.*?: (?:started|running|up to date|done).*)$", text)
+            return time.monotonic() - began, named[-1].strip() if named else "nothing yet"
         time.sleep(0.05)
     return None
 
