@@ -359,13 +359,18 @@ def test_section_6_tcb_ppm(rng: np.random.Generator, monkeypatch: pytest.MonkeyP
 
 def test_section_6_tcb_ocr(rng: np.random.Generator) -> None:
     """Class contexts: means of pixel features under soft regions, averaged over the clip; newest pixels attend to them."""
-    block, clip = ready(ObjectContext(4, C)), rng.standard_normal((4, 4, 3, 5))
+    block, clip = ready(ObjectContext(16, C)), 2 * rng.standard_normal((4, 16, 3, 5))
+    # else all classes have the same context, all scores are alike, and whom a pixel attends to does not matter
+    block.regions[-1].weight.data.mul_(8)
+    for layer in (*block.query.modules(), *block.key.modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.weight.data.mul_(3)
     pixels = [stack(frame, block.pixels) for frame in clip]
     regions = [softmax(stack(frame, block.regions).reshape(C, -1), 1) for frame in clip]
-    contexts = np.mean([region @ pixel.reshape(4, -1).T for region, pixel in zip(regions, pixels, strict=True)], axis=0)
+    contexts = np.mean([region @ pixel.reshape(16, -1).T for region, pixel in zip(regions, pixels, strict=True)], axis=0)
     as_image = contexts.T[:, :, None]
-    query = stack(pixels[-1], block.query).reshape(2, -1)
+    query = stack(pixels[-1], block.query).reshape(8, -1)
     key, value = (stack(as_image, layers)[:, :, 0] for layers in (block.key, block.value))
-    attended = value @ softmax(query.T @ key / np.sqrt(2), 1).T
-    expected = stack(np.concatenate((stack(attended.reshape(2, 3, 5), block.up), pixels[-1])), block.out)
+    attended = value @ softmax(query.T @ key / np.sqrt(8), 1).T
+    expected = stack(np.concatenate((stack(attended.reshape(8, 3, 5), block.up), pixels[-1])), block.out)
     close(block(torch_of(clip)[None])[0], expected, rel=1e-3)
