@@ -37,6 +37,7 @@ from sspcore.runs import provenance, write_json  # noqa: E402
 TABLES = ("results.json", "results.md", "results.csv", "results.tex", "results.html")
 # how long the run took: in the provenance of results.json, and as a row of it in results.html
 MOMENTS = re.compile(r'("minutes": |<th>minutes</th><td class="fact">|<th>minutes</th><td class=\'fact\'>)[0-9.]+')
+LATEST = 0.97  # share of the run after which none is killed: a restarted one is quicker and may have ended by then
 PATIENCE = 3600  # seconds that one start may take
 
 
@@ -122,7 +123,7 @@ def kill_points(marks: list[tuple[float, str]], kills: int, seed: int) -> list[t
     end, rng = marks[-1][0], random.Random(seed)
     points = []
     for k in range(kills):
-        moment = (k + rng.random()) / kills * end
+        moment = LATEST * end * (k + rng.random()) / kills
         said, line = max(mark for mark in marks[:-1] if mark[0] <= moment)
         points.append((moment / end, (line, moment - said)))
     return points
