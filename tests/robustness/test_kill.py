@@ -31,7 +31,8 @@ def test_three_kills_end_in_identical_tables(tmp_path):
 def test_kill_points_lie_in_equal_parts_and_follow_the_seed():
     marks = [(0.0, ""), (10.0, "a: "), (55.0, "b: "), (100.0, "")]
     points = kill.kill_points(marks, 10, seed=3)
-    assert [int(10 * share / kill.LATEST) for share, _ in points] == list(range(10)) and points == kill.kill_points(marks, 10, seed=3)
+    assert [int(10 * share / kill.LATEST) for share, _ in points] == list(range(10))
+    assert points == kill.kill_points(marks, 10, seed=3)
     assert {mark for _, (mark, _) in points} == {"", "a: ", "b: "} and all(after >= 0 for _, (_, after) in points)
     assert points != kill.kill_points(marks, 10, seed=4)
 
