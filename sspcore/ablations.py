@@ -114,7 +114,7 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
 def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
     """SSP-R without one of its ingredients, and SSP, which has none of them."""
     recipe = f"training.{_recipe_name(profile, SYSTEMS['SSP-R'].recipe, dataset)}"
-    weight = profile.recipe(SYSTEMS["SSP"].recipe, dataset).lambda_tc
+    weight, rate = (getattr(profile.recipe(SYSTEMS["SSP"].recipe, dataset), name) for name in ("lambda_tc", "head_lr_factor"))
     return [
         *_references(profile),
         Variant("SSP", "What does the paper's method do?", "SSP", "method", compared_with="SSP-R"),
@@ -123,12 +123,18 @@ def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
                 compared_with="SSP-R"),
         Variant("no evidence", "Do residual, disagreement and confidences help?", "SSP-R (no evidence)", "part",
                 compared_with="SSP-R"),
-        Variant("no variance", "Does it help to know how far the past is averaged?", "SSP-R (no variance)", "part",
+        Variant("no classes", "Does it help to know which classes past and present name?", "SSP-R (no classes)", "part",
                 compared_with="SSP-R"),
+        Variant("with variance", "Would it help to know how far the past is averaged?", "SSP-R (with variance)", "part",
+                compared_with="SSP-R"),
+        Variant("classes not balanced", "Have rare classes to weigh as much as frequent ones?", "SSP-R", "part",
+                {f"{recipe}.class_balance": 0.0}, compared_with="SSP-R"),
         Variant("image model trained too", "Has the image model to stay as it is?", "SSP-R", "part",
                 {f"{recipe}.freeze_image": False}, compared_with="SSP-R"),
-        Variant("lambda of SSP", "What does the larger weight of the loss do?", "SSP-R", "part",
+        Variant("lambda of SSP", "What does the weight of the consistency loss do?", "SSP-R", "part",
                 {f"{recipe}.lambda_tc": weight}, compared_with="SSP-R"),
+        Variant("rate of SSP", "Has the head to learn faster than in the paper's recipe?", "SSP-R", "part",
+                {f"{recipe}.head_lr_factor": rate}, compared_with="SSP-R"),
     ]
 
 

@@ -78,6 +78,8 @@ def time_training(
     spec = system(name)
     torch.manual_seed(0)
     model = build(name, N_CLASSES, profile, load_weights=False).to(device).train()
+    if recipe.freeze_image:
+        model.freeze_image()
     objective = supervised(recipe.lambda_tc, recipe.auxiliary_weight)
     if spec.teacher:
         objective = distilled(recipe.lambda_tc, recipe.temperature)

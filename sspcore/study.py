@@ -26,6 +26,7 @@ from sspcore.data.images import write_png
 from sspcore.data.motion import FlowStore, HomographyStore, TruthFlow
 from sspcore.data.prepare import natural_key, prepare_clips, release_key_of
 from sspcore.data.specs import SPECS, DatasetSpec
+from sspcore.data.statistics import class_shares
 from sspcore.data.synthetic import RENDERER_VERSION, render_release
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
 from sspcore.distill import OCCLUSION_RULES, LabelStore, fuse_clips, label_clips
@@ -33,7 +34,7 @@ from sspcore.distributed import launch
 from sspcore.errors import ProfileError, ReleaseError
 from sspcore.evaluate import evaluate_system, flow_error, read_prediction
 from sspcore.flow import build_flow
-from sspcore.losses import Objective, distilled, supervised
+from sspcore.losses import Objective, balanced_weights, distilled, supervised
 from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.registry import SYSTEMS, SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
@@ -350,9 +351,13 @@ class Study:
 
     def _objective(self, spec: SystemSpec, dataset: str) -> Objective:
         recipe = self.profile.recipe(spec.recipe, dataset)
+        weights = None
+        if recipe.class_balance:
+            shares = class_shares(self.clips(dataset, "train"), SPECS[dataset], self.profile.input_size)
+            weights = balanced_weights(list(shares.values()), recipe.class_balance)
         if spec.teacher:
-            return distilled(recipe.lambda_tc, recipe.temperature)
-        return supervised(recipe.lambda_tc, recipe.auxiliary_weight)
+            return distilled(recipe.lambda_tc, recipe.temperature, weights)
+        return supervised(recipe.lambda_tc, recipe.auxiliary_weight, weights)
 
     def _windows(self, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> WindowDataset:
         recipe = self.profile.recipe(spec.recipe, dataset)

@@ -179,7 +179,7 @@ def test_float16_keeps_the_grid_in_float32_and_builds_strongly_typed(tmp_path):
 
 def test_recurrent_system_carries_its_frame_and_variance(tmp_path):
     golden = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6)
-    model = tiny_ssp(2.0, evidence=True, variance=True)
+    model = tiny_ssp(2.0, evidence=True, variance=True, classes=True)
     sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE), "trt-10.3", golden, tmp_path / "bundle")
     assert sidecar["state"] == {
         "logits": "previous_logits", "features": "previous_features", "frame_small": "previous_frame",

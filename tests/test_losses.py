@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sspcore.losses import cross_entropy, distillation, distilled, supervised, temporal_consistency
+from sspcore.losses import balanced_weights, cross_entropy, distillation, distilled, supervised, temporal_consistency
 from sspcore.models.protocol import Outputs, Window
 
 RNG = np.random.default_rng(3)
@@ -110,3 +110,27 @@ def test_distilled_objective_sums_kl_over_both_frames():
     losses = distilled(0.25, 2.0)(outputs, window)
     both = sum(distillation(outputs.logits[:, k], teacher[:, k], 2.0) for k in range(2))
     assert float(losses["total"]) == pytest.approx(float(both + 0.25 / 4 * losses["tc"]), rel=1e-5)
+
+
+def test_balanced_weights_make_classes_count_alike():
+    shares = [0.7, 0.2, 0.1, 0.0]
+    weights = balanced_weights(shares, 1.0)
+    contributions = weights * torch.tensor(shares)
+    torch.testing.assert_close(contributions, torch.tensor([1 / 3, 1 / 3, 1 / 3, 0.0]))
+    assert weights[3] == 0, "a class that no label shows"
+    torch.testing.assert_close(balanced_weights(shares[:3], 0.0), torch.ones(3))
+
+
+def test_class_weights_weigh_pixels_by_label_and_by_teacher():
+    logits, weights = torch.randn(1, 3, 2, 2), torch.tensor([0.5, 1.0, 4.0])
+    labels = torch.tensor([[[0, 2], [1, 255]]])
+    log_probs = logits.log_softmax(1)
+    expected = -(0.5 * log_probs[0, 0, 0, 0] + 4 * log_probs[0, 2, 0, 1] + log_probs[0, 1, 1, 0]) / 3
+    torch.testing.assert_close(cross_entropy(logits, labels, class_weights=weights), expected)
+    sure = torch.full((1, 3, 2, 2), -50.0)
+    sure[:, 2] = 50
+    plain = distillation(logits, sure, 1.0)
+    torch.testing.assert_close(distillation(logits, sure, 1.0, weights), 4 * plain)
+    window = Window(torch.zeros(1, 1, 3, 2, 2), labels=labels[None])
+    losses = supervised(0.0, 0.0, weights)(Outputs(logits[:, None]), window)
+    torch.testing.assert_close(losses["total"], expected)

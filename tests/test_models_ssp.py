@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from sspcore.models import ImageModelSpec, ImageSegmenter, Motion, Window
-from sspcore.models.ssp import SSP, LearnedSimilarity, SSPOptions, carried_variance, evidence_channels
+from sspcore.models.ssp import (
+    CLASS_CHANNELS,
+    EVIDENCE_CHANNELS,
+    SSP,
+    LearnedSimilarity,
+    SSPOptions,
+    carried_variance,
+    evidence_channels,
+)
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 SHIFT_X, SHIFT_Y = 8, -4  # the camera's motion: what was at (x, y) is now at (x + 8, y - 4)
@@ -148,12 +157,16 @@ def test_cosine_similarity_of_features() -> None:
 def test_similarity_head_has_the_papers_size() -> None:
     parameters = sum(p.numel() for p in LearnedSimilarity(96).parameters())
     assert parameters == 192 * 96 * 9 + 96 * 48 * 9 + 2 * (96 + 48) + 48 + 1  # 0.21 M
-    with_evidence = sum(p.numel() for p in LearnedSimilarity(96, 6).parameters())
-    assert with_evidence - parameters == 6 * 96 * 9 and with_evidence < 250_000
+    with_evidence = sum(p.numel() for p in LearnedSimilarity(96, 14).parameters())
+    assert with_evidence - parameters == 14 * 96 * 9 and with_evidence < 250_000
 
 
 @pytest.mark.parametrize(
-    "options", [{"alpha": 1.2}, {"similarity": "cosine", "evidence": True}, {"variance": True}, {"similarty": "learned"}]
+    "options",
+    [
+        {"alpha": 1.2}, {"similarity": "cosine", "evidence": True}, {"variance": True}, {"classes": True},
+        {"similarty": "learned"},
+    ],
 )
 def test_impossible_options_are_refused(options: dict) -> None:
     with pytest.raises(ValidationError):
@@ -162,18 +175,18 @@ def test_impossible_options_are_refused(options: dict) -> None:
 
 class TestEvidence:
     def test_nothing_changed(self) -> None:
-        frame, logits = torch.randn(1, 3, 2, 2), torch.randn(1, CLASSES, 2, 2)
+        frame, probabilities = torch.randn(1, 3, 2, 2), torch.randn(1, CLASSES, 2, 2).softmax(1)
         residual, disagreement, past, present, valid = evidence_channels(
-            frame, frame, logits, logits, torch.ones(1, 1, 2, 2, dtype=torch.bool)
+            frame, frame, probabilities, probabilities, torch.ones(1, 1, 2, 2, dtype=torch.bool)
         )[0]
         assert not residual.any() and not disagreement.any() and valid.all()
-        torch.testing.assert_close(past, logits[0].softmax(0).max(0).values)
+        torch.testing.assert_close(past, probabilities[0].max(0).values)
         assert torch.equal(past, present)
 
     def test_everything_changed(self) -> None:
         frame = torch.zeros(1, 3, 1, 1)
         sure_of_0, sure_of_1 = torch.zeros(1, CLASSES, 1, 1), torch.zeros(1, CLASSES, 1, 1)
-        sure_of_0[:, 0], sure_of_1[:, 1] = 100, 100
+        sure_of_0[:, 0], sure_of_1[:, 1] = 1, 1
         seen = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         channels = evidence_channels(frame + 0.5, frame, sure_of_0, sure_of_1, seen)
         torch.testing.assert_close(channels.flatten(), torch.tensor([0.5, 1, 1, 1, 1]))
@@ -232,7 +245,52 @@ class TestVariance:
         assert model.similarity.seen[1].min() == 0.5 and state.variance.min() == 0.375
 
     def test_options_that_came_later_leave_old_keys_alone(self) -> None:
-        assert "variance" not in SSPOptions().key() and SSPOptions(evidence=True, variance=True).key()["variance"]
+        assert not {"variance", "classes"} & set(SSPOptions().key())
+        assert SSPOptions(evidence=True, variance=True).key()["variance"]
+        assert SSPOptions(evidence=True, classes=True).key()["classes"]
+
+
+class TestClassEvidence:
+    def named(self, image: ImageSegmenter) -> SSP:
+        """A system whose embedding copies the first classes' probabilities of the past, then those of the present."""
+        model = ssp(image, evidence=True, variance=True, classes=True)
+        weight = torch.zeros_like(model.class_embedding.weight)
+        half = CLASS_CHANNELS // 2
+        for channel in range(half):
+            weight[channel, channel], weight[half + channel, CLASSES + channel] = 1, 1
+        model.class_embedding.load_state_dict({"weight": weight, "bias": torch.zeros(CLASS_CHANNELS)})
+        return model
+
+    @torch.no_grad()
+    def test_the_head_sees_which_classes_past_and_present_name(self, image: ImageSegmenter, window: Window) -> None:
+        model, half = self.named(image), CLASS_CHANNELS // 2
+        model.similarity = Recorder()
+        frame = window.frames[:, 0]
+        _, state = model.step(frame, None, None)
+        model.step(frame, state, replace(window.motion(1), H_prev_to_cur=torch.eye(3).expand(len(frame), 3, 3)))
+        seen = model.similarity.evidence[:, EVIDENCE_CHANNELS + 1:]
+        present = model.observe(frame).logits_stride4.softmax(1)[:, :half]
+        past = torch.nn.functional.avg_pool2d(state.logits, 4).softmax(1)[:, :half]
+        torch.testing.assert_close(seen[:, half:], present)
+        torch.testing.assert_close(seen[:, :half], past)
+
+    @torch.no_grad()
+    def test_what_was_out_of_view_has_no_class(self, image: ImageSegmenter, window: Window) -> None:
+        model, half = self.named(image), CLASS_CHANNELS // 2
+        model.similarity = Recorder()
+        _, state = model.step(window.frames[:, 0], None, None)
+        model.step(window.frames[:, 1], state, window.motion(1))
+        evidence = model.similarity.evidence
+        unseen = evidence[:, 4] == 0
+        past, present = evidence[:, EVIDENCE_CHANNELS + 1:].split(half, dim=1)
+        assert unseen.any() and not past.sum(1)[unseen].any() and present.sum(1)[unseen].all()
+
+    def test_the_embedding_learns_with_a_frozen_image_model(self, image: ImageSegmenter, window: Window) -> None:
+        model = ssp(copy.deepcopy(image), evidence=True, classes=True)
+        model.freeze_image()
+        model.train()
+        model(window).logits.square().mean().backward()
+        assert model.class_embedding.weight.grad.any()
 
 
 def test_a_frozen_image_model_stays_as_it_was(image: ImageSegmenter, window: Window) -> None:

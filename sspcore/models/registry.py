@@ -92,7 +92,7 @@ METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSe
 }
 
 _SSP = SSPOptions()
-_SSP_R = SSPOptions(evidence=True, variance=True)
+_SSP_R = SSPOptions(evidence=True, classes=True)
 
 SYSTEMS: dict[str, SystemSpec] = {
     spec.name: spec
@@ -128,9 +128,9 @@ def _changed(part: str, **changes: Any) -> SystemSpec:
     return replace(SYSTEMS["SSP"], name=f"SSP ({part})", hidden=True, **changes)
 
 
-def _without(part: str, **changes: Any) -> SystemSpec:
-    """SSP-R without one of its ingredients."""
-    return replace(SYSTEMS["SSP-R"], name=f"SSP-R (no {part})", hidden=True, **changes)
+def _recurrent(part: str, **changes: Any) -> SystemSpec:
+    """SSP-R without one of its ingredients, or with one that it was not given."""
+    return replace(SYSTEMS["SSP-R"], name=f"SSP-R ({part})", hidden=True, **changes)
 
 
 ABLATIONS: dict[str, SystemSpec] = {
@@ -149,9 +149,10 @@ ABLATIONS: dict[str, SystemSpec] = {
 RECURRENT_ABLATIONS: dict[str, SystemSpec] = {
     spec.name: spec
     for spec in (
-        _without("recurrence", recurrent=False),  # trained on pairs, as the paper trains
-        _without("evidence", options=_SSP),
-        _without("variance", options=SSPOptions(evidence=True)),
+        _recurrent("no recurrence", recurrent=False),  # trained on pairs, as the paper trains
+        _recurrent("no evidence", options=_SSP),
+        _recurrent("no classes", options=SSPOptions(evidence=True)),
+        _recurrent("with variance", options=SSPOptions(evidence=True, classes=True, variance=True)),
     )
 }
 

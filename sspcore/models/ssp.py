@@ -8,9 +8,8 @@ previous OUTPUT, and warp the homography that registers frame k-1 to frame k. Ev
 one value of `SSPOptions`. Two deviations from the reference: alpha is 0 where the past lies outside the view
 (`mask_alpha`), and homographies are rescaled to stride 4 with the half pixel.
 
-SSP-R (ours, not the paper's) is the same class with `evidence` and `variance`: the similarity head also sees what the
-registration and the two predictions say about each other and how far the past is averaged already, and training windows
-are longer.
+SSP-R (ours, not the paper's) is the same class with `evidence` and `classes`: the similarity head also sees what the
+registration and the two predictions say about each other and which classes they name; and training windows are longer.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from sspcore.models.image import ImageSegmenter
 from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 
 EVIDENCE_CHANNELS = 5
+CLASS_CHANNELS = 8
 _POOL = 4  # stride of the features that alpha is worked out on
 
 
@@ -42,6 +42,8 @@ class SSPOptions(BaseModel):
         registration: "homography", or "identity" (no registration).
         evidence: feed the similarity head the evidence channels of SSP-R too.
         variance: carry the variance of the averaged past in the state and feed it to the head as one more channel.
+        classes: feed the head the class probabilities of past and present too, brought to CLASS_CHANNELS by a learned 1x1
+            convolution: a car that leaves a road and a road that comes and goes differ by name, not by disagreement.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,23 +54,26 @@ class SSPOptions(BaseModel):
     registration: Literal["homography", "identity"] = "homography"
     evidence: bool = False
     variance: bool = False
+    classes: bool = False
 
     @model_validator(mode="after")
     def _evidence_is_learned(self) -> SSPOptions:
         if self.evidence and self.similarity != "learned":
             raise ValueError("evidence: only the learned similarity reads it; set similarity: learned")
-        if self.variance and not self.evidence:
-            raise ValueError("variance: is one of the evidence channels; set evidence: true")
+        for name in ("variance", "classes"):
+            if getattr(self, name) and not self.evidence:
+                raise ValueError(f"{name}: is one of the evidence channels; set evidence: true")
         return self
 
     def key(self) -> dict[str, Any]:
         """The options as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        return self.model_dump(mode="json", exclude=None if self.variance else {"variance"})
+        later = ("variance", "classes")
+        return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
     @property
     def evidence_channels(self) -> int:
         """How many channels the similarity head sees besides the features."""
-        return (EVIDENCE_CHANNELS if self.evidence else 0) + int(self.variance)
+        return EVIDENCE_CHANNELS * self.evidence + CLASS_CHANNELS * self.classes + self.variance
 
 
 class Similarity(nn.Module, ABC):
@@ -183,6 +188,7 @@ class SSP(VideoSegmenter):
         self.n_classes = image.n_classes
         self.needs = frozenset({"homography"} if self.options.registration == "homography" else ())
         self.similarity = _similarity(self.options, image.pyramid_channels[0])
+        self.class_embedding = nn.Conv2d(2 * image.n_classes, CLASS_CHANNELS, 1) if self.options.classes else None
         self._image_is_frozen = False
 
     def freeze_image(self) -> None:
@@ -257,15 +263,12 @@ class SSP(VideoSegmenter):
         past_features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
         # Border values that repeat would look alike: no features where there is no past.
         past_features = past_features * valid_small
-        evidence, past_variance = None, None
-        if self.options.evidence:
-            past_frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
-            evidence = evidence_channels(
-                past_frame, observation.frame, F.avg_pool2d(past, _POOL), observation.logits_stride4, valid_small
-            )
+        past_variance, evidence = None, None
         if self.options.variance:
             past_variance, _ = geometry.warp_by_sampling_homography(state.variance, H_small)
-            evidence = torch.cat([evidence, past_variance], dim=1)
+        if self.options.evidence:
+            past_frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
+            evidence = self._evidence(past_frame, F.avg_pool2d(past, _POOL), past_variance, observation, valid_small)
         alpha = self.similarity(past_features, observation.features, evidence).float()
         variance = carried_variance(alpha * valid_small, past_variance) if self.options.variance else None
         alpha = F.interpolate(alpha, size=size, mode="bilinear", align_corners=False)
@@ -275,6 +278,19 @@ class SSP(VideoSegmenter):
             past = past * valid
         logits = alpha * past + (1 - alpha) * observation.logits
         return SSPState(logits, observation.features, alpha, observation.frame, variance)
+
+    def _evidence(
+        self, past_frame: Tensor, past_logits: Tensor, past_variance: Tensor | None, observation: Observation, valid: Tensor
+    ) -> Tensor:
+        """All that the similarity head sees besides the features, (B, E, h, w); the arguments are registered, at stride 4."""
+        past, present = past_logits.float().softmax(1), observation.logits_stride4.float().softmax(1)
+        channels = [evidence_channels(past_frame, observation.frame, past, present, valid)]
+        if past_variance is not None:
+            channels.append(past_variance)
+        if self.class_embedding is not None:
+            named = torch.cat([past * valid, present], dim=1)
+            channels.append(self.class_embedding(named.to(observation.features.dtype)).float())
+        return torch.cat(channels, dim=1)
 
 
 def carried_variance(alpha: Tensor, past_variance: Tensor) -> Tensor:
@@ -287,9 +303,7 @@ def carried_variance(alpha: Tensor, past_variance: Tensor) -> Tensor:
     return alpha.square() * past_variance + (1 - alpha).square()
 
 
-def evidence_channels(
-    past_frame: Tensor, frame: Tensor, past_logits: Tensor, logits: Tensor, valid: Tensor
-) -> Tensor:
+def evidence_channels(past_frame: Tensor, frame: Tensor, past: Tensor, present: Tensor, valid: Tensor) -> Tensor:
     """What tells a place that stayed the same from one that changed, at stride 4, each in 0..1 or nearly so.
 
     Channels: photometric residual of the registration (mean |I_k - warped I_{k-1}| over normalised colours), total
@@ -298,16 +312,15 @@ def evidence_channels(
 
     Args:
         past_frame, frame: (B, 3, h, w), registered and current.
-        past_logits, logits: (B, C, h, w), registered and current.
+        past, present: (B, C, h, w) float32, probabilities, registered and current.
         valid: (B, 1, h, w) bool.
     Returns: (B, EVIDENCE_CHANNELS, h, w).
     """
-    past_probs, probs = past_logits.float().softmax(1), logits.float().softmax(1)
     channels = (
         (frame - past_frame).float().abs().mean(1, keepdim=True) * valid,
-        0.5 * (probs - past_probs).abs().sum(1, keepdim=True) * valid,
-        past_probs.amax(1, keepdim=True) * valid,
-        probs.amax(1, keepdim=True),
+        0.5 * (present - past).abs().sum(1, keepdim=True) * valid,
+        past.amax(1, keepdim=True) * valid,
+        present.amax(1, keepdim=True),
         valid.float(),
     )
     return torch.cat(channels, dim=1)

@@ -113,6 +113,7 @@ class Recipe(_Section):
         temperature: of the distillation loss.
         repeats: how often the training windows are gone through in one epoch.
         freeze_image: of SSP train only what is around its image model, which stays as it was trained.
+        class_balance: exponent by which classes weigh less in the loss the more pixels they have (`balanced_weights`).
     """
 
     epochs: int = Field(ge=1)
@@ -130,10 +131,12 @@ class Recipe(_Section):
     repeats: int = Field(1, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
     freeze_image: bool = False
+    class_balance: float = Field(0.0, ge=0, le=1)
 
     def key(self) -> dict[str, Any]:
         """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        return self.model_dump(mode="json", exclude=None if self.freeze_image else {"freeze_image"})
+        later = ("freeze_image", "class_balance")
+        return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
     @field_validator("zoom")
     @classmethod
