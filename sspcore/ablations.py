@@ -114,7 +114,8 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
 def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
     """SSP-R without one of its ingredients, and SSP, which has none of them."""
     recipe = f"training.{_recipe_name(profile, SYSTEMS['SSP-R'].recipe, dataset)}"
-    weight, rate = (getattr(profile.recipe(SYSTEMS["SSP"].recipe, dataset), name) for name in ("lambda_tc", "head_lr_factor"))
+    weight = profile.recipe(SYSTEMS["SSP-R"].recipe, dataset).lambda_tc
+    rate = profile.recipe(SYSTEMS["SSP"].recipe, dataset).head_lr_factor
     return [
         *_references(profile),
         Variant("SSP", "What does the paper's method do?", "SSP", "method", compared_with="SSP-R"),
@@ -131,8 +132,8 @@ def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
                 {f"{recipe}.class_balance": 0.0}, compared_with="SSP-R"),
         Variant("image model trained too", "Has the image model to stay as it is?", "SSP-R", "part",
                 {f"{recipe}.freeze_image": False}, compared_with="SSP-R"),
-        Variant("lambda of SSP", "What does the weight of the consistency loss do?", "SSP-R", "part",
-                {f"{recipe}.lambda_tc": weight}, compared_with="SSP-R"),
+        Variant("four times lambda", "What does more weight of the consistency loss do?", "SSP-R", "part",
+                {f"{recipe}.lambda_tc": 4 * weight}, compared_with="SSP-R"),
         Variant("rate of SSP", "Has the head to learn faster than in the paper's recipe?", "SSP-R", "part",
                 {f"{recipe}.head_lr_factor": rate}, compared_with="SSP-R"),
     ]

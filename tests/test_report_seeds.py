@@ -103,6 +103,23 @@ def test_what_is_missing_is_refused_and_nothing_is_made(finished):
     assert not runs.exists() and not list((runs.parent / "seed0").glob("dff-*"))
 
 
+def test_other_seeds_join_where_all_systems_have_finished(finished):
+    first = opened(finished, 1)[0]
+    assert [study.seed for study in seeds.finished_studies(first, ["Base", "SSP"], [DATASET])] == [1, 0]
+    kept = finished.workspace.run(DATASET, 0, "SSP", finished_key(finished, 0)) / "scores"
+    kept.rename(kept.with_name("away"))
+    try:
+        assert [study.seed for study in seeds.finished_studies(first, ["Base", "SSP"], [DATASET])] == [1]
+        with pytest.raises(ArtefactError, match="no finished run of seed 0"):
+            seeds.finished_studies(opened(finished, 0)[0], ["Base", "SSP"], [DATASET])
+    finally:
+        kept.with_name("away").rename(kept)
+
+
+def finished_key(study: Study, seed: int) -> str:
+    return opened(study, seed)[0].train_key("SSP", DATASET)
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
     (["--profile", "demmo", "--seeds", "0"], "profile 'demmo' is unknown"),

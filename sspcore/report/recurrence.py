@@ -18,8 +18,8 @@ from sspcore.study import Study
 SETTLED = 4  # frames after which the past is averaged over several
 CHANNELS = (
     "photometric residual", "disagreement of past and present", "confidence of the past", "confidence of the present",
-    "inside the view before", "variance of the past",
-)  # of the classes' channels, whose meaning is learned, none is shown
+    "inside the view before",
+)  # the classes' channels follow; what they mean is learned, so none is shown
 
 
 def gains(n_frames: int) -> dict[str, list[float]]:

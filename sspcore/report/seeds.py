@@ -66,6 +66,26 @@ class FinishedStudy(Study):
         )
 
 
+def finished_studies(study: Study, systems: Sequence[str], datasets: Sequence[str]) -> list[FinishedStudy]:
+    """This study's seed first, then all others of its workspace under which every one of the systems has finished.
+
+    Raises: ArtefactError if this study's own seed has not.
+    """
+    folders = (path for dataset in datasets for path in (study.workspace.base / "runs" / dataset).glob("seed*"))
+    others = sorted({int(path.name.removeprefix("seed")) for path in folders if path.name.removeprefix("seed").isdigit()})
+    found = []
+    for seed in dict.fromkeys([study.seed, *others]):
+        other = FinishedStudy(study.profile, seed, study.release_root, study.workspace)
+        try:
+            gather([other], systems, datasets)
+        except ArtefactError:
+            if seed == study.seed:
+                raise
+            continue
+        found.append(other)
+    return found
+
+
 def gather(studies: Iterable[Study], systems: Sequence[str], datasets: Sequence[str]) -> list[Row]:
     """Rows of all systems and controls of all studies, each with its "seed", and with costs.
 
