@@ -105,6 +105,12 @@ def run_time(profile: str, n_systems: int) -> dict[str, Any]:
     return next(one for one in entries if one["profile"] == profile and len(one["systems"]) == n_systems)
 
 
+def over_seeds(dataset: str, system: str, column: str, other: str | None = None) -> float:
+    """Mean over the training seeds, in percent: a score or "above_curve", or by how much it exceeds another system's."""
+    rows = {one["system"]: one[column] for one in figure("figures/tables/seeds.json")["rows"] if one["dataset"] == dataset}
+    return 100 * (rows[system]["mean"] - (0 if other is None else rows[other]["mean"]))
+
+
 def cost(system: str, column: str) -> float:
     """Parameters (M) or multiply-adds (G) of a system in the paper's setting, as `sspcore.complexity` counts them."""
     return next(one for one in figure("figures/complexity.json") if one["system"] == system)[column]
@@ -162,6 +168,16 @@ def _readme() -> Iterable[Claim]:
         README, "on UAVid DFF is more consistent still, {} points of mIoU below Base",
         (lambda: -points("uavid", "DFF", "miou", "Base"),),
         holds=lambda: points("uavid", "DFF", "tc", "KD-SSP") > 0,
+    )
+    yield Claim(README, "it lies {} (UAVid) and {} (RuralScapes) points of mIoU above", both(
+        lambda dataset: over_seeds(dataset, "SSP-R", "above_curve")))
+    yield Claim(README, "as SSP does ({} and {})", both(lambda dataset: over_seeds(dataset, "SSP", "above_curve")))
+    yield Claim(
+        README, "{} and {} points of moving classes' mIoU above SSP, though on UAVid still {} below Base",
+        (*both(lambda dataset: over_seeds(dataset, "SSP-R", "miou_moving", "SSP")),
+         lambda: -over_seeds("uavid", "SSP-R", "miou_moving", "Base")),
+        holds=lambda: all(
+            len(one["seeds"]) == 3 for one in figure("figures/tables/seeds.json")["rows"] if one["system"] in ("SSP", "SSP-R")),
     )
 
 

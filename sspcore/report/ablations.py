@@ -30,7 +30,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "reference": {"label": "Base, constant alpha", "color": BLACK, "linestyle": "--", "linewidth": 1, "markersize": 4},
     "lambda": {"label": r"SSP, $\lambda$ varied", "color": BLUE, "linewidth": 1.2, "markersize": 5},
 }
-MARKERS, COLOURS = "vD^PXs", (GREEN, ORANGE, PURPLE, SKY, BLACK, VERMILION)
+MARKERS, COLOURS = "vD^PXs<>", (GREEN, ORANGE, PURPLE, SKY, BLACK, VERMILION)
 
 
 def write_tables(results: Results, folder: Path, name: str = "ablations") -> list[Path]:
