@@ -23,7 +23,7 @@ from sspcore.notebook import configure_logging
 from sspcore.profiles import Profile, stable_hash
 from sspcore.report.ablations import ablation_map, write_tables
 from sspcore.report.style import save
-from sspcore.runs import provenance, run_began
+from sspcore.runs import exclusive, provenance, run_began
 from sspcore.study import Study
 
 log = logging.getLogger(__name__)
@@ -240,9 +240,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     configure_logging()
     try:
-        results = run(options.profile, options.seed, options.data, options.datasets, options.only)
-        for path in write(results, Study.open(options.profile, data=options.data).figures):
-            print(path)
+        study = Study.open(options.profile, data=options.data)
+        with exclusive(study.workspace.base):
+            results = run(options.profile, options.seed, options.data, options.datasets, options.only)
+            for path in write(results, study.figures):
+                print(path)
     except SspError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,6 +26,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def crc32(path: Path) -> int:
+    """CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            value = zlib.crc32(block, value)
+    return value
+
+
 def published_checksum(path: Path) -> str | None:
     """SHA-256, or its beginning, that a file was published with; None where none came with it.
 
@@ -58,30 +67,45 @@ def manifest(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, l
     sizes = {name: path.stat().st_size for name, path in files.items() if name not in without}
     if sum(sizes.values()) > SUMMED_BYTES:
         return {name: [size] for name, size in sizes.items()}
-    return {name: [size, zlib.crc32(files[name].read_bytes())] for name, size in sizes.items()}
+    return {name: [size, crc32(files[name])] for name, size in sizes.items()}
 
 
-def first_damage(folder: Path, recorded: Mapping[str, list[int]]) -> str | None:
-    """The first file that is missing or differs from a `manifest`, None if all are as they were; other files do not count."""
+def first_damage(folder: Path, recorded: Mapping[str, list[int]], trusted_until: int | None = None) -> str | None:
+    """The first file that is missing or differs from a `manifest`, None if all are as they were; other files do not count.
+
+    Args:
+        trusted_until: for a quick look: files of the right size that were not written to since then (nanoseconds since the
+            epoch) pass unread.
+    """
     for name, (size, *crc) in recorded.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != size or crc and zlib.crc32(path.read_bytes()) != crc[0]:
+        if not path.is_file() or path.stat().st_size != size:
+            return name
+        unread = trusted_until is not None and path.stat().st_mtime_ns <= trusted_until
+        if crc and not unread and crc32(path) != crc[0]:
             return name
     return None
+
+
+def with_crc(data: bytes) -> bytes:
+    """The content of a file with its CRC-32 behind it."""
+    return data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
+
+
+def without_crc(data: bytes) -> bytes | None:
+    """What `with_crc` was given; None if it is damaged, or carries no checksum."""
+    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
+    return body if body and zlib.crc32(body).to_bytes(_CRC_BYTES, "little") == crc else None
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """An array as .npy with its CRC-32 behind it, which np.load passes over."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    data = buffer.getvalue()
-    path.write_bytes(data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little"))
+    path.write_bytes(with_crc(buffer.getvalue()))
 
 
 def read_array(path: Path) -> np.ndarray | None:
     """What `write_array` wrote; None if the file is damaged."""
-    data = path.read_bytes()
-    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
-    if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
-        return None
-    return np.load(io.BytesIO(body), allow_pickle=False)
+    body = without_crc(path.read_bytes())
+    return None if body is None else np.load(io.BytesIO(body), allow_pickle=False)

@@ -9,6 +9,7 @@ student. So no flow network runs inside the distillation loop.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,18 @@ class LabelStore:
         half = logits.half()
         if not torch.isfinite(half).all():
             raise ArtefactError(f"teacher logits of clip {clip.name} are not finite in half precision; train the teacher anew")
+        half = half.contiguous()
         with atomic_file(self.path(clip)) as temporary:
-            save_file({"logits": half.contiguous()}, temporary)
+            save_file({"logits": half}, temporary, {"crc32": _crc32(half)})
+
+    def is_whole(self, clip: Clip) -> bool:
+        """Whether the clip's file is there, complete and as it was written; reads all of it."""
+        try:
+            with safe_open(self.path(clip), framework="pt") as file:
+                logits = file.get_tensor("logits")
+                return len(logits) == len(clip) and (file.metadata() or {}).get("crc32") == _crc32(logits)
+        except (SafetensorError, OSError):
+            return False
 
     def read(self, clip: Clip, positions: list[int]) -> Tensor:
         """Logits (len(positions), C, h, w) float32 of some frames; only their bytes are read.
@@ -89,19 +100,23 @@ class LabelStore:
         return logits
 
 
+def _crc32(logits: Tensor) -> str:
+    return f"{zlib.crc32(logits.numpy()):08x}"
+
+
 @torch.inference_mode()
 def label_clips(
     teacher: ImageSegmenter, clips: list[Clip], store: LabelStore, teacher_size: Size, student_size: Size,
     device: torch.device | str = "cpu", batch_size: int = 4,
 ) -> None:
-    """Write the teacher's logits of every frame, at the student's stride 4; clips that are there are skipped.
+    """Write the teacher's logits of every frame, at the student's stride 4; clips that are there and whole are skipped.
 
     Args:
         teacher: in eval mode, on `device`.
         teacher_size, student_size: (H, W) of the inputs.
     """
     small = (student_size[0] // STRIDE, student_size[1] // STRIDE)
-    todo = [clip for clip in clips if not store.path(clip).is_file()]
+    todo = [clip for clip in clips if not store.is_whole(clip)]
     with tqdm(total=sum(map(len, todo)), desc="teacher labels", unit="frame") as bar:
         for clip in todo:
             parts = []
@@ -144,11 +159,11 @@ def _fuse(own: Tensor, other: Tensor, flow_to_other: Tensor, occluded: Tensor) -
 
 @torch.inference_mode()
 def fuse_clips(clips: list[Clip], source: LabelStore, target: LabelStore, flows: FlowSource, rule: OcclusionRule) -> None:
-    """Fuse the labels of frames 2i and 2i + 1 of every clip; clips that are there are skipped.
+    """Fuse the labels of frames 2i and 2i + 1 of every clip; clips that are there and whole are skipped.
 
     A last frame without a partner keeps its own logits.
     """
-    todo = [clip for clip in clips if not target.path(clip).is_file()]
+    todo = [clip for clip in clips if not target.is_whole(clip)]
     with tqdm(total=sum(len(clip) // 2 for clip in todo), desc="fusing labels", unit="pair") as bar:
         for clip in todo:
             logits = source.read(clip, list(range(len(clip))))

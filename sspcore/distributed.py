@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from sspcore.data.specs import IGNORE
 from sspcore.errors import SspError
 from sspcore.models.protocol import Window
-from sspcore.runs import REPOSITORY, read_json, write_json
+from sspcore.runs import REPOSITORY, read_json, stay_in_run, write_json
 
 if TYPE_CHECKING:  # study.py imports this module
     from sspcore.study import Study
@@ -225,6 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sspcore.distributed", description="One training process of several.")
     parser.add_argument("folder", type=Path, help=f"working folder of the training, with {JOB}")
     folder = parser.parse_args(arguments).folder
+    stay_in_run()
     try:
         job = read_json(folder / JOB)
         profile, root = Profile.model_validate(job["profile"]), job["release_root"]

@@ -87,7 +87,7 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
     names, rows, missing = list(systems), {}, {}
     for name in names:
         path, key = _row_file(study, name, dataset, estimator)
-        stored = read_json(path) if path.is_file() and "evaluate" not in study.force else {}
+        stored = {} if "evaluate" in study.force else _stored(path)
         if stored.get("key") == key:
             rows[name] = stored["row"]
         else:
@@ -96,8 +96,17 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
         path, key = missing[name]
         origin = {"system": name, "kind": _kind(name), "dataset": dataset, "estimator": estimator, "seed": study.seed}
         rows[name] = origin | {metric: scores.get(metric) for metric in METRICS}
-        write_json(path, {"key": key, "row": rows[name]})
+        write_json(path, {"key": key, "row": rows[name], "checksum": stable_hash(rows[name])})
     return [rows[name] for name in names]
+
+
+def _stored(path: Path) -> Row:
+    """The file of a row; empty where there is none, or it is not as it was written."""
+    try:
+        stored = read_json(path)
+        return stored if stored["checksum"] == stable_hash(stored["row"]) else {}
+    except (ArtefactError, KeyError, TypeError):
+        return {}
 
 
 def ceilings(study: Study, dataset: str, estimators: Iterable[str]) -> dict[str, dict[str, float | None]]:
@@ -187,16 +196,10 @@ def _run_folder(study: Study, name: str, dataset: str) -> Path:
     return study.workspace.run(dataset, study.seed, name, study.train_key(name, dataset))
 
 
-def _predictions(study: Study, name: str, dataset: str) -> Path:
-    """Folder of a system's label maps, made if there is none."""
-    folder = _run_folder(study, name, dataset) / "predictions"
-    return folder if (folder / KEY_FILE).is_file() else study.predict(name, dataset)
-
-
 def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Path, str]:
     source = None
     if name not in (TRUTH, CONSTANT):
-        source = read_json(_predictions(study, SOURCE if name in (HELD, CARRIED) else name, dataset) / KEY_FILE)["key"]
+        source = read_json(study.predict(SOURCE if name in (HELD, CARRIED) else name, dataset) / KEY_FILE)["key"]
     settings = study.profile.key("input_size", "held_out", "metric_flow")
     key = stable_hash([VERSION, name, source, study.clips_key(dataset), estimator, settings, list(METRICS)])
     folder = study.workspace.base / "metrics" / dataset / f"seed{study.seed}" / estimator
@@ -261,7 +264,7 @@ def _label_maps(study: Study, name: str, dataset: str) -> LabelMaps:
         shares = list(class_shares(study.clips(dataset, "train"), study.spec(dataset), size).values())
         labels = np.full(size, int(np.argmax(shares)), np.uint8)
         return lambda clip: (labels for _ in range(len(clip)))
-    folder = _predictions(study, SOURCE if name in (HELD, CARRIED) else name, dataset)
+    folder = study.predict(SOURCE if name in (HELD, CARRIED) else name, dataset)
     if name == HELD:
         return lambda clip: (read_prediction(folder, clip, 0) for _ in range(len(clip)))
     if name == CARRIED:

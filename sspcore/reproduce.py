@@ -2,7 +2,7 @@
 
 Each notebook is executed with the chosen profile, data sets, systems and seed as parameters; the executed copy and an
 HTML of it go to the run's folder. A notebook is skipped if its parameters, text, library, profile and real data are
-unchanged and what it wrote or built on is still there.
+unchanged and what it wrote or built on is still there and whole.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
+from sspcore.checksums import crc32
 from sspcore.data.check import check_release, report, source_files
 from sspcore.data.specs import SPECS
 from sspcore.errors import ArtefactError, ReleaseError, SspError
@@ -40,9 +41,11 @@ from sspcore.runs import (
     RUN_BEGAN,
     Workspace,
     atomic_file,
+    changed_file,
     exclusive,
     provenance,
     read_json,
+    remove_leftovers,
     write_json,
 )
 from sspcore.study import Study
@@ -88,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
         notebooks = choose_notebooks(options.only, parameters["systems"], options.ablations)
         workspace = Workspace(profile.name)
         with exclusive(workspace.base):
+            for folder in (workspace.base, REPOSITORY / profile.figures):
+                remove_leftovers(folder)
             show_check(parameters["data"], datasets, workspace)
             inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
             print(f"profile {profile.name}: {profile.description}", flush=True)
@@ -161,7 +166,7 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
         except PapermillExecutionError as error:
             failed = executed.with_suffix(".failed.ipynb")
             os.replace(temporary, failed)
-            problem = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+            problem = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {' '.join(error.evalue.split())}"
             raise SspError(f"{problem} (executed so far: {_relative(failed)})") from error
         # text bars rewrite their line: keep what a reader of the terminal sees at the end
         copy, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(temporary, as_version=4), {})
@@ -171,8 +176,9 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
     page = executed.with_suffix(".html")
     page.write_text(html, encoding="utf-8")
     seconds = round(time.perf_counter() - began, 1)
-    made = [_relative(path) for path in (executed, page, *outputs)]
-    write_json(stamp, {"key": key, "seconds": seconds, "outputs": made})
+    made = {_relative(path): path for path in (executed, page, *outputs)}
+    checksums = {name: crc32(path) for name, path in made.items() if path.is_file()}
+    write_json(stamp, {"key": key, "seconds": seconds, "outputs": list(made), "checksums": checksums})
     print(f"{notebook.stem}: done in {seconds / 60:.1f} min", flush=True)
     return seconds
 
@@ -190,8 +196,15 @@ def why_run(stamp: Path, key: str) -> str | None:
         return "not run yet"
     if last.get("key") != key:
         return "what it depends on has changed"
-    gone = [name for name in last.get("outputs", []) if not (REPOSITORY / name).exists()]
-    return f"{gone[0]} is missing" if gone else None
+    checksums = last.get("checksums", {})
+    for name in last.get("outputs", []):
+        path = REPOSITORY / name
+        if not path.exists():
+            return f"{name} is missing"
+        changed = path.is_file() and name in checksums and crc32(path) != checksums[name]
+        if changed or path.is_dir() and changed_file(path):
+            return f"{name} was changed or damaged"
+    return None
 
 
 def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:

@@ -7,11 +7,13 @@ killed run goes on where it was. What is written or taken up is noted for the ru
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -33,6 +35,8 @@ RUN_LOCK = "SSPCORE_RUN_LOCK"
 RUN_BEGAN = "SSPCORE_RUN_BEGAN"
 OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
 _PROCESS_BEGAN = time.time()
+_LEFTOVER = re.compile(r"\..+\.(\d+)\.partial(\..+)?")  # the names that atomic_file gives
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
 
 
@@ -103,28 +107,49 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that writers below `folder` left when they were killed."""
+    for path in folder.rglob(".*.partial*"):
+        name = _LEFTOVER.fullmatch(path.name)
+        if name and path.is_file() and not _is_alive(int(name[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no number of a process
+        return True
+    return True
+
+
 @contextmanager
 def exclusive(folder: Path, patience: float = 60.0) -> Iterator[None]:
     """Hold `folder` for this run: two side by side would clear away each other's half-made artefacts.
 
-    The system lets go of it when the process ends, however it ends. A notebook's kernel outlives a killed runner for a
-    moment: it takes part in the run (`join_run`) and is waited for, at most `patience` seconds.
-    Raises: ArtefactError if another run is at work there.
+    The system lets go of it when the process ends, however it ends. Kernels and workers outlive a killed runner for a
+    while: they take part in the run (`join_run`, `stay_in_run`) and are waited for, at most `patience` seconds.
+    Raises: ArtefactError if another run is at work there, or if what a killed one has left does not end.
     """
     lock, kernels = (folder.with_name(f".{folder.name}.{kind}") for kind in ("lock", "kernels.lock"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+", encoding="utf-8") as file, kernels.open("a") as others:
+        if not _lock(file, fcntl.LOCK_EX):
+            file.seek(0)
+            raise ArtefactError(
+                f"{folder}: another run (process {file.read().strip() or 'unknown'}) is at work there; wait for it, or stop it "
+                "first"
+            )
         deadline = time.monotonic() + patience
-        for held, wait in ((file, 0.0), (others, patience)):
-            while not _lock(held, fcntl.LOCK_EX):
-                if not wait or time.monotonic() > deadline:
-                    file.seek(0)
-                    raise ArtefactError(
-                        f"{folder}: another run (process {file.read().strip() or 'unknown'}) is at work there; wait for it, "
-                        "or stop it first"
-                    )
-                time.sleep(0.2)
-        fcntl.flock(others, fcntl.LOCK_UN)
+        while not _lock(others, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise ArtefactError(
+                    f"{folder}: processes that a killed run started are still at work there; run again when they have ended"
+                )
+            time.sleep(0.2)
+        _lock(others, fcntl.LOCK_UN)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -145,11 +170,23 @@ def join_run() -> TextIO | None:
     return file
 
 
+def stay_in_run() -> None:
+    """Take part in the run, as `join_run`, until this process ends: for workers, which may outlive a killed run."""
+    file = join_run()
+    if file is not None:
+        os.dup(file.fileno())  # shares the lock, and nobody closes it
+
+
 def _lock(file: TextIO, kind: int) -> bool:
+    """Take a lock; False where others hold it. Where the file system knows no locks that is said, and all may go on."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        log.warning("%s: cannot be locked (%s): start no second run beside this one", file.name, error.strerror)
     return True
 
 
@@ -195,6 +232,22 @@ def is_fresh(folder: Path, key: str) -> bool:
     if damaged is not None:
         log.warning("%s: %s is missing or damaged; the stage is made anew", folder, damaged)
     return damaged is None
+
+
+def changed_file(folder: Path) -> Path | None:
+    """A file of a complete artefact that is missing, of another size, or was written to since; None if there is none.
+
+    A quick look: files that were not touched are not read. A folder without checksums passes.
+    """
+    stamp = folder / KEY_FILE
+    try:
+        files = json.loads(stamp.read_text(encoding="utf-8")).get("files", {})
+        name = first_damage(folder, files, stamp.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, AttributeError):
+        return stamp
+    return None if name is None else folder / name
 
 
 def seal(folder: Path, key: str, title: str) -> None:
@@ -246,8 +299,9 @@ def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], 
             shutil.rmtree(stale)
     working.mkdir(parents=True, exist_ok=True)
     log.info("%s: started", title)
-    build(working)
-    seal(working, key, title)
+    if not is_fresh(working, key):  # it is if the run was killed after the line that seals it
+        build(working)
+        seal(working, key, title)
     if folder.exists():
         shutil.rmtree(folder)
     working.replace(folder)

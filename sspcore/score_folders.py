@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from sspcore.checksums import read_array, write_array
 from sspcore.data.images import read_rgb, to_tensor
 from sspcore.errors import SspError
 from sspcore.flow import FlowEstimator
@@ -159,18 +160,16 @@ class FlowCache:
         """
         path = self._path(source, target)
         if path.is_file():
-            try:
-                flow = np.load(path, mmap_mode="r", allow_pickle=False)
+            if read_array(path) is not None:
                 self.reused += 1
-                return flow
-            except (ValueError, EOFError, OSError):
-                log.warning("%s: damaged, estimated again", path)
+                return np.load(path, mmap_mode="r", allow_pickle=False)
+            log.warning("%s: damaged, estimated again", path)
         frames = [self._frame(source), self._frame(target)]
         if frames[0].shape != frames[1].shape:
             raise SspError(f"{target}: frame is {_size(frames[1])}, the frame beside it, {source.name}, is {_size(frames[0])}")
         flow = self.estimator(*(frame[None] for frame in frames))[0].cpu().numpy()
         with atomic_file(path) as temporary:
-            np.save(temporary, flow.astype(np.float16))
+            write_array(temporary, flow.astype(np.float16))
         self.computed += 1
         return np.load(path, mmap_mode="r", allow_pickle=False)
 

@@ -7,6 +7,7 @@ together (sspcore.distributed), and a run may go on with another number of them.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import time
@@ -27,6 +28,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from sspcore.checksums import with_crc, without_crc
 from sspcore.data.windows import EpochSampler, WindowDataset, collate
 from sspcore.distributed import Share, World, synchronise_batchnorm, with_counts
 from sspcore.errors import ArtefactError, SspError
@@ -272,23 +274,25 @@ def _save_resume(
     run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR, history: list[dict[str, float]]
 ) -> None:
     """All that another process, or another number of them, goes on from; random states are this process's."""
+    buffer = io.BytesIO()
+    torch.save({
+        "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+        "random": torch.get_rng_state(), "history": history,
+        "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
+    }, buffer)
     with atomic_file(run.folder / RESUME) as temporary:
-        torch.save({
-            "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-            "random": torch.get_rng_state(), "history": history,
-            "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
-        }, temporary)
+        temporary.write_bytes(with_crc(buffer.getvalue()))  # torch.load does not notice a flipped bit
 
 
 def _resume(run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR) -> list[dict[str, float]]:
     path = run.folder / RESUME
     if not path.is_file():
         return []
-    try:
-        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types for a damaged file
-        problem = f"{path}: checkpoint is damaged ({type(error).__name__}); delete it and run again"
-        raise ArtefactError(problem) from error
+    content = without_crc(path.read_bytes())
+    if content is None:
+        log.warning("%s: checkpoint is damaged; the training begins anew", path)
+        return []
+    stored: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     model.load_state_dict(stored["model"])
     optimiser.load_state_dict(stored["optimiser"])
     schedule.load_state_dict(stored["schedule"])

@@ -69,6 +69,22 @@ def test_labelling_resumes_and_equals_the_teacher(clips, tmp_path):
     assert torch.allclose(store.read(clips[1], [4])[0], expected, atol=2e-2)
 
 
+def test_damaged_labels_of_an_interrupted_stage_are_made_anew(clips, tmp_path):
+    source, target = LabelStore(tmp_path / "a"), LabelStore(tmp_path / "b")
+    clip = clips[0]
+    source.write(clip, torch.randn(len(clip), 8, 16, 24))
+    fuse_clips([clip], source, target, ZeroFlow(), never)
+    path = target.path(clip)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1000] ^= 1
+    assert target.is_whole(clip) and not target.is_whole(clips[1])
+    for damaged in (bytes(flipped), whole[:-1000], b""):
+        path.write_bytes(damaged)
+        fuse_clips([clip], source, target, ZeroFlow(), never)
+        assert path.read_bytes() == whole
+
+
 def test_fusion_equals_the_formula_for_an_integer_motion():
     """Content moves right by 4 px (one cell of the stride-4 grid); nothing is occluded but what leaves the view."""
     rng = np.random.default_rng(0)

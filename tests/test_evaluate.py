@@ -141,12 +141,16 @@ def test_changed_frames_and_damaged_files_get_new_flow(folders, tmp_path):
     stored = next((tmp_path / "cache").rglob("*.npy"))
     stored.write_bytes(stored.read_bytes()[:200])
     assert np.array_equal(flows.between(a, b), before) and flows.computed == 2
+    flipped = bytearray(stored.read_bytes())
+    flipped[-100] ^= 1
+    stored.write_bytes(flipped)
+    assert np.array_equal(flows.between(a, b), before) and flows.computed == 3
     write_rgb(a, panning_frames(N_FRAMES, 7)[3])
     flows.between(a, b)
-    assert flows.computed == 3
+    assert flows.computed == 4
     os.utime(a, (1, 1))  # another frame may have the same size
     flows.between(a, b)
-    assert flows.computed == 4
+    assert flows.computed == 5
 
 
 def test_command_line_table_and_json(folders, tmp_path, capsys):

@@ -167,6 +167,14 @@ def test_rows_are_kept_and_made_anew_when_predictions_change(study, rows, monkey
     metric_matrix(study, ["SSP", TRUTH], DATASET, "exact")
     assert scored[-1] == ["SSP"]
     path.write_text(before)
+    stored = study.workspace.base / "metrics" / DATASET / f"seed{study.seed}" / "exact" / "ssp.json"
+    metric_matrix(study, ["SSP"], DATASET, "exact")
+    whole = stored.read_text()
+    for damaged in (whole.replace('"tc": 0.', '"tc": 0.1'), whole[:50], "", "[]"):
+        assert damaged != whole
+        stored.write_text(damaged)
+        assert metric_matrix(study, ["SSP"], DATASET, "exact") == [rows["SSP"]]
+        assert scored[-1] == ["SSP"] and stored.read_text() == whole
     forced = Study.open("smoke", root=study.workspace.root, overrides=TINY, force=("evaluate",))
     metric_matrix(forced, [TRUTH], DATASET, "exact")
     assert scored[-1] == [TRUTH]

@@ -185,6 +185,10 @@ def test_what_was_deleted_is_made_again(run):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         assert run() and path.exists(), path
         assert not run(), path
+    for path in (run.figure, run.scores / "row.json", page):
+        path.write_text("half of it")
+        assert run() and path.read_text() != "half of it", path
+        assert not run(), path
     run.cached.unlink()  # motion is estimated again where somebody asks for it
     assert not run()
 

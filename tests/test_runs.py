@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from sspcore import runs
 from sspcore.errors import ArtefactError
 from sspcore.runs import (
     OUTPUTS_FILE,
     atomic_file,
     atomic_folder,
+    changed_file,
+    exclusive,
     is_fresh,
     made_since,
     provenance,
     read_json,
+    remove_leftovers,
     resumable_stage,
     slug,
     stage,
+    stay_in_run,
     write_json,
 )
 
@@ -71,6 +80,69 @@ def test_damaged_key_file_means_stale(tmp_path):
     stage("t", tmp_path / "out", "k", lambda folder: None)
     (tmp_path / "out" / "key.json").write_text("{")
     assert not is_fresh(tmp_path / "out", "k")
+
+
+def test_quick_look_finds_what_was_written_to(tmp_path):
+    out = stage("t", tmp_path / "out", "k", lambda folder: (folder / "a").write_bytes(b"content"))
+    now = (out / "key.json").stat().st_mtime_ns
+    assert changed_file(out) is None and changed_file(tmp_path) is None
+    (out / "a").write_bytes(b"contenu")
+    os.utime(out / "a", ns=(now + 1, now + 1))
+    assert changed_file(out) == out / "a"
+    os.utime(out / "a", ns=(now, now))
+    assert changed_file(out) is None and not is_fresh(out, "k")  # it does not look inside, a stage does
+    (out / "a").write_bytes(b"content")
+    os.utime(out / "a", ns=(now + 1, now + 1))
+    assert changed_file(out) is None  # copied: later, but the same
+    for damage in (b"cont", b""):
+        (out / "a").write_bytes(damage)
+        assert changed_file(out) == out / "a"
+    (out / "key.json").write_text("[]")
+    assert changed_file(out) == out / "key.json"
+
+
+def test_resumable_stage_killed_after_its_seal_is_not_built_again(tmp_path, monkeypatch):
+    calls = []
+
+    class Killed(Exception):
+        pass
+
+    def killed(path, target):
+        raise Killed
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(Killed):
+        resumable_stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"))
+    monkeypatch.undo()
+    resumable_stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"))
+    assert calls == ["built"] and is_fresh(tmp_path / "out", "k")
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = [tmp_path / "a" / f".{name}" for name in (f"r.s.{process.pid}.partial.json", f"w.{process.pid}.partial")]
+    kept = [
+        tmp_path / "a" / f".r.{os.getpid()}.partial.json", tmp_path / "a" / "r.json", tmp_path / ".t.partial" / "x",
+        tmp_path / f".t.{process.pid}.partial" / "resume.pt",
+    ]
+    for path in (*left, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in left)
+
+
+def test_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+
+    def refuses(*arguments):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(runs.fcntl, "flock", refuses)
+    with exclusive(tmp_path / "smoke"):
+        stay_in_run()
+    assert "start no second run beside this one" in caplog.text
 
 
 def test_json_errors_are_named(tmp_path):

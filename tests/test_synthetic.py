@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sspcore.data.specs import SPECS, UAVID, UAVID_COLOURS, colours_to_ids, merge_vdd
-from sspcore.data.synthetic import ReleaseSettings, render_release
+from sspcore.data.synthetic import ReleaseSettings, release, render_release
 from sspcore.data.synthetic.camera import ground_homography
 from sspcore.data.synthetic.ground import MATERIAL_THINGS
 from sspcore.data.synthetic.render import GROUND_PRIMITIVE, flow_between, render_view, wrap_centre
@@ -176,6 +176,28 @@ def test_complete_sequences_are_kept_and_broken_ones_rendered_again(root):
     render_release("uavid", SETTINGS, 3, root, workers=1)
     assert kept.stat().st_mtime_ns == stamp and broken.is_file()
     assert _digest(root / "uavid") == before
+
+
+@pytest.mark.parametrize("name", [
+    "uavid/uavid_train/seq1/images.mp4", "uavid/uavid_train/seq1/Labels/000000.png", "uavid_truth/seq1/labels/000000.png",
+    "uavid_truth/seq1/truth.json",
+])
+def test_damaged_sequences_are_rendered_again(root, name):
+    before, path = (_digest(root / "uavid"), _digest(root / "uavid_truth")), root / name
+    (root / ".uavid_seq1_killed").mkdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data if path.suffix != ".json" else data[: len(data) // 2])
+    render_release("uavid", SETTINGS, 3, root, workers=1)
+    assert (_digest(root / "uavid"), _digest(root / "uavid_truth")) == before
+    assert not (root / ".uavid_seq1_killed").exists()
+
+
+def test_video_that_did_not_fit_onto_the_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "_count_frames", lambda video: 3)  # the writer says nothing of it
+    with pytest.raises(ReleaseError, match="was not written as a whole; check the free space"):
+        render_release("uavid", SETTINGS, 3, tmp_path, workers=1)
+    assert not list(tmp_path.rglob("*.mp4"))
 
 
 def test_too_many_validation_sequences(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,55 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(clips, tmp_path, monk
     assert [entry["total"] for entry in again] == [entry["total"] for entry in history]
 
 
+def test_damaged_checkpoint_is_not_gone_on_from(clips, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+    job = run(clips, tmp_path, "a", RECIPE.model_copy(update={"epochs": 1}))
+
+    def killed(*arguments):
+        raise Killed
+
+    monkeypatch.setattr(training, "save_weights", killed)
+    with pytest.raises(Killed):
+        training.train(job)
+    path = tmp_path / "a" / "resume.pt"
+    whole = path.read_bytes()
+
+    def epochs_done() -> int:
+        optimiser = training.build_optimiser(job.model, RECIPE, frozenset())
+        return len(training._resume(job, job.model, optimiser, training.build_schedule(optimiser, RECIPE, 1)))
+
+    assert epochs_done() == 1
+    for content in (*damaged(whole), whole[:-1], b"rubbish"):
+        path.write_bytes(content)
+        assert epochs_done() == 0
+    assert caplog.text.count("resume.pt: checkpoint is damaged; the training begins anew") == 5
+
+
+def damaged(data: bytes) -> list[bytes]:
+    """A file with one bit flipped, cut in half, and emptied."""
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    return [bytes(flipped), data[: len(data) // 2], b""]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_damaged_motion_is_estimated_again_before_it_is_used(clips, tmp_path, suffix):
+    data = dataset(clips, tmp_path, augment=lambda sample: sample)
+    data.warm()
+    expected = data[(0, 0)]
+    path = sorted((tmp_path / "motion" / clips[0].name).rglob(f"*.{suffix}"))[0]
+    size = path.stat().st_size
+    for content in damaged(path.read_bytes()):
+        path.write_bytes(content)
+        again = data[(0, 0)]
+        assert torch.equal(again.flow_to_prev, expected.flow_to_prev)
+        assert torch.equal(again.H_prev_to_cur, expected.H_prev_to_cur) and path.stat().st_size == size
+        path.write_bytes(content)
+        computed = data._flows.computed
+        data.warm()  # and by the process that owns the estimator
+        assert path.read_bytes() != content and data._flows.computed == computed + (suffix == "npy")
+
+
 def test_accumulated_parts_equal_the_large_batch(clips, tmp_path):
     """Without BatchNorm, whose statistics are those of a part."""
     histories, states = [], []
@@ -234,11 +284,7 @@ def test_no_windows_is_named(clips, tmp_path):
         training.train(job)
 
 
-def test_damaged_checkpoints_are_named(clips, tmp_path):
-    job = run(clips, tmp_path, "a")
-    (tmp_path / "a" / "resume.pt").write_bytes(b"rubbish")
-    with pytest.raises(ArtefactError, match=r"resume\.pt: checkpoint is damaged"):
-        training.train(job)
+def test_damaged_weights_are_named(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"rubbish")
     with pytest.raises(ArtefactError, match="not readable as safetensors"):
         training.load_weights(tmp_path / "w.safetensors")

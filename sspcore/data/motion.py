@@ -56,14 +56,24 @@ class FlowStore:
         height, width = self.size
         return self.root / clip.name / self.estimator.name / f"{height}x{width}" / f"{source:04d}_{target:04d}.npy"
 
+    def has(self, clip: Clip, source: int, target: int) -> bool:
+        """Whether that flow is on disk, and whole."""
+        return self._read(self.path(clip, source, target)) is not None
+
+    def _read(self, path: Path) -> np.ndarray | None:
+        if not path.is_file():
+            return None
+        stored = read_array(path)
+        if stored is None:
+            log.warning("%s: cached flow is damaged; estimated anew", path)
+        return stored
+
     def between(self, clip: Clip, source: int, target: int) -> Tensor:
         """Flow (2, H, W) float32 in pixels from frame `source` of the clip to frame `target`."""
         path = self.path(clip, source, target)
-        if path.is_file():
-            stored = read_array(path)
-            if stored is not None:
-                return torch.from_numpy(stored.astype(np.float32))
-            log.warning("%s: cached flow is damaged; estimated anew", path)
+        stored = self._read(path)
+        if stored is not None:
+            return torch.from_numpy(stored.astype(np.float32))
         frames = [to_tensor(clip.frame(position, self.size))[None] for position in (source, target)]
         flow = self.estimator(*frames)[0].cpu()
         with atomic_file(path) as temporary:

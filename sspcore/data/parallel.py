@@ -12,6 +12,7 @@ from typing import TypeVar
 import cv2
 
 from sspcore.errors import ReleaseError
+from sspcore.runs import stay_in_run
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -42,7 +43,11 @@ def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
 
 
 def start_worker() -> None:
-    """One thread a process, and no remarks of the decoder: what is wrong with a file is told in one line of ours."""
+    """One thread a process, and no remarks of the decoder: what is wrong with a file is told in one line of ours.
+
+    The process belongs to the run that started it, which it may outlive.
+    """
+    stay_in_run()
     cv2.setNumThreads(1)
     quiet_decoder()
 

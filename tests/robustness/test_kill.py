@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import kill
 import numpy as np
 import pytest
 
 from sspcore.checksums import first_damage, manifest, read_array, write_array
+from sspcore.data.synthetic import release, render_release
 from sspcore.errors import ArtefactError
-from sspcore.runs import REPOSITORY, exclusive, is_fresh, stage
+from sspcore.profiles import load_profile
+from sspcore.runs import REPOSITORY, exclusive, is_fresh, stage, stay_in_run
 
 SMALLEST = ["--datasets", "uavid", "--systems", "Base,SSP"]
 
@@ -115,6 +118,14 @@ run = join_run()
 print("joined", flush=True)
 time.sleep(float(sys.argv[1]))
 """
+WORKER = """
+import gc, sys, time
+from sspcore.data.parallel import start_worker
+start_worker()
+gc.collect()
+print("joined", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
 
 
 def started(code: str, argument: str, **environment: str) -> subprocess.Popen[str]:
@@ -142,9 +153,34 @@ def test_the_kernel_of_a_killed_run_is_waited_for(tmp_path):
     orphan = started(KERNEL, "2", SSPCORE_RUN_LOCK=str(tmp_path / ".smoke.kernels.lock"))
     began = time.monotonic()
     with exclusive(tmp_path / "smoke"):
-        assert time.monotonic() - began > 0.5 and orphan.poll() is not None
+        assert time.monotonic() - began > 0.5
+    assert orphan.wait(timeout=30) == 0  # the lock goes a moment before the process
     orphan = started(KERNEL, "30", SSPCORE_RUN_LOCK=str(tmp_path / ".smoke.kernels.lock"))
-    with pytest.raises(ArtefactError, match="another run"), exclusive(tmp_path / "smoke", patience=0.5):
+    with pytest.raises(ArtefactError, match="that a killed run started"), exclusive(tmp_path / "smoke", patience=0.5):
         pass
     orphan.kill()
     orphan.wait()
+
+
+def test_workers_of_a_killed_run_are_waited_for(tmp_path):
+    """They outlive the kernel until their video is done, and would move it to where the next run has put its own."""
+    orphan = started(WORKER, "30", SSPCORE_RUN_LOCK=str(tmp_path / ".smoke.kernels.lock"))
+    with pytest.raises(ArtefactError, match="that a killed run started"), exclusive(tmp_path / "smoke", patience=0.5):
+        pass
+    orphan.kill()
+    orphan.wait()
+    with exclusive(tmp_path / "smoke", patience=0.5):
+        pass
+
+
+def test_renderers_are_such_workers(tmp_path, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def pool(workers, initializer):
+        raise Asked(initializer)
+
+    monkeypatch.setattr(release.multiprocessing, "get_context", lambda method: SimpleNamespace(Pool=pool))
+    with pytest.raises(Asked) as asked:
+        render_release("uavid", load_profile("smoke").rendering.releases["uavid"], 0, tmp_path, workers=2)
+    assert asked.value.args == (stay_in_run,)

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
+from sspcore.checksums import first_damage, manifest
 from sspcore.data.specs import SPECS, UAVID
 from sspcore.data.synthetic.camera import ground_homography
 from sspcore.data.synthetic.render import View, flow_between, render_view, wrap_centre
@@ -25,6 +26,7 @@ from sspcore.data.synthetic.things import class_table, colour_table, vdd_table
 from sspcore.data.synthetic.world import World, make_world
 from sspcore.data.truth import write_flow_png
 from sspcore.errors import ReleaseError
+from sspcore.runs import stay_in_run
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class _SequenceWriter:
     """Files of one sequence in a temporary folder, at the paths that they will have below the root."""
 
     def __init__(self, job: _Job, folder: Path) -> None:
-        self.job, self.folder = job, folder
+        self.job, self.folder, self._frames = job, folder, 0
         spec = SPECS[job.dataset]
         self._colours, self._classes, self._vdd = colour_table(spec), class_table(spec), vdd_table()
         self._release, truth = folder / job.dataset, folder / f"{job.dataset}_truth" / job.name
@@ -117,6 +119,7 @@ class _SequenceWriter:
         else:
             video = self._release / "videos" / f"{job.name}.mp4"
         video.parent.mkdir(parents=True, exist_ok=True)
+        self._video_file = video
         height, width = job.settings.size
         self._video = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), job.settings.fps, (width, height))
         if not self._video.isOpened():
@@ -126,6 +129,7 @@ class _SequenceWriter:
 
     def frame(self, image: np.ndarray) -> None:
         self._video.write(np.ascontiguousarray(image[..., ::-1]))
+        self._frames += 1
 
     def label(self, number: int, image: np.ndarray, view: View) -> None:
         job, colours = self.job, self._colours[view.thing]
@@ -149,6 +153,8 @@ class _SequenceWriter:
     def finish(self, frames: list[int], homographies: dict[int, np.ndarray]) -> None:
         """Close the video and move everything to its place, the truth last: it marks the sequence as complete."""
         self._video.release()
+        if _count_frames(self._video_file) != self._frames:  # the writer reports no error, not even of a full disk
+            raise ReleaseError(f"{self._video_file}: was not written as a whole; check the free space and run again")
         job = self.job
         content = {
             "size": list(job.settings.size),
@@ -157,6 +163,7 @@ class _SequenceWriter:
             "seed": job.seed,
             "H_prev_to_cur": {str(k): h.tolist() for k, h in homographies.items()},
             "key": job.key,
+            "files": manifest(self.folder),
         }
         (self._truth / "truth.json").write_text(json.dumps(content, indent=1))
         for part in _parts(job):
@@ -175,11 +182,30 @@ def _parts(job: _Job) -> list[Path]:
     return [*parts, Path(f"{job.dataset}_truth") / job.name]
 
 
+def _count_frames(video: Path) -> int:
+    """Frames of a video that can be read."""
+    capture, count = cv2.VideoCapture(str(video)), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
+
+
 def _is_complete(job: _Job) -> bool:
+    """Whether a sequence is there under the same settings, its files as they were written."""
     path = job.truth / "truth.json"
-    if not path.is_file() or json.loads(path.read_text())["key"] != json.loads(json.dumps(job.key)):
+    if not path.is_file():
         return False
-    return all((job.root / part).exists() for part in _parts(job))
+    try:
+        content = json.loads(path.read_text())
+        if content["key"] != json.loads(json.dumps(job.key)) or not all((job.root / part).exists() for part in _parts(job)):
+            return False
+        damaged = first_damage(job.root, content.get("files", {}))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        damaged = path.relative_to(job.root)
+    if damaged is not None:
+        logger.warning("%s: missing or damaged; the sequence is rendered anew", job.root / damaged)
+    return damaged is None
 
 
 def _remove(job: _Job) -> None:
@@ -259,13 +285,15 @@ def render_release(dataset: DatasetName, settings: ReleaseSettings, seed: int, r
     todo = [job for job in jobs if not _is_complete(job)]
     if len(todo) < len(jobs):
         logger.info("%s: %d of %d sequences already rendered", root / dataset, len(jobs) - len(todo), len(jobs))
+    for stale in root.glob(f".{dataset}_*") if todo else ():  # of a run that was killed
+        shutil.rmtree(stale)
     frames = ((settings.frames - 1) * settings.frame_step + 1) * len(todo)
     with tqdm(total=frames, desc=f"render {dataset}", unit="frame", disable=not todo) as bar:
         if workers <= 1 or len(todo) <= 1:
             for job in todo:
                 bar.update(_render_sequence(job))
         else:
-            with multiprocessing.get_context("spawn").Pool(min(workers, len(todo))) as pool:
+            with multiprocessing.get_context("spawn").Pool(min(workers, len(todo)), initializer=stay_in_run) as pool:
                 for rendered in pool.imap_unordered(_render_sequence, todo):
                     bar.update(rendered)
     return root / dataset
