@@ -38,6 +38,7 @@ TABLES = ("results.json", "results.md", "results.csv", "results.tex", "results.h
 # how long the run took: in the provenance of results.json, and as a row of it in results.html
 MOMENTS = re.compile(r'("minutes": |<th>minutes</th><td class="fact">|<th>minutes</th><td class=\'fact\'>)[0-9.]+')
 LATEST = 0.97  # share of the run after which none is killed: a restarted one is quicker and may have ended by then
+LAST_STRETCH = 0.5  # the same for what the run does after it has named the last thing: another load on the machine shortens it
 PATIENCE = 3600  # seconds that one start may take
 
 
@@ -81,18 +82,30 @@ def finish(repository: Path, arguments: list[str], log: Path) -> None:
         raise RuntimeError(f"the run ended with status {process.returncode}: {log.read_text(errors='replace')[-1500:]}")
 
 
-def killed_after(repository: Path, arguments: list[str], log: Path, mark: tuple[str, float]) -> tuple[float, str] | None:
-    """Start the run, and kill it `mark[1]` seconds after it has named what `mark[0]` names, begun anew or skipped.
+@dataclass(frozen=True)
+class Point:
+    """When to kill: `delay` seconds after the run has named `line`, or as soon as it names what comes `then`.
+
+    The latter counts where the machine has become quicker since the undisturbed run; "" is the start and the end.
+    """
+
+    line: str
+    delay: float
+    then: str
+
+
+def killed_after(repository: Path, arguments: list[str], log: Path, point: Point) -> tuple[float, str] | None:
+    """Start the run, and kill it at a point; what it names may be begun anew or skipped.
 
     Returns: seconds since the start, and what it had named last; None if it ended before.
     """
-    line, delay = mark
     process, began, seen = start(repository, arguments, log), time.monotonic(), None
     while process.poll() is None:
         text = log.read_text(errors="replace")
-        if seen is None and (not line or line in text):
+        if seen is None and point.line in text:
             seen = time.monotonic()
-        if seen is not None and time.monotonic() - seen >= delay:
+        late = bool(point.then) and point.then in text
+        if seen is not None and (late or time.monotonic() - seen >= point.delay):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             named = re.findall(r"(?m)^\s*(\S.*?: (?:started|running|up to date|done).*)$", text)
@@ -118,14 +131,17 @@ def timeline(repository: Path, arguments: list[str], log: Path) -> list[tuple[fl
     return [*marks, (time.monotonic() - began, "")]
 
 
-def kill_points(marks: list[tuple[float, str]], kills: int, seed: int) -> list[tuple[float, tuple[str, float]]]:
-    """(share of the run, (what was begun last, seconds since)) of each kill, in order of time."""
-    end, rng = marks[-1][0], random.Random(seed)
+def kill_points(marks: list[tuple[float, str]], kills: int, seed: int) -> list[tuple[float, Point]]:
+    """(share of the run, point) of each kill, in order of time."""
+    end, last, rng = marks[-1][0], marks[-2][0], random.Random(seed)
     points = []
     for k in range(kills):
         moment = LATEST * end * (k + rng.random()) / kills
-        said, line = max(mark for mark in marks[:-1] if mark[0] <= moment)
-        points.append((moment / end, (line, moment - said)))
+        if moment > last:
+            moment = min(moment, last + LAST_STRETCH * (end - last))
+        before = max(i for i, mark in enumerate(marks[:-1]) if mark[0] <= moment)
+        said, line = marks[before]
+        points.append((moment / end, Point(line, moment - said, marks[before + 1][1])))
     return points
 
 
@@ -159,8 +175,8 @@ def run_chains(kills: int, per_chain: int, seed: int, arguments: list[str], fold
     for chain in range(chains):
         copy = copy_repository(folder / f"chain{chain}")
         own = points[chain::chains]
-        for due, mark in own:
-            hit = killed_after(copy, arguments, folder / f"chain{chain}.log", mark)
+        for due, point in own:
+            hit = killed_after(copy, arguments, folder / f"chain{chain}.log", point)
             if hit is not None:
                 done.append(Kill(chain, round(due, 3), round(hit[0], 1), hit[1]))
         finish(copy, arguments, folder / f"chain{chain}.log")

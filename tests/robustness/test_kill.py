@@ -34,10 +34,32 @@ def test_three_kills_end_in_identical_tables(tmp_path):
 def test_kill_points_lie_in_equal_parts_and_follow_the_seed():
     marks = [(0.0, ""), (10.0, "a: "), (55.0, "b: "), (100.0, "")]
     points = kill.kill_points(marks, 10, seed=3)
-    assert [int(10 * share / kill.LATEST) for share, _ in points] == list(range(10))
     assert points == kill.kill_points(marks, 10, seed=3)
-    assert {mark for _, (mark, _) in points} == {"", "a: ", "b: "} and all(after >= 0 for _, (_, after) in points)
+    shares = [share for share, _ in points]
+    assert [int(10 * share / kill.LATEST) for share in shares[:7]] == list(range(7))
+    assert 0.7 * kill.LATEST <= shares[7] <= max(shares) <= 0.55 + kill.LAST_STRETCH * 0.45, "the last stretch may be shorter"
+    assert {(point.line, point.then) for _, point in points} == {("", "a: "), ("a: ", "b: "), ("b: ", "")}
+    assert all(point.delay >= 0 for _, point in points)
     assert points != kill.kill_points(marks, 10, seed=4)
+
+
+def quick_run(tmp_path, monkeypatch, says: str) -> Path:
+    """Stands for the run: says its lines at once, then works for long."""
+    def start(repository, arguments, log):
+        log.write_text(says)
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+
+    monkeypatch.setattr(kill, "start", start)
+    return tmp_path / "log"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+def test_a_run_that_has_become_quicker_is_killed_when_it_names_the_next_thing(tmp_path, monkeypatch):
+    log = quick_run(tmp_path, monkeypatch, "a: started\nb: started\n")
+    after, at_work = kill.killed_after(tmp_path, [], log, kill.Point("a: ", 30.0, "b: "))
+    assert after < 10 and at_work == "b: started"
+    after, at_work = kill.killed_after(tmp_path, [], log, kill.Point("b: ", 0.5, ""))
+    assert 0.5 <= after < 10
 
 
 def test_tables_that_differ_are_named_and_moments_are_not(tmp_path):
