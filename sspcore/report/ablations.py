@@ -126,7 +126,7 @@ def ablation_map(results: Results, dataset: str) -> Figure:
         cell.set(xlabel="TC (%)", ylabel=dict(PANELS)[column])
         cell.margins(0.12)
     picture.legend(handles=list(handles.values()), loc="outside right center", fontsize=9)
-    picture.suptitle(f"{SPECS[dataset].title}: one thing changed at a time; {results['provenance']['data']}")
+    picture.suptitle(f"{SPECS[dataset].title}: one thing changed at a time\n{results['provenance']['data']}", fontsize=12)
     for cell, column in panels:  # labels last: their places depend on the finished layout
         place_labels(cell, _labels(rows, column), [line.get_xydata() for line in cell.lines if len(line.get_xydata()) > 1])
     return picture
