@@ -11,6 +11,7 @@ from sspcore import complexity
 from sspcore.complexity import Cost, Macs
 from sspcore.models import PAPER_SYSTEMS
 from sspcore.profiles import Profile, load_profile
+from sspcore.runs import REPOSITORY
 
 EXPLAINED = [name for name in PAPER_SYSTEMS if name not in ("Teacher", "DFF", "NetWarp")]
 
@@ -47,6 +48,13 @@ def test_ssp_costs_hardly_anything(costs: dict[str, Cost]) -> None:
     for name, millions, billions in (("SSP", 0.21, 12.25), ("SSP-R", 0.25, 13.0)):
         assert 0 < costs[name].own_params_m - base.own_params_m <= millions
         assert 12 < costs[name].own_gmacs - base.own_gmacs <= billions
+
+
+def test_the_committed_figures_are_those_of_the_code(costs: dict[str, Cost]) -> None:
+    committed = {entry["system"]: entry for entry in json.loads((REPOSITORY / "figures" / "complexity.json").read_text())}
+    for name, cost in costs.items():
+        for column in ("params_m", "gmacs", "own_params_m", "own_gmacs"):
+            assert committed[name][column] == pytest.approx(getattr(cost, column), rel=1e-6), (name, column)
 
 
 def test_own_accounting_leaves_out_what_does_not_run(costs: dict[str, Cost]) -> None:

@@ -3,9 +3,9 @@
     SSP    frame, H_cur_to_prev, previous_logits, previous_features, past_valid -> logits, features, class_map
     Base   frame                                                                -> logits, class_map
 
-SSP-R has `previous_frame` and `frame_small`, `previous_variance` and `variance` besides. What the network cannot do itself
-stays with the host: the homography comes inverted (`geometry.sampling_homography`, float64), and `past_valid` 0 starts a
-video anew.
+SSP-R has `previous_frame` and `frame_small` besides; with `SSPOptions.variance` there are `previous_variance` and
+`variance` too. What the network cannot do itself stays with the host: the homography comes inverted
+(`geometry.sampling_homography`, float64), and `past_valid` 0 starts a video anew.
 
 Two things are changed before the export, neither changes a result: adaptive pooling becomes two constant matrix
 products (ONNX has no such operator), and the geometry's nodes get names by which a builder can keep them in float32.
