@@ -127,7 +127,10 @@ class Timer:
             cost = time_training(name, self.profile, small, self.device, steps=2, warm_up=1)
             return replace(cost, seconds=cost.seconds * factor * share / CPU_BATCH)
 
-        same = (spec.image_model, spec.method, spec.options, spec.recurrent, spec.teacher, tuple(recipe.crop), share)
+        same = (
+            spec.image_model, spec.method, spec.options, spec.recurrent, spec.teacher, tuple(recipe.crop),
+            recipe.freeze_image, share,
+        )
         return self._once(("training", *same), timed)
 
     def frame(self, name: str, size: Size) -> float:
