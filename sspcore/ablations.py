@@ -112,7 +112,7 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
 
 
 def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
-    """SSP-R without one of its ingredients, and SSP, which has none of them."""
+    """SSP-R with one part taken away, added or set otherwise, and SSP. Without evidence there are no classes either."""
     recipe = f"training.{_recipe_name(profile, SYSTEMS['SSP-R'].recipe, dataset)}"
     weight = profile.recipe(SYSTEMS["SSP-R"].recipe, dataset).lambda_tc
     rate = profile.recipe(SYSTEMS["SSP"].recipe, dataset).head_lr_factor
@@ -122,7 +122,7 @@ def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
         Variant("SSP-R", "What do all ingredients do together?", "SSP-R", "method", compared_with=None),
         Variant("no recurrence", "Has alpha to see a past of several frames?", "SSP-R (no recurrence)", "part",
                 compared_with="SSP-R"),
-        Variant("no evidence", "Do residual, disagreement and confidences help?", "SSP-R (no evidence)", "part",
+        Variant("no evidence", "Does the head need anything beside the features?", "SSP-R (no evidence)", "part",
                 compared_with="SSP-R"),
         Variant("no classes", "Does it help to know which classes past and present name?", "SSP-R (no classes)", "part",
                 compared_with="SSP-R"),

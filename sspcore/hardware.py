@@ -21,10 +21,10 @@ import torch
 from sspcore.complexity import N_CLASSES, measure_fps
 from sspcore.distributed import World
 from sspcore.errors import ProfileError, SspError
-from sspcore.losses import distilled, supervised
+from sspcore.losses import build_objective
 from sspcore.machine import MachineSettings, describe
 from sspcore.models.protocol import VideoSegmenter, Window
-from sspcore.models.registry import OURS, PAPER_SYSTEMS, build, system
+from sspcore.models.registry import OURS, PAPER_SYSTEMS, build, freeze_image, system
 from sspcore.profiles import Profile, Recipe, load_profile
 from sspcore.progress import tqdm
 from sspcore.runs import REPOSITORY, provenance, slug, write_json
@@ -79,10 +79,8 @@ def time_training(
     torch.manual_seed(0)
     model = build(name, N_CLASSES, profile, load_weights=False).to(device).train()
     if recipe.freeze_image:
-        model.freeze_image()
-    objective = supervised(recipe.lambda_tc, recipe.auxiliary_weight)
-    if spec.teacher:
-        objective = distilled(recipe.lambda_tc, recipe.temperature)
+        freeze_image(model, name)
+    objective = build_objective(recipe, spec.teacher, torch.ones(N_CLASSES) if recipe.class_balance else None)
     settings = profile.machine
     most_parts = recipe.batch_size if model.window > 1 else max(1, recipe.batch_size // 2)  # BatchNorm wants two frames
     while True:

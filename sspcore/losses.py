@@ -11,6 +11,7 @@ from torch import Tensor
 from sspcore.data.specs import IGNORE
 from sspcore.geometry import soft_occlusion, warp_by_flow
 from sspcore.models.protocol import Outputs, Window
+from sspcore.profiles import Recipe
 
 Objective = Callable[[Outputs, Window], dict[str, Tensor]]
 
@@ -130,6 +131,13 @@ def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor 
         return losses | {"total": total}
 
     return objective
+
+
+def build_objective(recipe: Recipe, distils: bool, class_weights: Tensor | None = None) -> Objective:
+    """What a recipe minimises: `distilled` where the teacher's logits are learned from, else `supervised`."""
+    if distils:
+        return distilled(recipe.lambda_tc, recipe.temperature, class_weights)
+    return supervised(recipe.lambda_tc, recipe.auxiliary_weight, class_weights)
 
 
 def distilled(lambda_tc: float, temperature: float, class_weights: Tensor | None = None) -> Objective:

@@ -34,11 +34,21 @@ from sspcore.distributed import launch
 from sspcore.errors import ProfileError, ReleaseError
 from sspcore.evaluate import evaluate_system, flow_error, read_prediction
 from sspcore.flow import build_flow
-from sspcore.losses import Objective, balanced_weights, distilled, supervised
+from sspcore.losses import Objective, balanced_weights, build_objective
 from sspcore.machine import worker_count
 from sspcore.models.protocol import VideoSegmenter
-from sspcore.models.registry import SYSTEMS, SystemSpec, build, control, encoder_start, image_spec, stand_in, start_from, system
-from sspcore.models.ssp import SSP
+from sspcore.models.registry import (
+    SYSTEMS,
+    SystemSpec,
+    build,
+    control,
+    encoder_start,
+    freeze_image,
+    image_spec,
+    stand_in,
+    start_from,
+    system,
+)
 from sspcore.profiles import SEED_LIMIT, Profile, load_profile, stable_hash
 from sspcore.progress import tqdm
 from sspcore.registration import build_registrator
@@ -338,9 +348,7 @@ class Study:
             trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
         fresh = frozenset(n for n, _ in model.named_parameters() if n not in trained)
         if recipe.freeze_image:
-            if not isinstance(model, SSP):
-                raise ProfileError(f"training.{spec.recipe}.freeze_image: {name} is not SSP; leave it out")
-            model.freeze_image()
+            freeze_image(model, name)
         processes = self.profile.machine.process_count(recipe.batch_size, self.device)
         return Training(
             name=f"{spec.name} on {SPECS[dataset].title}", model=model, objective=self._objective(spec, dataset),
@@ -355,9 +363,7 @@ class Study:
         if recipe.class_balance:
             shares = class_shares(self.clips(dataset, "train"), SPECS[dataset], self.profile.input_size)
             weights = balanced_weights(list(shares.values()), recipe.class_balance)
-        if spec.teacher:
-            return distilled(recipe.lambda_tc, recipe.temperature, weights)
-        return supervised(recipe.lambda_tc, recipe.auxiliary_weight, weights)
+        return build_objective(recipe, spec.teacher, weights)
 
     def _windows(self, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> WindowDataset:
         recipe = self.profile.recipe(spec.recipe, dataset)

@@ -13,7 +13,7 @@ from sspcore import ablations
 from sspcore.ablations import LAMBDAS, SMOKE_VARIANTS, variants
 from sspcore.errors import ProfileError, SspError
 from sspcore.models.protocol import Motion
-from sspcore.models.registry import ABLATIONS, START, SYSTEMS, build, system
+from sspcore.models.registry import ABLATIONS, RECURRENT_ABLATIONS, START, SYSTEMS, build, system
 from sspcore.profiles import load_profile
 from sspcore.report.ablations import ablation_map, findings, gain, points, to_latex, to_markdown, write_tables
 from sspcore.study import Study
@@ -72,6 +72,17 @@ def test_issue_and_registry_are_covered():
     assert found["unfused labels"].overrides == {"fuse_teacher": False} and set(SMOKE_VARIANTS) <= set(found)
     assert all(system(name).hidden and name not in SYSTEMS for name in ABLATIONS)
     assert [variant.name for variant in variants(DEMO, "ruralscapes")] == list(found)
+
+
+def test_each_variant_of_ssp_r_is_a_training_of_its_own(tmp_path, no_data):
+    for dataset in DEMO.datasets:
+        keys = []
+        for variant in variants(DEMO, dataset, "SSP-R"):
+            study = Study.open("demo", overrides=variant.overrides, root=tmp_path)
+            keys.append(study.train_key(variant.system, dataset))
+            assert study.train_key("SSP", dataset) == Study.open("demo", root=tmp_path).train_key("SSP", dataset)
+        assert len(set(keys)) == len(keys)
+    assert {variant.system for variant in variants(DEMO, "uavid", "SSP-R")} >= set(RECURRENT_ABLATIONS)
 
 
 def test_untrained_image_model_starts_from_the_encoder_and_trains_as_long_as_both_trainings():

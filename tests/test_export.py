@@ -26,6 +26,7 @@ from sspcore.geometry import sampling_homography
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageModelSpec, ImageSegmenter
 from sspcore.models.protocol import Motion
+from sspcore.models.registry import SYSTEMS
 from sspcore.models.ssp import SSP, SSPOptions
 
 SIZE = (64, 96)
@@ -175,6 +176,17 @@ def test_float16_keeps_the_grid_in_float32_and_builds_strongly_typed(tmp_path):
     assert halves > 50 and not find_problems(model, "trt-10.16")
     assert sidecar["parity_onnxruntime"]["identical_mean"] > 0.97
     assert "--stronglyTyped" in (out / "README.md").read_text()
+
+
+def test_ssp_r_is_exported_in_both_precisions(tmp_path):
+    golden, options = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6), SYSTEMS["SSP-R"].options
+    model = tiny_ssp(2.0, **options.model_dump())
+    for precision, target in (("fp32", "trt-10.3"), ("fp16", "trt-10.16")):
+        out = tmp_path / precision
+        sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE, precision=precision), target, golden, out)
+        assert set(sidecar["state"]) == {"logits", "features", "frame_small"}
+        assert not find_problems(onnx.load(out / "step.onnx"), target)
+        assert sidecar["parity_onnxruntime"]["identical_mean"] > (0.9999 if precision == "fp32" else 0.97)
 
 
 def test_recurrent_system_carries_its_frame_and_variance(tmp_path):

@@ -8,11 +8,16 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from sspcore.data.images import to_tensor
 from sspcore.data.motion import exact_motion
+from sspcore.data.statistics import class_shares
 from sspcore.errors import ProfileError, ReleaseError
 from sspcore.geometry import warp_by_flow
+from sspcore.losses import balanced_weights, cross_entropy
+from sspcore.models.protocol import Outputs, Window
+from sspcore.models.registry import system
 from sspcore.runs import RUN_BEGAN
 from sspcore.study import Study
 
@@ -52,6 +57,27 @@ def test_same_seed_gives_byte_identical_rows_and_another_seed_does_not(results, 
     assert json.dumps(again["rows"]) == json.dumps(results["rows"])
     other = Study.open("smoke", root=tmp_path, overrides=TINY, seed=1).results(["Base"], ["uavid"])
     assert json.dumps(other["rows"][0]) != json.dumps(results["rows"][0])
+
+
+def test_balanced_classes_reach_the_loss(study, results):
+    recipe = "training.recurrent.class_balance"
+    window = Window(torch.zeros(1, 1, 3, 4, 4), labels=torch.arange(8).repeat_interleave(2).view(1, 1, 4, 4))
+    logits = torch.randn(1, 1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    losses = {}
+    for exponent in (0.0, 1.0):
+        other = Study.open("smoke", root=study.workspace.root, overrides=TINY | {recipe: exponent})
+        losses[exponent] = other._objective(system("SSP-R"), "uavid")(Outputs(logits), window)["ce"]
+    shares = class_shares(study.clips("uavid", "train"), study.spec("uavid"), study.profile.input_size)
+    weights = balanced_weights(list(shares.values()), 1.0)
+    torch.testing.assert_close(losses[0.0], cross_entropy(logits[:, 0], window.labels[:, 0]))
+    torch.testing.assert_close(losses[1.0], cross_entropy(logits[:, 0], window.labels[:, 0], class_weights=weights))
+    assert not torch.isclose(losses[0.0], losses[1.0])
+
+
+def test_only_ssp_has_something_to_freeze(study, results, tmp_path):
+    frozen = Study.open("smoke", root=study.workspace.root, overrides=TINY | {"training.tcb.freeze_image": True})
+    with pytest.raises(ProfileError, match="training.tcb.freeze_image: TCB_ppm is not SSP"):
+        frozen.training("TCB_ppm", "uavid", tmp_path)
 
 
 def written(study: Study) -> dict[str, int]:

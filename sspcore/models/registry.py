@@ -204,6 +204,13 @@ def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bo
     return METHODS[spec.method](image, spec, profile).to(memory_format=torch.channels_last)
 
 
+def freeze_image(model: VideoSegmenter, name: str) -> None:
+    """Let training change only what is around the image model. Raises ProfileError for a system that is not SSP."""
+    if not isinstance(model, SSP):
+        raise ProfileError(f"training.{system(name).recipe}.freeze_image: {name} is not SSP; leave it out")
+    model.freeze_image()
+
+
 def image_spec(name: str, profile: ModelSettings) -> ImageModelSpec:
     """The image model that a profile gives a system."""
     role = system(name).image_model

@@ -43,7 +43,7 @@ class SSPOptions(BaseModel):
         evidence: feed the similarity head the evidence channels of SSP-R too.
         variance: carry the variance of the averaged past in the state and feed it to the head as one more channel.
         classes: feed the head the class probabilities of past and present too, brought to CLASS_CHANNELS by a learned 1x1
-            convolution: a car that leaves a road and a road that comes and goes differ by name, not by disagreement.
+            convolution: a car that leaves a road and a roof whose label flickers disagree alike and differ by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -282,13 +282,19 @@ class SSP(VideoSegmenter):
     def _evidence(
         self, past_frame: Tensor, past_logits: Tensor, past_variance: Tensor | None, observation: Observation, valid: Tensor
     ) -> Tensor:
-        """All that the similarity head sees besides the features, (B, E, h, w); the arguments are registered, at stride 4."""
-        past, present = past_logits.float().softmax(1), observation.logits_stride4.float().softmax(1)
-        channels = [evidence_channels(past_frame, observation.frame, past, present, valid)]
+        """All that the similarity head sees besides the features, (B, E, h, w).
+
+        Args:
+            past_frame, past_logits, past_variance: (B, 3 / C / 1, h, w), registered; the variance only with that option.
+            observation: of the current frame.
+            valid: (B, 1, h, w), where the past was in view.
+        """
+        past_probs, probs = past_logits.float().softmax(1), observation.logits_stride4.float().softmax(1)
+        channels = [evidence_channels(past_frame, observation.frame, past_probs, probs, valid)]
         if past_variance is not None:
             channels.append(past_variance)
         if self.class_embedding is not None:
-            named = torch.cat([past * valid, present], dim=1)
+            named = torch.cat([past_probs * valid, probs], dim=1)
             channels.append(self.class_embedding(named.to(observation.features.dtype)).float())
         return torch.cat(channels, dim=1)
 
@@ -303,7 +309,9 @@ def carried_variance(alpha: Tensor, past_variance: Tensor) -> Tensor:
     return alpha.square() * past_variance + (1 - alpha).square()
 
 
-def evidence_channels(past_frame: Tensor, frame: Tensor, past: Tensor, present: Tensor, valid: Tensor) -> Tensor:
+def evidence_channels(
+    past_frame: Tensor, frame: Tensor, past_probs: Tensor, probs: Tensor, valid: Tensor
+) -> Tensor:
     """What tells a place that stayed the same from one that changed, at stride 4, each in 0..1 or nearly so.
 
     Channels: photometric residual of the registration (mean |I_k - warped I_{k-1}| over normalised colours), total
@@ -312,15 +320,15 @@ def evidence_channels(past_frame: Tensor, frame: Tensor, past: Tensor, present: 
 
     Args:
         past_frame, frame: (B, 3, h, w), registered and current.
-        past, present: (B, C, h, w) float32, probabilities, registered and current.
+        past_probs, probs: (B, C, h, w) float32, registered and current.
         valid: (B, 1, h, w) bool.
     Returns: (B, EVIDENCE_CHANNELS, h, w).
     """
     channels = (
         (frame - past_frame).float().abs().mean(1, keepdim=True) * valid,
-        0.5 * (present - past).abs().sum(1, keepdim=True) * valid,
-        past.amax(1, keepdim=True) * valid,
-        present.amax(1, keepdim=True),
+        0.5 * (probs - past_probs).abs().sum(1, keepdim=True) * valid,
+        past_probs.amax(1, keepdim=True) * valid,
+        probs.amax(1, keepdim=True),
         valid.float(),
     )
     return torch.cat(channels, dim=1)
