@@ -100,7 +100,7 @@ use_active_environment() {
     local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
     [ -n "$active" ] && [ -z "${PYTHON:-}" ] && [ ! "$active" -ef "$venv" ] && [ -x "$active/bin/python" ] || return 1
     PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1 \
-        "$active/bin/python" -m sspcore.doctor --pins >/dev/null 2>&1 || return 1
+        "$active/bin/python" -m sspcore.cli.doctor --pins >/dev/null 2>&1 || return 1
     python=$active/bin/python
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}   # notebook kernels import sspcore too
 }
@@ -183,7 +183,7 @@ install() {
         fail_installation "the installation failed"
     fi
     link_library
-    if ! PYTHONPATH='' PYTHONSAFEPATH=1 "$venv/bin/python" -m sspcore.doctor >>"$log" 2>&1; then
+    if ! PYTHONPATH='' PYTHONSAFEPATH=1 "$venv/bin/python" -m sspcore.cli.doctor >>"$log" 2>&1; then
         fail_installation "the environment was installed but does not work"
     fi
     cp "$lock" "$stamp.tmp"
@@ -276,9 +276,9 @@ main() {
             check_options "$@"
             find_environment
             for argument in "$@"; do
-                [ "$argument" != --plan ] || start_module sspcore.plan "$@"
+                [ "$argument" != --plan ] || start_module sspcore.study.plan "$@"
             done
-            start_module sspcore.reproduce "$@"
+            start_module sspcore.study.reproduce "$@"
             ;;
     esac
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sspcore.data.specs import RURALSCAPES_COLOURS, UAVID_COLOURS
+from sspcore.data.datasets import RURALSCAPES_COLOURS, UAVID_COLOURS
 
 SIZE = (64, 96)
 

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from sspcore.data.augment import WindowAugmentation
-from sspcore.geometry import occlusion_mask
-from sspcore.profiles import Recipe, load_profile
-from sspcore.registration import RANSAC_PX, FeatureMatching
-from sspcore.report.published import published
+from sspcore.motion.geometry import occlusion_mask
+from sspcore.motion.registration import RANSAC_PX, FeatureMatching
+from sspcore.study.profiles import load_profile
+from sspcore.study.published import published
+from sspcore.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 README, METHOD, DEVIATIONS = "README.md", "docs/METHOD.md", "docs/deviations.md"
@@ -119,7 +120,7 @@ def _without_part(variant: dict[str, Any]) -> float:
 
 
 def cost(system: str, column: str) -> float:
-    """Parameters (M) or multiply-adds (G) of a system in the paper's setting, as `sspcore.complexity` counts them."""
+    """Parameters (M) or multiply-adds (G) of a system in the paper's setting, as `sspcore.study.cost` counts them."""
     return next(one for one in figure("figures/complexity.json") if one["system"] == system)[column]
 
 
@@ -129,7 +130,7 @@ def printed(system: str, column: str) -> float:
 
 
 def measured(dataset: str, *keys: str) -> float:
-    """A figure of tests/bench_deviations.py."""
+    """A figure of benchmarks/deviations.py."""
     value = figure("figures/deviations.json")[dataset]
     for key in keys:
         value = value[key]

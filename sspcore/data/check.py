@@ -17,7 +17,13 @@ from pathlib import Path
 
 import cv2
 
-from sspcore.data.parallel import quiet_decoder, run_jobs
+from sspcore.core.errors import ArtefactError, ReleaseError, SspError
+from sspcore.core.machine import worker_count
+from sspcore.core.parallel import quiet_decoder, run_jobs
+from sspcore.core.progress import tqdm
+from sspcore.core.store import Workspace, read_json, stable_hash, write_json
+from sspcore.data.archives import SUFFIXES, Unpacked, find_archives, target_of, unpack
+from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import (
     Sequence,
     files_key,
@@ -27,13 +33,6 @@ from sspcore.data.prepare import (
     read_label,
     require_splits,
 )
-from sspcore.data.release_archive import SUFFIXES, Unpacked, find_archives, target_of, unpack
-from sspcore.data.specs import SPECS, DatasetSpec
-from sspcore.errors import ArtefactError, ReleaseError, SspError
-from sspcore.machine import worker_count
-from sspcore.profiles import stable_hash
-from sspcore.progress import tqdm
-from sspcore.runs import Workspace, read_json, write_json
 
 log = logging.getLogger(__name__)
 

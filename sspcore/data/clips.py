@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sspcore.data.images import read_grey, read_rgb, resize_frame, resize_labels
-from sspcore.errors import ArtefactError
-from sspcore.runs import KEY_FILE, read_json
+from sspcore.core.errors import ArtefactError
+from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
+from sspcore.core.store import KEY_FILE, read_json
 
 Size = tuple[int, int]
 

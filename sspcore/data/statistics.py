@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sspcore.data.clips import Clip
-from sspcore.data.specs import IGNORE, DatasetSpec
+from sspcore.data.datasets import IGNORE, DatasetSpec
 
 
 def class_shares(clips: list[Clip], spec: DatasetSpec, size: tuple[int, int]) -> dict[str, float]:

@@ -7,12 +7,21 @@ view, bit 1: occluded in the target.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
-from sspcore.errors import ReleaseError
+from sspcore.core.errors import ArtefactError, ReleaseError
+from sspcore.core.images import resize_labels
+from sspcore.data.clips import Clip
+from sspcore.motion.geometry import resize_flow
+
+Size = tuple[int, int]
 
 _ZERO, _SCALE = 32768, 64
 
@@ -94,6 +103,45 @@ class SequenceTruth:
     def _require_size(self, path: Path, image: np.ndarray) -> None:
         if image.shape != self.size:
             raise ReleaseError(f"{path}: is {image.shape}, truth.json says {self.size}; render the release again")
+
+
+@dataclass
+class TruthFlow:
+    """Exact flow of rendered clips, with the interface of `FlowStore`."""
+
+    truth_root: Path
+    size: Size
+
+    def between(self, clip: Clip, source: int, target: int) -> Tensor:
+        """Exact flow (2, H, W) float32 in pixels of `size`; source and target are neighbours."""
+        return exact_motion(self.truth_root, clip, source, target, self.size)[0]
+
+
+def exact_motion(truth_root: Path, clip: Clip, source: int, target: int, size: Size) -> tuple[Tensor, Tensor]:
+    """Exact flow (2, H, W) and exact occlusion (H, W) bool between neighbouring frames of a rendered clip.
+
+    A pixel counts as occluded where its point is hidden in the target frame or outside its view.
+    """
+    truth = sequence_truth(truth_root / clip.sequence)
+    read = {1: truth.flow_forward, -1: truth.flow_backward}.get(target - source)
+    if read is None:
+        raise ArtefactError(f"clip {clip.name}: exact flow is known between neighbours only, not {source} -> {target}")
+    flow, in_view, occluded = read(clip.numbers[source])
+    resized = resize_flow(torch.from_numpy(flow)[None], size)[0]
+    hidden = (occluded | ~in_view).astype(np.uint8)
+    hidden = cv2.resize(hidden, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized, torch.from_numpy(hidden.astype(bool))
+
+
+def exact_labels(truth_root: Path, clip: Clip, position: int, size: Size) -> np.ndarray:
+    """Dense exact labels (H, W) uint8 of any frame of a rendered clip."""
+    return resize_labels(sequence_truth(truth_root / clip.sequence).labels(clip.numbers[position]), size)
+
+
+@lru_cache(maxsize=64)
+def sequence_truth(folder: Path) -> SequenceTruth:
+    """The truth of one rendered sequence."""
+    return SequenceTruth(folder)
 
 
 def _decode(path: Path) -> np.ndarray | None:

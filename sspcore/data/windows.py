@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from sspcore.core.images import normalise
+from sspcore.core.progress import tqdm
+from sspcore.core.types import Window
 from sspcore.data.augment import Sample
 from sspcore.data.clips import Clip
-from sspcore.data.images import normalise
-from sspcore.data.motion import FlowStore, HomographyStore
-from sspcore.data.specs import IGNORE
-from sspcore.distributed import Share
-from sspcore.models.protocol import Window
-from sspcore.progress import tqdm
+from sspcore.data.datasets import IGNORE
+from sspcore.motion.cache import FlowStore, HomographyStore
 
 Size = tuple[int, int]
 TeacherReader = Callable[[Clip, list[int]], Tensor]
@@ -147,41 +146,6 @@ class _Registrations(Dataset[bool]):
 
     def __getitem__(self, index: int) -> bool:
         return bool(self._store.clip(self._clips[index]).ok.all())
-
-
-class EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) in an order that depends on seed and epoch alone; an incomplete last batch is filled
-    from the epoch's beginning, so that BatchNorm never sees a batch of another size.
-
-    With a `share` a batch is cut into its parts and the process gets its own, one after the other: neither order nor
-    addresses depend on how many processes there are.
-    """
-
-    def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int, share: Share | None = None) -> None:
-        self._n_items = n_items
-        self._batch_size = batch_size
-        self._repeats = repeats
-        self._seed = seed
-        self._share = share or Share()
-        self.epoch = 0
-
-    @property
-    def steps(self) -> int:
-        """Batches of an epoch."""
-        return -(-self._n_items * self._repeats // self._batch_size)
-
-    def __len__(self) -> int:
-        return self.steps * self._share.count
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        rng = np.random.default_rng((self._seed, self.epoch))
-        order = np.concatenate([rng.permutation(self._n_items) for _ in range(self._repeats)])
-        order = np.resize(order, self.steps * self._batch_size)
-        own = slice(self._share.first, self._share.first + self._share.count)
-        for k, batch in enumerate(order.reshape(-1, self._batch_size)):
-            for part in np.split(batch, self._share.parts)[own]:
-                # the k-th step enters the address, so that a window repeated within an epoch is augmented anew
-                yield [(self.epoch * self.steps + k, int(index)) for index in part]
 
 
 def collate(samples: list[Sample]) -> Window:

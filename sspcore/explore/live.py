@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from sspcore.errors import SspError
+from sspcore.core.errors import SspError
 from sspcore.explore.pair import Choice, PairExplorer, PairView
 from sspcore.explore.stage import Stage, legend, value_table
 from sspcore.explore.systems import SystemsChoice, SystemsExplorer

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sspcore.core.images import to_tensor
 from sspcore.data.clips import Clip
-from sspcore.data.images import to_tensor
-from sspcore.data.motion import exact_motion
+from sspcore.data.truth import exact_motion
 from sspcore.explore.panels import NOTHING, Panel, Scale, inset, nothing, paint, rgb
-from sspcore.flow import RAFT_WEIGHTS
-from sspcore.geometry import (
+from sspcore.motion.flow import RAFT_WEIGHTS
+from sspcore.motion.geometry import (
     homography_to_flow,
     occlusion_mask,
     pixel_grid,
@@ -25,7 +25,7 @@ from sspcore.geometry import (
     warp_by_flow,
     warp_by_homography,
 )
-from sspcore.registration import Registration, build_registrator
+from sspcore.motion.registration import Registration, build_registrator
 from sspcore.report.figures import FLICKER as MAGENTA
 from sspcore.report.motion import flow_picture, flow_wheel, overlay, precision_recall
 from sspcore.report.style import GREEN, VERMILION

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sspcore.data.clips import Clip
-from sspcore.data.motion import exact_labels
-from sspcore.data.specs import IGNORE, colourise
+from sspcore.data.datasets import IGNORE, colourise
+from sspcore.data.truth import exact_labels
 from sspcore.explore.panels import Panel, Scale, nothing, paint, rgb
 from sspcore.metrics.confusion import confusion, iou_per_class, mean_present, pair_counts
 from sspcore.metrics.records import warp_labels
-from sspcore.models.registry import system
+from sspcore.models.systems import system
 from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.style import BLUE, VERMILION, figure
 from sspcore.study import Study

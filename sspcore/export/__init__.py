@@ -1,4 +1,4 @@
-"""Export of a system for embedded inference: graph, static check, parity, bundle. Command line: python -m sspcore.export."""
+"""Export of a system for embedded inference: graph, static check, parity, bundle."""
 
 from sspcore.export.bundle import Origin, export_bundle, verify_bundle
 from sspcore.export.check import GraphError, check_model, find_problems

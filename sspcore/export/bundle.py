@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from sspcore.data.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.data.specs import SPECS, DatasetSpec
-from sspcore.errors import SspError
+from sspcore.core.errors import SspError
+from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
+from sspcore.core.store import atomic_folder, git_commit, write_json
+from sspcore.core.types import VideoSegmenter
+from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.export import readme
 from sspcore.export.check import check_model, load_limits, target_limits
 from sspcore.export.device import step_runner
 from sspcore.export.graph import StepModule, StepOptions, export_graph, lower_opset, opset_of
 from sspcore.export.rollout import Rollout, TorchRunner, drift, summary
-from sspcore.models.protocol import VideoSegmenter
 from sspcore.models.ssp import SSP
-from sspcore.runs import atomic_folder, git_commit, write_json
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
     """
     path = folder / step_runner.SIDECAR
     if not path.is_file():
-        raise SspError(f"{folder}: no bundle ({step_runner.SIDECAR} is missing); make one with python -m sspcore.export")
+        raise SspError(f"{folder}: no bundle ({step_runner.SIDECAR} is missing); make one with python -m sspcore.cli.export")
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         expected = sidecar["sha256"][step_runner.ONNX]

@@ -17,7 +17,7 @@ import yaml
 from onnx import TensorProto
 from pydantic import BaseModel, ConfigDict
 
-from sspcore.errors import ProfileError, SspError
+from sspcore.core.errors import ProfileError, SspError
 from sspcore.export.graph import GEOMETRY, MASK, constant_names, grid_path, opset_of
 
 LIMITS_FILE = Path(__file__).with_name("operators.yaml")

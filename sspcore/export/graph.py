@@ -27,10 +27,11 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from sspcore.data.images import normalise
-from sspcore.errors import ProfileError, SspError
-from sspcore.models.image import STRIDE, ImageSegmenter
-from sspcore.models.protocol import VideoSegmenter
+from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.images import normalise
+from sspcore.core.settings import STRIDE
+from sspcore.core.types import VideoSegmenter
+from sspcore.models.image import ImageSegmenter
 from sspcore.models.ssp import SSP, SSPState
 
 OPSET = 18  # 16 brought GridSample, 17 LayerNormalization; 20 renames GridSample's modes, which TensorRT misreads

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import torch
 
-from sspcore.data.images import to_tensor
+from sspcore.core.images import to_tensor
+from sspcore.core.progress import tqdm
 from sspcore.export.rollout import Rollout
-from sspcore.geometry import rescale_homography, warp_by_sampling_homography
 from sspcore.models.ssp import SSP
-from sspcore.progress import tqdm
-from sspcore.registration import Registrator
+from sspcore.motion.geometry import rescale_homography, warp_by_sampling_homography
+from sspcore.motion.registration import Registrator
 
 T = TypeVar("T")
 WARM_UP = 2

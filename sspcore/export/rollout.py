@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import torch
 
-from sspcore.data.images import resize_frame, to_tensor
-from sspcore.errors import SspError
+from sspcore.core.errors import SspError
+from sspcore.core.images import resize_frame, to_tensor
+from sspcore.core.progress import tqdm
+from sspcore.core.types import VideoSegmenter
 from sspcore.export.device.step_runner import sampling_homography
 from sspcore.export.graph import Size, StepModule, StepOptions
-from sspcore.models.protocol import VideoSegmenter
-from sspcore.progress import tqdm
-from sspcore.registration import Registrator
+from sspcore.motion.registration import Registrator
 
 
 class Runner(Protocol):

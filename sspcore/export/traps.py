@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnx
 
+from sspcore.core.store import atomic_folder
 from sspcore.export.device.step_runner import ONNX
-from sspcore.runs import atomic_folder
 
 
 def with_nearest_sampling(bundle: Path, out: Path) -> Path:

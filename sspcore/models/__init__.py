@@ -1,8 +1,9 @@
 """The systems of the results table: image models, video models, and the one table that names them (SYSTEMS)."""
 
-from sspcore.models.image import ImageModelSpec, ImageSegmenter
-from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window
-from sspcore.models.registry import (
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.spec import ImageModelSpec
+from sspcore.models.systems import (
     PAPER_SYSTEMS,
     SYSTEMS,
     SystemSpec,

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sspcore import geometry
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.image import ImageSegmenter
-from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.motion import geometry
 
 KEY_INTERVAL = 8
 

@@ -7,40 +7,16 @@ The stages are separate methods, since video systems reuse them one by one:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sspcore.errors import ProfileError
-from sspcore.models import weights
-from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window
-
-STRIDE = 32  # of the coarsest pyramid level; frame sizes must be multiples of it
-
-
-class ImageModelSpec(BaseModel):
-    """An image model, as profiles describe it.
-
-    Attributes:
-        arch: decoder, "upernet" or "segformer".
-        encoder: name in smp; "tu-" is timm's, with the weights' tag where there are several
-            ("tu-sam2_hiera_base_plus.fb_r896_2pt1").
-        decoder_channels: width of the decoder.
-        weights: where the encoder's weights come from (see sspcore.models.weights).
-        auxiliary_channels: width of an FCN auxiliary head on the stride-16 features, used in training only; 0 = none.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    arch: Literal["upernet", "segformer"] = "upernet"
-    encoder: str
-    decoder_channels: int = Field(gt=0)
-    weights: Literal["hub", "pypi", "none"]
-    auxiliary_channels: int = Field(default=0, ge=0)
+from sspcore.core.errors import ProfileError
+from sspcore.core.settings import STRIDE
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
+from sspcore.models import pretrained as weights
+from sspcore.models.spec import ImageModelSpec
 
 
 class Renormalise(nn.Module):

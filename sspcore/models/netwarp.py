@@ -17,9 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sspcore import geometry
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.image import ImageSegmenter
-from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.motion import geometry
 
 LEVELS = 4  # strides 4, 8, 16, 32: the last entries of a pyramid
 

@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from sspcore import geometry
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.image import ImageSegmenter
-from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.motion import geometry
 
 EVIDENCE_CHANNELS = 5
 CLASS_CHANNELS = 8

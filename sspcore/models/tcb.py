@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models.image import ImageSegmenter
-from sspcore.models.protocol import Motion, Outputs, VideoSegmenter, VideoState, Window
 
 CLIP = 4
 PPM_BINS = (1, 2, 3, 6)

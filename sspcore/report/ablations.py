@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sspcore.data.specs import SPECS
+from sspcore.core.store import atomic_file, write_json
+from sspcore.data.datasets import SPECS
 from sspcore.report.labels import Label, place_labels
-from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, figure
+from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, figure, save
 from sspcore.report.tables import percent, to_csv
-from sspcore.runs import atomic_file, write_json
 
 Row = dict[str, Any]
 Results = dict[str, Any]
@@ -225,3 +225,15 @@ def _name(rows: list[Row], row: Row) -> str:
         for other in _of(rows, row["dataset"])
     )
     return f"{row['variant']} (the run of {row['compared_with']})" if same else row["variant"]
+
+
+def write(results: dict[str, Any], folder: Path) -> list[Path]:
+    """Tables (`tables/ablations.*`) and one picture a data set into `folder`; returns the paths written.
+
+    Those of another method than SSP carry its name.
+    """
+    name = "ablations" if results["method"] == "SSP" else f"ablations_{results['method'].lower()}"
+    written = write_tables(results, folder / "tables", name)
+    for dataset in dict.fromkeys(row["dataset"] for row in results["rows"]):
+        written.append(save(ablation_map(results, dataset), folder, f"{dataset}_{name}", results["provenance"]))
+    return written

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sspcore.complexity import FlowCost, Macs, flow_cost, stream_macs
-from sspcore.data.specs import SPECS
-from sspcore.models.registry import build, system
-from sspcore.profiles import Profile
+from sspcore.data.datasets import SPECS
+from sspcore.models.systems import build, system
+from sspcore.study.cost import FlowCost, Macs, flow_cost, stream_macs
+from sspcore.study.profiles import Profile
 
 Row = dict[str, Any]
 GIGA_DIGITS = 4

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sspcore.data.clips import Clip
-from sspcore.data.specs import DatasetSpec, colourise
+from sspcore.data.datasets import DatasetSpec, colourise
 from sspcore.data.statistics import class_shares
 from sspcore.report.style import BLUE, VERMILION, class_legend, figure, hide_axes
 

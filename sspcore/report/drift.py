@@ -16,15 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
-from sspcore.data.motion import exact_labels
+from sspcore.data.truth import exact_labels
+from sspcore.inference.stream import Observed, clip_motion, segment_video
 from sspcore.metrics import FrameRecord, MetricSuite
-from sspcore.models.protocol import VideoSegmenter
-from sspcore.models.registry import system
+from sspcore.models.systems import system
 from sspcore.report.figures import flicker_mask
 from sspcore.report.frontier import averaging
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, figure
-from sspcore.stream import Observed, clip_motion, segment_video
 from sspcore.study import Study
 
 SHOWN = ("SSP", "SSP-R", "KD-SSP")  # the first that a run has stands for the recurrent systems

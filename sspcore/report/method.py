@@ -12,14 +12,14 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
+from sspcore.core.images import to_tensor
 from sspcore.data.clips import Clip
-from sspcore.data.images import to_tensor
-from sspcore.data.specs import IGNORE, DatasetSpec, colourise
-from sspcore.geometry import rescale_homography, warp_by_sampling_homography
+from sspcore.data.datasets import IGNORE, DatasetSpec, colourise
+from sspcore.inference.stream import clip_motion
 from sspcore.models.ssp import SSP
+from sspcore.motion.geometry import rescale_homography, warp_by_sampling_homography
 from sspcore.report.drift import known_truth
 from sspcore.report.style import BLACK, class_legend, figure, show_image
-from sspcore.stream import clip_motion
 from sspcore.study import Study
 
 # inches

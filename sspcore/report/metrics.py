@@ -1,4 +1,4 @@
-"""Pictures and words about the metrics themselves (notebook 11); rows come from `sspcore.measure`."""
+"""Pictures and words about the metrics themselves (notebook 11); rows come from `sspcore.study.measures`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from sspcore.data.specs import SPECS
-from sspcore.measure import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
+from sspcore.core.store import provenance, stable_hash, write_json
+from sspcore.data.datasets import SPECS
 from sspcore.metrics import METRICS, build_metric
-from sspcore.profiles import stable_hash
 from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of
 from sspcore.report.style import BLACK, GREEN, figure, remove_pictures, save
-from sspcore.runs import provenance, write_json
 from sspcore.study import Study
+from sspcore.study.measures import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
 
 Row = dict[str, Any]
 Matrices = Mapping[str, Mapping[str, list[Row]]]  # data set -> flow -> rows

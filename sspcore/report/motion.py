@@ -7,15 +7,15 @@ import torch
 from matplotlib.figure import Figure
 from torchvision.utils import flow_to_image
 
-from sspcore.data.images import to_tensor
-from sspcore.geometry import (
+from sspcore.core.images import to_tensor
+from sspcore.motion.geometry import (
     occlusion_mask,
     occlusion_mask_same_pixel,
     soft_occlusion,
     warp_by_flow,
     warp_by_homography,
 )
-from sspcore.registration import Registration
+from sspcore.motion.registration import Registration
 from sspcore.report.style import GREEN, VERMILION, figure, hide_axes
 
 

@@ -17,14 +17,14 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sspcore.core.errors import SspError
+from sspcore.core.images import resize_frame
+from sspcore.core.store import atomic_file
 from sspcore.data.clips import Clip
-from sspcore.data.images import resize_frame
-from sspcore.data.specs import DatasetSpec, colourise
-from sspcore.errors import SspError
+from sspcore.data.datasets import DatasetSpec, colourise
 from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.story import flicker_shares, told
 from sspcore.report.style import origin_line
-from sspcore.runs import atomic_file
 from sspcore.study import Study
 
 PANEL_WIDTH = 320

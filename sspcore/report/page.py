@@ -16,12 +16,12 @@ from typing import Any
 
 from nbconvert.filters import markdown2html
 
-from sspcore.data.specs import SPECS
-from sspcore.errors import ArtefactError
-from sspcore.profiles import Profile
+from sspcore.core.errors import ArtefactError
+from sspcore.core.store import REPOSITORY, Workspace, atomic_folder, read_json
+from sspcore.data.datasets import SPECS
 from sspcore.report.captions import PICTURES, find_pictures
 from sspcore.report.tables import STYLE, VIEWPORT, datasets_of, html_provenance, html_tables
-from sspcore.runs import REPOSITORY, Workspace, atomic_folder, read_json
+from sspcore.study.profiles import Profile
 
 Row = dict[str, Any]
 PAGE = "index.html"

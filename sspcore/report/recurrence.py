@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sspcore.data.clips import Clip
-from sspcore.data.specs import IGNORE, DatasetSpec
+from sspcore.data.datasets import IGNORE, DatasetSpec
 from sspcore.report.frontier import image_of
 from sspcore.report.style import figure, hide_axes
 from sspcore.study import Study

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sspcore.data.specs import SPECS
-from sspcore.errors import ArtefactError, SspError
-from sspcore.models.registry import control
-from sspcore.profiles import stable_hash
+from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.store import atomic_file, is_fresh, provenance, stable_hash, write_json
+from sspcore.data.datasets import SPECS
+from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import curve_names, frontier, image_of
 from sspcore.report.style import origin_line, remove_pictures, save
-from sspcore.runs import atomic_file, is_fresh, provenance, write_json
 from sspcore.study import Study
 
 Row = dict[str, Any]
@@ -62,7 +61,7 @@ class FinishedStudy(Study):
     def _missing(self, what: str, where: str) -> ArtefactError:
         return ArtefactError(
             f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
-            f"`python -m sspcore.reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
+            f"`python -m sspcore.study.reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
         )
 
 

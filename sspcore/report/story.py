@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sspcore.data.clips import Clip
-from sspcore.data.specs import SPECS
-from sspcore.models.registry import system
+from sspcore.data.datasets import SPECS
+from sspcore.models.systems import system
 from sspcore.report import figures
 from sspcore.report.captions import PICTURES
 from sspcore.report.drift import drift_story, known_truth

@@ -15,8 +15,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 
-from sspcore.data.specs import DatasetSpec
-from sspcore.runs import atomic_file
+from sspcore.core.store import atomic_file
+from sspcore.data.datasets import DatasetSpec
 
 # Okabe and Ito's colours, distinguishable with every common colour-vision deficiency
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (

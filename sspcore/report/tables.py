@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sspcore.data.specs import SPECS
-from sspcore.report.published import published
-from sspcore.runs import atomic_file, write_json
+from sspcore.core.store import atomic_file, write_json
+from sspcore.data.datasets import SPECS
+from sspcore.study.published import published
 
 Row = dict[str, Any]
 SECTIONS = (("image", "Image systems"), ("video", "Video systems"), ("control", "Controls (no training)"))

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 
 from sspcore.data.clips import Clip
-from sspcore.data.motion import exact_labels, exact_motion
-from sspcore.data.specs import IGNORE, colourise
-from sspcore.distill import OCCLUSION_RULES, LabelStore
+from sspcore.data.datasets import IGNORE, colourise
+from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.motion import overlay
 from sspcore.report.style import class_legend, figure, show_image
 from sspcore.study import Study
+from sspcore.training.distill import OCCLUSION_RULES, LabelStore
 
 
 def stored_labels(store: LabelStore, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray:

@@ -13,9 +13,9 @@ from cases import COMMON, SIZE, Case, bundle, command, describe, huge_png, panni
 from conftest import write_rgb, write_video
 from safetensors.torch import save_file
 
-from sspcore import evaluate
+from sspcore.evaluation import clips as evaluate
 from sspcore.export import __main__ as export
-from sspcore.runtime import __main__ as runtime
+from sspcore.inference import __main__ as runtime
 
 GREY = np.zeros(SIZE, np.uint8)
 

@@ -15,18 +15,19 @@ from cases import SIZE, Case, huge_png, panning_frames, png, ssp_state, uavid
 from conftest import half_and_half, write_rgb
 from safetensors.torch import save_file
 
-from sspcore.checksums import require_checksum
+from sspcore.core.checksums import require_checksum
+from sspcore.core.images import read_grey, read_rgb
+from sspcore.core.store import stage
 from sspcore.data.clips import Clip, FrameCache, load_clips
-from sspcore.data.images import read_grey, read_rgb
+from sspcore.data.datasets import UAVID, UAVID_COLOURS
 from sspcore.data.prepare import prepare_clips, read_video
-from sspcore.data.specs import UAVID, UAVID_COLOURS
+from sspcore.data.rules import ClipRules
 from sspcore.data.truth import SequenceTruth, read_flow_png, write_flow_png
-from sspcore.distill import LabelStore
-from sspcore.export.loading import load_system
-from sspcore.flow import build_flow
-from sspcore.profiles import ClipRules, load_profile
-from sspcore.runs import stage
-from sspcore.train import save_weights
+from sspcore.motion.flow import build_flow
+from sspcore.study.loading import load_system
+from sspcore.study.profiles import load_profile
+from sspcore.training.distill import LabelStore
+from sspcore.training.loop import save_weights
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
 FRAME = panning_frames(1, 0)[0]

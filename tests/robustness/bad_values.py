@@ -12,20 +12,21 @@ import torch
 import yaml
 from cases import SIZE, Case, panning_frames
 
-from sspcore import geometry
-from sspcore.data.specs import UAVID, colours_to_ids
-from sspcore.errors import ProfileError
+from sspcore.core.errors import ProfileError
+from sspcore.core.types import Motion
+from sspcore.data.datasets import UAVID, colours_to_ids
 from sspcore.export.device.step_runner import StepRunner
-from sspcore.losses import cross_entropy
+from sspcore.inference import TorchBackend
+from sspcore.inference.stream import Observed, segment_video
 from sspcore.metrics import FrameRecord, MeanIoU, MetricSuite
-from sspcore.models.image import ImageModelSpec, ImageSegmenter
-from sspcore.models.protocol import Motion
-from sspcore.profiles import load_profile
-from sspcore.profiles.schema import PROFILE_FOLDER
-from sspcore.registration import build_registrator
-from sspcore.runtime import TorchBackend
-from sspcore.stream import Observed, segment_video
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.spec import ImageModelSpec
+from sspcore.motion import geometry
+from sspcore.motion.registration import build_registrator
 from sspcore.study import Study
+from sspcore.study.profiles import load_profile
+from sspcore.study.profiles.schema import PROFILE_FOLDER
+from sspcore.training.losses import cross_entropy
 
 SMOKE = (PROFILE_FOLDER / "smoke.yaml").read_text(encoding="utf-8")
 

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the driver imports this fi
 
 from conftest import SIZE, half_and_half, panning_frames, write_rgb, write_video
 
-from sspcore.data.specs import UAVID, UAVID_COLOURS
-from sspcore.errors import SspError
-from sspcore.models.registry import build
-from sspcore.profiles import load_profile
+from sspcore.core.errors import SspError
+from sspcore.data.datasets import UAVID, UAVID_COLOURS
+from sspcore.models.systems import build
+from sspcore.study.profiles import load_profile
 
 COMMON = "--profile", "smoke", "--size", "64x96"
 

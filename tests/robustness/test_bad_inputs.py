@@ -11,7 +11,7 @@ import pytest
 from bad_inputs import CASES
 from cases import Case, Refused, command, scored
 
-from sspcore.errors import SspError
+from sspcore.core.errors import SspError
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
@@ -63,7 +63,7 @@ def test_a_process_of_its_own_ends_with_one_line_and_status_2(tmp_path: Path) ->
     options = scored(tmp_path)
     (tmp_path / "predictions" / "1.png").write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-m", "sspcore.evaluate", *options], capture_output=True, text=True, timeout=600,
+        [sys.executable, "-m", "sspcore.cli.evaluate", *options], capture_output=True, text=True, timeout=600,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sspcore import reproduce
-from sspcore.runs import Workspace, atomic_file, stage
+from sspcore.core.store import Workspace, atomic_file, stage
+from sspcore.study import reproduce
 
 MEGABYTE = 2**20
 

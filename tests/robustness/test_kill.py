@@ -11,15 +11,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import kill
 import numpy as np
 import pytest
 
-from sspcore.checksums import first_damage, manifest, read_array, write_array
-from sspcore.data.synthetic import release, render_release
-from sspcore.errors import ArtefactError
-from sspcore.profiles import load_profile
-from sspcore.runs import REPOSITORY, exclusive, is_fresh, stage, stay_in_run
+from benchmarks import kill
+from sspcore.core.checksums import first_damage, manifest, read_array, write_array
+from sspcore.core.errors import ArtefactError
+from sspcore.core.store import REPOSITORY, exclusive, is_fresh, stage, stay_in_run
+from sspcore.study.profiles import load_profile
+from sspcore.synthetic import release, render_release
 
 SMALLEST = ["--datasets", "uavid", "--systems", "Base,SSP"]
 
@@ -101,7 +101,7 @@ def test_a_damaged_artefact_is_made_anew(tmp_path, damage, caplog):
 
 def test_large_folders_are_compared_by_size(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(b"12345")
-    monkeypatch.setattr("sspcore.checksums.SUMMED_BYTES", 4)
+    monkeypatch.setattr("sspcore.core.checksums.SUMMED_BYTES", 4)
     recorded = manifest(tmp_path)
     assert recorded == {"a": [5]}
     (tmp_path / "a").write_bytes(b"54321")
@@ -128,21 +128,21 @@ def test_arrays_carry_their_checksum(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from sspcore.runs import exclusive
+from sspcore.core.store import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
 KERNEL = """
 import sys, time
-from sspcore.runs import join_run
+from sspcore.core.store import join_run
 run = join_run()
 print("joined", flush=True)
 time.sleep(float(sys.argv[1]))
 """
 WORKER = """
 import gc, sys, time
-from sspcore.data.parallel import start_worker
+from sspcore.core.parallel import start_worker
 start_worker()
 gc.collect()
 print("joined", flush=True)

@@ -13,13 +13,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sspcore import geometry
-from sspcore.data.images import read_grey, resize_labels, write_png
-from sspcore.data.specs import IGNORE, SPECS, colourise, colours_to_ids
-from sspcore.errors import ProfileError, ReleaseError
+from sspcore.core.errors import ProfileError, ReleaseError
+from sspcore.core.images import read_grey, resize_labels, write_png
+from sspcore.data.datasets import IGNORE, SPECS, colourise, colours_to_ids
 from sspcore.metrics import FrameRecord, MetricSuite
-from sspcore.profiles import load_profile
-from sspcore.profiles.schema import PROFILE_FOLDER
+from sspcore.motion import geometry
+from sspcore.study.profiles import load_profile
+from sspcore.study.profiles.schema import PROFILE_FOLDER
 
 bounded = settings(
     max_examples=25, deadline=None, derandomize="CI" in os.environ,

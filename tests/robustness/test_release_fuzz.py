@@ -13,13 +13,13 @@ from cases import uavid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sspcore.core.errors import ReleaseError, SspError
+from sspcore.core.store import stage
 from sspcore.data import prepare
 from sspcore.data.clips import load_clips
+from sspcore.data.datasets import IGNORE, UAVID
 from sspcore.data.prepare import prepare_clips
-from sspcore.data.specs import IGNORE, UAVID
-from sspcore.errors import ReleaseError, SspError
-from sspcore.profiles import ClipRules
-from sspcore.runs import stage
+from sspcore.data.rules import ClipRules
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
 KINDS = ("cut", "flip", "zeros", "append", "delete", "folder", "swap", "rename", "empty")

@@ -12,10 +12,10 @@ from pickle import UnpicklingError
 import pytest
 import torch
 
-from sspcore import weights as command
-from sspcore.checksums import published_checksum, require_checksum, sha256
-from sspcore.errors import WeightsError
-from sspcore.flow import RAFT_URL, RAFT_WEIGHTS
+from sspcore.cli import weights as command
+from sspcore.core.checksums import published_checksum, require_checksum, sha256
+from sspcore.core.errors import WeightsError
+from sspcore.motion.flow import RAFT_URL, RAFT_WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
@@ -131,8 +131,8 @@ class Exploding:
 def test_a_checkpoint_to_resume_from_is_not_unpickled(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from sspcore.checksums import with_crc
-    from sspcore.train import RESUME, _resume
+    from sspcore.core.checksums import with_crc
+    from sspcore.training.loop import RESUME, _resume
 
     torch.save({"model": Exploding()}, tmp_path / RESUME)
     run = SimpleNamespace(folder=tmp_path, device=torch.device("cpu"), name="x")

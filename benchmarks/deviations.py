@@ -1,0 +1,227 @@
+"""What the departures from the paper's reference code change: python benchmarks/deviations.py [--json FILE] [--root DIR].
+
+Not collected by pytest. Measured on a finished run of a profile that renders (default: the demo), whose exact flow,
+occlusion and ground homographies judge both readings of each formula; docs/deviations.md cites the figures:
+
+  occlusion      M_occ followed along the flow against both flows at the same pixel: precision, recall, F1, training pairs
+  fusion         teacher labels unfused, fused under either reading: mIoU and TC of pairs
+  flow_warp      photometric error of the warp by exact flow: one pixel convention against the mixed two
+  stride4        how far the homography of the features moves where the half pixel of the rescaling is left out
+  soft_occlusion the mean weight O on visible and on hidden pixels: L1 norm against |sum of channel differences|
+  no_past        share of pixels without a source in the frame before, where alpha is masked
+  registration   mean distance to the ground's exact homography, and failures, of each estimator
+  streamed       trained systems streamed in another way, without training them anew: mIoU and TC, beside results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sspcore.core.errors import SspError
+from sspcore.core.images import to_tensor
+from sspcore.core.progress import tqdm
+from sspcore.core.store import provenance, write_json
+from sspcore.core.types import VideoSegmenter
+from sspcore.data.clips import Clip
+from sspcore.data.truth import exact_motion, sequence_truth
+from sspcore.evaluation.clips import clip_records
+from sspcore.inference.stream import clip_motion, segment_video
+from sspcore.metrics import MetricSuite
+from sspcore.models.netwarp import LEVELS, NetWarpState
+from sspcore.motion.cache import HomographyStore
+from sspcore.motion.geometry import (
+    pixel_grid,
+    rescale_homography,
+    sample,
+    sampling_homography,
+    soft_occlusion,
+    warp_by_flow,
+    warp_by_sampling_homography,
+)
+from sspcore.motion.registration import build_registrator
+from sspcore.report.teacher import label_quality, occlusion_scores
+from sspcore.study import Study
+from sspcore.study.notebook import configure_logging
+
+REGISTRATORS = ("lk", "sift", "akaze", "orb", "identity")
+EVERY = 4  # of the validation frames, for what is registered anew
+
+
+def pairs(study: Study, dataset: str, every: int = 1) -> Iterator[tuple[Clip, int]]:
+    """(clip, k) of the validation clips: frames k - 1 and k."""
+    for clip in tqdm(study.clips(dataset, "val"), desc=f"{dataset}, validation clips", unit="clip"):
+        yield from ((clip, k) for k in range(1, len(clip), every))
+
+
+def frames_of(study: Study, clip: Clip, k: int) -> tuple[Tensor, Tensor]:
+    """Frames k - 1 and k, (1, 3, H, W) float in 0..255."""
+    size = study.profile.input_size
+    return tuple(torch.from_numpy(clip.frame(i, size).copy()).movedim(-1, 0)[None].float() for i in (k - 1, k))
+
+
+def reference_warp(source: Tensor, flow: Tensor) -> Tensor:
+    """`warp_by_flow` with coordinates normalised by W - 1 and sampled as if by W, the reference's mixture."""
+    height, width = source.shape[-2:]
+    coords = pixel_grid(height, width) + flow
+    sides = torch.tensor([width, height], dtype=coords.dtype).view(1, 2, 1, 1)
+    return sample(source, coords * sides / (sides - 1) - 0.5)[0]
+
+
+def masks_and_fusion(study: Study, dataset: str, same_pixel: Study) -> dict[str, Any]:
+    """Both readings of M_occ, as masks and as what fusion makes of them."""
+    own, other = label_quality(study, dataset), label_quality(same_pixel, dataset)
+    scores: dict[str, Any] = {name: {} for name in ("followed", "same-pixel")}
+    for name, value in (occlusion_scores(study, dataset) or {}).items():
+        reading, measure = name.split(": ")
+        scores[reading][measure.lower()] = value
+    fusion = {"unfused": own["unfused"], "followed": own["fused"], "same-pixel": other["fused"]}
+    return {"occlusion": scores, "fusion": fusion}
+
+
+def warps(study: Study, dataset: str) -> dict[str, Any]:
+    """Flow warp, soft occlusion, homographies at stride 4 and the view's border, over all validation pairs."""
+    size, truth = study.profile.input_size, study.truth_root(dataset)
+    flows, registrations = study.flows(dataset), study.homographies(dataset)
+    small = (size[0] // 4, size[1] // 4)
+    halves = torch.diag(torch.tensor([0.25, 0.25, 1.0], dtype=torch.float64))
+    values: dict[str, list[float]] = defaultdict(list)
+    for clip, k in pairs(study, dataset):
+        before, now = frames_of(study, clip, k)
+        exact, hidden = exact_motion(truth, clip, k, k - 1, size)
+        shown = ~hidden[None, None].expand_as(now)
+        for name, warped in (
+            ("one_convention", warp_by_flow(before, exact[None])[0]), ("two_conventions", reference_warp(before, exact[None])),
+        ):
+            values[f"flow_warp/{name}"].append(float((now - warped).abs()[shown].mean()))
+        current = to_tensor(clip.frame(k, size))[None]
+        past = warp_by_flow(to_tensor(clip.frame(k - 1, size))[None], flows.between(clip, k, k - 1)[None])[0]
+        weights = {"l1": soft_occlusion(current, past), "sum": torch.exp(-(current - past).sum(1, keepdim=True).abs())}
+        for name, weight in weights.items():
+            values[f"soft_occlusion/{name}_visible"].append(float(weight[0, 0][~hidden].mean()))
+            if hidden.any():
+                values[f"soft_occlusion/{name}_hidden"].append(float(weight[0, 0][hidden].mean()))
+        H = sampling_homography(registrations.clip(clip).at(k)[None])
+        right, naive = rescale_homography(H, size, small), halves @ H @ torch.linalg.inv(halves)
+        moved = displacement(right, naive, small)
+        values["stride4/mean_px"].append(float(moved.mean()))
+        values["stride4/max_px"].append(float(moved.max()))
+        values["no_past/share"].append(1 - float(warp_by_sampling_homography(now, H)[1].float().mean()))
+    return nested({name: (np.max if name.endswith("max_px") else np.mean)(kept) for name, kept in values.items()})
+
+
+def displacement(a: Tensor, b: Tensor, size: tuple[int, int]) -> Tensor:
+    """How far two homographies (1, 3, 3) float64 send each pixel of a frame apart: (h, w) pixels."""
+    points = torch.cat((pixel_grid(*size, dtype=torch.float64), torch.ones(1, 1, *size, dtype=torch.float64)), 1)[0]
+    ends = [torch.einsum("ij,jhw->ihw", H[0], points) for H in (a, b)]
+    return torch.linalg.vector_norm(ends[0][:2] / ends[0][2] - ends[1][:2] / ends[1][2], dim=0)
+
+
+def registrations(study: Study, dataset: str) -> dict[str, Any]:
+    """Each estimator at the student's size against the exact homography of the ground plane."""
+    size, truth_root = study.profile.input_size, study.truth_root(dataset)
+    estimators = {name: build_registrator(name) for name in REGISTRATORS}
+    errors: dict[str, list[float]] = defaultdict(list)
+    failures = dict.fromkeys(REGISTRATORS, 0)
+    for clip, k in pairs(study, dataset, EVERY):
+        truth = sequence_truth(truth_root / clip.sequence)
+        exact = rescale_homography(torch.from_numpy(truth.homography(clip.numbers[k]))[None], truth.size, size)
+        for name, estimator in estimators.items():
+            found = estimator(clip.frame(k - 1, size), clip.frame(k, size))
+            failures[name] += not found.ok
+            errors[name].append(float(displacement(torch.from_numpy(found.H_prev_to_cur)[None], exact, size).mean()))
+    return {
+        name: {"mean_px": np.mean(kept), "median_px": np.median(kept), "failed": failures[name] / len(kept), "pairs": len(kept)}
+        for name, kept in errors.items()
+    }
+
+
+def carry_the_mixture(netwarp: VideoSegmenter) -> None:
+    """Make NetWarp keep the mixed pyramid as the next frame's past, as the reference does in flight."""
+    decode, step, mixed = netwarp.image.decode, netwarp.step, []
+
+    def noting(pyramid: list[Tensor]) -> Tensor:
+        mixed[:] = pyramid[-LEVELS:]
+        return decode(pyramid)
+
+    def carrying(frame: Tensor, state: NetWarpState | None, motion: Any = None) -> tuple[Tensor, NetWarpState]:
+        logits, _ = step(frame, state, motion)
+        return logits, NetWarpState(frame, tuple(mixed))
+
+    netwarp.image.decode, netwarp.step = noting, carrying
+
+
+def leave_alpha_unmasked(ssp: VideoSegmenter) -> None:
+    """Make SSP blend with a past of zeros where there is none, as the reference does."""
+    ssp.options = ssp.options.model_copy(update={"mask_alpha": False})
+
+
+def streamed(
+    study: Study, dataset: str, name: str, change: Callable[[VideoSegmenter], None] | None = None,
+    registrator: str | None = None,
+) -> dict[str, float]:
+    """mIoU and TC over the validation clips of a trained system that is changed before, or registered otherwise."""
+    model, spec, size = study.model(name, dataset), study.spec(dataset), study.profile.input_size
+    if change is not None:
+        change(model)
+    suite = MetricSuite(spec.n_classes, ("miou", "tc"))
+    homographies = study.homographies(dataset) if "homography" in model.needs else None
+    if registrator is not None:
+        homographies = HomographyStore(homographies.root, build_registrator(registrator), size)
+    flows = study.flows(dataset) if "flow" in model.needs else None
+    for clip in tqdm(study.clips(dataset, "val"), desc=f"{dataset}, {name}", unit="clip"):
+        images = (clip.frame(k, size) for k in range(len(clip)))
+        labels = [one.labels for one in segment_video(model, images, clip_motion(clip, homographies, flows), size)]
+        suite.start_clip()
+        for record in clip_records(clip, labels, study.flows(dataset, study.profile.metric_flow), size):
+            suite.update(record)
+    return suite.compute()
+
+
+def nested(values: dict[str, float]) -> dict[str, dict[str, float]]:
+    """{"a/b": x} as {"a": {"b": x}}."""
+    tree: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, value in values.items():
+        group, key = name.split("/")
+        tree[group][key] = float(value)
+    return dict(tree)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write; returns the exit status."""
+    parser = argparse.ArgumentParser("bench_deviations", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="demo", help="a profile that renders, whose run is finished (default: demo)")
+    parser.add_argument("--root", type=Path, help="folder of its artefacts (default: the repository's data folder)")
+    parser.add_argument("--json", type=Path, default=Path("figures/deviations.json"))
+    options = parser.parse_args(arguments)
+    configure_logging()
+    study = Study.open(options.profile, root=options.root)
+    if study.profile.rendering is None:
+        raise SspError(f"--profile {options.profile}: exact truth is needed; take a profile that renders")
+    same_pixel = Study.open(options.profile, root=options.root, overrides={"occlusion": "same-pixel"})
+    results: dict[str, Any] = {"provenance": provenance(study.profile.name, study.seed, "") | {"data": study.data_origin}}
+    for dataset in study.profile.datasets:
+        results[dataset] = (
+            masks_and_fusion(study, dataset, same_pixel) | warps(study, dataset)
+            | {"registration": registrations(study, dataset)}
+        )
+        results[dataset]["streamed"] = {
+            "NetWarp, mixture carried": streamed(study, dataset, "NetWarp", carry_the_mixture),
+            "SSP, alpha not masked": streamed(study, dataset, "SSP", leave_alpha_unmasked),
+            "SSP, registered by SIFT": streamed(study, dataset, "SSP", registrator="sift"),
+        }
+    results["provenance"]["data_key"] = "/".join(study.clips_key(name) for name in study.profile.datasets)
+    write_json(options.json, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

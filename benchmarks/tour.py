@@ -1,0 +1,83 @@
+"""How long the start page takes: python benchmarks/tour.py [--json figures/tour.json].
+
+Not collected by pytest. Executes notebooks/00_start_here.ipynb in a fresh kernel, the sample's flow not yet estimated, and
+takes the time from the start of the kernel to the first moving picture and to the end, and the processor time in all, which
+other work on the machine hardly changes. Files may still be in the machine's memory from earlier runs; the load average
+says what else it did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+from sspcore.core.store import provenance, write_json
+from sspcore.report.sample import open_sample
+from sspcore.study.reproduce import NOTEBOOKS
+
+START_PAGE = NOTEBOOKS / "00_start_here.ipynb"
+
+
+def measure(runs: int, keep: Path | None) -> dict[str, Any]:
+    """Seconds to the first moving picture and to the end, of each run; the last executed notebook goes to `keep`."""
+    sample = open_sample()
+    seconds: dict[str, list[float]] = {"to_first_moving_picture": [], "to_the_end": [], "of_processor_time": []}
+    load = os.getloadavg()[0]
+    for _ in range(runs):
+        shutil.rmtree(sample.flows.root, ignore_errors=True)
+        shown: list[float] = []
+
+        def on_executed(cell: nbformat.NotebookNode, seen: list[float] = shown, **_: Any) -> None:
+            if any("image/gif" in output.get("data", {}) for output in cell.outputs):
+                seen.append(time.perf_counter())
+
+        notebook = nbformat.read(START_PAGE, as_version=4)
+        client = NotebookClient(
+            notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}},
+            on_cell_executed=on_executed,
+        )
+        before, began = _children_seconds(), time.perf_counter()
+        client.execute()
+        seconds["to_the_end"].append(round(time.perf_counter() - began, 1))
+        seconds["of_processor_time"].append(round(_children_seconds() - before, 1))
+        seconds["to_first_moving_picture"].append(round(shown[0] - began, 1))
+    if keep is not None:
+        nbformat.write(notebook, keep)
+    files = [path for path in sample.folder.rglob("*") if path.is_file()]
+    origin = sample.manifest["provenance"]
+    return {
+        "provenance": provenance(f"bench_tour (sample of {origin['profile']})", origin["seed"], origin["data_key"]),
+        "seconds": seconds, "runs": runs, "load_average_before": load, "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "sample_mb": round(sum(path.stat().st_size for path in files) / 1e6, 2),
+    }
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3, help="executions, each in a fresh kernel (default: 3)")
+    parser.add_argument("--keep", type=Path, help="write the executed notebook here")
+    parser.add_argument("--json", type=Path, help="write the figures here, e.g. figures/tour.json")
+    options = parser.parse_args()
+    report = measure(options.runs, options.keep)
+    if options.json is not None:
+        write_json(options.json, report)
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

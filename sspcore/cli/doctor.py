@@ -1,0 +1,117 @@
+"""`python -m sspcore.cli.doctor`: is this environment the pinned one, and do its compiled parts fit each other?
+
+One line for each thing that is wrong, with what to do; exit status 0 where all is well, 1 otherwise. `--pins` compares
+the versions only, which needs no import of torch: `reproduce.sh` asks it whether an active environment can be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
+# What torch brings along on Linux for CUDA; a build with a local version (2.15.0+cpu) has none, or others.
+ACCELERATOR = re.compile(r"(nvidia-|cuda-|triton$)")
+
+
+def installed_version(name: str) -> str | None:
+    """Version of a distribution of this environment, None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def pin_problems(lock: Path = LOCK, version_of: Callable[[str], str | None] = installed_version) -> Iterator[str]:
+    """Yield one line for each pin of `lock` that applies to this Python and platform and is not met.
+
+    A local version satisfies its pin (2.15.0+cpu meets 2.15.0); the accelerator's packages are then not asked for.
+    """
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+    except ImportError:
+        yield "packaging: not installed, so the pins cannot be compared: run ./reproduce.sh setup"
+        return
+    try:
+        lines = lock.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        yield f"{lock}: cannot be read ({error.strerror}): run from a complete copy of the repository"
+        return
+    own_build = "+" in (version_of("torch") or "")
+    for number, line in enumerate(lines, start=1):
+        text = line.split(" #")[0].strip()
+        if not text or text.startswith("#"):
+            continue
+        try:
+            pin = Requirement(text)
+        except InvalidRequirement:
+            yield f"{lock.name}, line {number}: {text!r} is no pin: restore the file from the repository"
+            continue
+        if pin.marker and not pin.marker.evaluate():
+            continue
+        if own_build and ACCELERATOR.match(pin.name):
+            continue
+        found = version_of(pin.name)
+        if found is None or not pin.specifier.contains(found, prereleases=True):
+            yield f"{pin.name}: {found or 'not installed'}, the lock pins {pin.specifier}: run ./reproduce.sh setup"
+
+
+def torch_problems() -> Iterator[str]:
+    """Yield a line where torch or torchvision does not load, or where torchvision was built for another torch."""
+    try:
+        importlib.import_module("torch")
+    except (ImportError, OSError, RuntimeError) as error:
+        yield f"torch does not load ({first_line(error)}): delete .venv and run ./reproduce.sh setup"
+        return
+    try:
+        torch, ops = importlib.import_module("torch"), importlib.import_module("torchvision.ops")
+        # Some builds load without their compiled operators, and fail only when one is called.
+        ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        pair = " ".join(f"{name}=={version.split('+')[0]}" for name in ("torch", "torchvision")
+                        if (version := installed_version(name)))
+        yield (f"torch {installed_version('torch')} and torchvision {installed_version('torchvision')} are no matching "
+               f"pair ({first_line(error)}): install both from the same index in one command: "
+               f"{sys.executable} -m pip install --force-reinstall --no-deps {pair}")
+
+
+def opencv_problems() -> Iterator[str]:
+    """Yield a line where OpenCV does not load or has no AKAZE, as from version 5 on."""
+    try:
+        cv2 = importlib.import_module("cv2")
+    except (ImportError, OSError) as error:
+        yield (f"cv2 does not load ({first_line(error)}): uninstall every opencv package, then install "
+               "opencv-python-headless as pinned in requirements.lock")
+        return
+    if int(cv2.__version__.split(".")[0]) >= 5 or not hasattr(cv2, "AKAZE_create"):
+        yield (f"OpenCV {cv2.__version__} has no AKAZE: uninstall every opencv package, then install "
+               "opencv-python-headless as pinned in requirements.lock")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sspcore.cli.doctor", description="Check the environment.")
+    parser.add_argument("--pins", action="store_true", help="compare versions with requirements.lock only (fast)")
+    options = parser.parse_args(arguments)
+    problems = list(pin_problems())
+    if not options.pins:
+        problems += [*torch_problems(), *opencv_problems()]
+    for problem in problems:
+        sys.stdout.write(problem + "\n")
+    if not problems:
+        version = sys.version.split()[0]
+        sys.stdout.write(f"environment: as pinned (Python {version}, torch {installed_version('torch')})\n")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The file boundary: uint8 RGB images on one side, normalised float tensors on the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from sspcore.core.errors import ReleaseError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, 3) or (T, H, W, 3) uint8 RGB -> (3, H, W) or (T, 3, H, W) float32, ImageNet-normalised."""
+    return normalise(torch.from_numpy(image.copy()).movedim(-1, -3))
+
+
+def normalise(image: Tensor) -> Tensor:
+    """(..., 3, H, W) uint8 RGB -> float32, ImageNet-normalised."""
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device)[:, None, None]
+    std = torch.tensor(IMAGENET_STD, device=image.device)[:, None, None]
+    return (image.float() / 255 - mean) / std
+
+
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """(..., 3, H, W) normalised float -> (..., H, W, 3) uint8 RGB."""
+    mean = torch.tensor(IMAGENET_MEAN, device=frames.device)[:, None, None]
+    std = torch.tensor(IMAGENET_STD, device=frames.device)[:, None, None]
+    image = ((frames * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return image.movedim(-3, -1).cpu().numpy()
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. Raises ReleaseError if the file is missing or not an image."""
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """(H, W) uint8. Raises ReleaseError if the file is missing, not an image or not 8 bit with one channel."""
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim != 2 or image.dtype != np.uint8:
+        raise ReleaseError(f"{path}: expected an 8 bit grey image, found shape {image.shape} of {image.dtype}; replace it")
+    return image
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write (H, W) or RGB (H, W, 3) uint8 losslessly. Raises OSError if the bytes cannot be written."""
+    _encode(path, ".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+
+
+def write_jpg(path: Path, image: np.ndarray) -> None:
+    """Write RGB (H, W, 3) uint8 as JPEG of quality 95. Raises OSError if the bytes cannot be written."""
+    _encode(path, ".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+
+def write_webp(path: Path, image: np.ndarray) -> None:
+    """Write RGB (H, W, 3) uint8 losslessly, a third smaller than PNG. Raises OSError if the bytes cannot be written."""
+    _encode(path, ".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100: lossless
+
+
+def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a uint8 image to (H, W), averaging areas when it shrinks."""
+    if image.shape[:2] == tuple(size):
+        return image
+    shrinks = size[0] < image.shape[0]
+    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a label map to (H, W) by the nearest pixel centre."""
+    if labels.shape == tuple(size):
+        return labels
+    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
+    # np.fromfile + imdecode, not imread: imread fails on some non-ASCII paths and prints warnings of its own
+    if not path.is_file():
+        raise ReleaseError(f"{path}: file is missing; restore it from the release")
+    data = np.fromfile(path, np.uint8)
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a header that announces an absurd size
+        image = None
+    if image is None:
+        raise ReleaseError(f"{path}: not a readable image ({data.size} bytes); restore it from the release")
+    return image
+
+
+def _encode(path: Path, suffix: str, image: np.ndarray, options: list[int]) -> None:
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(suffix, image, options)
+    if not done:
+        raise OSError(f"{path}: could not be encoded as {suffix}")
+    path.write_bytes(data)

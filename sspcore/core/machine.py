@@ -1,0 +1,101 @@
+"""How training uses the machine at hand: precision, memory, processes. None of it is part of the method.
+
+`MachineSettings` is the section `machine` of a profile. Its defaults are one process in float32, which on a CPU gives the
+same bits on every run. Apart from precision, no setting is part of an artefact's key.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from sspcore.core.errors import ProfileError
+
+Count = Annotated[int, Field(ge=1)]
+MAX_AUTOMATIC_WORKERS = 12  # a process: beyond that one GPU is no longer kept waiting, and memory goes to frames in flight
+
+
+class MachineSettings(BaseModel):
+    """The section `machine` of a profile.
+
+    Attributes:
+        precision: of the networks in training: "bfloat16" is autocast on a GPU that has it (losses, warps and weights
+            stay in float32) and float32 elsewhere.
+        microbatch: windows that a process has in memory at once; its share of a batch is cut into equal parts of at most
+            so many, whose gradients are summed up. None: the whole share at once.
+        processes: that train together (DistributedDataParallel), one a GPU: a number, or "gpus" for all GPUs that are
+            there. Without a GPU they share the CPU through gloo.
+        compile: whether networks go through torch.compile (minutes at the start of a training).
+        tensorboard: whether training writes TensorBoard logs too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    microbatch: Count | None = None
+    processes: Count | Literal["gpus"] = 1
+    compile: bool = False
+    tensorboard: bool = False
+
+    def effective_precision(self, device: torch.device) -> Literal["float32", "bfloat16"]:
+        """The precision that a device can keep to."""
+        wanted = self.precision == "bfloat16" and device.type == "cuda"
+        return "bfloat16" if wanted and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context that networks run in on a device."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.effective_precision(device) == "bfloat16")
+
+    def process_count(self, batch_size: int, device: torch.device) -> int:
+        """How many processes train together.
+
+        "gpus" takes the largest number of GPUs that divides the batch. Raises: ProfileError if a number does not divide
+        the batch or there are fewer GPUs.
+        """
+        gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+        if self.processes == "gpus":
+            return max(n for n in range(1, max(1, gpus) + 1) if batch_size % n == 0)
+        if gpus and self.processes > gpus:
+            raise ProfileError(f"machine.processes: {self.processes} asked for, {gpus} GPUs are there; lower it or take 'gpus'")
+        if batch_size % self.processes:
+            raise ProfileError(f"machine.processes: {self.processes} do not divide a batch of {batch_size}; take a divisor")
+        return self.processes
+
+    def accumulation(self, share: int) -> int:
+        """Into how many equal parts a process cuts its share (windows) of a batch."""
+        limit = share if self.microbatch is None else min(share, self.microbatch)
+        return share // max(n for n in range(1, limit + 1) if share % n == 0)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(setting: int | Literal["auto"], processes: int = 1) -> int:
+    """Loader workers of one process: the setting, or "auto" for the cores divided among the processes, one kept back."""
+    if setting != "auto":
+        return setting
+    return max(0, min(MAX_AUTOMATIC_WORKERS, cores() // processes - 1))
+
+
+def describe(device: torch.device, disk: Path | None = None) -> dict[str, Any]:
+    """The machine in words and numbers, for provenance and plans; `disk`: a folder whose free space is told."""
+    machine: dict[str, Any] = {"device": device.type, "cores": cores(), "torch": torch.__version__}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        machine |= {
+            "gpu": properties.name, "gpus": torch.cuda.device_count(),
+            "gpu_memory_gib": round(properties.total_memory / 2**30, 1), "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    if disk is not None:
+        while not disk.exists():
+            disk = disk.parent
+        status = os.statvfs(disk)
+        machine["disk_free_gb"] = round(status.f_bavail * status.f_frsize / 1e9, 1)
+    return machine

@@ -1,0 +1,58 @@
+"""Work on files spread over processes: one job a video, results in the order of the jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+import cv2
+
+from sspcore.core.errors import ReleaseError
+from sspcore.core.store import stay_in_run
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """Yield `work(job)` of every job, in order.
+
+    Args:
+        work: a function of a module, so that other processes find it.
+        workers: processes; with one, or for a single job, the work is done in this one.
+    Raises: what `work` raises (jobs not yet begun are dropped then); ReleaseError if a process dies.
+    """
+    jobs = list(jobs)
+    if workers <= 1 or len(jobs) <= 1:
+        yield from map(work, jobs)
+        return
+    # spawn: forking a process in which torch or OpenCV have started threads may hang
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), initializer=start_worker)
+    try:
+        yield from pool.map(work, jobs)
+    except BrokenProcessPool as error:
+        raise ReleaseError(
+            "a worker process died while it read videos; memory may have run out: run again with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def start_worker() -> None:
+    """One thread a process, and no remarks of the decoder: what is wrong with a file is told in one line of ours.
+
+    The process belongs to the run that started it, which it may outlive.
+    """
+    stay_in_run()
+    cv2.setNumThreads(1)
+    quiet_decoder()
+
+
+def quiet_decoder() -> None:
+    """Keep FFmpeg and OpenCV from writing to stderr, in a process that has not opened a video yet."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

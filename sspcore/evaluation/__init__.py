@@ -1,0 +1,1 @@
+"""Scoring label maps: of a study's clips, and of folders of any origin."""

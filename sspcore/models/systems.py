@@ -1,0 +1,258 @@
+"""The one table of systems: name -> how it is built, trained and streamed (paper, the results table).
+
+Names are those of the paper's results table. Beside its twelve stand two of ours (SSP-R, KD-SSP-R), a hidden start that
+several systems are trained on from, controls without any training (`control`), and SSP with one part changed
+(`ABLATIONS`, no rows of that table).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from sspcore.core.errors import ArtefactError, ProfileError
+from sspcore.core.types import VideoSegmenter
+from sspcore.models.dff import DFF
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.netwarp import NetWarp
+from sspcore.models.pretrained import encoder_start as encoder_start
+from sspcore.models.spec import ImageModelSpec
+from sspcore.models.ssp import SSP, SSPOptions
+from sspcore.models.tcb import TCB
+
+START = "Base (start)"
+
+# Encoders of the paper by role of image model, to tell what a profile lets stand in for them.
+PAPER_ENCODERS: dict[str, str] = {
+    "teacher": "tu-sam2_hiera_base_plus",
+    "segformer_b2": "mit_b2",
+    "segformer_b3": "mit_b3",
+    "convnext_s": "tu-convnext_small",
+    "base": "tu-sam2_hiera_small",
+}
+
+
+class ModelSettings(Protocol):
+    """What building a system reads of a profile."""
+
+    models: Mapping[str, ImageModelSpec]
+    recurrent_window: int
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """One system.
+
+    Attributes:
+        name: as in the paper's table.
+        kind: "image", "video", or "control" (built on a trained system, not trained itself).
+        image_model: role of its image model in `profile.models`.
+        method: what is built around the image model, one of METHODS.
+        recipe: name of the training recipe in `profile.training`; None for controls.
+        objective: "supervised" by labels, or "distillation" by the teacher's logits.
+        starts_from: system whose checkpoint training starts from; None starts from the encoder's weights.
+        options: of SSP; None for the other methods.
+        recurrent: trained on windows of `profile.recurrent_window` frames instead of the method's own.
+        hidden: a step on the way, no row of the table.
+    """
+
+    name: str
+    kind: Literal["image", "video", "control"]
+    image_model: str
+    method: str
+    recipe: str | None
+    objective: Literal["supervised", "distillation"] = "supervised"
+    starts_from: str | None = None
+    options: SSPOptions | None = None
+    recurrent: bool = False
+    hidden: bool = False
+
+    @property
+    def teacher(self) -> bool:
+        """Whether training needs the teacher's logits."""
+        return self.objective == "distillation"
+
+    def key(self) -> dict[str, Any]:
+        """What makes this system what it is, as JSON values: for the keys of artefacts. Names are not part of it."""
+        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "hidden")}
+        return identity | {"options": None if self.options is None else self.options.key()}
+
+
+METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSegmenter]] = {
+    "image": lambda image, spec, profile: image,
+    "dff": lambda image, spec, profile: DFF(image),
+    "netwarp": lambda image, spec, profile: NetWarp(image),
+    "tcb_ppm": lambda image, spec, profile: TCB(image, "ppm"),
+    "tcb_ocr": lambda image, spec, profile: TCB(image, "ocr"),
+    "ssp": lambda image, spec, profile: SSP(image, spec.options, profile.recurrent_window if spec.recurrent else 2),
+}
+
+_SSP = SSPOptions()
+_SSP_R = SSPOptions(evidence=True, classes=True)
+
+SYSTEMS: dict[str, SystemSpec] = {
+    spec.name: spec
+    for spec in (
+        SystemSpec("Teacher", "image", "teacher", "image", "teacher"),
+        SystemSpec("SegFormer-b2", "image", "segformer_b2", "image", "image_baseline"),
+        SystemSpec("SegFormer-b3", "image", "segformer_b3", "image", "image_baseline"),
+        SystemSpec("ConvNeXt-S + UPerNet", "image", "convnext_s", "image", "image_baseline"),
+        # All systems on the base model go on from one start, so each has had the same number of steps in all.
+        SystemSpec(START, "image", "base", "image", "image_start", hidden=True),
+        SystemSpec("Base", "image", "base", "image", "image", starts_from=START),
+        SystemSpec("KD Base", "image", "base", "image", "kd_image", "distillation", START),
+        SystemSpec("DFF", "video", "base", "dff", "video", starts_from=START),
+        SystemSpec("NetWarp", "video", "base", "netwarp", "video", starts_from=START),
+        SystemSpec("TCB_ppm", "video", "base", "tcb_ppm", "tcb", starts_from=START),
+        SystemSpec("TCB_ocr", "video", "base", "tcb_ocr", "tcb", starts_from=START),
+        SystemSpec("SSP", "video", "base", "ssp", "video", starts_from=START, options=_SSP),
+        SystemSpec("KD-SSP", "video", "base", "ssp", "kd_video", "distillation", "KD Base", _SSP),
+        # Ours: their recipes leave the image model as it is, so they go on from the finished one.
+        SystemSpec("SSP-R", "video", "base", "ssp", "recurrent", "supervised", "Base", _SSP_R, True),
+        SystemSpec("KD-SSP-R", "video", "base", "ssp", "kd_recurrent", "distillation", "KD Base", _SSP_R, True),
+    )
+}
+
+OURS = ("SSP-R", "KD-SSP-R")
+PAPER_SYSTEMS: tuple[str, ...] = tuple(
+    name for name, spec in SYSTEMS.items() if not spec.hidden and name not in OURS
+)
+
+
+def _changed(part: str, **changes: Any) -> SystemSpec:
+    """SSP with one part changed: trained and streamed like SSP, no row of the results table."""
+    return replace(SYSTEMS["SSP"], name=f"SSP ({part})", hidden=True, **changes)
+
+
+def _recurrent(part: str, **changes: Any) -> SystemSpec:
+    """SSP-R without one of its ingredients, or with one that it was not given."""
+    return replace(SYSTEMS["SSP-R"], name=f"SSP-R ({part})", hidden=True, **changes)
+
+
+ABLATIONS: dict[str, SystemSpec] = {
+    spec.name: spec
+    for spec in (
+        _changed("cosine similarity", options=SSPOptions(similarity="cosine")),
+        _changed("no registration", options=SSPOptions(registration="identity")),
+        # alpha 0 everywhere, P_k = S_k: what training with L_tc brings without the recurrence
+        _changed("no interpolation", options=SSPOptions(similarity="constant", alpha=0.0)),
+        _changed("alpha not masked", options=SSPOptions(mask_alpha=False)),
+        # only the encoder has pretrained weights: decoder and head never saw a label before video training
+        _changed("untrained image model", starts_from=None),
+    )
+}
+
+RECURRENT_ABLATIONS: dict[str, SystemSpec] = {
+    spec.name: spec
+    for spec in (
+        _recurrent("no recurrence", recurrent=False),  # trained on pairs, as the paper trains
+        _recurrent("no evidence", options=_SSP),
+        _recurrent("no classes", options=SSPOptions(evidence=True)),
+        _recurrent("with variance", options=SSPOptions(evidence=True, classes=True, variance=True)),
+    )
+}
+
+_CONTROL_NAME = re.compile(r"Constant alpha (?P<alpha>\d*\.?\d+)(?: \((?P<image>.+)\))?")
+
+
+def control(alpha: float, image: str = "Base") -> SystemSpec:
+    """Plain temporal averaging along the registration on a trained image system: the control of every table.
+
+    Args:
+        alpha: weight of the past, 0..1.
+        image: image system whose checkpoint it takes; other than "Base" it is named in brackets.
+    """
+    name = f"Constant alpha {alpha:g}" + ("" if image == "Base" else f" ({image})")
+    options = SSPOptions(similarity="constant", alpha=alpha)
+    role = SYSTEMS[image].image_model
+    return SystemSpec(name, "control", role, "ssp", None, starts_from=image, options=options)
+
+
+def system(name: str) -> SystemSpec:
+    """The system of a name, controls and ablations included.
+
+    Raises: ProfileError for an unknown name.
+    """
+    for table in (SYSTEMS, ABLATIONS, RECURRENT_ABLATIONS):
+        if name in table:
+            return table[name]
+    match = _CONTROL_NAME.fullmatch(name)
+    image = match["image"] or "Base" if match else ""
+    if match and float(match["alpha"]) <= 1 and image in SYSTEMS and SYSTEMS[image].kind == "image":
+        return control(float(match["alpha"]), image)
+    known = ", ".join(key for key, spec in SYSTEMS.items() if not spec.hidden)
+    raise ProfileError(f"system {name!r} is unknown; choose from {known}, or 'Constant alpha 0.5'")
+
+
+def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bool = True) -> VideoSegmenter:
+    """A system, ready to be trained or to take a checkpoint.
+
+    Args:
+        name: see `system`.
+        n_classes: of the data set.
+        profile: its `models` and `recurrent_window` are read.
+        load_weights: whether the encoder's pretrained weights are loaded; False where a checkpoint follows anyway.
+    Raises: ProfileError for an unknown system or encoder, WeightsError if pretrained weights cannot be had.
+    """
+    spec = system(name)
+    image = ImageSegmenter(image_spec(name, profile), n_classes, load_weights)
+    # Channels last in memory: a fifth less time a training step on a CPU, and what tensor cores want on a GPU.
+    return METHODS[spec.method](image, spec, profile).to(memory_format=torch.channels_last)
+
+
+def freeze_image(model: VideoSegmenter, name: str) -> None:
+    """Let training change only what is around the image model. Raises ProfileError for a system that is not SSP."""
+    if not isinstance(model, SSP):
+        raise ProfileError(f"training.{system(name).recipe}.freeze_image: {name} is not SSP; leave it out")
+    model.freeze_image()
+
+
+def image_spec(name: str, profile: ModelSettings) -> ImageModelSpec:
+    """The image model that a profile gives a system."""
+    role = system(name).image_model
+    if role not in profile.models:
+        raise ProfileError(f"models.{role}: missing in the profile, system {name!r} needs it; add it")
+    return profile.models[role]
+
+
+def stand_in(name: str, profile: ModelSettings) -> str | None:
+    """What stands in for the paper's encoder ("convnext_atto for convnext_small"); None if it is the paper's own."""
+    ours, papers = image_spec(name, profile).encoder, PAPER_ENCODERS[system(name).image_model]
+    if ours.split(".")[0] == papers:
+        return None
+    return f"{ours.removeprefix('tu-')} for {papers.removeprefix('tu-')}"
+
+
+def start_from(model: VideoSegmenter, state_dict: Mapping[str, Tensor], source: str = "checkpoint") -> set[str]:
+    """Load a checkpoint to go on from: of the same system, or of the image system that a video system is built on.
+
+    Args:
+        model: as built by `build`.
+        state_dict: the checkpoint's weights.
+        source: its name, for errors.
+    Returns: names of the parameters and buffers that were loaded; the others belong to new parts.
+    Raises: ArtefactError if an image model's entry is missing, an entry has no place, or shapes differ.
+    """
+    state = dict(state_dict)
+    nested = hasattr(model, "image")
+    if nested and not any(key.startswith("image.") for key in state):
+        state = {f"image.{key}": value for key, value in state.items()}
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    # The same system's checkpoint is complete; an image system's may lack the new parts and nothing else.
+    new_parts = nested and all(key.startswith("image.") for key in state)
+    lost = [key for key in missing if not (new_parts and not key.startswith("image."))]
+    surplus = [key for key in state if key not in expected]
+    differing = [key for key, value in state.items() if key in expected and value.shape != expected[key].shape]
+    for keys, problem in ((lost, "no weights for"), (surplus, "no place for"), (differing, "other shapes at")):
+        if keys:
+            raise ArtefactError(
+                f"{source}: {problem} {keys[0]} ({len(keys)} in all); it belongs to another model or profile; retrain"
+            )
+    model.load_state_dict(state, strict=False)
+    return set(state)

@@ -1,0 +1,1 @@
+"""How frames move: geometry, optical flow, registration, and the cache of both."""

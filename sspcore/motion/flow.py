@@ -1,0 +1,203 @@
+"""Optical flow between two frames: RAFT (torchvision), DIS (OpenCV) and the zero flow as a control.
+
+Every estimator takes normalised frames [B, 3, H, W] and returns flow_source_to_target [B, 2, H, W] in pixels, so that
+`warp_by_flow(target, flow)` brings the target into the source. No gradient passes through a flow.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+from typing import Protocol
+from urllib.error import URLError
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.optical_flow import raft_large
+
+from sspcore.core.checksums import require_checksum
+from sspcore.core.errors import ProfileError, WeightsError
+from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
+from sspcore.core.store import REPOSITORY
+
+logger = logging.getLogger(__name__)
+
+FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", "raft-20", "raft-8", "zero")
+
+# torchvision's Raft_Large_Weights.C_T_SKHT_V2: FlyingChairs, FlyingThings3D, then Sintel, KITTI and HD1K.
+RAFT_URL = "https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
+RAFT_WEIGHTS = REPOSITORY / "data/weights/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
+
+_DIS_PRESETS = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+# On a frame of a few pixels OpenCV's DIS crashes the process (4.14: at 8 px, not at 12); this leaves a margin.
+_DIS_MIN_SIDE = 32
+# RAFT encodes at stride 8, and its correlation pyramid halves that three times: 16 cells a side.
+_RAFT_STRIDE, _RAFT_MIN_SIDE = 8, 128
+
+
+class FlowEstimator(Protocol):
+    """Estimates flow; `name` tells estimators apart in settings, caches and results."""
+
+    name: str
+
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
+        """Flow from source to target, [B, 2, H, W] float32 in pixels, for normalised frames [B, 3, H, W]."""
+        ...
+
+
+class ZeroFlow:
+    """No motion: what temporal consistency is worth without motion compensation."""
+
+    name = "zero"
+
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
+        _require_frames(source, target)
+        return source.new_zeros((source.shape[0], 2, *source.shape[-2:]), dtype=torch.float32)
+
+
+class DISFlow:
+    """Dense inverse search (Kroeger et al., ECCV 2016) on the grey frames, by OpenCV, on the CPU.
+
+    Args:
+        preset: "medium", "fast" or "ultrafast".
+    Raises: ProfileError for another preset.
+    """
+
+    def __init__(self, preset: str = "medium") -> None:
+        if preset not in _DIS_PRESETS:
+            raise ProfileError(f"DIS preset {preset!r} is unknown: take one of {', '.join(_DIS_PRESETS)}")
+        self.name = f"dis-{preset}"
+        self.preset = preset
+
+    @torch.no_grad()
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
+        _require_frames(source, target)
+        # Made anew for each call: OpenCV's object keeps buffers and can be neither pickled nor shared by threads.
+        estimator = cv2.DISOpticalFlow_create(_DIS_PRESETS[self.preset])
+        height, width = source.shape[-2:]
+        pairs = zip(_grey(source), _grey(target), strict=True)
+        flows = [estimator.calc(a, b, None)[:height, :width] for a, b in pairs]
+        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(source.device)
+
+
+class RAFTFlow:
+    """RAFT-large (Teed and Deng, ECCV 2020) from torchvision; the paper takes 20 updates, DFF and NetWarp 8.
+
+    Frames are brought to -1..1, what RAFT was trained on (the reference feeds ImageNet-normalised frames instead). They
+    are padded at the right and lower edge to multiples of 8 and at least 128 px, and the flow is cut back. Always in
+    float32.
+
+    Args:
+        updates: refinement steps, 1 or more.
+        weights: file with the torchvision weights; fetched to that place where it is missing and there is a network.
+        device: where the network runs; flows return to the device of the frames.
+    Raises: WeightsError where the weights cannot be had or do not fit. Random weights come from `untrained` only.
+    """
+
+    def __init__(
+        self, updates: int = 20, weights: str | Path = RAFT_WEIGHTS, device: torch.device | str = "cpu"
+    ) -> None:
+        model = raft_large(weights=None)
+        _load_raft_weights(model, Path(weights))
+        self._set_up(model, f"raft-{updates}", updates, device)
+
+    @classmethod
+    def untrained(cls, updates: int = 20, device: torch.device | str = "cpu") -> RAFTFlow:
+        """Random weights: for checks of shapes and for benchmarks of speed; its flow means nothing."""
+        estimator = cls.__new__(cls)
+        estimator._set_up(raft_large(weights=None), f"raft-{updates}-untrained", updates, device)
+        return estimator
+
+    def _set_up(self, model: nn.Module, name: str, updates: int, device: torch.device | str) -> None:
+        if updates < 1:
+            raise ProfileError(f"RAFT updates is {updates}: take 1 or more")
+        self.name = name
+        self.updates = updates
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
+        _require_frames(source, target)
+        height, width = source.shape[-2:]
+        # Half precision costs RAFT accuracy, and a training loop around it may well run under autocast.
+        with torch.autocast(self.device.type, enabled=False):
+            inputs = (self._prepare(source), self._prepare(target))
+            flow = self.model(*inputs, num_flow_updates=self.updates)[-1]
+        return flow[..., :height, :width].to(source.device)
+
+    def _prepare(self, frames: Tensor) -> Tensor:
+        frames = frames.to(self.device, torch.float32)
+        mean = frames.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = frames.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        pad_y, pad_x = (_padding(side) for side in frames.shape[-2:])
+        return F.pad((frames * std + mean) * 2 - 1, (0, pad_x, 0, pad_y), mode="replicate")
+
+
+def build_flow(
+    name: str, device: torch.device | str = "cpu", raft_weights: str | Path = RAFT_WEIGHTS
+) -> FlowEstimator:
+    """The estimator of that name, one of FLOW_NAMES; `device` and `raft_weights` concern RAFT only.
+
+    Raises: ProfileError for an unknown name, WeightsError where RAFT's weights cannot be had.
+    """
+    if name not in FLOW_NAMES:
+        raise ProfileError(f"flow {name!r} is unknown: take one of {', '.join(FLOW_NAMES)}")
+    kind, _, setting = name.partition("-")
+    if kind == "dis":
+        return DISFlow(setting)
+    if kind == "raft":
+        return RAFTFlow(int(setting), raft_weights, device)
+    return ZeroFlow()
+
+
+def _require_frames(source: Tensor, target: Tensor) -> None:
+    if source.shape != target.shape or source.ndim != 4 or source.shape[1] != 3:
+        raise ValueError(
+            f"source {tuple(source.shape)} and target {tuple(target.shape)} must be frames of one shape (B, 3, H, W)"
+        )
+
+
+def _grey(frames: Tensor) -> list[np.ndarray]:
+    """Normalised frames as grey uint8 images, edges repeated up to the smallest side that DIS takes."""
+    below = max(0, _DIS_MIN_SIDE - frames.shape[-2])
+    right = max(0, _DIS_MIN_SIDE - frames.shape[-1])
+    images = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in to_uint8(frames)]
+    return [cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in images]
+
+
+def _padding(side: int) -> int:
+    return max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side
+
+
+def fetch_raft_weights(path: Path = RAFT_WEIGHTS) -> Path:
+    """RAFT's weights at `path`, fetched from torchvision's server if they are not there. Raises: WeightsError."""
+    if path.exists():
+        require_checksum(path)
+        return path
+    logger.info("fetching RAFT weights to %s", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Writes to a temporary file, checks the hash in the file's name, then renames.
+        torch.hub.download_url_to_file(RAFT_URL, str(path), hash_prefix="ff5fadd5", progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} is missing and could not be fetched ({' '.join(str(error).split())}): "
+            f"download {RAFT_URL} and put it there, or choose a DIS flow"
+        ) from error
+    return path
+
+
+def _load_raft_weights(model: nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(torch.load(fetch_raft_weights(path), map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path} does not hold the weights of RAFT-large: replace it by {RAFT_URL}") from error

@@ -1,0 +1,251 @@
+"""The packaged sample: a trained SSP of the demo and a short clip, for a tour without rendering or training.
+
+It lies in `data/sample/` and is part of the repository. `python -m sspcore.report.sample` makes it anew from a finished run.
+Frames are shipped without loss, matrices in half precision; the manifest says what that changes in the class maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.images import write_png, write_webp
+from sspcore.core.store import FLOW_CACHE, KEY_FILE, REPOSITORY, atomic_folder, provenance, read_json, stable_hash, write_json
+from sspcore.core.types import VideoSegmenter
+from sspcore.data.clips import Clip, load_clips
+from sspcore.data.datasets import SPECS, DatasetSpec
+from sspcore.data.truth import exact_labels
+from sspcore.evaluation.clips import clip_records
+from sspcore.inference.stream import Segmented, live_motion, segment_video
+from sspcore.metrics import MetricSuite
+from sspcore.models.spec import ImageModelSpec
+from sspcore.models.ssp import SSP
+from sspcore.models.systems import build, image_spec, start_from, system
+from sspcore.motion.cache import FlowStore
+from sspcore.motion.flow import build_flow
+from sspcore.motion.registration import build_registrator
+from sspcore.report.movie import typical_clip
+from sspcore.report.style import origin_line
+from sspcore.study import Study
+from sspcore.training.loop import WEIGHTS, load_weights
+
+SAMPLE = REPOSITORY / "data" / "sample"
+MANIFEST = "sample.json"
+SYSTEM, ALONE = "SSP", "image model alone"  # its own image model flickers as Base does: one checkpoint shows before and after
+SCORES = ("miou", "tc")
+_SPLIT = "val"
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What building a model reads of a profile, here from the manifest."""
+
+    models: Mapping[str, ImageModelSpec]
+    recurrent_window: int = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sample, its files verified.
+
+    Attributes:
+        folder: where it lies.
+        manifest: origin, settings, scores and checksums.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def spec(self) -> DatasetSpec:
+        return SPECS[self.manifest["dataset"]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of frames, labels and predictions."""
+        return tuple(self.manifest["input_size"])
+
+    @property
+    def origin(self) -> str:
+        """Which data, profile, seed and commit, in one line."""
+        return origin_line(self.manifest["provenance"])
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The clip; every frame has a label."""
+        return load_clips(self.folder / "clips", _SPLIT)[0]
+
+    @cached_property
+    def flows(self) -> FlowStore:
+        """Flow between neighbouring frames, estimated on first use."""
+        root = FLOW_CACHE / f"sample-{stable_hash(self.manifest['sha256'])[:8]}"
+        return FlowStore(root, build_flow(self.manifest["flow"]), self.size)
+
+    def model(self) -> SSP:
+        """The trained system in eval mode; its `image` alone segments frame by frame."""
+        name, role = self.manifest["system"], system(self.manifest["system"]).image_model
+        settings = _Settings({role: ImageModelSpec(**self.manifest["image_model"])})
+        model = build(name, self.spec.n_classes, settings, load_weights=False)
+        path = self.folder / WEIGHTS
+        start_from(model, {key: _upcast(value) for key, value in load_weights(path).items()}, str(path))
+        return model.eval()
+
+    def frames(self) -> list[np.ndarray]:
+        """The clip's frames (H, W, 3) uint8."""
+        return [self.clip.frame(k, self.size) for k in range(len(self.clip))]
+
+    def flows_to_prev(self) -> list[np.ndarray]:
+        """Flow (2, H, W) of each frame but the first to the one before."""
+        return [self.flows.between(self.clip, k, k - 1).numpy() for k in range(1, len(self.clip))]
+
+    def segment(self, model: VideoSegmenter) -> list[Segmented]:
+        """A model streamed over the clip as over a live video: motion is estimated as frames arrive."""
+        registrator = build_registrator(self.manifest["registration"]) if "homography" in model.needs else None
+        return list(segment_video(model, self.frames(), live_motion(registrator, None), self.size))
+
+    def scores(self, labels: Iterable[np.ndarray]) -> dict[str, float]:
+        """mIoU and TC (0..1) of label maps (H, W) of the clip: truth on every frame, flow by the run's metric flow."""
+        suite = MetricSuite(self.spec.n_classes, SCORES)
+        suite.start_clip()
+        for record in clip_records(self.clip, labels, self.flows, self.size):
+            suite.update(record)
+        return {name: float(value) for name, value in suite.compute().items()}
+
+    def validation(self) -> dict[str, dict[str, float]]:
+        """mIoU and TC in percent over all validation clips of the run that the sample is from, by system."""
+        rows = self.manifest["scores_on_all_validation_clips"]
+        return {name: {key: 100 * value for key, value in row.items()} for name, row in rows.items()}
+
+
+def open_sample(folder: Path = SAMPLE) -> Sample:
+    """The sample, after a check of every file against the manifest.
+
+    Raises: ArtefactError if a file is missing or not the one that was shipped.
+    """
+    manifest = read_json(folder / MANIFEST)
+    for name, expected in manifest["sha256"].items():
+        path = folder / name
+        if not path.is_file() or _sha256(path) != expected:
+            problem = "differs from the one shipped" if path.is_file() else "is missing"
+            raise ArtefactError(f"{path}: {problem}; restore it: git checkout -- data/sample")
+    return Sample(folder, manifest)
+
+
+def make_sample(study: Study, dataset: str, folder: Path = SAMPLE) -> Sample:
+    """Write the sample of a finished run, with the validation clip of median flicker of Base.
+
+    Raises: ArtefactError if the profile does not render (real data is not ours to pass on).
+    """
+    truth, profile = study.truth_root(dataset), study.profile
+    if truth is None:
+        raise ArtefactError(f"profile {profile.name}: only rendered data may be shipped; take --profile demo")
+    clip = typical_clip(study, dataset, "Base")
+    weights = load_weights(study.train(SYSTEM, dataset) / WEIGHTS)
+    origin = provenance(profile.name, study.seed, study.clips_key(dataset)) | {"data": study.data_origin}
+    rows = {name: study.evaluate(name, dataset) for name in ("Base", SYSTEM)}
+    manifest = {
+        "system": SYSTEM, "dataset": dataset, "provenance": origin,
+        "image_model": image_spec(SYSTEM, profile).model_dump(mode="json"), "input_size": list(profile.input_size),
+        "registration": profile.registration, "flow": profile.metric_flow,
+        "scores_on_all_validation_clips": {name: {key: row[key] for key in SCORES} for name, row in rows.items()},
+        "clip": clip.name, "chosen": "median flicker of Base among the validation clips",
+    }
+    with atomic_folder(folder) as out:
+        save_file({key: _downcast(value) for key, value in weights.items()}, out / WEIGHTS)
+        write_json(out / "clips" / KEY_FILE, {"key": study.clips_key(dataset), "title": f"sample: {study.data_origin}"})
+        _write_clip(clip, truth, profile.input_size, out / "clips" / _SPLIT / clip.name)
+        (out / "README.md").write_text(_README, encoding="utf-8")
+        files = sorted(path for path in out.rglob("*") if path.is_file())
+        checksums = {"sha256": {path.relative_to(out).as_posix(): _sha256(path) for path in files}}
+        write_json(out / MANIFEST, manifest | _compared(study, Sample(out, manifest | checksums)) | checksums)
+    return open_sample(folder)
+
+
+def _compared(study: Study, sample: Sample) -> dict[str, Any]:
+    """Scores of the shipped model on the clip, of the run's own predictions there, and where the two differ."""
+    dataset, shipped = sample.spec.name, sample.model()
+    original = next(clip for clip in study.clips(dataset, "val") if clip.name == sample.clip.name)
+    streamed = {name: sample.segment(model) for name, model in (
+        (SYSTEM, shipped), (ALONE, shipped.image), ("float32", study.model(SYSTEM, dataset).cpu()),
+    )}
+    maps = {name: [result.labels for result in results] for name, results in streamed.items()}
+    maps["run"] = study.label_maps(SYSTEM, dataset, original)
+    return {
+        "scores_on_the_clip": {name: sample.scores(maps[name]) for name in (SYSTEM, ALONE)},
+        "scores_of_the_run_on_the_clip": sample.scores(maps["run"]),
+        "share_of_pixels_that_differ": {
+            "from_float32_weights": float(np.mean(np.stack(maps[SYSTEM]) != np.stack(maps["float32"]))),
+            "from_the_run": float(np.mean(np.stack(maps[SYSTEM]) != np.stack(maps["run"]))),
+        },
+    }
+
+
+def _write_clip(clip: Clip, truth: Path, size: tuple[int, int], folder: Path) -> None:
+    """A clip in the layout of prepared clips, at the size that models see, with exact labels on every frame."""
+    for name in ("frames", "labels"):
+        (folder / name).mkdir(parents=True)
+    for position, number in enumerate(clip.numbers):
+        write_webp(folder / "frames" / f"{number:06d}.webp", clip.frame(position, size))
+        write_png(folder / "labels" / f"{number:06d}.png", exact_labels(truth, clip, position, size))
+    write_json(folder / "clip.json", {
+        "dataset": clip.dataset, "split": clip.split, "sequence": clip.sequence, "suffix": ".webp", "size": list(size),
+        "frames": list(clip.numbers), "labelled": list(range(len(clip))),
+    })
+
+
+def _downcast(value: Tensor) -> Tensor:
+    """Matrices and kernels in half precision; vectors (norms, biases: little space, wide range) stay as they are."""
+    return value.half().contiguous() if value.is_floating_point() and value.ndim > 1 else value.contiguous()
+
+
+def _upcast(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+_README = """# data/sample/
+
+What the tour (`notebooks/00_start_here.ipynb`) runs on: a trained SSP of the demo and a short clip of **rendered**
+validation data, with exact labels on every frame. `sample.json` says which run they are from, what the model scored,
+what half precision changed, and the checksum of every file.
+
+Made by `python -m sspcore.report.sample` from a finished demo run; part of the repository, so do not edit: a changed file is
+refused. To restore: `git checkout -- data/sample`. The encoder was initialised with the EfficientNet-Lite weights that
+the README names under Licences.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the sample; returns the exit status: 0 done, 2 it cannot be made."""
+    parser = argparse.ArgumentParser("sspcore.report.sample", description="Make data/sample/ from a finished run.")
+    parser.add_argument("--profile", default="demo", help="the run's profile, one that renders its data (default: demo)")
+    parser.add_argument("--seed", type=int, help="training seed of the run (default: the profile's)")
+    parser.add_argument("--dataset", choices=tuple(SPECS), default="uavid", help="data set (default: uavid)")
+    parser.add_argument("--out", type=Path, default=SAMPLE, help="folder to write (default: data/sample)")
+    options = parser.parse_args(arguments)
+    try:
+        sample = make_sample(Study.open(options.profile, options.seed), options.dataset, options.out)
+    except (SspError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    size = sum(path.stat().st_size for path in sample.folder.rglob("*") if path.is_file())
+    sys.stdout.write(f"{sample.folder}: clip {sample.clip.name}, {size / 1e6:.1f} MB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Ablations: the study again with one thing changed at a time (`./reproduce.sh --ablations`, notebook 09).
+
+A variant is a system and, where a number changes, one override of the profile. What a variant shares with the main study
+(data, motion, starting weights, teacher) has the same key and is reused; a variant that changes nothing is the main run.
+
+`python -m sspcore.study.ablations [--profile demo] [--seed N] [--datasets a,b] [--data DIR] [--only NAME,...]`
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.store import provenance, run_began, stable_hash
+from sspcore.models.systems import START, SYSTEMS
+from sspcore.study import Study
+from sspcore.study.profiles import Profile
+
+log = logging.getLogger(__name__)
+
+LAMBDAS = (0.0, 0.2, 0.35, 0.5, 0.65)  # weights of L_tc that the paper compares
+# What a smoke run takes: enough to see a changed number and a changed part go through all stages.
+SMOKE_VARIANTS = ("Base", "Constant alpha 0.5", "SSP", "lambda 0", "lambda 0.5", "no registration")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the ablation table.
+
+    Attributes:
+        name: of the row.
+        question: what the row answers, in one line.
+        system: name in the registry.
+        group: "reference", "method" (what the others are compared with), "lambda", "part" or "teacher".
+        overrides: dotted settings of the profile.
+        compared_with: the variant that differs from this one in this one thing; None for what is compared with.
+        weight: lambda, in the group "lambda".
+    """
+
+    name: str
+    question: str
+    system: str
+    group: Literal["reference", "method", "lambda", "part", "teacher"]
+    overrides: dict[str, Any] = field(default_factory=dict)
+    compared_with: str | None = "SSP"
+    weight: float | None = None
+
+
+def variants(profile: Profile, dataset: str, method: str = "SSP") -> list[Variant]:
+    """All variants of a method ("SSP" or "SSP-R") in the order of the table.
+
+    Names are the same for all data sets, overrides may not be. Raises: ProfileError for another method.
+    """
+    if method not in FAMILIES:
+        raise ProfileError(f"ablations of {method}: unknown; choose from {', '.join(FAMILIES)}")
+    return FAMILIES[method](profile, dataset)
+
+
+def _references(profile: Profile) -> list[Variant]:
+    return [
+        Variant("Base", "What does the image model do on its own?", "Base", "reference", compared_with=None),
+        *(
+            Variant(f"Constant alpha {alpha:g}", "What does plain averaging give without training?",
+                    f"Constant alpha {alpha:g}", "reference", compared_with=None)
+            for alpha in profile.constant_alphas
+        ),
+    ]
+
+
+def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
+    """Those of the paper's method.
+
+    "Untrained image model": video systems start from an image model that was trained on the labelled frames (the
+    paper's way). Here only the encoder keeps its pretrained weights, decoder and head start at random, and the video
+    recipe runs for as many epochs as both trainings of SSP together.
+    """
+    video = f"training.{_recipe_name(profile, SYSTEMS['SSP'].recipe, dataset)}"
+    trainings = [profile.recipe(SYSTEMS[name].recipe, dataset) for name in (START, "SSP")]
+    longer = {f"{video}.{name}": sum(getattr(recipe, name) for recipe in trainings)
+              for name in ("epochs", "schedule_epochs")}
+    methods = [
+        Variant("SSP", "What does the method do with nothing changed?", "SSP", "method", compared_with=None),
+        Variant("KD-SSP", "What does it do with the teacher's labels?", "KD-SSP", "method", compared_with=None),
+    ]
+    lambdas = [
+        Variant(f"lambda {value:g}", "How much consistency loss is right?", "SSP", "lambda",
+                {f"{video}.lambda_tc": value}, weight=value)
+        for value in LAMBDAS
+    ]
+    parts = [
+        Variant("cosine similarity", "Has the similarity to be learned?", "SSP (cosine similarity)", "part"),
+        Variant("no registration", "Has the past to be moved into place?", "SSP (no registration)", "part"),
+        Variant("no interpolation", "What does the loss bring without the recurrence (alpha 0)?", "SSP (no interpolation)",
+                "part"),
+        Variant("alpha not masked", "Does alpha learn by itself where there is no past?", "SSP (alpha not masked)", "part"),
+        Variant("untrained image model", "Has the image model to be trained first?", "SSP (untrained image model)", "part",
+                longer),
+    ]
+    unfused = Variant("unfused labels", "Do fused teacher labels make the better student?", "KD-SSP", "teacher",
+                      {"fuse_teacher": False}, compared_with="KD-SSP")
+    return [*_references(profile), *methods, *lambdas, *parts, unfused]
+
+
+def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
+    """SSP-R with one part taken away, added or set otherwise, and SSP. Without evidence there are no classes either."""
+    recipe = f"training.{_recipe_name(profile, SYSTEMS['SSP-R'].recipe, dataset)}"
+    weight = profile.recipe(SYSTEMS["SSP-R"].recipe, dataset).lambda_tc
+    rate = profile.recipe(SYSTEMS["SSP"].recipe, dataset).head_lr_factor
+    return [
+        *_references(profile),
+        Variant("SSP", "What does the paper's method do?", "SSP", "method", compared_with="SSP-R"),
+        Variant("SSP-R", "What do all ingredients do together?", "SSP-R", "method", compared_with=None),
+        Variant("no recurrence", "Has alpha to see a past of several frames?", "SSP-R (no recurrence)", "part",
+                compared_with="SSP-R"),
+        Variant("no evidence", "Does the head need anything beside the features?", "SSP-R (no evidence)", "part",
+                compared_with="SSP-R"),
+        Variant("no classes", "Does it help to know which classes past and present name?", "SSP-R (no classes)", "part",
+                compared_with="SSP-R"),
+        Variant("with variance", "Would it help to know how far the past is averaged?", "SSP-R (with variance)", "part",
+                compared_with="SSP-R"),
+        Variant("classes not balanced", "Have rare classes to weigh as much as frequent ones?", "SSP-R", "part",
+                {f"{recipe}.class_balance": 0.0}, compared_with="SSP-R"),
+        Variant("image model trained too", "Has the image model to stay as it is?", "SSP-R", "part",
+                {f"{recipe}.freeze_image": False}, compared_with="SSP-R"),
+        Variant("four times lambda", "What does more weight of the consistency loss do?", "SSP-R", "part",
+                {f"{recipe}.lambda_tc": 4 * weight}, compared_with="SSP-R"),
+        Variant("rate of SSP", "Has the head to learn faster than in the paper's recipe?", "SSP-R", "part",
+                {f"{recipe}.head_lr_factor": rate}, compared_with="SSP-R"),
+    ]
+
+
+FAMILIES = {"SSP": _of_ssp, "SSP-R": _of_recurrent}
+
+
+def run(
+    profile: str, seed: int | None = None, data: str | Path | None = None, datasets: Iterable[str] | None = None,
+    only: Iterable[str] | None = None, root: Path | None = None, force: Iterable[str] = (), method: str = "SSP",
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train and score the variants; what is up to date is reused.
+
+    A variant that fails is logged and named under "failed"; the others go on.
+
+    Args:
+        profile, seed, data, root, force: see `Study.open`.
+        datasets: default: the profile's.
+        only: names of variants; default: all.
+        method: whose variants, see `variants`.
+        overrides: settings of all variants, such as {"held_out": 3}.
+    Returns: {"method", "provenance", "rows", "failed"}: a row is the system's row of the results table with the
+        variant's fields.
+    Raises: ProfileError for an unknown profile, data set or variant; nothing has been run then.
+    """
+    study = Study.open(profile, seed, data, force, overrides, root)
+    names = list(datasets or study.profile.datasets)
+    asked = [(dataset, variant) for dataset in names for variant in chosen(study, dataset, only, method)]
+    rows, failed = [], []
+    for dataset, variant in asked:
+        title = f"{study.spec(dataset).title}, {variant.name}"
+        log.info("ablation %s", title)
+        try:
+            changed = study
+            if variant.overrides:
+                changed = Study.open(profile, seed, data, force, (overrides or {}) | variant.overrides, root)
+            rows.append(evaluate(changed, variant, dataset))
+        except Exception as error:  # whatever stops one variant: hours of the others' training are not to be lost
+            log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
+            failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
+    return {"method": method, "provenance": _origin(study, names), "rows": rows, "failed": failed}
+
+
+def chosen(study: Study, dataset: str, only: Iterable[str] | None, method: str = "SSP") -> list[Variant]:
+    """The variants of these names, in the order of the table. Raises ProfileError for an unknown name or data set."""
+    study.spec(dataset)
+    found = variants(study.profile, dataset, method)
+    names = [variant.name for variant in found]
+    unknown = [name for name in only or () if name not in names]
+    if unknown:
+        raise ProfileError(f"ablation {', '.join(unknown)}: unknown; choose from {', '.join(names)}")
+    return found if only is None else [variant for variant in found if variant.name in set(only)]
+
+
+def evaluate(study: Study, variant: Variant, dataset: str) -> dict[str, Any]:
+    """The variant's row, under a study opened with its overrides; trains and predicts what is missing."""
+    fields = asdict(variant)
+    origin = {"variant": fields.pop("name"), **fields, "train_key": study.train_key(variant.system, dataset)}
+    return origin | study.evaluate(variant.system, dataset)
+
+
+def _recipe_name(profile: Profile, recipe: str, dataset: str) -> str:
+    """The recipe's name with the data set where the profile has one of its own for it (see `Profile.recipe`)."""
+    own = f"{recipe}@{dataset}"
+    return own if own in profile.training else recipe
+
+
+def _origin(study: Study, datasets: list[str]) -> dict[str, Any]:
+    origin = provenance(study.profile.name, study.seed, stable_hash([study.clips_key(name) for name in datasets]))
+    return origin | {
+        "data": study.data_origin, "metric_flow": study.profile.metric_flow,
+        "metric_flow_epe_px": {name: study.flow_error(name) for name in datasets},
+        "minutes": round((time.time() - run_began()) / 60, 1),
+    }

@@ -1,0 +1,195 @@
+"""`python -m sspcore.study.hardware --out figures/hardware/<gpu>.json`: what this GPU does with every system.
+
+A few training steps at the profile's crop and batch, with losses, seconds and memory, and frames per second of one
+stream, on random frames and untrained weights: speed and memory do not depend on them, accuracy is none of its business.
+Reading data is not in the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.machine import MachineSettings, describe
+from sspcore.core.progress import tqdm
+from sspcore.core.store import REPOSITORY, provenance, slug, write_json
+from sspcore.core.types import VideoSegmenter, Window
+from sspcore.models.systems import OURS, PAPER_SYSTEMS, build, freeze_image, system
+from sspcore.study.cost import N_CLASSES, measure_fps
+from sspcore.study.profiles import Profile, load_profile
+from sspcore.training.loop import backward, build_losses, build_optimiser
+from sspcore.training.losses import build_objective
+from sspcore.training.recipe import Recipe
+from sspcore.training.sampling import World
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What an optimiser step of a system costs.
+
+    Attributes:
+        crop, batch: of the recipe, (H, W) and windows; parts: that the batch was cut into to fit into memory.
+        precision: of the networks.
+        seconds: median of a step.
+        memory_gib: most that the GPU held; None on a CPU.
+        losses: total loss of every step, the untimed first ones included; the same random batch each time.
+    """
+
+    system: str
+    crop: tuple[int, int]
+    batch: int
+    parts: int
+    precision: str
+    seconds: float
+    memory_gib: float | None
+    losses: list[float]
+
+
+def random_window(model: VideoSegmenter, batch: int, size: tuple[int, int], device: torch.device) -> Window:
+    """A batch of windows of noise, with every motion and both kinds of labels."""
+    height, width = size
+    frames = torch.randn(batch, model.window, 3, height, width)
+    pairs = model.window - 1
+    shift = torch.eye(3, dtype=torch.float64).repeat(batch, pairs, 1, 1)
+    shift[..., 0, 2] = 2.0
+    return Window(
+        frames=frames, H_prev_to_cur=shift, flow_to_prev=torch.randn(batch, pairs, 2, height, width),
+        labels=torch.randint(0, model.n_classes, (batch, model.window, height, width)),
+        teacher=torch.randn(batch, model.window, model.n_classes, height // 4, width // 4),
+    ).to(device)
+
+
+def time_training(
+    name: str, profile: Profile, recipe: Recipe, device: torch.device, steps: int = 5, warm_up: int = 3
+) -> StepCost:
+    """Time optimiser steps of one system in one process.
+
+    Where the batch does not fit into the GPU's memory it is cut into more and more parts.
+    Raises: SspError if the smallest parts do not fit.
+    """
+    spec = system(name)
+    torch.manual_seed(0)
+    model = build(name, N_CLASSES, profile, load_weights=False).to(device).train()
+    if recipe.freeze_image:
+        freeze_image(model, name)
+    objective = build_objective(recipe, spec.teacher, torch.ones(N_CLASSES) if recipe.class_balance else None)
+    settings = profile.machine
+    most_parts = recipe.batch_size if model.window > 1 else max(1, recipe.batch_size // 2)  # BatchNorm wants two frames
+    while True:
+        parts = settings.accumulation(recipe.batch_size)
+        try:
+            losses_of = build_losses(model, objective, device, settings, World())
+            windows = [random_window(model, recipe.batch_size // parts, recipe.crop, device) for _ in range(parts)]
+            optimiser = build_optimiser(model, recipe, frozenset())
+            _reset_memory(device)
+            losses, times = [], []
+            for _ in range(warm_up + steps):
+                began = _now(device)
+                optimiser.zero_grad(set_to_none=True)
+                losses.append(backward(losses_of, windows, name)["total"])
+                optimiser.step()
+                times.append(_now(device) - began)
+            break
+        except torch.cuda.OutOfMemoryError as error:
+            if parts >= most_parts:
+                raise SspError(f"{name}: not even {parts} parts of a batch of {recipe.crop} fit into memory") from error
+            settings = settings.model_copy(update={"microbatch": max(1, recipe.batch_size // parts // 2)})
+        # Outside of `except`, whose exception holds on to the tensors of the failed step.
+        windows, optimiser, losses_of = [], None, None
+        model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+    return StepCost(
+        name, tuple(recipe.crop), recipe.batch_size, parts, settings.effective_precision(device),
+        median(times[warm_up:]), _peak_memory(device), losses,
+    )
+
+
+def measure(
+    profile: Profile, device: torch.device, systems: Iterable[str], steps: int = 5, frames: int = 50, warm_up: int = 10
+) -> dict[str, Any]:
+    """The content of the figures' file: origin, training steps and frame rates of systems.
+
+    A system that does not fit or that the profile has no recipe for is listed with the reason.
+    """
+    training, streams = [], []
+    for name in tqdm(list(systems), desc="hardware", unit="system"):
+        try:
+            recipe = profile.recipe(system(name).recipe, "uavid")
+            training.append(asdict(time_training(name, profile, recipe, device, steps)))
+        except (ProfileError, SspError) as error:
+            training.append({"system": name, "error": str(error)})
+        _free(device)
+        rates = {
+            f"fps_{precision}": round(measure_fps(name, profile, device, frames, warm_up, precision), 2)
+            for precision in (("fp32", "fp16") if device.type == "cuda" else ("fp32",))
+        }
+        streams.append({"system": name, "size": list(profile.input_size), **rates})
+        _free(device)
+    origin = provenance(profile.name, 0, "random frames, untrained weights") | describe(device)
+    origin["measured"] = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    origin["note"] = (
+        "training: optimiser steps of one process, reading data left out; streams: one stream, batch 1, RAFT with 8 updates "
+        "included where a system needs flow, registration and reading left out"
+    )
+    return {"provenance": origin, "training": training, "streams": streams}
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _reset_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_memory(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write; status 2 where there is no accelerator."""
+    parser = argparse.ArgumentParser(prog="python -m sspcore.study.hardware", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="paper", help="whose models, recipes and sizes (default: paper)")
+    parser.add_argument("--out", type=Path, help="file to write (default: figures/hardware/<gpu>.json)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of training (default: the profile's)")
+    parser.add_argument("--steps", type=int, default=5, help="timed training steps (default: 5)")
+    options = parser.parse_args(arguments)
+    try:
+        if not torch.cuda.is_available():
+            raise SspError("no accelerator: torch sees no CUDA device here; run this command on a machine with one")
+        profile, device = load_profile(options.profile), torch.device("cuda")
+        if options.precision is not None:
+            machine = MachineSettings(**profile.machine.model_dump() | {"precision": options.precision})
+            profile = profile.model_copy(update={"machine": machine})
+        figures = measure(profile, device, (*PAPER_SYSTEMS, *OURS), options.steps)
+        name = slug(torch.cuda.get_device_name(device))
+        out = options.out or REPOSITORY / "figures" / "hardware" / f"{name}.json"
+        write_json(out, figures)
+    except SspError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"written: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What every notebook needs at its top: logging that reads well below a cell, one look for all pictures."""
+
+from __future__ import annotations
+
+import html
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from IPython.display import HTML, display
+
+from sspcore.core.store import REPOSITORY, Workspace, read_json
+from sspcore.study.profiles import load_profile
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send the library's log to standard output, one line a stage."""
+    logger = logging.getLogger("sspcore")
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Display rows (name -> column -> value) as a small HTML table; fractions and floats with three digits."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in ["", *columns])
+    body = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        + "".join(f"<td>{html.escape(_text(row.get(column)))}</td>" for column in columns) + "</tr>"
+        for name, row in rows.items()
+    )
+    display(HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"))
+
+
+def chapters(profile: str) -> dict[str, dict[str, str]]:
+    """The numbered notebooks by file name: their titles, and whether a run of the profile has left an executed copy."""
+    executed = Workspace(load_profile(profile).name).notebooks
+    return {
+        path.name: {
+            "chapter": _title(path),
+            f"run here ({profile})": "yes" if (executed / path.name).is_file() else "not yet",
+        }
+        for path in sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    }
+
+
+def _title(notebook: Path) -> str:
+    """A notebook's first heading, without its number."""
+    first = read_json(notebook)["cells"][0]["source"]
+    return "".join(first).splitlines()[0].lstrip("# ").split(" · ")[-1]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,41 @@
+"""One training process of several, started by torchrun (`sspcore.training.distributed.launch`)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+
+from sspcore.core.errors import SspError
+from sspcore.core.store import Workspace, read_json, stay_in_run
+from sspcore.study.notebook import configure_logging
+from sspcore.study.profiles import Profile
+from sspcore.study.stages import Study
+from sspcore.training.distributed import JOB, joined
+from sspcore.training.loop import train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """One of the processes of `launch`: train what the job file in the folder names. Status 2 after a known error."""
+    parser = argparse.ArgumentParser(prog="python -m sspcore.study.worker", description="One training process of several.")
+    parser.add_argument("folder", type=Path, help=f"working folder of the training, with {JOB}")
+    folder = parser.parse_args(arguments).folder
+    stay_in_run()
+    try:
+        job = read_json(folder / JOB)
+        profile, root = Profile.model_validate(job["profile"]), job["release_root"]
+        with joined(job["device"]) as (world, device):
+            configure_logging(logging.INFO if world.is_main else logging.WARNING)
+            workspace = Workspace(profile.name, Path(job["root"]))
+            study = Study(profile, job["seed"], None if root is None else Path(root), workspace, device=device)
+            train(dataclasses.replace(study.training(job["system"], job["dataset"], folder), world=world))
+    except SspError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Rendered aerial video: raw releases in the layouts of UAVid and RuralScapes with exact truth beside them.
+
+world (layout_urban, layout_rural: solids on a ground) --render, shading--> view --sensor--> frame --release--> files
+"""
+
+from sspcore.synthetic.release import RENDERER_VERSION, ReleaseSettings, render_release
+
+__all__ = ["RENDERER_VERSION", "ReleaseSettings", "render_release"]

@@ -1,0 +1,133 @@
+"""A village road through fields, in the manner of RuralScapes: houses, church, haystacks, brooks, woods, hills."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sspcore.synthetic import solids
+from sspcore.synthetic.builder import Builder, Mover
+from sspcore.synthetic.ground import PERIOD, GroundCanvas, Material
+from sspcore.synthetic.things import Thing
+
+ROAD_Y = 82.0
+_LOTS = 10
+_HALF_ROAD = 2.9
+
+
+def _fields(rng: np.random.Generator, canvas: GroundCanvas) -> None:
+    canvas.scatter(rng, 0.4, Material.MEADOW, (Material.GRASS,))
+    for _ in range(16):
+        x, y = rng.uniform(0, PERIOD), ROAD_Y + rng.choice([-1, 1]) * rng.uniform(24, 70)
+        size = rng.uniform(14, 36, 2)
+        corners = np.array([[0, 0], [size[0], rng.uniform(-4, 4)], [size[0], size[1]], [0, size[1]]]) + [x, y]
+        canvas.polygon(corners, rng.choice([Material.CROP, Material.SOIL, Material.MEADOW]))
+    canvas.scatter(rng, 0.1, Material.SOIL, (Material.GRASS, Material.MEADOW))
+
+
+def _lots(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, side: int, tint: np.ndarray) -> None:
+    pitch = PERIOD / _LOTS
+    kinds = [
+        *rng.permutation(["house", "hay", "house", "wood", "pond"]),
+        *rng.permutation(["house", "hay", "church", "wood", "mound"]),
+    ]
+    boards = np.array([0.47, 0.41, 0.34]) * rng.uniform(0.85, 1.2)
+    for i, kind in enumerate(kinds):
+        x = (i + 0.5) * pitch
+
+        def at(depth: float) -> float:
+            return ROAD_Y + side * (_HALF_ROAD + depth)
+
+        if rng.random() < 0.65 or kind == "house":
+            solids.fence(b, (x - pitch / 2 + 1, at(3.2)), (x + pitch / 2 - 1, at(3.2)), rng.uniform(1.1, 1.7), boards)
+        if rng.random() < 0.4:
+            solids.fence(b, (x + pitch / 2, at(3.2)), (x + pitch / 2, at(17)), rng.uniform(1.1, 1.7), boards)
+        if kind == "house":
+            canvas.polygon(np.array([[x - 5, at(0)], [x - 2, at(0)], [x - 2, at(9)], [x - 5, at(9)]]), Material.PAVING)
+            solids.house(b, rng, x + 1.5, at(10), rng.uniform(8, 11), rng.uniform(6, 8), rng.normal(0, 0.15), False)
+            solids.house(b, rng, x - 2, at(24), 6, 5, rng.normal(0, 0.2), False)
+            if rng.random() < 0.6:
+                solids.car(b, rng, x - 3.5, at(6.0), np.pi / 2, None)
+            solids.tree(b, rng, x - 6, at(15), rng.uniform(3.5, 6), tint)
+            solids.haystack(b, rng, x + 6.5, at(19))
+        elif kind == "hay":
+            for _ in range(7):
+                solids.haystack(b, rng, x + rng.uniform(-7, 7), at(rng.uniform(5, 22)))
+        elif kind == "church":
+            solids.church(b, rng, x - 3, at(17), rng.choice([0, np.pi]) + rng.normal(0, 0.2))
+            for _ in range(3):
+                solids.tree(b, rng, x + rng.uniform(-8, 8), at(rng.uniform(5, 8)), rng.uniform(3, 5), tint)
+        elif kind == "wood":
+            for _ in range(16):
+                solids.tree(b, rng, x + rng.uniform(-8, 8), at(rng.uniform(6, 30)), rng.uniform(4, 8), tint)
+        elif kind == "pond":
+            canvas.pond(rng, x, at(13), 14, 15)
+            solids.bush(b, rng, x + 7, at(9), tint, Thing.TREE)
+        else:
+            solids.hill(b, rng, x, at(19), rng.uniform(9, 12), rng.uniform(2.5, 4), np.array([0.45, 0.43, 0.27]))
+            for _ in range(3):
+                solids.bush(b, rng, x + rng.uniform(-8, 8), at(5), tint, Thing.TREE)
+
+
+def _background(b: Builder, rng: np.random.Generator, tint: np.ndarray) -> None:
+    turf = np.array([0.42, 0.43, 0.26]) * rng.uniform(0.88, 1.12, 3)
+    for side in (-1, 1):
+        for x in np.arange(10, PERIOD, 55):
+            y = ROAD_Y + side * rng.uniform(52, 70)
+            solids.hill(b, rng, x + rng.uniform(-12, 12), y, rng.uniform(24, 34), rng.uniform(6, 12), turf)
+        for _ in range(45):
+            solids.tree(b, rng, rng.uniform(0, PERIOD), ROAD_Y + side * rng.uniform(30, 48), rng.uniform(4, 8), tint)
+
+
+def _traffic(b: Builder, rng: np.random.Generator) -> None:
+    for lane in (-1, 1):
+        speed = rng.uniform(4, 8)
+        for x in np.arange(0, PERIOD - 8, 15.5):
+            if rng.random() < 0.85:
+                velocity = -lane * (speed + rng.uniform(-0.4, 0.4))
+                spot = (x + rng.uniform(-3, 3), ROAD_Y + lane * 1.45)
+                solids.car(b, rng, *spot, 0 if lane < 0 else np.pi, Mover((velocity, 0.0), 0, 0))
+    for x in np.arange(5, PERIOD, 16):
+        if rng.random() < 0.5:
+            solids.car(b, rng, x, ROAD_Y + rng.choice([-1, 1]) * 4.3, rng.normal(0, 0.06), None)
+
+
+def _people(b: Builder, rng: np.random.Generator) -> None:
+    for _ in range(30):
+        x, side, speed = rng.uniform(0, PERIOD), rng.choice([-1, 1]), rng.choice([-1, 1]) * rng.uniform(0.6, 1.6)
+        for _ in range(rng.integers(1, 5)):
+            mover = Mover((speed, 0.0), 30, rng.uniform(0, 25)) if rng.random() < 0.85 else None
+            solids.person(b, rng, x + rng.uniform(-1.5, 1.5), ROAD_Y + side * rng.uniform(3.1, 5.8), mover)
+    for _ in range(16):
+        mover = Mover((rng.uniform(-0.3, 0.3), rng.uniform(0.7, 1.4)), 8, rng.uniform(0, 16))
+        solids.person(b, rng, rng.uniform(0, PERIOD), ROAD_Y - 4, mover)
+    for _ in range(30):
+        mover = Mover((rng.uniform(-1, 1), rng.uniform(0.2, 0.8)), 4, rng.uniform(0, 8))
+        solids.person(b, rng, rng.uniform(0, PERIOD), ROAD_Y + rng.choice([-1, 1]) * rng.uniform(7, 14), mover)
+
+
+def build_rural(rng: np.random.Generator, sun: np.ndarray) -> tuple[Builder, GroundCanvas]:
+    """A random village."""
+    b = Builder(sun)
+    canvas = GroundCanvas(rng, Material.GRASS)
+    tint = np.array([0.31, 0.37, 0.20]) * rng.uniform(0.85, 1.15, 3)
+    _fields(rng, canvas)
+    for side in (-1, 1):
+        river = ROAD_Y + side * rng.uniform(34, 40)
+        phase_source = np.random.default_rng(rng.integers(2**32))
+        canvas.winding(phase_source, river, rng.uniform(6, 9), 2.5, Material.WATER)
+    for x in (rng.uniform(20, 50), rng.uniform(80, 140)):
+        canvas.winding(rng, x, rng.uniform(4, 6), 1.2, Material.WATER, along_y=True)
+    canvas.winding(rng, ROAD_Y - 21, 2.4, 1.0, Material.TRACK)
+    for side in (-1, 1):
+        _lots(b, rng, canvas, side, tint)
+    canvas.band((0, ROAD_Y), (PERIOD, ROAD_Y), 2 * _HALF_ROAD + 1.4, Material.TRACK)
+    road = rng.choice([Material.ASPHALT, Material.ASPHALT, Material.TRACK])
+    canvas.band((0, ROAD_Y), (PERIOD, ROAD_Y), 2 * _HALF_ROAD, road)
+    canvas.scatter(rng, 0.2, Material.PATCH, (Material.ASPHALT,))
+    if road == Material.ASPHALT:
+        for x in np.arange(0, PERIOD, PERIOD / 27):
+            canvas.band((x, ROAD_Y), (x + 2.5, ROAD_Y), 0.14, Material.MARKING)
+    _background(b, rng, tint)
+    _traffic(b, rng)
+    _people(b, rng)
+    return b, canvas

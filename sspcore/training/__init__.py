@@ -1,0 +1,1 @@
+"""Losses, teacher labels and their fusion, one training loop for every system."""

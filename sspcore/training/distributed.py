@@ -1,0 +1,179 @@
+"""Training on several processes, one a GPU (or sharing the CPU): what each takes of a batch, and how they start.
+
+    batch of B windows = W processes x K parts x m windows,        gradient = mean over the W K parts
+
+`launch` runs a module under torchrun once a process. So notebooks stay single processes,
+and a training can be continued on another number of processes: neither the order of windows nor the checkpoint depends
+on it. Every loss is normalised over the whole batch (`Window.labelled`) and BatchNorm takes its statistics from all
+processes, so that W processes train what one trains, up to the order of sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, nn
+
+from sspcore.core.errors import SspError
+from sspcore.core.store import REPOSITORY, write_json
+from sspcore.core.types import Window
+from sspcore.data.datasets import IGNORE
+from sspcore.training.sampling import Share, World
+
+log = logging.getLogger(__name__)
+
+JOB = "job.json"
+# Processes wait for each other at every step; rank 0 may be busy with a file for a while.
+_TIMEOUT = timedelta(minutes=30)
+
+
+def with_counts(windows: list[Window], world: World, share: Share) -> list[Window]:
+    """The parts of a batch, told how many labelled pixels the whole batch has, so that the mean of their losses is its loss.
+
+    The only part of a batch stays as it is.
+    """
+    if share.parts == 1 or windows[0].labels is None:
+        return windows
+    counts = torch.stack([(window.labels != IGNORE).sum((0, 2, 3)) for window in windows]).sum(0).double()
+    labelled = world.sum(counts) / share.parts
+    return [dataclasses.replace(window, labelled=labelled) for window in windows]
+
+
+# ------------------------------------------------------------------------------------------------ batch normalisation
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce whose gradient is all-reduced too: each process's loss depends on every process's input."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+        return tensor
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """BatchNorm over the batches of all processes, on any device; torch's own synchronised one needs a GPU.
+
+    All processes must have batches of one shape. Running statistics are those that one process with the whole batch
+    would keep. `act` and `drop` are those of timm's BatchNormAct2d.
+    """
+
+    act: nn.Module
+    drop: nn.Module
+
+    @classmethod
+    def like(cls, norm: nn.BatchNorm2d) -> SyncedBatchNorm:
+        """A synchronised stand-in that shares the parameters and buffers of `norm`."""
+        synced = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        synced.weight, synced.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(synced, name, getattr(norm, name))
+        has_act = isinstance(norm, BatchNormAct2d)
+        synced.act, synced.drop = (norm.act, norm.drop) if has_act else (nn.Identity(), nn.Identity())
+        return synced.train(norm.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.act(self.drop(super().forward(x)))
+        processes = dist.get_world_size()
+        # In double precision: the gradient is a small difference of terms that are summed up in separate processes.
+        values = x.double()
+        mean = _SumOverProcesses.apply(values.mean((0, 2, 3))) / processes
+        centred = values - mean[:, None, None]
+        variance = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / processes
+        with torch.no_grad():
+            count = processes * x.numel() / x.shape[1]
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            unbiased = variance * (count / max(1, count - 1))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        normalised = centred * scale[:, None, None] + self.bias[:, None, None]
+        return self.act(self.drop(normalised.to(x.dtype)))
+
+
+def synchronise_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module with every BatchNorm taking its statistics from all processes; parameters and names stay."""
+    if device.type == "cuda":
+        return convert_sync_batchnorm(module)  # timm's: torch's own would lose the activation of BatchNormAct2d
+    if isinstance(module, nn.BatchNorm2d) and not isinstance(module, SyncedBatchNorm):
+        return SyncedBatchNorm.like(module)
+    for name, child in module.named_children():
+        module.add_module(name, synchronise_batchnorm(child, device))
+    return module
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+
+
+def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes: int) -> None:
+    """Run one training in several processes through torchrun; their output goes to this one's.
+
+    What training reads (clips, motion, teacher labels, weights it starts from) must be there: processes would make it
+    side by side.
+
+    Args:
+        worker: dotted name of the module that each process runs; its argument is `folder`.
+        job: what the module is to do, as JSON values; it finds them in the folder's JOB file.
+        folder: of the training.
+        title: for the log and errors.
+    Raises: SspError with the reason that a process gave.
+    """
+    write_json(folder / JOB, job)
+    log.info("%s: %d processes", title, processes)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+        "-m", worker, str(folder.absolute()),
+    ]
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths), "SSPCORE_PROGRESS": "plain",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes))),
+    }
+    tail = ""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            for text in iter(lambda: process.stdout.read1().decode(errors="replace"), ""):
+                sys.stderr.write(text)
+                tail = (tail + text)[-20_000:]
+            process.wait()
+        except BaseException:  # an interrupted notebook must not leave processes behind
+            process.terminate()
+            raise
+        finally:
+            (folder / JOB).unlink(missing_ok=True)
+    if process.returncode:
+        reasons = [line.removeprefix("error: ") for line in tail.splitlines() if line.startswith("error: ")]
+        reason = reasons[0] if reasons else f"see the output above (status {process.returncode})"
+        raise SspError(f"{title}: training in {processes} processes failed: {reason}")
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[World, torch.device]]:
+    """Join the processes that torchrun started, for the length of the block; yields this one's place and device."""
+    place = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
+    if device == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
+    yield World(dist.get_rank(), dist.get_world_size()), place
+    # After an error it is not taken down: that could wait for the others, whom torchrun ends when this process does.
+    dist.destroy_process_group()

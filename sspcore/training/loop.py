@@ -1,0 +1,304 @@
+"""One training loop for every system: model, objective, windows and schedule in, checkpoint out.
+
+The loop knows no model and no data set. After each epoch all that a resumed run needs is on disk: weights, optimiser,
+schedule and random states; on a CPU a resumed run equals an undisturbed one bit for bit. Several processes may train
+together (sspcore.training.distributed), and a run may go on with another number of them.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from sspcore.core.checksums import with_crc, without_crc
+from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.machine import MachineSettings
+from sspcore.core.progress import tqdm
+from sspcore.core.store import atomic_file, write_json
+from sspcore.core.types import Window
+from sspcore.data.windows import WindowDataset, collate
+from sspcore.training.distributed import synchronise_batchnorm, with_counts
+from sspcore.training.losses import Objective
+from sspcore.training.recipe import Recipe
+from sspcore.training.sampling import EpochSampler, Share, World
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.json"
+RESUME = "resume.pt"
+BOARD = "tensorboard"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop is given.
+
+    Attributes:
+        name: for the progress bar.
+        model: a VideoSegmenter.
+        objective: losses of (outputs, window); "total" is minimised.
+        dataset: the windows.
+        recipe: schedule, batch and optimiser settings.
+        seed: of order, augmentation and dropout.
+        fresh: names of parameters that do not start from trained weights (they learn at `head_lr_factor`).
+        folder: receives weights, history and, while training, the resume file.
+        device: where it trains.
+        workers: loader processes.
+        machine: precision, memory and the like.
+        world: this process among those that train together.
+    """
+
+    name: str
+    model: nn.Module
+    objective: Objective
+    dataset: WindowDataset
+    recipe: Recipe
+    seed: int
+    fresh: frozenset[str]
+    folder: Path
+    device: torch.device
+    workers: int = 0
+    machine: MachineSettings = MachineSettings()
+    world: World = World()
+
+
+def train(run: Training) -> list[dict[str, float]]:
+    """Train and write `weights.safetensors` and `history.json` into the run's folder.
+
+    Motion that is missing is estimated first, unless this is one of several processes, who find it on disk.
+    Returns: the history, one entry an epoch: mean of each loss, learning rate, seconds.
+    Raises: SspError if the loss is no longer a finite number (no weights are written then; what the last whole epoch left
+        to resume from stays), or if there is nothing to train on.
+    """
+    if len(run.dataset) == 0:
+        raise SspError(f"{run.name}: no training window; no clip holds a usable label (see the profile's clips section)")
+    recipe, world = run.recipe, run.world
+    if world.size == 1:
+        run.dataset.warm(run.workers)
+    share = Share.of(world, run.machine.accumulation(recipe.batch_size // world.size))
+    if world.size == 1 and share.parts == recipe.batch_size > 1 and run.model.window == 1:
+        raise SspError(f"{run.name}: machine.microbatch 1 leaves BatchNorm a single frame; set it to 2 or more")
+    sampler = EpochSampler(len(run.dataset), recipe.batch_size, recipe.repeats, run.seed, share)
+    loader = DataLoader(run.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=run.workers)
+    model = run.model.to(run.device)
+    if world.size > 1:
+        model = synchronise_batchnorm(model, run.device)
+    optimiser = build_optimiser(model, recipe, run.fresh)
+    schedule = build_schedule(optimiser, recipe, sampler.steps)
+    torch.manual_seed(run.seed)
+    history = _resume(run, model, optimiser, schedule)
+    losses_of = build_losses(model, run.objective, run.device, run.machine, world)
+    steps, done = recipe.epochs * sampler.steps, len(history) * sampler.steps
+    with (
+        tqdm(total=steps, initial=done, desc=run.name, unit="step", disable=not world.is_main) as bar,
+        _board(run, done) as note,
+    ):
+        for epoch in range(len(history), recipe.epochs):
+            sampler.epoch = epoch
+            model.train()
+            if world.size > 1:  # dropout of its own in every process, and none to keep in a checkpoint
+                torch.manual_seed(int(np.random.SeedSequence((run.seed, epoch, world.rank)).generate_state(1)[0]))
+            history.append(_epoch(run, share, losses_of, loader, optimiser, schedule, bar, note))
+            if world.is_main:
+                _save_resume(run, model, optimiser, schedule, history)
+    if world.is_main:
+        save_weights(run.folder / WEIGHTS, model)
+        write_json(run.folder / HISTORY, history)
+        (run.folder / RESUME).unlink(missing_ok=True)
+    return history
+
+
+class Losses(nn.Module):
+    """Model and objective as one module: losses of a window. The model under autocast, the losses in float32."""
+
+    def __init__(self, model: nn.Module, objective: Objective, autocast: torch.autocast) -> None:
+        super().__init__()
+        self.model, self._objective, self._autocast = model, objective, autocast
+
+    def forward(self, window: Window) -> dict[str, Tensor]:
+        with self._autocast:
+            outputs = self.model(window)
+        return self._objective(outputs, window)
+
+
+def build_losses(
+    model: nn.Module, objective: Objective, device: torch.device, machine: MachineSettings, world: World
+) -> nn.Module:
+    """The module that training calls on each window, with what the machine's settings ask for around it."""
+    if machine.compile:
+        model = torch.compile(model)
+    losses = Losses(model, objective, machine.autocast(device))
+    if world.size == 1:
+        return losses
+    # Some encoders have parameters that no output depends on.
+    places = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(losses, device_ids=places, find_unused_parameters=True)
+
+
+def backward(losses_of: nn.Module, windows: list[Window], name: str) -> dict[str, float]:
+    """Add the gradient of a batch, given in equal parts, to that of the parameters; returns its mean losses.
+
+    Raises: SspError naming the training `name` if the loss is no finite number.
+    """
+    values: dict[str, float] = defaultdict(float)
+    for k, window in enumerate(windows):
+        waits = k + 1 < len(windows) and isinstance(losses_of, DistributedDataParallel)
+        with losses_of.no_sync() if waits else nullcontext():
+            losses = losses_of(window)
+            if not torch.isfinite(losses["total"]):
+                raise SspError(f"{name}: the loss became {losses['total'].item()}; lower training lr in the profile")
+            (losses["total"] / len(windows)).backward()
+        for key, value in losses.items():
+            values[key] += value.item() / len(windows)
+    return dict(values)
+
+
+def _epoch(
+    run: Training, share: Share, losses_of: nn.Module, loader: DataLoader, optimiser: Optimizer, schedule: LambdaLR,
+    bar: tqdm, note: Callable[[dict[str, float]], None],
+) -> dict[str, float]:
+    began, sums, steps = time.perf_counter(), defaultdict(float), 0
+    windows: list[Window] = []
+    for window in loader:
+        windows.append(window.to(run.device))
+        if len(windows) < share.count:
+            continue
+        optimiser.zero_grad(set_to_none=True)
+        losses = backward(losses_of, with_counts(windows, run.world, share), run.name)
+        optimiser.step()
+        schedule.step()
+        windows = []
+        steps += 1
+        for name, value in losses.items():
+            sums[name] += value
+        note(losses | {"lr": optimiser.param_groups[0]["lr"]})
+        bar.update(1)
+        bar.set_postfix({name: f"{total / steps:.3f}" for name, total in sums.items()}, refresh=False)
+    if run.world.size > 1:
+        mean = run.world.sum(torch.tensor(list(sums.values()), dtype=torch.float64, device=run.device)) / run.world.size
+        sums = dict(zip(sums, mean.tolist(), strict=True))
+    entry = {name: total / steps for name, total in sums.items()}
+    return entry | {"lr": optimiser.param_groups[0]["lr"], "seconds": time.perf_counter() - began}
+
+
+@contextmanager
+def _board(run: Training, step: int) -> Iterator[Callable[[dict[str, float]], None]]:
+    """A function that notes a step's numbers in TensorBoard's log, or does nothing where none is asked for."""
+    if not (run.machine.tensorboard and run.world.is_main):
+        yield lambda values: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SspError(
+            "machine.tensorboard: the package tensorboard is not installed; pip install tensorboard, or set it to false"
+        ) from error
+    with SummaryWriter(str(run.folder / BOARD), purge_step=step) as writer:
+        def note(values: dict[str, float]) -> None:
+            nonlocal step
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+            step += 1
+
+        yield note
+
+
+def build_optimiser(model: nn.Module, recipe: Recipe, fresh: frozenset[str]) -> Optimizer:
+    """AdamW with two groups: parameters that start from trained weights, and fresh ones at `head_lr_factor`."""
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[name in fresh].append(parameter)
+    factors = {False: 1.0, True: recipe.head_lr_factor}
+    return AdamW(
+        [{"params": group, "lr": recipe.lr * factors[is_fresh]} for is_fresh, group in groups.items() if group],
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def build_schedule(optimiser: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:
+    """Linear warm-up, then a half cosine over `schedule_epochs`; both ends at `final_lr_ratio` of the base rate."""
+    warmup = max(1, round(recipe.warmup_epochs * steps_per_epoch))
+    total = recipe.schedule_epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        low = recipe.final_lr_ratio
+        if step < warmup:
+            return low + (1 - low) * step / warmup
+        progress = min(1.0, (step - warmup) / max(1, total - warmup))
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimiser, factor)
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write the model's state as safetensors, atomically."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_file(path) as temporary:
+        save_file(state, temporary)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """State of a model from safetensors. Raises ArtefactError if the file is missing, damaged or not finite."""
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: trained weights are missing; run the training notebook first") from error
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{path}: not readable as safetensors ({error}); delete it and train again") from error
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ArtefactError(f"{path}: {name} holds values that are no finite numbers; delete it and train again")
+    return weights
+
+
+def _save_resume(
+    run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR, history: list[dict[str, float]]
+) -> None:
+    """All that another process, or another number of them, goes on from; random states are this process's."""
+    buffer = io.BytesIO()
+    torch.save({
+        "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+        "random": torch.get_rng_state(), "history": history,
+        "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
+    }, buffer)
+    with atomic_file(run.folder / RESUME) as temporary:
+        temporary.write_bytes(with_crc(buffer.getvalue()))  # torch.load does not notice a flipped bit
+
+
+def _resume(run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR) -> list[dict[str, float]]:
+    path = run.folder / RESUME
+    if not path.is_file():
+        return []
+    content = without_crc(path.read_bytes())
+    if content is None:
+        log.warning("%s: checkpoint is damaged; the training begins anew", path)
+        return []
+    stored: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    model.load_state_dict(stored["model"])
+    optimiser.load_state_dict(stored["optimiser"])
+    schedule.load_state_dict(stored["schedule"])
+    torch.set_rng_state(stored["random"])
+    if run.device.type == "cuda" and stored.get("random_cuda") is not None:
+        torch.cuda.set_rng_state(stored["random_cuda"], run.device)
+    log.info("%s: goes on after epoch %d", run.name, len(stored["history"]))
+    return stored["history"]

@@ -1,0 +1,163 @@
+"""Losses of the paper: temporal consistency, distillation, and the objectives that combine them (METHOD sections 3, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sspcore.core.types import Outputs, Window
+from sspcore.data.datasets import IGNORE
+from sspcore.motion.geometry import soft_occlusion, warp_by_flow
+from sspcore.training.recipe import Recipe
+
+Objective = Callable[[Outputs, Window], dict[str, Tensor]]
+
+
+def temporal_consistency(
+    logits: Tensor, previous_logits: Tensor, frame: Tensor, previous_frame: Tensor, flow_to_prev: Tensor
+) -> Tensor:
+    """L_tc = 1/(HW) sum_ij O_ij ||P_k,ij - Phat_{k-1},ij||^2, the mean over batch and pixels, the SUM over classes.
+
+    O_ij = exp(-||I_k,ij - Ihat_{k-1},ij||_1), the L1 norm over the three normalised channels. Pixels whose past lies
+    outside the frame carry no term. Nothing is differentiated through flow or O.
+
+    Args:
+        logits, previous_logits: (B, C, H, W).
+        frame, previous_frame: (B, 3, H, W), normalised.
+        flow_to_prev: (B, 2, H, W), current -> previous, pixels.
+    Returns: scalar.
+    Source: paper, eq. of L_tc. The reference code takes |sum of channel differences| for the L1 norm and the mean over
+    classes for the squared norm; neither is reproduced.
+    """
+    warped_logits, valid = warp_by_flow(previous_logits, flow_to_prev)
+    with torch.no_grad():
+        warped_frame, _ = warp_by_flow(previous_frame, flow_to_prev)
+        weight = soft_occlusion(frame, warped_frame) * valid
+    return (weight * (logits - warped_logits).square().sum(1, keepdim=True)).mean()
+
+
+def distillation(
+    logits: Tensor, teacher_logits: Tensor, temperature: float, class_weights: Tensor | None = None
+) -> Tensor:
+    """KL(softmax(T / t) || softmax(P / t)) * t^2, the mean over batch and pixels.
+
+    Args:
+        logits: (B, C, H, W) of the student.
+        teacher_logits: (B, C, h, w); brought to the student's size bilinearly.
+        temperature: t > 0; the paper uses 2.
+        class_weights: (C,); a pixel then weighs what its classes do, by the teacher's probabilities.
+    Returns: scalar >= 0, 0 where the distributions agree.
+    Source: METHOD section 4; the reference sums over pixels and scales lambda_kd accordingly.
+    """
+    if teacher_logits.shape[-2:] != logits.shape[-2:]:
+        teacher_logits = F.interpolate(teacher_logits, logits.shape[-2:], mode="bilinear", align_corners=False)
+    student = F.log_softmax(logits / temperature, dim=1)
+    target = F.log_softmax(teacher_logits / temperature, dim=1)
+    divergence = F.kl_div(student, target, reduction="none", log_target=True).sum(1)
+    if class_weights is not None:
+        divergence = divergence * torch.einsum("bchw,c->bhw", teacher_logits.softmax(1), class_weights.to(logits.device))
+    return divergence.mean() * temperature**2
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, labelled: Tensor | None = None, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross entropy, the mean over labelled pixels; 0 (with a gradient of 0) where no pixel is labelled.
+
+    `labelled` (scalar) divides the sum instead of the number of labelled pixels, for one of several parts of a batch.
+    `class_weights` (C,) multiply the pixels of each class; the number that divides stays (see `balanced_weights`).
+    """
+    weights = None if class_weights is None else class_weights.to(logits.device)
+    total = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction="sum")
+    if labelled is not None:
+        return total / labelled.clamp(min=1e-6).to(total.dtype)
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def balanced_weights(shares: Sequence[float], exponent: float) -> Tensor:
+    """Weights of the classes (C,) that fall with their share of the labelled pixels, of mean 1 over those pixels.
+
+    Args:
+        shares: of each class in the labelled pixels of the training frames, in 0..1.
+        exponent: 0 weighs all pixels alike, 1 all classes, as the mean of their IoU does. Classes that no label shows
+            weigh nothing.
+    """
+    share = torch.tensor(shares, dtype=torch.float32)
+    weights = torch.where(share > 0, share.clamp(min=1e-6) ** -exponent, 0.0)
+    return weights / (weights * share).sum()
+
+
+def consistency_of_outputs(outputs: Outputs, window: Window) -> Tensor:
+    """L_tc between all consecutive outputs of a window, averaged over the pairs."""
+    n_outputs = outputs.logits.shape[1]
+    offset = window.frames.shape[1] - n_outputs  # outputs belong to the last frames of the window
+    terms = [
+        temporal_consistency(
+            outputs.logits[:, k], outputs.logits[:, k - 1],
+            window.frames[:, k + offset], window.frames[:, k + offset - 1], window.flow_to_prev[:, k + offset - 1],
+        )
+        for k in range(1, n_outputs)
+    ]
+    return torch.stack(terms).mean()
+
+
+def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor | None = None) -> Objective:
+    """L = CE(P_k, A_k) + lambda / C * L_tc (METHOD section 3), C the number of classes.
+
+    L_tc sums over classes, as printed. The published lambda = 0.5 was used with code that averages over classes, so it
+    is divided by C here: the weight that the published results come from.
+
+    CE is taken at every frame of the window that has a label and an output; L_tc where the system outputs consecutive
+    frames. An auxiliary head (ConvNeXt-S + UPerNet) adds `auxiliary_weight` * CE. `class_weights`: see `cross_entropy`.
+    """
+
+    def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
+        n_outputs = outputs.logits.shape[1]
+        labels = window.labels[:, -n_outputs:]
+        labelled = None if window.labelled is None else window.labelled[-n_outputs:].sum()
+        losses = {"ce": cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)}
+        total = losses["ce"]
+        if outputs.auxiliary is not None:
+            losses["auxiliary"] = cross_entropy(
+                outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights
+            )
+            total = total + auxiliary_weight * losses["auxiliary"]
+        if n_outputs > 1 and lambda_tc > 0:
+            losses["tc"] = consistency_of_outputs(outputs, window)
+            total = total + lambda_tc / outputs.logits.shape[2] * losses["tc"]
+        return losses | {"total": total}
+
+    return objective
+
+
+def build_objective(recipe: Recipe, distils: bool, class_weights: Tensor | None = None) -> Objective:
+    """What a recipe minimises: `distilled` where the teacher's logits are learned from, else `supervised`."""
+    if distils:
+        return distilled(recipe.lambda_tc, recipe.temperature, class_weights)
+    return supervised(recipe.lambda_tc, recipe.auxiliary_weight, class_weights)
+
+
+def distilled(lambda_tc: float, temperature: float, class_weights: Tensor | None = None) -> Objective:
+    """L = KL(P_k, T^c_k) + KL(P_{k-1}, T^c_{k-1}) + lambda_kd / C * L_tc (METHOD section 4); KL alone on single frames.
+
+    lambda_kd is divided by the number of classes for the reason given in `supervised`.
+
+    The KL terms are summed over the frames of a pair as in the formula; for longer windows the sum is scaled to two
+    frames, so that lambda_kd keeps its meaning. `class_weights`: see `distillation`.
+    """
+
+    def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
+        n_outputs = outputs.logits.shape[1]
+        teacher = window.teacher[:, -n_outputs:]
+        kl = distillation(outputs.logits.flatten(0, 1), teacher.flatten(0, 1), temperature, class_weights)
+        losses = {"kl": kl}
+        total = kl * min(n_outputs, 2)
+        if n_outputs > 1 and lambda_tc > 0:
+            losses["tc"] = consistency_of_outputs(outputs, window)
+            total = total + lambda_tc / outputs.logits.shape[2] * losses["tc"]
+        return losses | {"total": total}
+
+    return objective

@@ -1,0 +1,64 @@
+"""What a training run is told: schedule, batch, crop and loss weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from sspcore.core.settings import InputSize, Section
+
+
+class Recipe(Section):
+    """One training run: schedule, batch, crop and loss weights (METHOD section 5 has the published ones).
+
+    Attributes:
+        epochs: passes over the training windows.
+        schedule_epochs: length of the cosine schedule (the published runs stop before its end).
+        warmup_epochs: linear warm-up.
+        batch_size: windows a step.
+        lr: base learning rate; the schedule starts and ends at `lr * final_lr_ratio`.
+        head_lr_factor: learning-rate factor of parts that do not start from trained weights.
+        crop: (H, W) of training crops.
+        zoom: range of the random zoom of pairs and windows (single frames: 0.9 .. 1.4).
+        lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
+        temperature: of the distillation loss.
+        repeats: how often the training windows are gone through in one epoch.
+        freeze_image: of SSP train only what is around its image model, which stays as it was trained.
+        class_balance: exponent by which classes weigh less in the loss the more pixels they have (`balanced_weights`).
+    """
+
+    epochs: int = Field(ge=1)
+    schedule_epochs: int = Field(ge=1)
+    warmup_epochs: float = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    final_lr_ratio: float = Field(1e-4, ge=0, le=1)
+    head_lr_factor: float = Field(1.0, gt=0)
+    crop: InputSize
+    zoom: tuple[float, float] = (1.1, 1.4)
+    lambda_tc: float = Field(0.5, ge=0)
+    temperature: float = Field(2.0, gt=0)
+    repeats: int = Field(1, ge=1)
+    auxiliary_weight: float = Field(0.4, ge=0)
+    freeze_image: bool = False
+    class_balance: float = Field(0.0, ge=0, le=1)
+
+    def key(self) -> dict[str, Any]:
+        """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
+        later = ("freeze_image", "class_balance")
+        return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
+
+    @field_validator("zoom")
+    @classmethod
+    def _zoom_is_a_range(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < zoom[0] <= zoom[1]:
+            raise ValueError(f"{list(zoom)}: expected the smaller factor first, both above 0")
+        return zoom
+
+    @model_validator(mode="after")
+    def _schedule_covers_epochs(self) -> Recipe:
+        if self.schedule_epochs < self.epochs:
+            raise ValueError(f"schedule_epochs ({self.schedule_epochs}) is shorter than epochs ({self.epochs})")
+        return self

@@ -1,0 +1,270 @@
+"""reproduce.sh with stand-ins for Python and pip: what it starts, what it skips, what it refuses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BASH = shutil.which("bash")
+TOOLS = (
+    *("awk", "bash", "cat", "chmod", "cmp", "cp", "dirname"),
+    *("env", "grep", "mkdir", "mv", "rm", "tail", "tee", "uname"),
+)
+
+# Answers as the Python that reproduce.sh talks to, and writes down how it was called. `-m venv` makes an environment
+# whose interpreter is this very script.
+PYTHON_STUB = """#!/usr/bin/env bash
+printf '%s|%s|%s\\n' "${0##*/}" "$PWD" "$*" >>"$CALLS"
+case "$*" in
+    *version_info*) echo "${STUB_VERSION:-311}" ;;
+    *ensurepip*) exit "${STUB_ENSUREPIP:-0}" ;;
+    '-m venv '*)
+        for folder; do :; done
+        mkdir -p "$folder/bin" "$folder/lib/python3.11/site-packages"
+        cp "$0" "$folder/bin/python"
+        ;;
+    '-m pip install'*)
+        echo 'Collecting torch==2.15.0'
+        echo "${STUB_PIP_SAYS:-Installing collected packages: torch}"
+        exit "${STUB_PIP:-0}"
+        ;;
+    '-m sspcore.cli.doctor'*) exit "${STUB_DOCTOR:-0}" ;;
+    '-m sspcore.study.reproduce'*) exit "${STUB_RUN:-0}" ;;
+esac
+"""
+
+
+@dataclass
+class Checkout:
+    """A copy of the script in a folder with a space in its name, and a PATH with the stand-ins only."""
+
+    root: Path
+    tools: Path
+    calls_file: Path
+
+    def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.tools), "HOME": str(self.root), "CALLS": str(self.calls_file), **variables}
+        self.calls_file.write_text("")
+        return subprocess.run(
+            [str(BASH), str(self.root / "reproduce.sh"), *arguments],
+            env=environment, cwd=cwd or self.tools, capture_output=True, text=True, timeout=60, check=False,
+        )
+
+    def calls(self) -> list[str]:
+        return [line.split("|", 2)[2] for line in self.calls_file.read_text().splitlines()]
+
+    def pip_calls(self) -> list[str]:
+        return [call for call in self.calls() if call.startswith("-m pip install")]
+
+    def add_tool(self, name: str, text: str) -> Path:
+        file = self.tools / name
+        file.unlink(missing_ok=True)  # never write through a link to a tool of the machine
+        file.write_text(text)
+        file.chmod(0o755)
+        return file
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    root, tools = tmp_path / "a checkout", tmp_path / "tools"
+    root.mkdir()
+    tools.mkdir()
+    shutil.copy(ROOT / "reproduce.sh", root)
+    shutil.copy(ROOT / "requirements.lock", root)
+    for name in TOOLS:
+        (tools / name).symlink_to(str(shutil.which(name)))
+    result = Checkout(root, tools, tmp_path / "calls")
+    result.add_tool("python3", PYTHON_STUB)
+    result.add_tool("df", "#!/usr/bin/env bash\nprintf 'head\\n/dev/x 1 1 %s 1%% /\\n' \"${STUB_FREE:-99999999}\"\n")
+    return result
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert result.returncode != 0
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+def test_scripts_can_be_run_and_name_bash() -> None:
+    for script in (ROOT / "reproduce.sh", ROOT / ".ci" / "run"):
+        assert os.access(script, os.X_OK), f"{script} has no run bit"
+        assert script.read_text().startswith("#!/usr/bin/env bash\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("--profile", "demo", "--help"), ("setup", "--help")])
+def test_help_needs_no_installation(checkout: Checkout, arguments: tuple[str, ...]) -> None:
+    result = checkout.run(*arguments)
+    assert result.returncode == 0 and checkout.calls() == []
+    commands = ("setup", "test", "lab")
+    options = ("--profile", "--datasets", "--systems", "--only", "--seed", "--ablations", "--force", "--data")
+    for word in (*commands, *options, "WSL"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--profil", "demo"), ("-x",), ("instal",), ("--profile",), ("--force", "stray"), ("setup", "--force"),
+    ("--ablation",), ("--ablations=yes",), ("--ablations", "09"),
+])
+def test_unknown_arguments_are_refused_before_anything_is_installed(
+    checkout: Checkout, arguments: tuple[str, ...]
+) -> None:
+    assert_one_line(checkout.run(*arguments), "--help")
+    assert checkout.calls() == [] and not (checkout.root / ".venv").exists()
+
+
+def test_first_run_installs_and_second_only_runs(checkout: Checkout) -> None:
+    first = checkout.run("--profile", "smoke", "--seed=3")
+    assert first.returncode == 0, first.stderr
+    (install,) = checkout.pip_calls()
+    assert "--no-deps" in install and str(checkout.root / "requirements.lock") in install
+    assert checkout.calls()[-1] == "-m sspcore.study.reproduce --profile smoke --seed=3"
+    assert "Collecting torch" in (checkout.root / ".venv/install.log").read_text()
+    link = checkout.root / ".venv/lib/python3.11/site-packages/sspcore.pth"
+    assert link.read_text() == f"{checkout.root}\n"
+
+    second = checkout.run("--ablations", "--profile", "smoke")
+    assert second.returncode == 0 and second.stderr == ""
+    assert checkout.calls() == ["-m sspcore.study.reproduce --ablations --profile smoke"]
+
+
+def test_run_keeps_the_callers_folder_and_passes_its_status_on(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.run("setup")
+    folder = tmp_path / "else where"
+    folder.mkdir()
+    assert checkout.run("--data", "my data", cwd=folder, STUB_RUN="7").returncode == 7
+    assert checkout.calls_file.read_text() == f"python|{folder}|-m sspcore.study.reproduce --data my data\n"
+
+
+def test_an_interrupted_installation_is_taken_up_again(checkout: Checkout) -> None:
+    failed = checkout.run("setup", STUB_PIP="1", STUB_PIP_SAYS="ERROR: connection lost")
+    assert failed.returncode == 2
+    assert "ERROR: connection lost" in failed.stderr and "start again" in failed.stderr
+    again = checkout.run("setup")
+    assert again.returncode == 0 and len(checkout.pip_calls()) == 1
+    assert not any(call.startswith("-m venv") for call in checkout.calls())
+    checkout.run("setup")
+    assert checkout.pip_calls() == []
+
+
+def test_a_changed_lock_is_installed(checkout: Checkout) -> None:
+    checkout.run("setup")
+    with (checkout.root / "requirements.lock").open("a") as lock:
+        lock.write("another==1.0\n")
+    checkout.run("setup")
+    assert len(checkout.pip_calls()) == 1
+
+
+def test_an_installation_that_does_not_work_is_not_taken_for_done(checkout: Checkout) -> None:
+    failed = checkout.run("setup", STUB_DOCTOR="1")
+    assert failed.returncode == 2 and "does not work" in failed.stderr
+    assert checkout.run("setup").returncode == 0 and len(checkout.pip_calls()) == 1
+
+
+def test_a_full_disk_is_named(checkout: Checkout) -> None:
+    before = checkout.run("setup", STUB_FREE="2097152")
+    assert_one_line(before, "2 GB free")
+    assert not (checkout.root / ".venv").exists()
+    during = checkout.run("setup", STUB_PIP="1", STUB_PIP_SAYS="OSError: [Errno 28] No space left on device")
+    assert during.returncode == 2 and "the disk is full" in during.stderr.splitlines()[-1]
+
+
+def test_a_moved_checkout_finds_its_library_again(checkout: Checkout) -> None:
+    checkout.run("setup")
+    checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
+    assert checkout.run("--force").returncode == 0 and checkout.pip_calls() == []
+    assert (checkout.root / ".venv/lib/python3.11/site-packages/sspcore.pth").read_text() == f"{checkout.root}\n"
+
+
+def test_no_python_gives_one_clear_line(checkout: Checkout) -> None:
+    (checkout.tools / "python3").unlink()
+    assert_one_line(checkout.run("setup"), "no Python 3.10 or newer", "PYTHON=")
+
+
+def test_an_old_python_is_passed_over_for_a_newer_one(checkout: Checkout) -> None:
+    assert_one_line(checkout.run("setup", STUB_VERSION="309"), "no Python 3.10 or newer")
+    checkout.add_tool("python3", "#!/usr/bin/env bash\necho 308\n")
+    checkout.add_tool("python3.12", PYTHON_STUB)
+    result = checkout.run("setup", STUB_VERSION="312")
+    assert result.returncode == 0 and "with python3.12" in result.stderr
+
+
+def test_a_tested_python_goes_before_a_newer_one(checkout: Checkout) -> None:
+    checkout.add_tool("python3", PYTHON_STUB.replace("${STUB_VERSION:-311}", "314"))
+    alone = checkout.run("setup")
+    assert alone.returncode == 0 and "newer than the versions tested" in alone.stderr
+    shutil.rmtree(checkout.root / ".venv")
+    checkout.add_tool("python3.11", PYTHON_STUB)
+    assert "with python3.11" in checkout.run("setup").stderr
+
+
+def test_a_python_without_venv_says_what_to_install(checkout: Checkout) -> None:
+    assert_one_line(checkout.run("setup", STUB_ENSUREPIP="1"), "python3-venv")
+
+
+def test_named_python_is_used_or_refused(checkout: Checkout, tmp_path: Path) -> None:
+    assert_one_line(checkout.run("setup", PYTHON=str(tmp_path / "absent")), "does not run")
+    assert_one_line(checkout.run("setup", PYTHON="python3", STUB_VERSION="309"), "older than Python 3.10")
+    named = checkout.add_tool("my-python", PYTHON_STUB)
+    assert checkout.run("setup", PYTHON=str(named)).returncode == 0
+    lines = checkout.calls_file.read_text().splitlines()
+    assert any(line.startswith("my-python|") and "-m venv" in line for line in lines)
+
+
+@pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_an_active_environment_with_the_pins_is_used(checkout: Checkout, tmp_path: Path, variable: str) -> None:
+    (tmp_path / "active/bin").mkdir(parents=True)
+    shutil.copy(checkout.tools / "python3", tmp_path / "active/bin/python")
+    result = checkout.run("--force", **{variable: str(tmp_path / "active")})
+    assert result.returncode == 0 and not (checkout.root / ".venv").exists()
+    assert checkout.calls() == ["-m sspcore.cli.doctor --pins", "-m sspcore.study.reproduce --force"]
+
+
+def test_an_active_environment_without_the_pins_is_left_alone(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "active/bin").mkdir(parents=True)
+    shutil.copy(checkout.tools / "python3", tmp_path / "active/bin/python")
+    stub = (tmp_path / "active/bin/python").read_text().replace("${STUB_DOCTOR:-0}", "1")
+    (tmp_path / "active/bin/python").write_text(stub)
+    result = checkout.run("--force", VIRTUAL_ENV=str(tmp_path / "active"))
+    assert result.returncode == 0 and (checkout.root / ".venv/installed.lock").exists()
+    assert len(checkout.pip_calls()) == 1
+
+
+def test_test_command_lints_tests_and_runs_the_notebooks_in_order(checkout: Checkout) -> None:
+    assert checkout.run("test").returncode == 0
+    assert checkout.calls()[-2:] == ["-m ruff check .", "-m pytest"]
+    (checkout.root / "notebooks").mkdir()
+    for name in ("10_last.ipynb", "01_first.ipynb", "scratch.ipynb"):
+        (checkout.root / "notebooks" / name).touch()
+    assert checkout.run("test").returncode == 0
+    notebooks = checkout.calls()[-1]
+    assert "--nbval-lax" in notebooks
+    assert notebooks.endswith("notebooks/01_first.ipynb notebooks/10_last.ipynb")
+    assert checkout.run("test", "-k", "name").returncode == 0
+    assert checkout.calls() == ["-m pytest -k name"]
+
+
+def test_lab_opens_the_start_page(checkout: Checkout) -> None:
+    assert checkout.run("lab").returncode != 0
+    (checkout.root / "notebooks").mkdir()
+    checkout.run("lab", "--no-browser")
+    assert checkout.calls() == ["-m jupyterlab --no-browser"]
+    (checkout.root / "notebooks/00_start_here.ipynb").touch()
+    checkout.run("lab", "--no-browser")
+    assert checkout.calls_file.read_text() == (
+        f"python|{checkout.root / 'notebooks'}|-m jupyterlab 00_start_here.ipynb --no-browser\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["weights", "hardware", "report"])
+def test_commands_start_their_modules_with_their_arguments(checkout: Checkout, command: str) -> None:
+    checkout.run("setup")
+    assert checkout.run(command, "--profile", "smoke").returncode == 0
+    assert checkout.calls() == [f"-m sspcore.{command} --profile smoke"]
+    assert f"\n  {command} " in checkout.run("--help").stdout

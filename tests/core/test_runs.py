@@ -1,0 +1,196 @@
+"""Runs: fresh artefacts are skipped, failures leave nothing, long stages go on."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sspcore.core import store as runs
+from sspcore.core.errors import ArtefactError
+from sspcore.core.store import (
+    OUTPUTS_FILE,
+    atomic_file,
+    atomic_folder,
+    changed_file,
+    exclusive,
+    is_fresh,
+    made_since,
+    provenance,
+    read_json,
+    remove_leftovers,
+    resumable_stage,
+    slug,
+    stage,
+    stay_in_run,
+    write_json,
+)
+
+
+def test_stage_runs_once_per_key(tmp_path):
+    calls = []
+
+    def build(folder):
+        calls.append(1)
+        (folder / "a.txt").write_text("x")
+
+    for _ in range(2):
+        stage("t", tmp_path / "out", "k1", build)
+    assert calls == [1] and is_fresh(tmp_path / "out", "k1")
+    stage("t", tmp_path / "out", "k2", build)
+    stage("t", tmp_path / "out", "k2", build, force=True)
+    assert len(calls) == 3
+
+
+def test_failed_stage_keeps_the_former_artefact_and_no_partial_one(tmp_path):
+    stage("t", tmp_path / "out", "k1", lambda folder: (folder / "a").write_text("old"))
+
+    def fail(folder):
+        (folder / "a").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        stage("t", tmp_path / "out", "k2", fail)
+    assert (tmp_path / "out" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_resumable_stage_goes_on_under_its_key_and_drops_other_keys(tmp_path):
+    def interrupted(folder):
+        (folder / "progress").write_text("1")
+        raise KeyboardInterrupt
+
+    for key in ("k1", "k2", "k2"):
+        with pytest.raises(KeyboardInterrupt):
+            resumable_stage("t", tmp_path / "out", key, interrupted)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.k2.partial"]
+    resumable_stage("t", tmp_path / "out", "k2", lambda folder: (folder / "seen").write_text(
+        (folder / "progress").read_text()))
+    assert (tmp_path / "out" / "seen").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_damaged_key_file_means_stale(tmp_path):
+    stage("t", tmp_path / "out", "k", lambda folder: None)
+    (tmp_path / "out" / "key.json").write_text("{")
+    assert not is_fresh(tmp_path / "out", "k")
+
+
+def test_quick_look_finds_what_was_written_to(tmp_path):
+    out = stage("t", tmp_path / "out", "k", lambda folder: (folder / "a").write_bytes(b"content"))
+    now = (out / "key.json").stat().st_mtime_ns
+    assert changed_file(out) is None and changed_file(tmp_path) is None
+    (out / "a").write_bytes(b"contenu")
+    os.utime(out / "a", ns=(now + 1, now + 1))
+    assert changed_file(out) == out / "a"
+    os.utime(out / "a", ns=(now, now))
+    assert changed_file(out) is None and not is_fresh(out, "k")  # it does not look inside, a stage does
+    (out / "a").write_bytes(b"content")
+    os.utime(out / "a", ns=(now + 1, now + 1))
+    assert changed_file(out) is None  # copied: later, but the same
+    for damage in (b"cont", b""):
+        (out / "a").write_bytes(damage)
+        assert changed_file(out) == out / "a"
+    (out / "key.json").write_text("[]")
+    assert changed_file(out) == out / "key.json"
+
+
+def test_resumable_stage_killed_after_its_seal_is_not_built_again(tmp_path, monkeypatch):
+    calls = []
+
+    class Killed(Exception):
+        pass
+
+    def killed(path, target):
+        raise Killed
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(Killed):
+        resumable_stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"))
+    monkeypatch.undo()
+    resumable_stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"))
+    assert calls == ["built"] and is_fresh(tmp_path / "out", "k")
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = [tmp_path / "a" / f".{name}" for name in (f"r.s.{process.pid}.partial.json", f"w.{process.pid}.partial")]
+    kept = [
+        tmp_path / "a" / f".r.{os.getpid()}.partial.json", tmp_path / "a" / "r.json", tmp_path / ".t.partial" / "x",
+        tmp_path / f".t.{process.pid}.partial" / "resume.pt",
+    ]
+    for path in (*left, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in left)
+
+
+def test_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+
+    def refuses(*arguments):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(runs.fcntl, "flock", refuses)
+    with exclusive(tmp_path / "smoke"):
+        stay_in_run()
+    assert "start no second run beside this one" in caplog.text
+
+
+def test_json_errors_are_named(tmp_path):
+    with pytest.raises(ArtefactError, match="missing"):
+        read_json(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ArtefactError, match="not readable as JSON"):
+        read_json(tmp_path / "x.json")
+    write_json(tmp_path / "x.json", {"a": 1})
+    assert read_json(tmp_path / "x.json") == {"a": 1}
+
+
+def test_slug_and_provenance():
+    assert slug("ConvNeXt-S + UPerNet") == "convnext-s-upernet"
+    assert slug("Constant alpha 0.7") == "constant-alpha-0.7"
+    origin = provenance("smoke", 3, "abc")
+    assert origin["seed"] == 3 and origin["versions"]["torch"] and origin["commit"]
+
+
+def test_what_is_made_or_taken_up_is_noted_where_a_runner_asks(tmp_path, monkeypatch):
+    noted = tmp_path / "noted"
+    monkeypatch.setenv(OUTPUTS_FILE, str(noted))
+
+    def new_lines() -> list[Path]:
+        lines = noted.read_text().splitlines()
+        noted.write_text("")
+        return [Path(line) for line in lines]
+
+    with atomic_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert new_lines() == [tmp_path / "a.txt"]
+    with atomic_folder(tmp_path / "b"):
+        pass
+    assert new_lines() == [tmp_path / "b"]
+    for make, folder in ((stage, tmp_path / "c"), (resumable_stage, tmp_path / "d")):
+        for _ in ("made", "up to date"):
+            make("t", folder, "k", lambda out: None)
+            assert folder in new_lines()
+    with pytest.raises(OSError, match="disk full"), atomic_file(tmp_path / "e.txt"):
+        raise OSError("disk full")
+    assert new_lines() == []
+    monkeypatch.delenv(OUTPUTS_FILE)
+    write_json(tmp_path / "f.json", 1)
+    assert new_lines() == []
+
+
+def test_made_since_looks_at_the_complete_artefact(tmp_path):
+    folder = stage("t", tmp_path / "out", "k", lambda out: None)
+    assert made_since(folder, time.time() - 60) and not made_since(folder, time.time() + 60)
+    os.utime(folder / "key.json", (0, 0))
+    assert not made_since(folder, time.time() - 60) and not made_since(tmp_path / "nothing", 0)

@@ -1,0 +1,241 @@
+"""Export: the graph is what torch computes, over rollouts too, and the bundle holds what a device needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.images import to_tensor
+from sspcore.core.types import Motion
+from sspcore.data.datasets import UAVID
+from sspcore.export import __main__ as command
+from sspcore.export.bundle import Origin, export_bundle, verify_bundle
+from sspcore.export.check import find_problems
+from sspcore.export.device import step_runner
+from sspcore.export.graph import FixedAveragePool, StepModule, StepOptions, averaging_matrix, grid_path, opset_of
+from sspcore.export.rollout import TorchRunner, drift, summary, synthetic_rollout
+from sspcore.export.traps import with_nearest_sampling
+from sspcore.models.dff import DFF
+from sspcore.models.image import ImageSegmenter
+from sspcore.models.spec import ImageModelSpec
+from sspcore.models.ssp import SSP, SSPOptions
+from sspcore.models.systems import SYSTEMS
+from sspcore.motion.geometry import sampling_homography
+
+SIZE = (64, 96)
+TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, weights="none")
+ORIGIN = Origin("SSP", UAVID, "smoke", None)
+
+
+def tiny_ssp(alpha_bias: float = 0.0, **options: bool) -> SSP:
+    """SSP with random weights, larger logits than fresh ones have, and alpha pushed up by a bias."""
+    torch.manual_seed(0)
+    model = SSP(ImageSegmenter(TINY, UAVID.n_classes), SSPOptions(**options)).eval()
+    with torch.no_grad():
+        model.image.classifier.weight.mul_(20)
+        model.similarity.head[-1].bias.add_(alpha_bias)
+    return model
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    """A bundle of a model whose alpha is near 1, where errors of the warp add up instead of dying out."""
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    golden = synthetic_rollout(SIZE, 24, rotate=True, reset_at=18)
+    export_bundle(tiny_ssp(5.0), ORIGIN, StepOptions(SIZE), "trt-10.3", golden, folder)
+    return folder
+
+
+@pytest.mark.parametrize("n_in, n_out", [(23, 1), (23, 2), (40, 3), (23, 6), (4, 6)])
+def test_fixed_pool_is_adaptive_pooling(n_in, n_out):
+    x = torch.randn(1, 3, n_in, n_in + 2)
+    ours, torchs = FixedAveragePool((n_in, n_in + 2), (n_out, n_out))(x), nn.AdaptiveAvgPool2d(n_out)(x)
+    torch.testing.assert_close(ours, torchs, atol=1e-6, rtol=0)
+    assert averaging_matrix(n_in, n_out).sum(1).allclose(torch.ones(n_out))
+
+
+def test_step_module_equals_the_step_and_leaves_the_model_alone():
+    model = tiny_ssp()
+    rollout = synthetic_rollout(SIZE, 3)
+    module = StepModule(model, StepOptions(SIZE))
+    assert not any(isinstance(m, nn.AdaptiveAvgPool2d) for m in module.modules())
+    assert any(isinstance(m, nn.AdaptiveAvgPool2d) for m in model.modules())
+    runner, state = TorchRunner(model, SIZE), None
+    for k, frame in enumerate(rollout.frames):
+        class_map = runner.step(frame, rollout.motion(k))
+        H = torch.linalg.inv(torch.from_numpy(rollout.H_cur_to_prev[k]).double())[None]
+
+        with torch.inference_mode():
+            logits, state = model.step(to_tensor(frame)[None], state, Motion(H))
+        assert np.abs(runner.outputs["logits"] - logits.numpy()).max() < 1e-3
+        assert (class_map == logits[0].argmax(0).numpy()).mean() > 0.999
+
+
+def test_host_homography_is_the_library_s():
+    H = np.array([[1.01, 0.02, 3.0], [-0.01, 0.99, -2.0], [1e-5, -2e-5, 1.0]])
+    np.testing.assert_allclose(step_runner.sampling_homography(H), sampling_homography(torch.from_numpy(H)).float().numpy())
+    turned = np.diag([-1.0, -1.0, 1.0])
+    assert step_runner.sampling_homography(-turned)[2, 2] == -1.0  # the sign tells the sides of the horizon apart
+
+
+def test_onnxruntime_follows_torch_over_the_rollout(bundle):
+    figures = verify_bundle(bundle)["parity_onnxruntime"]
+    assert figures["frames"] == 24
+    assert figures["logits_max_difference"] < 1e-3 and figures["identical_mean"] >= 0.9999
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_parity_on_another_rollout(bundle, rotate):
+    rows = drift(
+        step_runner.OnnxRunner(bundle, threads=1), TorchRunner(tiny_ssp(5.0), SIZE), synthetic_rollout(SIZE, 20, rotate, seed=1)
+    )
+    assert summary(rows)["identical_mean"] >= 0.9999 and summary(rows)["logits_max_difference"] < 1e-3
+
+
+def test_the_rollout_would_show_a_wrong_warp(bundle, tmp_path):
+    """What TensorRT does to a misread mode: nearest. The golden rollout must see it."""
+    broken = with_nearest_sampling(bundle, tmp_path / "broken")
+    rows = compare_module().compare(step_runner.OnnxRunner(broken, threads=1), golden_of(bundle))
+    assert min(row["identical"] for row in rows) < 0.98
+    assert compare_module().compare(step_runner.OnnxRunner(bundle, threads=1), golden_of(bundle))[-1]["identical"] > 0.9999
+
+
+def compare_module():
+    folder = str(Path(step_runner.__file__).parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as on the device, where the scripts lie side by side
+    import compare_engine
+
+    return compare_engine
+
+
+def golden_of(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "golden.npz") as golden:
+        return {name: golden[name] for name in golden.files}
+
+
+def test_a_reset_forgets_even_a_state_of_nan(bundle):
+    frame = synthetic_rollout(SIZE, 1).frames[0]
+    runner = step_runner.OnnxRunner(bundle, threads=1)
+    clean = runner.step(frame)
+    image = {"frame": frame[None], "H_cur_to_prev": np.eye(3, dtype=np.float32)[None], "past_valid": np.zeros(1, np.float32)}
+    runner.state = {name: np.full_like(value, np.nan) for name, value in runner.state.items()}
+    assert np.array_equal(runner._run(image), clean)
+
+
+def test_graph_is_static_named_and_of_opset_18(bundle):
+    model = onnx.load(bundle / "step.onnx")
+    assert opset_of(model) == 18
+    assert not find_problems(model, "trt-10.3") and not find_problems(model, "trt-10.16")
+    assert all(node.name.startswith(("geo", "mask")) for node in grid_path(model.graph))
+    named = {node.op_type for node in model.graph.node if node.name.startswith("geo")}
+    assert "GridSample" in named and not named & {"Conv", "Resize", "LayerNormalization"}
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)  # no paths of this machine
+
+
+def test_sidecar_and_files(bundle):
+    sidecar = verify_bundle(bundle)
+    assert [value["name"] for value in sidecar["inputs"]] == [
+        "frame", "H_cur_to_prev", "previous_logits", "previous_features", "past_valid"
+    ]
+    assert sidecar["inputs"][0] | {"meaning": ""} == {"name": "frame", "shape": [1, *SIZE, 3], "dtype": "uint8", "meaning": ""}
+    assert sidecar["outputs"][-1]["dtype"] == "uint8" and sidecar["state"]["logits"] == "previous_logits"
+    assert sidecar["classes"] == list(UAVID.classes) and sidecar["weights"] == "untrained"
+    assert set(sidecar["sha256"]) == {
+        "step.onnx", "golden.npz", "step_runner.py", "build_engine.py", "compare_engine.py", "bench_engine.py"
+    }
+    assert "--precisionConstraints=obey" in (bundle / "README.md").read_text()
+    for script in bundle.glob("*.py"):
+        assert "sspcore" not in script.read_text().replace("without sspcore", ""), script
+
+
+def test_a_changed_graph_is_found_out(bundle, tmp_path):
+    for path in bundle.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (tmp_path / "step.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(SspError, match="export it again"):
+        verify_bundle(tmp_path)
+    with pytest.raises(SspError, match="no bundle"):
+        verify_bundle(tmp_path / "nothing")
+
+
+def test_float16_keeps_the_grid_in_float32_and_builds_strongly_typed(tmp_path):
+    out = tmp_path / "half"
+    golden = synthetic_rollout(SIZE, 20)
+    sidecar = export_bundle(tiny_ssp(5.0), ORIGIN, StepOptions(SIZE, precision="fp16"), "trt-10.16", golden, out)
+    model = onnx.load(out / "step.onnx")
+    halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    assert halves > 50 and not find_problems(model, "trt-10.16")
+    assert sidecar["parity_onnxruntime"]["identical_mean"] > 0.97
+    assert "--stronglyTyped" in (out / "README.md").read_text()
+
+
+def test_ssp_r_is_exported_in_both_precisions(tmp_path):
+    golden, options = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6), SYSTEMS["SSP-R"].options
+    model = tiny_ssp(2.0, **options.model_dump())
+    for precision, target in (("fp32", "trt-10.3"), ("fp16", "trt-10.16")):
+        out = tmp_path / precision
+        sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE, precision=precision), target, golden, out)
+        assert set(sidecar["state"]) == {"logits", "features", "frame_small"}
+        assert not find_problems(onnx.load(out / "step.onnx"), target)
+        assert sidecar["parity_onnxruntime"]["identical_mean"] > (0.9999 if precision == "fp32" else 0.97)
+
+
+def test_recurrent_system_carries_its_frame_and_variance(tmp_path):
+    golden = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6)
+    model = tiny_ssp(2.0, evidence=True, variance=True, classes=True)
+    sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE), "trt-10.3", golden, tmp_path / "bundle")
+    assert sidecar["state"] == {
+        "logits": "previous_logits", "features": "previous_features", "frame_small": "previous_frame",
+        "variance": "previous_variance",
+    }
+    graph = onnx.load(tmp_path / "bundle" / "step.onnx")
+    assert all(not find_problems(graph, target) for target in ("trt-10.3", "trt-10.16"))
+    runner = step_runner.OnnxRunner(tmp_path / "bundle")
+    rows = drift(runner, TorchRunner(model, SIZE), synthetic_rollout(SIZE, 12, reset_at=9))
+    assert summary(rows)["logits_max_difference"] < 1e-3
+    assert runner.outputs["variance"].max() < 0.9, "it was never averaged"
+
+
+def test_image_system_has_no_state(tmp_path):
+    model = ImageSegmenter(TINY, UAVID.n_classes).eval()
+    options = StepOptions(SIZE, frame="float32")
+    sidecar = export_bundle(model, ORIGIN, options, "trt-8.6", synthetic_rollout(SIZE, 3), tmp_path / "base")
+    assert sidecar["state"] == {} and sidecar["opset"] == 17
+    assert [value["shape"] for value in sidecar["inputs"]] == [[1, 3, *SIZE]]
+
+
+def test_what_cannot_be_exported_is_said():
+    image = ImageSegmenter(TINY, 8)
+    with pytest.raises(ProfileError, match="DFF cannot be exported"):
+        StepModule(DFF(image), StepOptions(SIZE))
+    with pytest.raises(ProfileError, match="multiples of 32"):
+        StepModule(image, StepOptions((60, 96)))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--out", "x"], "--checkpoint"),
+    (["--out", "x", "--untrained", "--size", "736"], "HEIGHTxWIDTH"),
+    (["--out", "x", "--untrained", "--profile", "smoke", "--golden-frames", "5"], "at least 20"),
+    (["--out", "x", "--checkpoint", "nothing.safetensors", "--profile", "smoke"], "missing"),
+    (["--check", "nothing.onnx"], "not readable"),
+])
+def test_command_line_errors_are_one_line(arguments, message, capsys):
+    assert command.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_command_line_checks_a_file(bundle, capsys):
+    assert command.main(["--check", str(bundle / "step.onnx"), "--target", "trt-10.16"]) == 0
+    assert "trt-10.16" in capsys.readouterr().out
+    assert json.loads((bundle / "bundle.json").read_text())["format"] == 1

@@ -1,0 +1,228 @@
+"""The static check: a good graph passes, and each way of spoiling it is refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from sspcore.core.errors import ProfileError
+from sspcore.export.check import GraphError, check_model, find_problems, load_limits
+from sspcore.export.graph import constant_names, grid_path, lower_opset, name_geometry
+
+TARGETS = tuple(load_limits().targets)
+
+
+def good_graph(opset: int = 17) -> onnx.ModelProto:
+    """A step in small: a resized and padded frame, a grid from a homography, the warp of a state, a class map."""
+    def constant(name, values, dtype=np.float32):
+        return numpy_helper.from_array(np.array(values, dtype), name)
+
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["image"], "net_cast", to=TensorProto.FLOAT),
+        helper.make_node("Pad", ["image", "pads"], ["padded"], "net_pad"),
+        helper.make_node("Conv", ["padded", "weight"], ["scores"], "net_conv"),
+        helper.make_node("Resize", ["scores", "", "scales"], ["large"], "net_resize", mode="linear"),
+        helper.make_node("Mul", ["H", "two"], ["scaled"], "geo_mul"),
+        helper.make_node("Add", ["base", "scaled"], ["grid"], "geo_add"),
+        helper.make_node("GridSample", ["previous", "grid"], ["past"], "geo_sample", mode="bilinear", padding_mode="border"),
+        helper.make_node("Add", ["large", "past"], ["logits"], "net_mix"),
+        helper.make_node("ArgMax", ["logits"], ["best"], "net_argmax", axis=1, keepdims=0),
+        helper.make_node("Cast", ["best"], ["class_map"], "net_uint8", to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes, "step",
+        [
+            helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, 3, 4, 4]),
+            helper.make_tensor_value_info("H", TensorProto.FLOAT, [1, 1, 1, 2]),
+            helper.make_tensor_value_info("previous", TensorProto.FLOAT, [1, 2, 8, 8]),
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, 8, 8]),
+            helper.make_tensor_value_info("class_map", TensorProto.UINT8, [1, 8, 8]),
+        ],
+        [
+            constant("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64), constant("weight", np.ones((2, 3, 3, 3))),
+            constant("scales", [1, 1, 2, 2]), constant("two", 2.0), constant("base", np.zeros((1, 8, 8, 2))),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def node(model, name):
+    return next(n for n in model.graph.node if n.name == name)
+
+
+def set_attribute(model, name, **values):
+    kept = [a for a in node(model, name).attribute if a.name not in values]
+    del node(model, name).attribute[:]
+    node(model, name).attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in values.items())])
+
+
+def refused(model, node_name, rule, target="trt-10.3"):
+    problems = find_problems(model, target)
+    assert any(p.node == node_name and p.rule == rule for p in problems), [str(p) for p in problems]
+    with pytest.raises(GraphError, match=r"^trt-"):
+        check_model(model, target)
+    return next(p for p in problems if p.node == node_name and p.rule == rule)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_good_graph_passes_everywhere(target):
+    assert check_model(good_graph(), target)["GridSample"] == 1
+
+
+def test_every_limit_names_a_known_source_and_known_targets():
+    limits = load_limits()
+    for target in limits.targets.values():
+        assert set(target.sources) <= set(limits.sources)
+    for name, operator in limits.operators.items():
+        assert operator.source in limits.sources, name
+        assert set(operator.targets or ()) <= set(limits.targets), name
+        schema = onnx.defs.get_schema(name, 20)
+        assert set(operator.attributes) | set(operator.ones) <= set(schema.attributes), name
+
+
+def test_unknown_target_is_a_one_line_error():
+    with pytest.raises(ProfileError, match="choose from"):
+        check_model(good_graph(), "trt-7")
+
+
+def test_opset_20_is_refused():
+    model = good_graph()
+    model.opset_import[0].version = 20
+    assert "misreads" in refused(model, "", "opset").message
+
+
+def test_opset_newer_than_the_target_is_refused():
+    refused(good_graph(18), "", "opset", "trt-8.6")
+    check_model(good_graph(16), "trt-8.6")
+
+
+def test_linear_grid_sample_is_refused_and_says_why():
+    model = good_graph()
+    set_attribute(model, "geo_sample", mode="linear")
+    problem = refused(model, "geo_sample", "attribute")
+    assert "nearest" in problem.message and "4646" in problem.message
+
+
+def test_pads_that_depend_on_an_input_are_refused():
+    model = good_graph()
+    model.graph.input.append(helper.make_tensor_value_info("live_pads", TensorProto.INT64, [8]))
+    node(model, "net_pad").input[1] = "live_pads"
+    assert "live_pads" in refused(model, "net_pad", "constant").message
+
+
+@pytest.mark.parametrize("domain, op_type, attributes", [
+    ("org.pytorch.aten", "ATen", {"operator": "adaptive_avg_pool2d"}),
+    ("pkg.torch", "aten_adaptive_avg_pool2d", {}),
+])
+def test_adaptive_leftovers_are_refused(domain, op_type, attributes):
+    model = good_graph()
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    node(model, "net_conv").CopyFrom(
+        helper.make_node(op_type, ["padded", "weight"], ["scores"], "net_conv", domain=domain, **attributes)
+    )
+    refused(model, "net_conv", "adaptive pooling")
+
+
+@pytest.mark.parametrize("dimension", ["height", None])
+def test_dynamic_and_unnamed_dimensions_are_refused(dimension):
+    model = good_graph()
+    model.graph.input[2].CopyFrom(helper.make_tensor_value_info("previous", TensorProto.FLOAT, [1, 2, dimension, 8]))
+    refused(model, "", "static shapes")
+
+
+def test_float16_on_the_grid_path_is_refused_even_when_cast_back():
+    model = good_graph()
+    nodes = list(model.graph.node)
+    down = helper.make_node("Cast", ["scaled"], ["small"], "geo_down", to=TensorProto.FLOAT16)
+    up = helper.make_node("Cast", ["small"], ["again"], "geo_up", to=TensorProto.FLOAT)
+    node(model, "geo_add").input[1] = "again"
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:5], down, up, *nodes[5:]])
+    refused(model, "geo_down", "float32 grid")
+    refused(model, "geo_up", "float32 grid")
+
+
+def test_float16_off_the_grid_path_passes():
+    model = good_graph()
+    nodes = list(model.graph.node)
+    down = helper.make_node("Cast", ["scores"], ["half"], "net_down", to=TensorProto.FLOAT16)
+    up = helper.make_node("Cast", ["half"], ["whole"], "net_up", to=TensorProto.FLOAT)
+    node(model, "net_resize").input[0] = "whole"
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:3], down, up, *nodes[3:]])
+    check_model(model, "trt-10.3")
+
+
+@pytest.mark.parametrize("op_type", ["Det", "Inverse", "NonZero"])
+def test_unknown_operators_are_refused(op_type):
+    model = good_graph()
+    node(model, "net_mix").op_type = op_type
+    assert op_type in refused(model, "net_mix", "operator").message
+
+
+def test_scatter_is_refused_for_one_target_and_taken_for_another():
+    model = good_graph()
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 1), np.int64), "where"))
+    node(model, "net_mix").CopyFrom(helper.make_node("ScatterND", ["large", "where", "past"], ["logits"], "net_mix"))
+    refused(model, "net_mix", "operator", "trt-10.3")
+    assert not [p for p in find_problems(model, "trt-10.16") if p.rule == "operator"]
+
+
+def test_antialias_is_refused():
+    model = good_graph(18)
+    set_attribute(model, "net_resize", antialias=1)
+    refused(model, "net_resize", "attribute")
+
+
+def test_nameless_and_misnamed_nodes_are_refused():
+    model = good_graph()
+    node(model, "net_mix").name = ""
+    refused(model, "Add -> logits", "names")
+    model = good_graph()
+    node(model, "geo_mul").name = "net_mul"
+    refused(model, "net_mul", "names")
+    model = good_graph()
+    node(model, "net_mix").name = "net_conv"
+    refused(model, "net_conv", "names")
+
+
+def test_uint8_inside_the_network_is_refused():
+    model = good_graph()
+    node(model, "net_pad").input[0] = "frame"
+    refused(model, "net_pad", "uint8")
+
+
+def test_double_precision_is_refused():
+    model = good_graph()
+    set_attribute(model, "net_cast", to=TensorProto.DOUBLE)
+    refused(model, "net_pad", "type")
+
+
+def test_grid_path_and_constants_by_hand():
+    model = good_graph()
+    assert [n.name for n in grid_path(model.graph)] == ["geo_mul", "geo_add"]
+    assert {"pads", "two", "base"} <= constant_names(model.graph) and "scaled" not in constant_names(model.graph)
+
+
+def test_naming_finds_the_geometry():
+    model = good_graph()
+    model.graph.input[1].name = "H_cur_to_prev"
+    node(model, "geo_mul").input[0] = "H_cur_to_prev"
+    for entry in model.graph.node:
+        entry.name = ""
+    name_geometry(model)
+    assert [n.op_type for n in model.graph.node if n.name.startswith("geo")] == ["Mul", "Add", "GridSample"]
+    check_model(model, "trt-10.3")
+
+
+def test_lowering_the_opset_drops_only_what_means_nothing():
+    model = good_graph(18)
+    set_attribute(model, "net_resize", antialias=0, keep_aspect_ratio_policy="stretch")
+    assert check_model(lower_opset(model, 17), "trt-8.6")
+    assert model.opset_import[0].version == 18

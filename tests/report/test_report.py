@@ -1,0 +1,157 @@
+"""Pictures: drawn from data alone, written as PNG and PDF, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZE, panning_frames
+from PIL import Image
+from test_tables import row
+
+from sspcore.data.datasets import SPECS, UAVID
+from sspcore.motion.registration import build_registrator
+from sspcore.report import figures, motion, story
+from sspcore.report.style import WIDEST_IMAGE, figure, remove_pictures, save, show_image
+
+
+def test_flicker_is_change_along_the_flow_and_not_motion():
+    labels = np.tile(np.arange(SIZE[1]) // 8 % 3, (SIZE[0], 1)).astype(np.uint8)
+    moved, flow = np.roll(labels, -2, axis=1), np.zeros((2, *SIZE), np.float32)
+    flow[0] = 2
+    assert figures.flicker_mask(moved, labels, flow)[:, :-2].sum() == 0
+    moved[10, 10] = 7
+    changed = figures.flicker_mask(moved, labels, flow)[:, :-2]
+    assert changed.sum() == 1 and changed[10, 10]
+
+
+def test_the_colour_of_flicker_is_far_from_every_class():
+    for spec in SPECS.values():
+        gaps = np.linalg.norm(np.array(spec.palette, float) - figures.FLICKER, axis=1)
+        assert gaps.min() > 110, spec.classes[int(gaps.argmin())]
+
+
+def test_consecutive_strip_paints_flicker_and_leaves_the_prediction_alone():
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 8, SIZE).astype(np.uint8) for _ in range(3)]
+    kept = [label.copy() for label in labels]
+    picture = figures.consecutive_strip(
+        panning_frames(3, 0), {"Base": labels}, [np.zeros((2, *SIZE), np.float32)] * 2, [None, None, labels[2]], UAVID, "t"
+    )
+    shown = [axes.images[0].get_array() for axes in picture.axes if axes.images]
+    assert len(shown) == 6  # frame, truth and Base for two frames
+    assert (shown[-1] == figures.FLICKER).all(-1).mean() == pytest.approx((labels[2] != labels[1]).mean())
+    assert all(np.array_equal(a, b) for a, b in zip(labels, kept, strict=True))
+
+
+def test_training_curves_have_a_panel_per_loss():
+    systems = [f"S{k}" for k in range(14)]
+    drawn = figures.training_curves({name: [{"ce": 1.0}] for name in systems}, "t").axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 14
+    history = [{"ce": 1.0, "tc": 0.5, "total": 1.25, "lr": 1e-3, "seconds": 1.0}] * 2
+    base = [{"ce": 1.0, "total": 1.0, "lr": 1, "seconds": 1}]
+    assert len(figures.training_curves({"SSP": history, "Base": base}, "t").axes) == 2
+
+
+def test_pictures_are_written_twice_alike(tmp_path):
+    rows = [row("Base", "image", 0.6, 0.7), row("SSP", "video", 0.62, 0.85)]
+    digests = []
+    for name in ("a", "b"):
+        save(figures.per_class(rows, "t"), tmp_path / name, "p")
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / name).iterdir())])
+    assert digests[0] == digests[1] and len(digests[0]) == 2
+
+
+ORIGIN = {"commit": "abc", "profile": "smoke", "seed": 3, "data": "rendered data, not the real data set"}
+
+
+def test_pictures_carry_their_provenance(tmp_path):
+    picture = figures.per_class([row("Base", "image", 0.6, 0.7)], "t")
+    plain = Image.open(save(picture, tmp_path, "plain"))
+    image = Image.open(save(picture, tmp_path, "p", ORIGIN))
+    assert image.text["sspcore.commit"] == "abc" and image.text["sspcore.seed"] == "3"
+    assert image.text["Description"] == "Rendered data, not the real data set; profile smoke, seed 3, commit abc."
+    assert image.size[0] == plain.size[0] and image.size[1] > plain.size[1]  # a footnote below, nothing moved
+    note = np.asarray(image.convert("L"))[plain.size[1] + 2:]
+    assert (note < 128).any() and "Description" not in plain.text
+    assert b"commit=abc" in (tmp_path / "p.pdf").read_bytes()
+    save(picture, tmp_path, "p", ORIGIN | {"seeds": [0, 1]})
+    assert len([text for text in picture.texts if "commit" in text.get_text()]) == 1
+
+
+def test_only_pictures_of_this_program_are_removed(tmp_path):
+    for name in ("uavid_alpha.png", "uavid_alpha.pdf", "uavid_alpha.txt", "uavid_alpha_mine.png", "mine.png"):
+        (tmp_path / name).touch()
+    remove_pictures(tmp_path, ["uavid_alpha", "uavid_frontier"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "uavid_alpha.txt", "uavid_alpha_mine.png"]
+
+
+def test_the_picture_set_leaves_out_what_cannot_be_drawn_and_removes_what_is_stale(tmp_path, monkeypatch):
+    """Of a run without Base, without moving classes and without RuralScapes."""
+    monkeypatch.setattr(story, "flicker_story", lambda study, dataset, systems: figure(2, 2)[0])
+    study = SimpleNamespace(spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
+    rows = [row("TCB_ocr", "video", 0.6, 0.7) | {"miou_moving": None}, row("Constant alpha 0.5", "control", 0.6, 0.8)]
+    rows[1]["miou_moving"] = None
+    for name in ("ruralscapes_frontier.png", "uavid_alpha.pdf", "uavid_frontier_all.png"):
+        (tmp_path / name).touch()
+    written = story.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
+    names = ("flicker", "frontier", "per_class_iou", "per_class_tc", "training")
+    assert {path.stem for path in written} == {f"uavid_{name}" for name in names}
+    assert not (tmp_path / "ruralscapes_frontier.png").exists() and not (tmp_path / "uavid_alpha.pdf").exists()
+    assert (tmp_path / "uavid_frontier_all.png").exists()  # another program's
+
+
+def test_images_keep_their_pixels_in_pdfs_of_bounded_size(tmp_path):
+    """Labels must not blend where a panel is larger than its image; images of a large release are thinned."""
+    picture, axes = figure(4, 4)
+    rng = np.random.default_rng(0)
+    show_image(axes, np.where(rng.random((16, 16, 1)) < 0.5, 255, 0).repeat(3, -1).astype(np.uint8))
+    shown = np.asarray(Image.open(save(picture, tmp_path, "p")).convert("L"))
+    assert set(np.unique(shown)) <= {0, 255}
+    drawn = show_image(figure(4, 4)[1], np.zeros((720, 1280, 3), np.uint8))
+    assert drawn.get_array().shape == (360, WIDEST_IMAGE, 3)
+
+
+def test_pictures_full_of_images_have_fewer_dots(tmp_path):
+    widths = []
+    for n in (2, 5):
+        picture, axes = figure(4, 4, n, n)
+        for cell in axes.flat:
+            show_image(cell, np.zeros((4, 4, 3), np.uint8))
+        widths.append(Image.open(save(picture, tmp_path, "p")).size[0])
+    assert widths == [640, 480]
+
+
+def test_only_systems_that_learned_from_fused_labels_have_some():
+    study = SimpleNamespace(profile=SimpleNamespace(fuse_teacher=True))
+    assert story.fuses(study, ["Base", "KD-SSP"]) and not story.fuses(study, ["SSP", "KD Base"])
+    study.profile.fuse_teacher = False
+    assert not story.fuses(study, ["KD-SSP"])
+
+
+def test_strips_show_the_systems_of_the_story():
+    assert story.told(["Teacher", "Base", "DFF", "TCB_ocr", "SSP"]) == ["Base", "TCB_ocr", "SSP"]
+    assert story.told(["DFF", "TCB_ppm"]) == ["DFF", "TCB_ppm"]
+    assert story.learned_alpha(["Base", "KD-SSP", "SSP"]) == "KD-SSP" and story.learned_alpha(["Base"]) is None
+
+
+def test_motion_panels_state_precision_and_recall():
+    previous, current = panning_frames(2, 0)
+    flow = torch.zeros(2, *SIZE)
+    flow[0] = 2.0
+    exact = np.zeros(SIZE, bool)
+    exact[:, -2:] = True  # what leaves the view on the right
+    titles = [axes.get_title() for axes in motion.occlusion_panels(current, flow, -flow, exact).axes]
+    assert "precision 1.00, recall 1.00" in titles[1]
+    assert len(motion.warp_panels(previous, current, flow).axes) >= 6
+    registration = build_registrator("lk")(previous, current)
+    assert f"{registration.inliers} inliers" in motion.registration_panels(previous, current, registration).axes[0].get_title()
+
+
+def test_precision_and_recall_of_known_masks():
+    mask, truth = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
+    mask[0], truth[:, 0] = True, True
+    assert motion.precision_recall(mask, truth) == (0.25, 0.5)

@@ -1,0 +1,74 @@
+"""Pictures and shares of a prepared data set, the drift picture of notebook 10, and the tables that notebooks show."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import SIZE
+
+from sspcore.core.store import stage
+from sspcore.data.clips import Clip, load_clips
+from sspcore.data.datasets import RURALSCAPES
+from sspcore.data.prepare import prepare_clips
+from sspcore.data.rules import ClipRules
+from sspcore.data.statistics import class_shares, summary
+from sspcore.report.data import label_density, label_gallery
+from sspcore.report.export import drift_plot, latency_bars
+from sspcore.study import notebook
+
+
+@pytest.fixture
+def splits(ruralscapes_release, tmp_path) -> dict[str, list[Clip]]:
+    """One video each, every second frame of 21, labels on frames 0, 10 and 20: half forest, half road."""
+    rules = ClipRules(frame_step=2, clip_length=6, min_clip_length=4)
+    folder = stage("c", tmp_path / "clips", "k", lambda out: prepare_clips(ruralscapes_release, RURALSCAPES, rules, out))
+    return {name: load_clips(folder, name) for name in ("train", "val")}
+
+
+def test_class_shares_are_of_labelled_pixels(splits):
+    shares = class_shares(splits["train"], RURALSCAPES, SIZE)
+    assert set(shares) == set(RURALSCAPES.classes) and sum(shares.values()) == pytest.approx(1.0)
+    assert shares["forest"] == shares["road"] == pytest.approx(0.5)
+    clips = splits["train"]
+    assert summary(clips) == {
+        "sequences": 1, "clips": len(clips), "frames": sum(map(len, clips)),
+        "labelled frames": sum(len(clip.labelled) for clip in clips),
+    }
+    assert class_shares([], RURALSCAPES, SIZE)["road"] == 0.0
+
+
+def test_gallery_shows_one_labelled_frame_a_sequence(splits):
+    clips = [*splits["train"], *splits["val"]]
+    picture = label_gallery(clips, RURALSCAPES, SIZE, "both")
+    titles = [axes.get_title() for axes in picture.axes if axes.get_title()]
+    assert [title.split(",")[0] for title in titles] == ["DJI_0043", "DJI_0051"]
+    assert len(label_gallery(clips, RURALSCAPES, SIZE, "one", columns=1).axes) == 2
+
+
+def test_density_marks_labelled_frames_and_draws_shares_of_both_splits(splits):
+    left, right = label_density(splits, RURALSCAPES, SIZE).axes
+    mask = left.images[0].get_array()
+    clips = [*splits["train"], *splits["val"]]
+    assert [[k for k in range(mask.shape[1]) if row[k] == 1.0] for row in mask] == [list(clip.labelled) for clip in clips]
+    heights = [bar.get_height() for bar in right.containers[0]]
+    assert max(heights) == pytest.approx(50) and sum(heights) == pytest.approx(100)
+
+
+def test_drift_is_drawn_in_percent_of_pixels_and_survives_no_difference():
+    rows = [{"frame": k, "identical": 1 - k / 100, "logits_max_difference": 0.0} for k in range(3)]
+    left, right = drift_plot({"onnx": rows}, "drift").axes
+    assert left.lines[0].get_ydata() == pytest.approx([0, 1, 2]) and min(right.lines[0].get_ydata()) > 0
+
+
+def test_latency_bars_read_from_top_to_bottom():
+    (axes,) = latency_bars({"encoder": 30.0, "warps": 2.0}, "parts").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["warps", "encoder"]
+    assert [bar.get_width() for bar in axes.containers[0]] == [2.0, 30.0]
+
+
+def test_tables_of_notebooks_escape_and_leave_gaps_visible(monkeypatch):
+    shown = []
+    monkeypatch.setattr(notebook, "display", shown.append)
+    notebook.show_table({"a<b": {"mIoU": 0.123456, "n": 3}, "c": {"n": None, "new": "x&y"}})
+    page = shown[0].data
+    assert "a&lt;b" in page and "x&amp;y" in page and "<td>0.1235</td><td>3</td><td>–</td>" in page
+    assert "<td>–</td><td>–</td><td>x&amp;y</td>" in page

@@ -1,0 +1,111 @@
+"""Accuracy, consistency, cost: what is drawn follows from kinds, labels keep apart, costs are those of the models."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.markers import MarkerStyle
+from matplotlib.text import Text
+from test_tables import row
+
+from sspcore.models.systems import PAPER_SYSTEMS, SYSTEMS, build
+from sspcore.report.cost import with_costs
+from sspcore.report.frontier import LOOKS, averaging, curve_names, frontier, image_of, points_of
+from sspcore.report.labels import Label, place_labels
+from sspcore.report.style import figure
+from sspcore.study.cost import Macs, stream_macs
+from sspcore.study.profiles import load_profile
+
+CURVE = [row(f"Constant alpha {alpha}", "control", 0.6, tc) for alpha, tc in ((0.9, 0.9), (0.3, 0.75), (0.5, 0.8))]
+
+
+def names(picture) -> list[str]:
+    return [text.get_text() for text in picture.axes[0].texts]
+
+
+def test_the_control_is_a_curve_in_the_order_of_alpha_from_its_image_model():
+    kd = [row("KD Base", "image", 0.65, 0.72), row("Constant alpha 0.5 (KD Base)", "control", 0.64, 0.82)]
+    rows = [row("Base", "image", 0.6, 0.7), row("SSP", "video", 0.62, 0.85), *CURVE, *kd]
+    base, distilled = frontier(rows, "t").axes[0].lines[:2]
+    assert base.get_xydata() == pytest.approx(np.array([[70, 60], [75, 60], [80, 60], [90, 60]]))
+    assert distilled.get_xydata() == pytest.approx(np.array([[72, 65], [82, 64]]))
+
+
+def test_without_base_and_with_missing_values_what_is_there_is_drawn():
+    systems = [row("TCB_ocr", "video", 0.62, 0.85), row("SSP", "video", None, 0.85)]
+    picture = frontier([*systems, *CURVE, row("Constant label", "control", 0.1, 1)], "t")
+    assert len(picture.axes[0].lines[0].get_xdata()) == 3
+    assert {"TCB_ocr", "Constant label"} <= set(names(picture)) and "SSP" not in names(picture)
+    assert averaging("Constant label") is None and averaging("SSP (no interpolation)") is None
+    assert names(frontier([row("Base", "image", None, None)], "t")) == []
+
+
+def test_several_seeds_become_a_mean_with_bars():
+    rows = [row("SSP", "video", miou, tc) for miou, tc in ((0.60, 0.80), (0.66, 0.84), (0.63, 0.85))]
+    picture = frontier(rows, "t")
+    horizontal, vertical = (lines.get_segments()[0] for lines in picture.axes[0].containers[0].lines[2])
+    assert horizontal[:, 0] == pytest.approx([80, 85]) and vertical[:, 1] == pytest.approx([60, 66])
+    assert points_of(rows, "tc", "miou")["SSP"].centre == pytest.approx((83, 63))
+    assert "mean of 3 seeds" in picture.axes[0].get_title()
+
+
+def test_areas_are_proportional_to_cost_and_scratch_is_hollow():
+    rows = [row("Base", "image", 0.6, 0.7) | {"gmacs": 4.0, "encoder_start": "ImageNet (PyPI)"},
+            row("SegFormer-b2", "image", 0.5, 0.6) | {"gmacs": 1.0}]
+    full, small = frontier(rows, "t").axes[0].collections
+    assert full.get_sizes()[0] == pytest.approx(4 * small.get_sizes()[0])
+    assert np.allclose(small.get_facecolor()[0, :3], 1) and not np.allclose(full.get_facecolor()[0, :3], 1)
+
+
+def test_all_markers_of_one_cost_cover_the_same_area():
+    """The path that matplotlib draws, worked out corner by corner; a circle is as large as a square."""
+    for look in LOOKS.values():
+        marker = MarkerStyle(look.marker)
+        corners = marker.get_path().transformed(marker.get_transform()).to_polygons()[0]
+        x, y = corners[:, 0], corners[:, 1]
+        assert abs((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) / 2 == pytest.approx(look.fill, rel=0.02)
+        assert np.abs(corners).max() == pytest.approx(look.reach, rel=0.02)
+
+
+def test_the_image_model_of_every_system():
+    assert [image_of(name) for name in ("SSP", "KD-SSP", "TCB_ocr", "KD-SSP-R")] == ["Base", "KD Base", "Base", "KD Base"]
+    assert image_of("SegFormer-b2") == "SegFormer-b2" and image_of("Ground truth") is None
+    assert image_of("Base (start)") == "Base" and image_of("SSP (untrained image model)") == "Base"
+    assert all(image_of(name) in SYSTEMS for name in PAPER_SYSTEMS)
+    assert curve_names(["SSP", "Constant alpha 0.9", "Constant alpha 0.3"]) == {
+        "Base": ["Constant alpha 0.3", "Constant alpha 0.9"]
+    }
+
+
+def overlaps(a, b) -> bool:
+    return a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1
+
+
+def test_fourteen_crowded_names_do_not_overlap_and_stay_within_the_axes():
+    rng = np.random.default_rng(0)
+    spots = [*rng.normal([80, 70], [1.5, 0.7], (8, 2)), *rng.normal([90, 72], [0.7, 0.4], (6, 2)), [60, 40], [95, 50]]
+    picture, axes = figure(8.4, 6.2)
+    axes.scatter(*np.array(spots).T)
+    systems = (*PAPER_SYSTEMS, "SSP-R", "KD-SSP-R")
+    labels = [Label(name, *spot, 5.0, size=8.5) for name, spot in zip(systems, spots, strict=False)]
+    written = place_labels(axes, [*labels, Label("", *spots[-1], 5.0)])
+    picture.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in written]  # without the leader
+    assert len(written) == 14
+    assert not any(overlaps(a, b) for a, b in itertools.combinations(boxes, 2))
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+
+
+def test_costs_are_those_of_the_profiles_models_and_rows_name_their_data():
+    profile = load_profile("smoke")
+    rows = [{"system": name, "dataset": "uavid"} for name in ("Base", "DFF", "KD Base", "Constant alpha 0.5")]
+    rows.append({"system": "SSP", "dataset": "uavid", "gmacs": 7.0})
+    found = with_costs({"provenance": {"data": "rendered data, not the real data set"}, "rows": rows}, profile)["rows"]
+    base = stream_macs(build("Base", 8, profile, load_weights=False).eval().to("meta"), profile.input_size, Macs())
+    assert found[0]["gmacs"] == found[2]["gmacs"] == pytest.approx(base.linear, abs=1e-4)
+    assert found[1]["flow_counted"] is False and found[0]["flow_counted"] is None and found[1]["gmacs"] < base.linear
+    assert found[3]["gmacs"] == pytest.approx(base.linear, rel=0.01) and found[4]["gmacs"] == 7.0
+    assert {entry["data"] for entry in found} == {"rendered data, not the real data set"} and "gmacs" not in rows[0]

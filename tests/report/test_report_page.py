@@ -1,0 +1,130 @@
+"""The page of a run: complete in its folder, honest about where it is from, for whole runs and for parts of them."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_tables import row
+
+from sspcore.core.errors import ArtefactError
+from sspcore.core.store import Workspace
+from sspcore.report import __main__ as command
+from sspcore.report.captions import PICTURES
+from sspcore.report.page import TABLES_STAMP, find_run, render, write_page
+from sspcore.study.profiles import load_profile
+
+ORIGIN = {"data": "rendered data, not the real data set", "profile": "smoke", "seed": 3, "commit": "c0ffee<>"}
+VOID = {"meta", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Links, ids and pictures of a page; `open_tags` is empty at the end of a page whose tags balance."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.images: list[dict[str, str | None]] = []
+        self.open_tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.links += [found[key] for key in ("href",) if key in found]
+        self.ids |= {found["id"]} if "id" in found else set()
+        if tag == "img":
+            self.images.append(found)
+        if tag not in VOID:
+            self.open_tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag
+
+
+def lay_out(root: Path, rows: list[dict], pictures: tuple[str, ...], own: bool = True) -> tuple[Workspace, Path]:
+    """A run's files, made by hand: results, pictures, one executed notebook."""
+    workspace, figures = Workspace("smoke", root / "data"), root / "figures"
+    workspace.notebooks.mkdir(parents=True)
+    (workspace.notebooks / "03_training.html").write_text("<p>executed</p>", encoding="utf-8")
+    cells = [{"cell_type": "markdown", "source": ["# 03 · Base & SSP\n", "\n", "text"]}]
+    (workspace.notebooks / "03_training.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    (workspace.notebooks / "03_training.json").write_text(json.dumps({"seconds": 90.0}), encoding="utf-8")
+    if own:
+        stamp = {"outputs": ["figures/tables/results.json"]}
+        (workspace.notebooks / TABLES_STAMP).write_text(json.dumps(stamp), encoding="utf-8")
+    tables = figures / "tables"
+    tables.mkdir(parents=True)
+    (tables / "results.json").write_text(json.dumps({"provenance": ORIGIN, "rows": rows}), encoding="utf-8")
+    (tables / "results.csv").write_text("a\n", encoding="utf-8")
+    for name in pictures:
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(figures / f"uavid_{name}.png")
+        (figures / f"uavid_{name}.pdf").write_bytes(b"%PDF")
+    return workspace, figures
+
+
+def page_of(root: Path, workspace: Workspace, figures: Path) -> tuple[Page, str, Path]:
+    path = write_page(find_run(load_profile("smoke"), workspace, figures), root / "report")
+    text = path.read_text(encoding="utf-8")
+    return Page(text), text, path.parent
+
+
+def test_every_link_resolves_within_the_folder_and_pictures_are_inlined(tmp_path):
+    rows = [row("Base", "image", 0.61, 0.70), row("SSP", "video", 0.62, 0.85)]
+    workspace, figures = lay_out(tmp_path, rows, ("method", "drift", "ablations"))
+    (figures / "tables" / "seeds.md").write_text("| a | b |\n|---|---|\n| SSP | 7 ± 1 |\n", encoding="utf-8")
+    page, text, folder = page_of(tmp_path, workspace, figures)
+    assert page.open_tags == [] and len(page.links) > 8
+    for link in page.links:
+        assert link[1:] in page.ids if link.startswith("#") else (folder / link).is_file(), link
+    shown = [f"{PICTURES[name].title}, UAVid" for name in ("method", "drift", "ablations")]
+    assert [image["alt"] for image in page.images] == shown
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.images)
+    assert "<script" not in text and "http" not in text
+    assert "SSP against Base: +1.00 mIoU, +15.00 TC, +1.00 mIoU of moving classes" in text
+    assert "7 ± 1</td>" in text and "03 · Base &amp; SSP</a>, 1.5 min" in text
+    assert "c0ffee&lt;&gt;" in text and "c0ffee<>" not in text and text.count(ORIGIN["data"]) >= 3
+    for name in ("method", "drift"):
+        assert text.index(PICTURES[name].title) < text.index(PICTURES["ablations"].title)
+
+
+def test_a_run_of_one_system_and_no_pictures_has_a_page(tmp_path):
+    workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
+    page, text, _ = page_of(tmp_path, workspace, figures)
+    assert page.open_tags == [] and page.images == [] and "against" not in text and "id='pictures'" not in text
+    assert ">61.00<" in text and "not written by a run on this machine" not in text
+
+
+def test_tables_of_another_machine_and_of_another_profile_are_told_apart(tmp_path):
+    workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ("method",), own=False)
+    assert "not written by a run on this machine" in render(find_run(load_profile("smoke"), workspace, figures))
+    foreign = {"provenance": ORIGIN | {"profile": "demo"}, "rows": [row("Base", "image", 0.61, 0.70)]}
+    (figures / "tables" / "results.json").write_text(json.dumps(foreign), encoding="utf-8")
+    page, text, _ = page_of(tmp_path, workspace, figures)
+    assert "No tables of this profile yet" in text and "61.00" not in text and page.images == []
+    assert page.open_tags == [] and "notebooks/03_training.html" in page.links
+
+
+def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
+    with pytest.raises(ArtefactError, match="no run of profile smoke here; start one with ./reproduce.sh --profile smoke"):
+        find_run(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "figures")
+    monkeypatch.setattr(command, "Workspace", lambda name: Workspace(name, tmp_path))
+    assert command.main(["--profile", "smoke"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and captured.err.startswith("error: ") and captured.out == ""
+
+
+def test_the_command_writes_the_page_and_replaces_a_former_one(tmp_path, monkeypatch, capsys):
+    workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
+    (workspace.base / "report").mkdir()
+    (workspace.base / "report" / "stale.html").touch()
+    monkeypatch.setattr(command, "Workspace", lambda name: workspace)
+    monkeypatch.setattr(command, "REPOSITORY", tmp_path)
+    (tmp_path / "data" / "smoke" / "figures").symlink_to(figures)
+    assert command.main(["--profile", "smoke"]) == 0
+    assert "index.html (open it in a browser)" in capsys.readouterr().out
+    assert sorted(path.name for path in (workspace.base / "report").iterdir()) == ["index.html", "notebooks", "tables"]

@@ -1,0 +1,99 @@
+"""Tables: every cell is the row's figure, best and second best are marked, the origin stands above."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from sspcore.report.tables import COLUMNS, FACTS, to_csv, to_html, to_latex, to_markdown, write_tables
+from sspcore.study.published import published, published_rows
+
+
+def row(system: str, kind: str, miou: float, tc: float) -> dict:
+    return {
+        "system": system, "kind": kind, "dataset": "uavid", "miou": miou, "tc": tc, "tc_exact_flow": tc, "tc_reference": None,
+        "miou_moving": miou, "params_m": 4.0, "encoder_start": "scratch",
+        "per_class_iou": {"road": miou}, "per_class_tc": {"road": tc},
+        "stand_in": "small for large", "training_steps": 7, "gmacs": 1.5, "flow_counted": None,
+    }
+
+
+@pytest.fixture
+def results() -> dict:
+    origin = {"data": "rendered data, not the real data set", "profile": "smoke", "seed": 3, "commit": "abc"}
+    rows = [row("Teacher", "image", 0.9, 0.5), row("Base", "image", 0.61, 0.70), row("SSP", "video", 0.62, 0.85),
+            row("TCB_ocr", "video", 0.60, 0.72), row("Constant alpha 0.5", "control", 0.99, 0.99)]
+    return {"provenance": origin, "rows": rows}
+
+
+def cells(markdown: str, system: str) -> list[str]:
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {system} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_markdown_marks_students_only_and_names_the_data(results):
+    text = to_markdown(results)
+    first = 1 + len(FACTS)
+    assert "Ours: rendered data, not the real data set" in text and "seed 3" in text and "not comparable" in text
+    assert "### UAVid (rendered data, not the real data set)" in text
+    assert cells(text, "SSP")[first:first + 2] == ["**62.00**", "**85.00**"]
+    assert cells(text, "Base")[first:first + 2] == ["<ins>61.00</ins>", "70.00"]
+    assert cells(text, "Teacher")[first] == "90.00" and cells(text, "Constant alpha 0.5")[first] == "99.00"
+    assert cells(text, "SSP")[-1] == "79.75 / 92.10" and cells(text, "Constant alpha 0.5")[-1] == "–"
+    assert cells(text, "Base")[first + 3] == "–"  # not measured
+
+
+def test_rows_say_what_stood_in_what_it_began_from_and_what_it_costs(results):
+    results["rows"][1] |= {"stand_in": None, "gmacs": 2.345, "flow_counted": False, "training_steps": None}
+    text = to_markdown(results)
+    assert cells(text, "SSP")[1:4] == ["small for large", "scratch", "7"] and cells(text, "SSP")[-2] == "1.50"
+    assert cells(text, "Base")[1:4] == ["the paper's own", "scratch", "–"] and cells(text, "Base")[-2] == "2.35+"
+    del results["rows"][1]["gmacs"]
+    assert cells(to_markdown(results), "Base")[-2] == "–"
+
+
+def test_html_is_one_page_with_the_same_cells(results):
+    results["rows"][3]["stand_in"] = "<small>"
+    results["provenance"]["minutes"] = 1.5
+    page = to_html(results)
+    body = page[page.index("<tbody>"):page.index("</tbody>")]
+    for piece in ("<span class='best'>62.00</span>", "<span class='second'>61.00</span>", "&lt;small&gt;", "79.75", "322.80"):
+        assert piece in body
+    head = page[page.index("<thead>"):page.index("</thead>")].count("<th")
+    lines = [line for line in body.splitlines() if line.startswith("<tr>")]
+    assert head - 1 == 1 + len(FACTS) + len(COLUMNS) + 2 + 4  # <thead> itself counts once
+    assert {line.count("<td") for line in lines} == {head - 1} and len(lines) == 5
+    assert "until this table" in page and "src=" not in page and "href=" not in page and "<script" not in page
+    assert page.count("rendered data, not the real data set") >= 3
+
+
+def test_latex_escapes_and_balances(results):
+    text = to_latex(results)
+    assert r"TCB\_ocr$^\dagger$" in text and "–" not in text and r"\toprule" in text and text.count("{tabular}") == 2
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len({line.count("&") for line in rows[1:]}) == 1
+    system, *cells = next(line for line in rows if line.startswith("SSP$")).rstrip("\\ ").split(" & ")
+    assert cells == [r"\textbf{62.00}", r"\textbf{85.00}", r"\textbf{62.00}", "1.50", "79.75", "92.10"]
+    assert r"\underline{61.00}" in text and r"\cmidrule(lr){2-7}" in text
+    assert sum(column in "lr" for column in text[text.index("{tabular}{") + 10:].split("}")[0]) == 1 + len(cells)
+
+
+def test_csv_holds_the_fractions(results):
+    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    assert [float(r["miou"]) for r in rows] == [0.9, 0.61, 0.62, 0.60, 0.99]
+    assert "per_class_iou" not in rows[0]
+
+
+def test_files_are_written_together(results, tmp_path):
+    names = [path.name for path in write_tables(results, tmp_path)]
+    assert names == ["results.json", "results.csv", "results.md", "results.tex", "results.html"]
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_published_figures_are_the_papers():
+    assert published("KD-SSP", "uavid_miou") == pytest.approx(0.8063)
+    assert published("SSP", "ruralscapes_tc") == pytest.approx(0.9406)
+    assert published("Constant alpha 0.5", "uavid_tc") is None and len(published_rows()) == 12

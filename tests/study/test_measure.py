@@ -1,0 +1,242 @@
+"""Controls, ceilings and the matrix of metrics, on a tiny rendered release with label maps written by hand (no training)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sspcore.core.errors import ArtefactError
+from sspcore.core.images import write_png
+from sspcore.core.store import stable_hash, write_json
+from sspcore.data.statistics import class_shares
+from sspcore.data.truth import exact_labels, exact_motion
+from sspcore.evaluation.clips import score
+from sspcore.evaluation.folders import FlowCache, find_clips, score_folders
+from sspcore.metrics import METRICS, FrameRecord, MetricSuite
+from sspcore.motion.flow import build_flow
+from sspcore.study import STAGE_VERSIONS, Study
+from sspcore.study import measures as measure
+from sspcore.study.measures import CARRIED, CONSTANT, HELD, TRUTH, metric_matrix
+
+DATASET = "uavid"
+TINY = {
+    "rendering.releases.uavid.train_sequences": 1,
+    "rendering.releases.uavid.frames": 19,
+    "rendering.workers": 1,
+    "clips.uavid.clip_length": 9,
+}
+
+
+def write_predictions(study: Study, name: str, noise: float, key: str | None = None) -> None:
+    """The truth with a share of 8x8 blocks set to class 0, as if the system had been run."""
+    train_key = study.train_key(name, DATASET)
+    folder = study.workspace.run(DATASET, study.seed, name, key or train_key)
+    rng = np.random.default_rng(0)
+    size = study.profile.input_size
+    for clip in study.clips(DATASET, "val"):
+        (folder / "predictions" / clip.name).mkdir(parents=True, exist_ok=True)
+        for k, number in enumerate(clip.numbers):
+            labels = exact_labels(study.truth_root(DATASET), clip, k, size)
+            hit = np.kron(rng.random((size[0] // 8, size[1] // 8)) < noise, np.ones((8, 8), bool))
+            write_png(
+                folder / "predictions" / clip.name / f"{number:06d}.png",
+                np.where(hit | (labels == 255), 0, labels).astype(np.uint8),
+            )
+    write_json(folder / "predictions" / "key.json", {"key": stable_hash([train_key, STAGE_VERSIONS["predict"]])})
+    write_json(folder / "scores" / "row.json", {"system": name})
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    made = Study.open("smoke", root=tmp_path_factory.mktemp("measure"), overrides=TINY)
+    write_predictions(made, "Base", 0.2)
+    write_predictions(made, "SSP", 0.1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rows(study) -> dict[str, dict]:
+    names = ["Base", "SSP", *measure.controls(study, DATASET, ["Base", "SSP"])]
+    return {row["system"]: row for row in metric_matrix(study, names, DATASET, "exact")}
+
+
+def test_systems_are_found_where_their_scores_fit_this_study(study):
+    assert measure.evaluated_systems(study, DATASET) == ["Base", "SSP"]
+    stale = Study.open("smoke", root=study.workspace.root, overrides=TINY, seed=1)
+    assert measure.evaluated_systems(stale, DATASET) == []
+    write_predictions(stale, "Base", 0.2, key="of-another-time")
+    assert measure.evaluated_systems(stale, DATASET) == []
+    for name in ("Constant alpha 0.5 (KD Base)", "Constant alpha 0.5", "Constant alpha 0.3", "Base (start)", "KD Base"):
+        write_predictions(stale, name, 0.2)
+    assert measure.evaluated_systems(stale, DATASET) == [
+        "KD Base", "Constant alpha 0.3", "Constant alpha 0.5", "Constant alpha 0.5 (KD Base)"
+    ]
+
+
+def test_estimators_and_controls(study, monkeypatch, tmp_path):
+    monkeypatch.setattr(measure, "RAFT_WEIGHTS", tmp_path / "raft.pth")
+    assert measure.estimators(study, DATASET) == ["exact", "dis-fast", "dis-medium"]
+    (tmp_path / "raft.pth").touch()
+    assert measure.estimators(study, DATASET)[-1] == "raft-20"
+    assert measure.controls(study, DATASET, ["Base"]) == [CONSTANT, HELD, CARRIED, TRUTH]
+    assert measure.controls(study, DATASET, ["SSP"]) == [CONSTANT, TRUTH]
+
+
+def test_rows_hold_all_metrics_and_rank_what_they_should(rows, study):
+    assert [row["kind"] for row in rows.values()] == ["image", "video", "control", "control", "control", "truth"]
+    for row in rows.values():
+        assert set(METRICS) <= set(row) and row["vc8"] is not None and row["vc16"] is None
+    for metric in ("miou", "tc", "vc8", "vote5", "boundary_iou"):
+        assert rows["SSP"][metric] > rows["Base"][metric]
+    assert rows["SSP"]["flicker"] < rows["Base"]["flicker"]
+
+
+def test_the_constant_label_is_perfectly_consistent_and_wrong(rows, study):
+    for metric in ("tc", "tc_pooled", "tc_masked", "vote5"):
+        assert rows[CONSTANT][metric] == 1
+    assert rows[CONSTANT]["flicker"] == 0 and rows[CONSTANT]["miou_moving"] == 0
+    shares = class_shares(study.clips(DATASET, "train"), study.spec(DATASET), study.profile.input_size)
+    clip = study.clips(DATASET, "val")[0]
+    used = next(measure._label_maps(study, CONSTANT, DATASET)(clip))
+    assert np.unique(used).tolist() == [study.spec(DATASET).id_of(max(shares, key=shares.get))]
+
+
+def test_a_carried_memory_is_more_consistent_than_the_truth(rows):
+    assert rows[TRUTH]["miou"] == rows[TRUTH]["vc8"] == rows[TRUTH]["boundary_iou"] == 1
+    assert rows[TRUTH]["tc"] < rows[CARRIED]["tc"] and rows[CARRIED]["tc"] > 0.97
+    assert rows[HELD]["tc"] < rows[CARRIED]["tc"] and rows[HELD]["miou"] < rows["Base"]["miou"]
+
+
+def test_ceilings_are_the_truth_scored_by_hand(study, rows):
+    truth, size = study.truth_root(DATASET), study.profile.input_size
+    names = ("tc", "tc_masked", "flicker")
+    suite = MetricSuite(8, names)
+    for clip in study.clips(DATASET, "val"):
+        suite.start_clip()
+        for k in range(len(clip)):
+            there, hidden = exact_motion(truth, clip, k, k + 1, size) if k + 1 < len(clip) else (None, None)
+            back = exact_motion(truth, clip, k, k - 1, size)[0] if k else None
+            suite.update(FrameRecord(exact_labels(truth, clip, k, size), None, there, back, hidden))
+    ceiling = measure.ceilings(study, DATASET, ["exact", "dis-fast"])
+    assert len(study.clips(DATASET, "val")) == 2
+    assert {name: ceiling["exact"][name] for name in names} == pytest.approx(suite.compute())
+    assert ceiling["exact"]["tc_masked"] > ceiling["exact"]["tc"] != ceiling["dis-fast"]["tc"]
+
+
+def test_real_data_has_no_ceilings():
+    with pytest.raises(ArtefactError, match="uavid: real data has no dense truth"):
+        measure.ceilings(SimpleNamespace(truth_root=lambda dataset: None), DATASET, ["dis-fast"])
+
+
+def test_agrees_with_the_results_table_under_the_same_flow(study):
+    row = metric_matrix(study, ["SSP"], DATASET, "dis-fast")[0]
+    predictions, size = study.predict("SSP", DATASET), study.profile.input_size
+    flows = study.flows(DATASET, "dis-fast")
+    suite = score(study.clips(DATASET, "val"), predictions, study.spec(DATASET), flows, size, ("tc", "tc_reference"))
+    assert suite.compute() == pytest.approx({name: row[name] for name in ("tc", "tc_reference")})
+
+
+def test_agrees_with_folders_scored_from_outside(study, tmp_path):
+    size, truth = study.profile.input_size, study.truth_root(DATASET)
+    for clip in study.clips(DATASET, "val"):
+        for kind in ("frames", "labels"):
+            (tmp_path / kind / clip.name).mkdir(parents=True)
+        for k, number in enumerate(clip.numbers):
+            write_png(tmp_path / "frames" / clip.name / f"{number:06d}.png", clip.frame(k, size))
+            write_png(tmp_path / "labels" / clip.name / f"{number:06d}.png", exact_labels(truth, clip, k, size))
+    clips = find_clips(study.predict("SSP", DATASET), tmp_path / "frames", tmp_path / "labels")
+    spec = study.spec(DATASET)
+    scores = score_folders(clips, spec.n_classes, FlowCache(tmp_path / "cache", build_flow("dis-fast")), spec.moving_ids)
+    row = metric_matrix(study, ["SSP"], DATASET, "dis-fast")[0]
+    assert scores["metrics"] == {metric: row[metric] for metric in METRICS}
+
+
+def test_rows_are_kept_and_made_anew_when_predictions_change(study, rows, monkeypatch):
+    scored = []
+    original = measure._score
+    monkeypatch.setattr(measure, "_score", lambda s, names, *rest: scored.append(names) or original(s, names, *rest))
+    again = metric_matrix(study, ["SSP", TRUTH], DATASET, "exact")
+    assert scored == [[]] and again == [rows["SSP"], rows[TRUTH]]
+    path = study.predict("SSP", DATASET) / "key.json"
+    before = path.read_text()
+    write_json(path, {"key": "another"})
+    metric_matrix(study, ["SSP", TRUTH], DATASET, "exact")
+    assert scored[-1] == ["SSP"]
+    path.write_text(before)
+    stored = study.workspace.base / "metrics" / DATASET / f"seed{study.seed}" / "exact" / "ssp.json"
+    metric_matrix(study, ["SSP"], DATASET, "exact")
+    whole = stored.read_text()
+    for damaged in (whole.replace('"tc": 0.', '"tc": 0.1'), whole[:50], "", "[]"):
+        assert damaged != whole
+        stored.write_text(damaged)
+        assert metric_matrix(study, ["SSP"], DATASET, "exact") == [rows["SSP"]]
+        assert scored[-1] == ["SSP"] and stored.read_text() == whole
+    forced = Study.open("smoke", root=study.workspace.root, overrides=TINY, force=("evaluate",))
+    metric_matrix(forced, [TRUTH], DATASET, "exact")
+    assert scored[-1] == [TRUTH]
+
+
+def test_carried_labels_follow_the_flow_and_are_filled_where_the_view_is_new(tmp_path):
+    maps = [np.full((4, 6), k, np.uint8) for k in range(3)]
+    maps[0][:, 3:] = 7
+    (tmp_path / "clip").mkdir()
+    for k, labels in enumerate(maps):
+        write_png(tmp_path / "clip" / f"{k:06d}.png", labels)
+
+    class Clip:
+        name, numbers = "clip", (0, 1, 2)
+
+        def __len__(self):
+            return 3
+
+    pan = torch.zeros(2, 4, 6)
+    pan[0] = 2  # the camera moves right: a pixel lies 2 px further right in the frame before
+    out = list(measure.carried(tmp_path, Clip(), SimpleNamespace(between=lambda clip, k, j: pan)))
+    assert [labels[0].tolist() for labels in out] == [[0, 0, 0, 7, 7, 7], [0, 7, 7, 7, 1, 1], [7, 7, 1, 1, 2, 2]]
+
+
+def made_row(name: str, kind: str, **values: float | None) -> dict:
+    return {"system": name, "kind": kind} | dict.fromkeys(METRICS) | values
+
+
+def test_rank_correlation_by_hand():
+    made = [
+        made_row("a", "image", tc=0.1, miou=0.5, flicker=0.3, lag=1.0),
+        made_row("b", "image", tc=0.2, miou=0.5, flicker=0.2, lag=1.0),
+        made_row("c", "image", tc=0.3, miou=0.9, flicker=0.1, lag=1.0),
+        made_row("d", "control", tc=0.9, miou=0.1, flicker=0.0, lag=None),
+    ]
+    matrix = measure.rank_correlation(made, ("tc", "miou", "flicker", "lag", "vc8"))
+    # ranks of tc: 1 2 3 4; of miou, ties shared: 2.5 2.5 4 1
+    expected = np.corrcoef([1, 2, 3, 4], [2.5, 2.5, 4, 1])[0, 1]
+    assert matrix[0, 1] == matrix[1, 0] == pytest.approx(expected)
+    assert matrix[0, 2] == pytest.approx(1)  # less flicker is better
+    assert np.isnan(matrix[3]).all() and np.isnan(matrix[4]).all()  # no spread, never scored
+
+
+def test_advantage_is_over_the_best_student_and_turned_the_right_way():
+    made = [
+        made_row("Teacher", "image", tc=0.99, flicker=0.0),
+        made_row("Base", "image", tc=0.6, flicker=0.2, miou=0.5),
+        made_row("SSP", "video", tc=0.7, flicker=0.3, miou=0.6),
+        made_row("Constant alpha 0.5", "control", tc=0.8, flicker=0.25, miou=0.6),
+        made_row(TRUTH, "truth", tc=0.9, flicker=0.0),
+    ]
+    gains = measure.advantage(made)
+    assert list(gains) == ["Constant alpha 0.5"]
+    found = gains["Constant alpha 0.5"]
+    assert (found["tc"], found["flicker"], found["miou"]) == pytest.approx((0.1, -0.05, 0.0))
+    assert np.isnan(found["vc8"])
+    assert all(np.isnan(value) for value in measure.advantage(made[3:4])["Constant alpha 0.5"].values())
+
+
+def test_flow_sensitivity_is_the_largest_span_of_one_system():
+    made = {
+        "exact": [made_row("Base", "image", tc=0.6), made_row("SSP", "video", tc=0.9), made_row(TRUTH, "truth", tc=0.1)],
+        "dis-fast": [made_row("Base", "image", tc=0.5), made_row("SSP", "video", tc=0.88), made_row(TRUTH, "truth", tc=0.9)],
+    }
+    found = measure.flow_sensitivity(made)
+    assert found["tc"] == pytest.approx(0.1) and np.isnan(found["lag"])

@@ -1,0 +1,107 @@
+"""What a run will take: counting, scaling, the table, and the one-line errors of the commands about the machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sspcore.core.errors import SspError
+from sspcore.data.datasets import UAVID
+from sspcore.data.prepare import find_sequences
+from sspcore.data.rules import ClipRules
+from sspcore.study import hardware, plan
+from sspcore.study.profiles import load_profile
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def smoke():
+    """The smoke profile on the hand-made release."""
+    rules = ClipRules(frame_step=1, clip_length=8, min_clip_length=4)
+    profile = load_profile("smoke", {"models.base.weights": "none"})
+    return profile.model_copy(update={"rendering": None, "clips": {"uavid": rules}})
+
+
+def test_a_release_is_counted_by_the_clip_rules(smoke, uavid_release):
+    counts = plan.count(smoke, "uavid", find_sequences(uavid_release, UAVID))
+    assert (counts.train_frames, counts.train_clips, counts.val_frames, counts.val_clips) == (16, 2, 8, 1)
+    assert (counts.labelled, counts.strided) == (4, 8) and counts.video.name == "images.mp4"
+
+
+def test_a_release_yet_to_be_rendered_is_counted_by_its_settings():
+    counts = plan.count(load_profile("demo"), "ruralscapes", None)
+    # 50 prepared frames without the first and the last: 24 + 24, labels at 0, 12, 24, 36, 48 of the prepared
+    assert (counts.train_frames, counts.train_clips, counts.video) == (12 * 48, 12 * 2, None)
+    assert counts.labelled == 12 * 4 and counts.strided == 12 * 24
+
+
+def test_what_others_start_from_or_learn_from_is_trained_first():
+    assert plan.trainings(["KD-SSP", "SSP"]) == ["Base (start)", "Teacher", "KD Base", "KD-SSP", "SSP"]
+    assert plan.trainings(["Constant alpha 0.5"]) == ["Base (start)", "Base"]
+
+
+def test_smaller_frames_say_by_how_much():
+    size, factor = plan.smaller((736, 1280))
+    assert size[0] % 32 == size[1] % 32 == 0 and factor == pytest.approx(736 * 1280 / (size[0] * size[1]))
+    assert plan.smaller((64, 96)) == ((64, 96), 1.0)
+
+
+def test_stages_of_a_small_run(smoke, uavid_release, monkeypatch):
+    monkeypatch.setattr(plan.Timer, "frame", lambda self, name, size: 0.5)
+    rows = {row.stage: row for row in plan.plan(smoke, ["uavid"], ["Base", "SSP"], uavid_release.parent, CPU)}
+    assert list(rows) == [
+        "UAVid: clips", "UAVid: registration", "UAVid: flow (dis-fast)", "UAVid: training Base (start)",
+        "UAVid: training Base", "UAVid: training SSP", "UAVid: prediction of Base", "UAVid: prediction of SSP",
+    ]
+    flows = 4 + 2 * 7
+    assert rows["UAVid: flow (dis-fast)"].disk_gb == pytest.approx(flows * 2 * 96 * 160 * 2 / 1e9)
+    assert "4 steps of" in rows["UAVid: training SSP"].note and rows["UAVid: training SSP"].hours > 0
+    assert rows["UAVid: prediction of Base"].hours >= 8 * 0.5 / 3600
+    text = plan.table(rows.values()).splitlines()
+    assert len(text) == len(rows) + 2 and text[-1].startswith("all")
+    assert float(text[-1].split()[1]) == pytest.approx(sum(row.hours for row in rows.values()), rel=0.01)
+
+
+def test_real_data_must_be_named(capsys):
+    assert plan.main(["--plan", "--profile", "paper", "--seed", "1", "--force"]) == 2
+    assert "pass --data DIR" in capsys.readouterr().err
+
+
+def test_training_steps_are_those_of_the_recipe_and_learn(smoke):
+    recipe = smoke.recipe("video", "uavid").model_copy(update={"lr": 1e-2})
+    cost = hardware.time_training("SSP", smoke, recipe, CPU, steps=3, warm_up=1)
+    assert (cost.crop, cost.batch, cost.parts, cost.precision, cost.memory_gib) == ((64, 96), 2, 1, "float32", None)
+    assert len(cost.losses) == 4 and cost.losses[-1] < cost.losses[0] and cost.seconds > 0
+
+
+def test_a_batch_that_does_not_fit_is_cut_into_parts(smoke, monkeypatch):
+    real = hardware.backward
+
+    def fits_one_window(losses_of, windows, name):
+        if windows[0].frames.shape[0] > 1:
+            raise torch.cuda.OutOfMemoryError
+        return real(losses_of, windows, name)
+
+    monkeypatch.setattr(hardware, "backward", fits_one_window)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    recipe = smoke.recipe("video", "uavid").model_copy(update={"batch_size": 4})
+    cost = hardware.time_training("SSP", smoke, recipe, CPU, steps=1, warm_up=0)
+    assert cost.batch == cost.parts == 4
+    with pytest.raises(SspError, match="Base: not even 2 parts"):
+        hardware.time_training("Base", smoke, recipe, CPU, steps=1, warm_up=0)
+
+
+def test_figures_of_hardware_have_their_origin(smoke):
+    figures = hardware.measure(smoke.model_copy(update={"training": {}}), CPU, ["Base"], frames=2, warm_up=1)
+    assert figures["provenance"]["profile"] == "smoke" and figures["provenance"]["device"] == "cpu"
+    assert "training.image is missing" in figures["training"][0]["error"]
+    assert figures["streams"][0]["system"] == "Base" and figures["streams"][0]["fps_fp32"] > 0
+
+
+def test_hardware_without_an_accelerator_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert hardware.main([]) == 2
+    assert capsys.readouterr().err == (
+        "error: no accelerator: torch sees no CUDA device here; run this command on a machine with one\n"
+    )

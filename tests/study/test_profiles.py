@@ -1,0 +1,127 @@
+"""Profiles: every shipped one is valid; a wrong key or value is one clear line."""
+
+from __future__ import annotations
+
+import pytest
+
+from sspcore.core.errors import ProfileError
+from sspcore.models.systems import SYSTEMS
+from sspcore.study.profiles import available_profiles, choose_systems, load_profile
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "paper"])
+def test_shipped_profiles_are_valid(name):
+    profile = load_profile(name)
+    assert profile.name == name and name in available_profiles()
+    for system in profile.systems:
+        for dataset in profile.datasets:
+            assert profile.recipe(SYSTEMS[system].recipe, dataset).epochs >= 1
+    for side in (*profile.input_size, *profile.teacher_size):
+        assert side % 32 == 0
+
+
+def test_paper_profile_has_the_published_settings():
+    profile = load_profile("paper")
+    assert profile.input_size == (736, 1280) and profile.teacher_size == (1440, 2560)
+    video, image = profile.recipe("video", "uavid"), profile.recipe("image", "uavid")
+    assert (video.batch_size, video.lr, video.crop, video.lambda_tc) == (4, 5e-5, (736, 736), 0.5)
+    assert (image.lr, image.epochs, image.schedule_epochs, image.weight_decay) == (2.5e-5, 200, 250, 0.05)
+
+
+@pytest.mark.parametrize("overrides, message", [
+    ({"training.video.lambda_ct": 1.0}, r"training\.video\.lambda_ct.*names no existing setting"),
+    ({"nonsense": 1}, "nonsense"),
+    ({"training.video.lambda_tc": -1.0}, r"training\.video\.lambda_tc: .*greater than or equal to 0"),
+    ({"training.video.schedule_epochs": 1}, r"schedule_epochs \(1\) is shorter than epochs"),
+    ({"input_size": "big"}, "input_size"),
+    ({"input_size": [100, 160]}, "input_size: 100x160: .*multiples of 32"),
+    ({"teacher_size": [0, 224]}, "teacher_size: 0x224: .*positive multiples of 32"),
+    ({"training.video.crop": [64, 100]}, r"training\.video\.crop: 64x100: .*multiples of 32"),
+    ({"training.video.crop": [128, 96]}, r"training\.video\.crop: 128x96 is larger than input_size, 96x160"),
+    ({"training.teacher.crop": [160, 96]}, r"training\.teacher\.crop: 160x96 is larger than teacher_size, 128x224"),
+    ({"training.video.zoom": [1.4, 1.1]}, r"training\.video\.zoom: .*smaller factor first"),
+    ({"training.video.zoom": [0.0, 1.1]}, r"training\.video\.zoom: .*above 0"),
+    ({"constant_alphas": [0.3, 1.5]}, r"constant_alphas\.1: .*less than or equal to 1"),
+    ({"constant_alphas": [0.5, 0.5]}, "constant_alphas: .* twice"),
+    ({"flow": "dis"}, "flow: 'dis' is unknown; choose from dis-medium"),
+    ({"metric_flow": "raft"}, "metric_flow: 'raft' is unknown"),
+    ({"registration": "sfit"}, "registration: 'sfit' is unknown; choose from lk, sift"),
+    ({"datasets": []}, "datasets: none is named"),
+    ({"datasets": ["cityscapes"]}, "datasets cityscapes: unknown; choose from uavid, ruralscapes"),
+    ({"systems": []}, "systems: none is named"),
+    ({"systems": ["Base", "SPP"]}, "systems SPP: unknown; choose from Teacher"),
+    ({"systems": ["Base (start)"]}, r"systems Base \(start\): unknown"),
+    ({"models": {}}, r"Base needs models\.base, which is missing"),
+    ({"clips.uavid.min_clip_length": 9}, r"clips\.uavid: min_clip_length \(9\) is above clip_length \(6\)"),
+    ({"rendering.releases.uavid.size": [0, 224]}, r"rendering\.releases\.uavid\.size: .*positive"),
+    ({"rendering.releases": {}}, r"uavid needs rendering\.releases\.uavid"),
+])
+def test_bad_overrides_are_named(overrides, message):
+    with pytest.raises(ProfileError, match=message) as error:
+        load_profile("smoke", overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_profile_and_unknown_key_in_a_file(tmp_path):
+    with pytest.raises(ProfileError, match="'demmo' is unknown; choose from demo, paper, smoke"):
+        load_profile("demmo")
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: x\nlearning_rate: 3\n")
+    with pytest.raises(ProfileError, match="mine.yaml"):
+        load_profile(str(path))
+    path.write_text("name: [")
+    with pytest.raises(ProfileError, match="not readable as YAML"):
+        load_profile(str(path))
+
+
+def test_override_changes_the_key_of_its_section_only():
+    before, after = load_profile("smoke"), load_profile("smoke", {"training.video.lambda_tc": 0.2})
+    assert after.training["video"].lambda_tc == 0.2
+    assert before.key("training.video") != after.key("training.video")
+    assert before.key("training.image", "clips") == after.key("training.image", "clips")
+
+
+def test_recipe_of_a_data_set_comes_before_the_general_one():
+    profile = load_profile("smoke")
+    other = profile.training["video"].model_copy(update={"epochs": 1})
+    special = profile.model_copy(update={"training": profile.training | {"video@uavid": other}})
+    assert special.recipe("video", "uavid").epochs == 1
+    assert special.recipe("video", "ruralscapes").epochs == profile.training["video"].epochs
+    with pytest.raises(ProfileError, match="training.nothing is missing"):
+        profile.recipe("nothing", "uavid")
+
+
+def test_the_teachers_crop_may_be_as_large_as_the_teachers_input():
+    assert load_profile("smoke", {"training.teacher.crop": [128, 224]}).training["teacher"].crop == (128, 224)
+
+
+def test_systems_asked_for_come_once_by_their_names_with_base_in_front():
+    profile = load_profile("smoke")
+
+    def choose(*names: str) -> list[str]:
+        return choose_systems(profile, names, ["uavid"], "--systems")
+
+    assert choose("SSP") == choose("SSP", "Base", "SSP") == ["Base", "SSP"]
+    assert choose("Constant alpha 0.50", "KD-SSP") == ["Base", "Constant alpha 0.5", "KD-SSP"]
+    for name in ("Base (start)", "Constant alpha 0.5 (Base (start))", "SSP (no registration)", "Constant alpha 1.5"):
+        with pytest.raises(ProfileError, match="unknown; choose from") as error:
+            choose(name)
+        assert "Base (start)" not in str(error.value).partition("choose from")[2]
+
+
+def test_a_system_wants_the_recipes_and_models_of_all_that_it_is_built_from():
+    profile = load_profile("smoke")
+
+    def without(section: str, name: str):
+        kept = {key: value for key, value in getattr(profile, section).items() if key != name}
+        return profile.model_copy(update={section: kept})
+
+    for section, name in (("training", "kd_video"), ("training", "kd_image"), ("training", "teacher"), ("models", "teacher")):
+        with pytest.raises(ProfileError, match=rf"--systems: KD-SSP needs {section}\.{name}"):
+            choose_systems(without(section, name), ["KD-SSP"], ["uavid"], "--systems")
+        assert choose_systems(without(section, name), ["SSP"], ["uavid"], "--systems") == ["Base", "SSP"]
+    lent = without("training", "video")
+    lent = lent.model_copy(update={"training": lent.training | {"video@uavid": profile.training["video"]}})
+    assert choose_systems(lent, ["SSP"], ["uavid"], "--systems") == ["Base", "SSP"]
+    with pytest.raises(ProfileError, match=r"training\.video"):
+        choose_systems(lent, ["SSP"], ["uavid", "ruralscapes"], "--systems")

@@ -1,0 +1,297 @@
+"""The notebook runner: order, parameters, what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from papermill.exceptions import PapermillExecutionError
+
+from sspcore.core.errors import SspError
+from sspcore.core.store import REPOSITORY, RUN_BEGAN, Workspace, atomic_file, exclusive, stage
+from sspcore.data.datasets import RURALSCAPES, RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS
+from sspcore.data.prepare import find_sequences
+from sspcore.study import reproduce
+
+PARAMETERS = """profile = "demo"
+seed = 0
+datasets = []
+systems = []
+data = None
+force = False"""
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """What the runner sets for its kernels and for the terminal is not for the tests that follow."""
+    monkeypatch.setattr(reproduce, "configure_logging", lambda: None)  # its handler would outlive the captured output
+    for name in (RUN_BEGAN, "SSPCORE_PROGRESS"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
+
+
+class TinyRun:
+    """The runner on one notebook in a temporary folder; executing it writes one thing of each sort."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.passed: list[dict] = []
+        self.problem: Exception | None = None
+        self.figure, self.cached = root / "figures" / "a.json", root / "data" / "smoke" / "motion" / "flow.npy"
+        self.scores = root / "data" / "smoke" / "runs" / "scores"
+
+    def execute(self, source: str, target: str, parameters: dict, **_) -> None:
+        self.passed.append(parameters)
+        shutil.copy(source, target)
+        if self.problem is not None:
+            raise self.problem
+        for path in (self.figure, self.cached):
+            with atomic_file(path) as temporary:
+                temporary.write_text("x")
+        stage("scores", self.scores, "k", lambda folder: (folder / "row.json").write_text("{}"))
+
+    def __call__(self, *arguments: str, profile: str = "smoke") -> bool:
+        """Run; whether the notebook was executed."""
+        before = len(self.passed)
+        assert reproduce.main(["--profile", profile, *arguments]) == 0
+        return len(self.passed) > before
+
+    def files(self) -> dict[Path, int]:
+        """When each file was written last, but for the lock of the run."""
+        files = [path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> TinyRun:
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell("print(systems)")]
+    nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebooks / "01_tiny.ipynb")
+    tiny = TinyRun(tmp_path)
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(reproduce, "Workspace", partial(Workspace, root=tmp_path / "data"))
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", tiny.execute)
+    return tiny
+
+
+def test_notebooks_run_in_numeric_order_from_the_start_page_on():
+    names = [path.name[:2] for path in reproduce.find_notebooks(None)]
+    assert names == sorted(names) and names[0] == "00" and {"01", "02", "03", "07", "08"} <= set(names)
+
+
+def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
+    times = tmp_path / "times.json"
+    assert run("--times", str(times))
+    (entry,) = json.loads(times.read_text())
+    assert entry["profile"] == "smoke" and "Base" in entry["systems"] and set(entry["notebooks"]) == {"01_tiny"}
+    assert entry["provenance"]["profile"] == "smoke" and entry["notebooks"]["01_tiny"] > 0
+    assert reproduce.main(["--profile", "smoke", "--times", str(times)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_only_takes_numbers_with_or_without_the_zero():
+    assert [path.name[:2] for path in reproduce.find_notebooks(("3", "07"))] == ["03", "07"]
+    with pytest.raises(SspError, match="--only 42: no such notebook"):
+        reproduce.find_notebooks(("42",))
+
+
+def test_chapters_of_distillation_are_left_out_where_nothing_is_distilled():
+    teacher, training = reproduce.find_notebooks(("04", "03"))
+    assert not reproduce.concerns(teacher, ["Base", "SSP"]) and reproduce.concerns(teacher, ["Base", "KD-SSP"])
+    assert reproduce.concerns(training, ["Base"])
+    assert not reproduce.concerns(reproduce.find_notebooks(("11",))[0], ["Base", "SSP"])
+
+
+def test_ablations_run_last_and_only_on_request():
+    def numbers(*arguments) -> list[str]:
+        return [path.name[:2] for path in reproduce.choose_notebooks(*arguments)]
+
+    assert "09" not in numbers(None, ["Base"], False)
+    assert numbers(None, ["Base"], True) == [*numbers(None, ["Base"], False), "09"]
+    assert numbers(("09", "03"), ["Base"], True) == ["03", "09"] and numbers(("09", "03"), ["Base"], False) == ["09", "03"]
+    assert reproduce.parse_arguments(["--ablations"]).ablations and not reproduce.parse_arguments([]).ablations
+
+
+def test_every_notebook_has_a_parameters_cell_and_is_thin():
+    for path in reproduce.find_notebooks(None):
+        cells = json.loads(path.read_text())["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        assert len(tagged) == 1 and "SSPCORE_PROFILE" in "".join(tagged[0]["source"]), path.name
+        assert max(len(source.splitlines()) for source in code) <= 14, path.name
+        assert sum(len(source.splitlines()) for source in code) <= 100, path.name
+        assert not any(line.startswith(("def ", "class ")) for source in code for line in source.splitlines()), path.name
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--profile", "demmo"], "profile 'demmo' is unknown"),
+    (["--datasets", "cityscapes"], "--datasets cityscapes: unknown; choose from uavid, ruralscapes"),
+    (["--datasets", ""], "--datasets: none is named"),
+    (["--systems", "SPP"], "--systems SPP: unknown"),
+    (["--systems", "Base (start)"], "--systems Base (start): unknown"),
+    (["--systems", ","], "--systems: none is named"),
+    (["--profile", "paper"], "profile paper needs the real releases: pass --data DIR"),
+    (["--only", "99"], "--only 99: no such notebook"),
+])
+def test_wrong_usage_is_one_line_and_status_2(arguments, message, capsys):
+    assert reproduce.main(["--profile", "smoke", *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error
+
+
+def test_a_system_without_its_recipe_is_named(tmp_path, capsys):
+    text = (REPOSITORY / "sspcore" / "profiles" / "smoke.yaml").read_text()
+    profile = tmp_path / "own.yaml"
+    profile.write_text(re.sub(r"(?m)^  recurrent: .*\n", "", text))
+    assert reproduce.main(["--profile", str(profile), "--systems", "SSP-R"]) == 2
+    assert "--systems: SSP-R needs training.recurrent, which is missing" in capsys.readouterr().err
+
+
+def test_parameters_are_passed_only_to_notebooks_that_take_them():
+    notebook = reproduce.find_notebooks(("02",))[0]
+    accepted = reproduce._accepted(notebook, {"profile": "smoke", "systems": ["Base"], "seed": 1})
+    assert accepted == {"profile": "smoke", "seed": 1}
+
+
+def test_two_runs_side_by_side_are_refused(run, capsys):
+    with exclusive(run.root / "data" / "smoke"):
+        assert reproduce.main(["--profile", "smoke"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "another run (process" in error and "\n" not in error
+    assert run()
+
+
+def test_second_run_executes_nothing_and_touches_nothing(run, capsys):
+    assert run()
+    first = run.files()
+    assert {run.figure, run.scores / "row.json"} <= set(first) and "running (not run yet)" in capsys.readouterr().out
+    assert not run() and run.files() == first
+    assert "01_tiny: up to date, skipped" in capsys.readouterr().out
+
+
+def test_what_was_deleted_is_made_again(run):
+    assert run()
+    page = run.root / "data" / "smoke" / "notebooks" / "01_tiny.html"
+    for path in (run.figure, run.scores, page, page.with_suffix(".ipynb"), page.with_suffix(".json")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert run() and path.exists(), path
+        assert not run(), path
+    for path in (run.figure, run.scores / "row.json", page):
+        path.write_text("half of it")
+        assert run() and path.read_text() != "half of it", path
+        assert not run(), path
+    run.cached.unlink()  # motion is estimated again where somebody asks for it
+    assert not run()
+
+
+def test_force_executes_and_leaves_a_notebook_up_to_date(run):
+    assert run() and run("--force") and run.passed[-1]["force"] and not run.passed[0]["force"]
+    assert not run()
+    assert run("--seed", "1") and not run("--seed", "1")
+
+
+def test_failed_run_does_not_count_as_up_to_date(run, capsys):
+    assert run()
+    run.problem = PapermillExecutionError(0, 1, "", "ValueError", "broken", [])
+    assert reproduce.main(["--profile", "smoke", "--force"]) == 2
+    assert "01_tiny.ipynb, cell 1: ValueError: broken" in capsys.readouterr().err
+    run.problem = None
+    assert run() and not run()
+
+
+def test_relative_data_folder_and_changes_of_a_real_release(run, uavid_release, ruralscapes_release, monkeypatch, capsys):
+    elsewhere = run.root / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    paper = partial(run, "--data", "..", profile="paper")
+    assert paper() and run.passed[-1]["data"] == str(run.root)
+    assert not paper()
+    label = uavid_release / "uavid_train" / "seq1" / "Labels" / "000004.png"
+    os.utime(label, (1, 1))
+    assert paper() and not paper()
+    label.unlink()
+    assert paper() and not paper()
+    (uavid_release / "uavid_train" / "seq1" / "images.mp4").unlink()
+    assert paper(), "the other sequences can go on"
+    assert "seq1/images.mp4: file is missing; restore it from the release (seq1 is left out)" in capsys.readouterr().out
+    (uavid_release / "uavid_val" / "seq16" / "images.mp4").unlink()
+    assert reproduce.main(["--profile", "paper", "--data", ".."]) == 2
+    assert "error: ../uavid: no val sequence of UAVid is sound" in capsys.readouterr().err.replace(str(run.root), "..")
+
+
+def test_base_is_added_in_front_and_said(run, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="sspcore.study.reproduce"):
+        assert run("--systems", "SSP") and run.passed[-1]["systems"] == ["Base", "SSP"]
+        assert [text for text in caplog.messages if text.startswith("Base is added")]
+        caplog.clear()
+        assert run("--systems", "SSP,Base,Constant alpha 0.50")
+    assert run.passed[-1]["systems"] == ["Base", "SSP", "Constant alpha 0.5"]
+    assert not [text for text in caplog.messages if text.startswith("Base is added")]
+
+
+def test_kernels_pass_on_all_but_the_notice_about_their_transport(tmp_path, monkeypatch, capfd):
+    """With a real kernel: what it writes itself arrives, and so does what the notebook notes from its own process."""
+    code = f"""import sys
+from sspcore.core.store import write_json
+write_json(__import__("pathlib").Path({str(tmp_path / "a.json")!r}), 1)
+get_ipython().kernel.parent.log.warning("kept")"""
+    nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / "01_tiny.ipynb")
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    workspace = Workspace("smoke", tmp_path / "data")
+    reproduce.run_notebook(tmp_path / "01_tiny.ipynb", workspace, {"force": False}, "k")
+    error = capfd.readouterr().err
+    assert "kept" in error and "TCP" not in error
+    stamp = json.loads((workspace.notebooks / "01_tiny.json").read_text())
+    assert str(tmp_path / "a.json") in stamp["outputs"]
+
+
+@pytest.mark.parametrize("number, kinds", [
+    ("01", {"prepare"}), ("03", {"train"}), ("04", {"train", "label"}), ("05", {"train", "predict", "evaluate"}),
+    ("06", {"train", "predict", "evaluate"}), ("07", {"predict", "evaluate"}),
+])
+def test_chapters_force_all_that_they_make(number, kinds):
+    text = "\n".join(cell.source for cell in nbformat.read(reproduce.find_notebooks((number,))[0], as_version=4).cells)
+    forced = re.search(r"force=\(([^)]*)\) if force else \(\)", text)
+    assert forced and set(re.findall(r'"(\w+)"', forced[1])) == kinds
+
+
+def test_layout_in_the_data_readme_is_what_preparation_reads(tmp_path):
+    text = (REPOSITORY / "data" / "README.md").read_text()
+    examples = {"train": {"seqN": "seq1", "DJI_NNNN": "DJI_0043"}, "val": {"seqN": "seq16", "DJI_NNNN": "DJI_0051"}}
+    for pattern in re.findall(r"^ {4}DIR/(\S+)", text, re.MULTILINE):
+        for split, names in examples.items():
+            if ("uavid_" in pattern) and f"uavid_{split}" not in pattern:
+                continue
+            path = pattern.replace("NNNNNN", "000100")
+            for placeholder, name in names.items():
+                path = path.replace(placeholder, name)
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).mkdir() if path.endswith("/") else (tmp_path / path).write_bytes(b"x")
+    for spec, expected in ((UAVID, [("seq1", "train"), ("seq16", "val")]),
+                           (RURALSCAPES, [("DJI_0043", "train"), ("DJI_0051", "val")])):
+        found = find_sequences(tmp_path / spec.name, spec)
+        assert [(sequence.name, sequence.split) for sequence in found] == expected
+        for sequence in found:
+            assert sequence.video.is_file() and set(sequence.labels) == {100}
+            assert set(sequence.vdd) == ({100} if spec is UAVID else set())
+
+
+def test_classes_and_validation_in_the_data_readme_are_those_of_the_code():
+    text = (REPOSITORY / "data" / "README.md").read_text()
+    for heading, spec, colours in (("### UAVid", UAVID, UAVID_COLOURS), ("### RuralScapes", RURALSCAPES, RURALSCAPES_COLOURS)):
+        section = text.partition(heading)[2].partition("\n### ")[0]
+        sentence = re.search(r"Validation: ([^.]*)\.", section)[1]
+        assert tuple(re.findall(r"seq\d+|DJI_\d+", sentence)) == spec.validation
+        cells = re.findall(r"\| ([a-z ]+) \| (\d+), (\d+), (\d+) ", section)
+        assert {name: tuple(map(int, rgb)) for name, *rgb in cells} == colours

@@ -1,0 +1,69 @@
+"""The floors of the package: a file imports from its own room and from rooms below, and there are no circles."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "sspcore"
+LIBRARY = ("core", "metrics", "motion", "models", "data", "export", "training", "inference", "evaluation")
+STUDY = ("synthetic", "study", "report", "explore", "cli")
+FLOORS = (*LIBRARY, *STUDY)
+STUDY_ONLY = ("papermill", "nbformat", "nbconvert", "nbclient", "IPython", "ipywidgets", "anywidget", "matplotlib")
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name below the package."""
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that a file imports, inside functions too; what only type checkers import does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    checked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    skipped = {id(node) for block in checked for node in ast.walk(block)}
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and id(node) not in skipped:
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in skipped:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(path: Path) -> set[str]:
+    """The package's modules that a file imports."""
+    known, found = modules(), set()
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "sspcore":
+            continue
+        candidates = (".".join(parts[1:]), ".".join(parts[1:-1]))
+        found |= {next((c for c in candidates if c in known or f"{c}.__init__" in known), "")} - {""}
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.count(".")])
+def test_imports_lead_downwards(name):
+    room = name.split(".")[0]
+    above = {other for other in ours(modules()[name]) if FLOORS.index(other.split(".")[0]) > FLOORS.index(room)}
+    assert not above, f"{name} imports from floors above its own: {sorted(above)}"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.split(".")[0] in LIBRARY])
+def test_the_library_needs_no_notebook_and_no_pictures(name):
+    used = {other.split(".")[0] for other in imported(modules()[name])}
+    assert not used & set(STUDY_ONLY)
+
+
+def test_there_are_no_circles():
+    known = modules()
+    below = {name: ours(path) & known.keys() - {name} for name, path in known.items() if not name.endswith("__init__")}
+    while True:
+        leaves = {name for name, needs in below.items() if not needs & below.keys()}
+        if not leaves:
+            break
+        below = {name: needs for name, needs in below.items() if name not in leaves}
+    assert not below, f"import circle among {sorted(below)}"
