@@ -10,6 +10,12 @@ stamp=$venv/installed.lock   # a copy of the lock, written last: there only if t
 log=$venv/install.log
 python=                      # the interpreter in use, set by find_environment
 
+# torch's threads spin at every barrier: beside one other busy process a training takes twenty times as long. Results do not
+# change. A user's own choice stands (sspcore sets the same on import).
+if [ -z "${GOMP_SPINCOUNT:-}${OMP_WAIT_POLICY:-}${KMP_BLOCKTIME:-}" ]; then
+    if [ "$(uname -s)" = Darwin ]; then export KMP_BLOCKTIME=1; else export GOMP_SPINCOUNT=1000; fi
+fi
+
 usage() {
     cat <<'HELP'
 Usage: ./reproduce.sh [OPTIONS]            set up if needed, then run the study (default: the demo)

@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from sspcore.core.errors import SspError
+from sspcore.core.files import write_json
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
-from sspcore.core.store import provenance, write_json
+from sspcore.core.provenance import provenance
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.data.truth import exact_motion, sequence_truth

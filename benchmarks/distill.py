@@ -31,8 +31,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sspcore.core.files import write_json
 from sspcore.core.images import to_tensor
-from sspcore.core.store import provenance, stable_hash, write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import stable_hash
 from sspcore.core.types import VideoSegmenter, Window
 from sspcore.data.augment import WindowAugmentation
 from sspcore.data.clips import Clip

@@ -24,7 +24,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "explore"))
 from browser import chromium, find_chromium, jupyterlab
 
-from sspcore.core.store import provenance, stable_hash, write_json
+from sspcore.core.files import write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import stable_hash
 from sspcore.explore import PairExplorer, SystemsExplorer
 from sspcore.explore.live import Live, LivePair, LiveSystems
 from sspcore.study import Study

@@ -21,7 +21,9 @@ import cv2
 import numpy as np
 import torch
 
-from sspcore.core.store import provenance, stable_hash, write_json
+from sspcore.core.files import write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import stable_hash
 from sspcore.evaluation.folders import FlowCache, FolderClip, clip_records, find_clips
 from sspcore.metrics import MetricSuite
 

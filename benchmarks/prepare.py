@@ -22,7 +22,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sspcore.core.store import provenance, stable_hash, write_json
+from sspcore.core.files import write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import stable_hash
 from sspcore.data.datasets import UAVID, UAVID_COLOURS, VDD_ROOF
 from sspcore.data.prepare import Job, Sequence, plan_clips, prepare_sequence
 from sspcore.study.profiles import load_profile

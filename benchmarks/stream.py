@@ -23,7 +23,8 @@ import onnx
 import psutil
 import torch
 
-from sspcore.core.store import provenance, read_json, write_json
+from sspcore.core.files import read_json, write_json
+from sspcore.core.provenance import provenance
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.datasets import UAVID
 from sspcore.export import StepOptions, TorchRunner, drift, find_problems, summary, synthetic_rollout

@@ -21,7 +21,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from sspcore.core.store import provenance, write_json
+from sspcore.core.files import write_json
+from sspcore.core.provenance import provenance
 from sspcore.report.sample import open_sample
 from sspcore.study.reproduce import NOTEBOOKS
 

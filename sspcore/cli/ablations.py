@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from sspcore.core.errors import SspError
-from sspcore.core.store import exclusive
+from sspcore.core.lock import exclusive
 from sspcore.report.ablations import write
 from sspcore.study import Study
 from sspcore.study.ablations import run

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from sspcore.core.errors import SspError
-from sspcore.core.store import FLOW_CACHE, git_commit, write_json
+from sspcore.core.files import write_json
+from sspcore.core.paths import FLOW_CACHE
+from sspcore.core.provenance import git_commit
 from sspcore.data.datasets import SPECS
 from sspcore.evaluation.folders import FlowCache, find_clips, score_folders, table
 from sspcore.motion.flow import FLOW_NAMES, build_flow

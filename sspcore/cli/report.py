@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from sspcore.core.errors import SspError
-from sspcore.core.store import REPOSITORY, Workspace
+from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.report.page import find_run, shown, write_page
 from sspcore.study.profiles import available_profiles, load_profile
 

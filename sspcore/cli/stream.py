@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.store import write_json
+from sspcore.core.files import write_json
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.inference.backends import Backend, TorchBackend, open_bundle
 from sspcore.inference.outputs import mask_folder, overlay_video

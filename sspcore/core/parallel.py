@@ -12,7 +12,7 @@ from typing import TypeVar
 import cv2
 
 from sspcore.core.errors import ReleaseError
-from sspcore.core.store import stay_in_run
+from sspcore.core.lock import stay_in_run
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -1,229 +1,26 @@
-"""Runs: where artefacts lie, when they are fresh, and what a result says of its origin.
+"""The store of artefacts: when one is fresh, and how it is made.
 
 Every stage writes its artefact into a temporary place and renames it when complete, with a key beside it: a hash of the
 profile's sections and of the keys of its inputs. A stage whose artefact has the right key is skipped and says so; a
-killed run goes on where it was. What is written or taken up is noted for the runner (`note_output`).
+killed run goes on where it was.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import logging
-import os
-import platform
-import re
 import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from sspcore.core.checksums import first_damage, manifest
-from sspcore.core.errors import ArtefactError
+from sspcore.core.files import atomic_folder, note_output, write_json
 
 log = logging.getLogger(__name__)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-WEIGHTS_FOLDER = REPOSITORY / "data" / "weights"
-FLOW_CACHE = REPOSITORY / "data" / "flow-cache"
 KEY_FILE = "key.json"
-RUN_LOCK = "SSPCORE_RUN_LOCK"
-RUN_BEGAN = "SSPCORE_RUN_BEGAN"
-OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
-_PROCESS_BEGAN = time.time()
-_LEFTOVER = re.compile(r"\..+\.(\d+)\.partial(\..+)?")  # the names that atomic_file gives
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Folders of one profile's artefacts under `root` (default: the repository's data folder)."""
-
-    profile: str
-    root: Path = REPOSITORY / "data"
-
-    @property
-    def base(self) -> Path:
-        return self.root / self.profile
-
-    @property
-    def releases(self) -> Path:
-        return self.base / "releases"
-
-    def clips(self, dataset: str) -> Path:
-        return self.base / "clips" / dataset
-
-    def motion(self, dataset: str) -> Path:
-        return self.base / "motion" / dataset
-
-    def run(self, dataset: str, seed: int, system: str, key: str) -> Path:
-        return self.base / "runs" / dataset / f"seed{seed}" / f"{slug(system)}-{key[:8]}"
-
-    @property
-    def notebooks(self) -> Path:
-        return self.base / "notebooks"
-
-
-def slug(name: str) -> str:
-    """A system's name as a folder name: "ConvNeXt-S + UPerNet" -> "convnext-s-upernet"."""
-    kept = "".join(c if c.isalnum() or c in "._-" else " " for c in name.lower())
-    return "-".join(part for part in kept.split() if part != "-")
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-        note_output(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary file name that becomes `path` when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the process in the name: two loader workers may want the same missing file
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-        note_output(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, atomically."""
-    with atomic_file(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that writers below `folder` left when they were killed."""
-    for path in folder.rglob(".*.partial*"):
-        name = _LEFTOVER.fullmatch(path.name)
-        if name and path.is_file() and not _is_alive(int(name[1])):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's; no number of a process
-        return True
-    return True
-
-
-@contextmanager
-def exclusive(folder: Path, patience: float = 60.0) -> Iterator[None]:
-    """Hold `folder` for this run: two side by side would clear away each other's half-made artefacts.
-
-    The system lets go of it when the process ends, however it ends. Kernels and workers outlive a killed runner for a
-    while: they take part in the run (`join_run`, `stay_in_run`) and are waited for, at most `patience` seconds.
-    Raises: ArtefactError if another run is at work there, or if what a killed one has left does not end.
-    """
-    lock, kernels = (folder.with_name(f".{folder.name}.{kind}") for kind in ("lock", "kernels.lock"))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+", encoding="utf-8") as file, kernels.open("a") as others:
-        if not _lock(file, fcntl.LOCK_EX):
-            file.seek(0)
-            raise ArtefactError(
-                f"{folder}: another run (process {file.read().strip() or 'unknown'}) is at work there; wait for it, or stop it "
-                "first"
-            )
-        deadline = time.monotonic() + patience
-        while not _lock(others, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                raise ArtefactError(
-                    f"{folder}: processes that a killed run started are still at work there; run again when they have ended"
-                )
-            time.sleep(0.2)
-        _lock(others, fcntl.LOCK_UN)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        os.environ[RUN_LOCK] = str(kernels)
-        try:
-            yield
-        finally:
-            del os.environ[RUN_LOCK]
-
-
-def join_run() -> TextIO | None:
-    """In a notebook's kernel: take part in the run that executes it for as long as the file returned is open."""
-    path = os.environ.get(RUN_LOCK)
-    if path is None:
-        return None
-    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open on purpose
-    _lock(file, fcntl.LOCK_SH)
-    return file
-
-
-def stay_in_run() -> None:
-    """Take part in the run, as `join_run`, until this process ends: for workers, which may outlive a killed run."""
-    file = join_run()
-    if file is not None:
-        os.dup(file.fileno())  # shares the lock, and nobody closes it
-
-
-def _lock(file: TextIO, kind: int) -> bool:
-    """Take a lock; False where others hold it. Where the file system knows no locks that is said, and all may go on."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        log.warning("%s: cannot be locked (%s): start no second run beside this one", file.name, error.strerror)
-    return True
-
-
-def note_output(path: Path) -> None:
-    """Tell the runner that the notebook it executes wrote `path` or builds on it; nothing where no runner asks.
-
-    A line in a file, since a notebook runs in another process and its loaders in yet others.
-    """
-    file = os.environ.get(OUTPUTS_FILE)
-    if file is not None:
-        with open(file, "a", encoding="utf-8") as lines:
-            lines.write(f"{path.absolute()}\n")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises ArtefactError if the file is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: file is missing; run the stage that writes it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"{path}: not readable as JSON; delete it and run again") from error
 
 
 def is_fresh(folder: Path, key: str) -> bool:
@@ -323,35 +120,3 @@ def stable_hash(value: Any) -> str:
     """First 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
-    """Origin of a result: commit, profile, seed, versions, machine and data key."""
-    return {
-        "commit": git_commit(),
-        "profile": profile,
-        "seed": seed,
-        "data_key": data_key,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in REPORTED_PACKAGES},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def run_began(default: float = _PROCESS_BEGAN) -> float:
-    """When the run began, in seconds since the epoch: `sspcore.study.reproduce` says so, else this process's start."""
-    return float(os.environ.get(RUN_BEGAN, default))
-
-
-def git_commit() -> str:
-    """Short commit of the repository, "+" appended where the work tree differs, "unknown" outside a repository."""
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
-
-    try:
-        # figures/ is what a run writes: its own output must not mark the commit as changed
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

@@ -27,8 +27,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from sspcore.core.errors import ReleaseError
+from sspcore.core.files import atomic_file, read_json, write_json
 from sspcore.core.progress import tqdm
-from sspcore.core.store import atomic_file, read_json, write_json
 from sspcore.data.prepare import require_room
 from sspcore.data.zip_scan import Found, scan_zip
 

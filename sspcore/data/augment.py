@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from sspcore.data.datasets import IGNORE
+from sspcore.core.classes import IGNORE
 
 Size = tuple[int, int]
 

@@ -18,10 +18,12 @@ from pathlib import Path
 import cv2
 
 from sspcore.core.errors import ArtefactError, ReleaseError, SspError
+from sspcore.core.files import read_json, write_json
 from sspcore.core.machine import worker_count
 from sspcore.core.parallel import quiet_decoder, run_jobs
+from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
-from sspcore.core.store import Workspace, read_json, stable_hash, write_json
+from sspcore.core.store import stable_hash
 from sspcore.data.archives import SUFFIXES, Unpacked, find_archives, target_of, unpack
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import (

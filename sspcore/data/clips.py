@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from sspcore.core.errors import ArtefactError
+from sspcore.core.files import read_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
-from sspcore.core.store import KEY_FILE, read_json
+from sspcore.core.store import KEY_FILE
 
 Size = tuple[int, int]
 

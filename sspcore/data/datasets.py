@@ -1,7 +1,4 @@
-"""What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD section 8).
-
-Class ids run from 0 without gaps; IGNORE (255) marks pixels that count neither in a loss nor in a metric.
-"""
+"""What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD section 8)."""
 
 from __future__ import annotations
 
@@ -10,47 +7,23 @@ from functools import lru_cache
 
 import numpy as np
 
+from sspcore.core.classes import IGNORE, ClassSpec, Colour
 from sspcore.core.errors import ReleaseError
 
-IGNORE = 255
 _NO_COLOUR = 254
-
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
+class DatasetSpec(ClassSpec):
     """A data set as training and evaluation see it.
 
     Attributes:
-        name: key used in profiles, folders and tables ("uavid", "ruralscapes").
-        title: name for headings.
-        classes: class names; the position is the class id.
-        palette: display colour (RGB) of each class.
         label_colours: colour in the release's label images -> class id or IGNORE.
-        moving: classes of things that move by themselves (for `miou_moving`).
         validation: names of the published validation sequences.
     """
 
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    palette: tuple[Colour, ...]
     label_colours: dict[Colour, int]
-    moving: tuple[str, ...]
     validation: tuple[str, ...]
-
-    @property
-    def n_classes(self) -> int:
-        return len(self.classes)
-
-    def id_of(self, class_name: str) -> int:
-        """Class id of a class name."""
-        return self.classes.index(class_name)
-
-    @property
-    def moving_ids(self) -> tuple[int, ...]:
-        return tuple(self.id_of(name) for name in self.moving)
 
 
 # Label colours of UAVid release v1.5. Roof and water have no colour there: they come from the VDD layer.
@@ -165,10 +138,3 @@ def merge_vdd(ids: np.ndarray, clutter: np.ndarray, vdd: np.ndarray) -> np.ndarr
     merged[(vdd == VDD_ROOF) & (ids == UAVID.id_of("building"))] = UAVID.id_of("roof")
     merged[(vdd == VDD_WATER) & clutter] = UAVID.id_of("water")
     return merged
-
-
-def colourise(ids: np.ndarray, spec: DatasetSpec) -> np.ndarray:
-    """(H, W) class ids -> (H, W, 3) uint8 RGB in the display palette; ignored pixels black."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: spec.n_classes] = spec.palette
-    return table[ids]

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 
 from sspcore.core.errors import ReleaseError
+from sspcore.core.files import atomic_folder, write_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels, write_jpg, write_png
 from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
-from sspcore.core.store import atomic_folder, write_json
 from sspcore.data.datasets import SPECS, UAVID_COLOURS, DatasetSpec, colours_to_ids, merge_vdd
 from sspcore.data.rules import ClipRules
 

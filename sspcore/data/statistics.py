@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sspcore.core.classes import IGNORE
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import IGNORE, DatasetSpec
+from sspcore.data.datasets import DatasetSpec
 
 
 def class_shares(clips: list[Clip], spec: DatasetSpec, size: tuple[int, int]) -> dict[str, float]:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.images import normalise
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Window
 from sspcore.data.augment import Sample
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import IGNORE
 from sspcore.motion.cache import FlowStore, HomographyStore
 
 Size = tuple[int, int]

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from sspcore.core.checksums import read_array, write_array
 from sspcore.core.errors import SspError
+from sspcore.core.files import atomic_file
 from sspcore.core.images import read_rgb, to_tensor
 from sspcore.core.progress import tqdm
-from sspcore.core.store import atomic_file, stable_hash
+from sspcore.core.store import stable_hash
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
 from sspcore.metrics.records import MAX_SIDE
 from sspcore.motion.flow import FlowEstimator

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from sspcore.core.classes import IGNORE, colourise
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import IGNORE, colourise
 from sspcore.data.truth import exact_labels
 from sspcore.explore.panels import Panel, Scale, nothing, paint, rgb
 from sspcore.metrics.confusion import confusion, iou_per_class, mean_present, pair_counts

@@ -23,8 +23,9 @@ import numpy as np
 import onnx
 
 from sspcore.core.errors import SspError
+from sspcore.core.files import atomic_folder, write_json
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.core.store import atomic_folder, git_commit, write_json
+from sspcore.core.provenance import git_commit
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.export import readme

@@ -152,7 +152,7 @@ class StepModule(nn.Module):
         observation = self.model.observe(image)
         start = self.model.start(observation)
         past = SSPState(previous[0], previous[1], start.alpha, *previous[2:])
-        moved = self.model.propagate(observation, past, H_cur_to_prev)
+        moved = self.model.propagate(observation, past, H_cur_to_prev).state
         # a choice, not a product with 0: whatever a fresh buffer holds (NaN) cannot get through
         logits = torch.where(past_valid.view(1, 1, 1, 1) > 0.5, moved.logits, start.logits)
         carried = [moved.frame] if self.model.options.evidence else []

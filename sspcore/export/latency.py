@@ -50,7 +50,7 @@ def breakdown(model: SSP, rollout: Rollout, registrator: Registrator) -> dict[st
         ))
         timed("similarity", lambda s=previous: model.similarity(s.features, s.features, None))
         observation = model.observe(image)
-        state = timed("propagation", lambda o=observation, s=previous, H=H: model.propagate(o, s, H))
+        state = timed("propagation", lambda o=observation, s=previous, H=H: model.propagate(o, s, H).state)
     parts = {name: statistics.median(values[WARM_UP:]) for name, values in times.items()}
     propagation = parts.pop("propagation")
     return parts | {"mixing": max(0.0, propagation - parts["warps"] - parts["similarity"])}

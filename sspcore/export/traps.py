@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from sspcore.core.store import atomic_folder
+from sspcore.core.files import atomic_folder
 from sspcore.export.device.step_runner import ONNX
 
 

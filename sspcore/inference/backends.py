@@ -56,7 +56,7 @@ class TorchBackend:
                 self._state = self.model.start(observation)
             else:
                 H_cur_to_prev = torch.from_numpy(sampling_homography(H))[None].to(self.device)
-                self._state = self.model.propagate(observation, self._state, H_cur_to_prev)
+                self._state = self.model.propagate(observation, self._state, H_cur_to_prev).state
             logits = self._state.logits
         require_finite(logits, "the network")
         return logits[0].max(0).indices.to(torch.uint8).cpu().numpy()  # eight times as fast as argmax on a CPU

@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sspcore.core.classes import colourise
 from sspcore.core.errors import SspError
 from sspcore.core.images import write_png
-from sspcore.data.datasets import DatasetSpec, colourise
+from sspcore.data.datasets import DatasetSpec
 from sspcore.inference.pipeline import Consumer
 
 

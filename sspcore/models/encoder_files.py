@@ -13,8 +13,9 @@ from timm.models import get_pretrained_cfg
 
 from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError
+from sspcore.core.files import copy_file
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.core.store import WEIGHTS_FOLDER, copy_file
+from sspcore.core.paths import WEIGHTS_FOLDER
 from sspcore.models.spec import ImageModelSpec
 
 HUB_FILE = "model.safetensors"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError
-from sspcore.core.store import WEIGHTS_FOLDER
+from sspcore.core.paths import WEIGHTS_FOLDER
 from sspcore.models.encoder_files import PYPI, InputRange, PypiWeights, encoder_weights
 from sspcore.models.spec import ImageModelSpec
 

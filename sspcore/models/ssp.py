@@ -173,6 +173,25 @@ class Observation:
         )
 
 
+@dataclass(frozen=True)
+class Propagation:
+    """One recurrent step with all that it worked out on the way: pictures, timing and export read it from here.
+
+    Attributes:
+        state: after the step; its `logits` are the output P_k.
+        past: (B, C, H, W), the previous output in the current frame. valid: (B, 1, H, W) bool, where it has a source.
+        past_features: (B, F, H/4, W/4), registered, 0 where there is no source. valid_small: (B, 1, H/4, W/4) bool.
+        evidence: (B, E, H/4, W/4), what the similarity head sees besides the features; None without the option.
+    """
+
+    state: SSPState
+    past: Tensor
+    valid: Tensor
+    past_features: Tensor
+    valid_small: Tensor
+    evidence: Tensor | None
+
+
 class SSP(VideoSegmenter):
     """SSP on an image model. `forward` outputs every frame of the window (T_out = T), the first as P_0 = S_0.
 
@@ -210,7 +229,7 @@ class SSP(VideoSegmenter):
         outputs = [state.logits]
         for k in range(1, n_frames):
             H_cur_to_prev = self.sampling_homography(window.frames[:, k], window.motion(k))
-            state = self.propagate(observations[k], state, H_cur_to_prev)
+            state = self.propagate(observations[k], state, H_cur_to_prev).state
             outputs.append(state.logits)
         return Outputs(torch.stack(outputs, dim=1))
 
@@ -221,7 +240,7 @@ class SSP(VideoSegmenter):
         if state is None:
             state = self.start(observation)
         else:
-            state = self.propagate(observation, state, self.sampling_homography(frame, motion))
+            state = self.propagate(observation, state, self.sampling_homography(frame, motion)).state
         return state.logits, state
 
     def observe(self, frame: Tensor) -> Observation:
@@ -248,14 +267,14 @@ class SSP(VideoSegmenter):
         H_prev_to_cur = required(None if motion is None else motion.H_prev_to_cur, "motion.H_prev_to_cur", self)
         return geometry.sampling_homography(H_prev_to_cur)
 
-    def propagate(self, observation: Observation, state: SSPState, H_cur_to_prev: Tensor) -> SSPState:
+    def propagate(self, observation: Observation, state: SSPState, H_cur_to_prev: Tensor) -> Propagation:
         """One recurrent step: register the past, work out alpha, mix.
 
         Args:
             observation: of the current frame.
             state: after the frame before.
             H_cur_to_prev: (B, 3, 3) at full size, current pixels to previous ones (`geometry.sampling_homography`).
-        Returns: the new state; its `logits` are the output P_k. Free of matrix inverses, so it can be exported.
+        Free of matrix inverses, so it can be exported.
         """
         size, small = tuple(observation.logits.shape[-2:]), tuple(observation.features.shape[-2:])
         H_small = geometry.rescale_homography(H_cur_to_prev, size, small)
@@ -277,7 +296,8 @@ class SSP(VideoSegmenter):
         else:
             past = past * valid
         logits = alpha * past + (1 - alpha) * observation.logits
-        return SSPState(logits, observation.features, alpha, observation.frame, variance)
+        state = SSPState(logits, observation.features, alpha, observation.frame, variance)
+        return Propagation(state, past, valid, past_features, valid_small, evidence)
 
     def _evidence(
         self, past_frame: Tensor, past_logits: Tensor, past_variance: Tensor | None, observation: Observation, valid: Tensor

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sspcore.core.store import WEIGHTS_FOLDER, copy_file
+from sspcore.core.files import copy_file
+from sspcore.core.paths import WEIGHTS_FOLDER
 from sspcore.models.encoder_files import HubWeights, PackageWeights, in_folder
 from sspcore.motion.flow import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
 from sspcore.motion.registration import LIGHTGLUE_FILES, build_registrator, torch_cache

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from sspcore.core.checksums import read_array, write_array
+from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
-from sspcore.core.store import atomic_file
 from sspcore.motion.flow import FlowEstimator
 from sspcore.motion.registration import Registrator
 

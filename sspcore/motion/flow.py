@@ -22,7 +22,7 @@ from torchvision.models.optical_flow import raft_large
 from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
-from sspcore.core.store import REPOSITORY
+from sspcore.core.paths import REPOSITORY
 
 logger = logging.getLogger(__name__)
 

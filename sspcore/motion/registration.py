@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.store import WEIGHTS_FOLDER, copy_file
+from sspcore.core.files import copy_file
+from sspcore.core.paths import WEIGHTS_FOLDER
 
 # As kornia's loaders name them; its versions differ in the matcher's ending.
 LIGHTGLUE_FILES = ("depth-save*", "disk_lightglue*")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sspcore.core.store import atomic_file, write_json
+from sspcore.core.files import atomic_file, write_json
 from sspcore.data.datasets import SPECS
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, figure, save

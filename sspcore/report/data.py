@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from sspcore.core.classes import colourise
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import DatasetSpec, colourise
+from sspcore.data.datasets import DatasetSpec
 from sspcore.data.statistics import class_shares
 from sspcore.report.style import BLUE, VERMILION, class_legend, figure, hide_axes
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sspcore.data.datasets import IGNORE, DatasetSpec, colourise
+from sspcore.core.classes import IGNORE, colourise
+from sspcore.data.datasets import DatasetSpec
 from sspcore.metrics.records import warp_labels
 from sspcore.report.style import CYCLE, class_legend, figure, show_image
 

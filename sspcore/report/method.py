@@ -12,12 +12,12 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
+from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.images import to_tensor
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import IGNORE, DatasetSpec, colourise
+from sspcore.data.datasets import DatasetSpec
 from sspcore.inference.stream import clip_motion
 from sspcore.models.ssp import SSP
-from sspcore.motion.geometry import rescale_homography, warp_by_sampling_homography
 from sspcore.report.drift import known_truth
 from sspcore.report.style import BLACK, class_legend, figure, show_image
 from sspcore.study import Study
@@ -76,23 +76,21 @@ def telling_step(study: Study, dataset: str, clip: Clip, model: SSP) -> tuple[in
             continue
         moved = motion(k, clip.frame(k - 1, size), clip.frame(k, size)).motion
         H_cur_to_prev = model.sampling_homography(frame, moved)
-        following = model.propagate(observation, state, H_cur_to_prev)
+        step = model.propagate(observation, state, H_cur_to_prev)
+        following = step.state
         corrected = float((following.logits.argmax(1) != observation.logits.argmax(1)).float().mean())
         if best is None or corrected > best[0]:
-            best = corrected, k, observation, state, following, H_cur_to_prev
+            best = corrected, k, observation, state, step
         state = following
-    _, k, observation, state, following, H_cur_to_prev = best
-    past, valid = warp_by_sampling_homography(state.logits, H_cur_to_prev)
-    H_small = rescale_homography(H_cur_to_prev, size, tuple(state.features.shape[-2:]))
-    past_features, valid_small = warp_by_sampling_homography(state.features, H_small)
+    _, k, observation, state, step = best
     return k, Step(
         frames=(clip.frame(k - 1, size), clip.frame(k, size)),
         features=(state.features[0].cpu(), observation.features[0].cpu()),
-        past_features=(past_features * valid_small)[0].cpu(),
+        past_features=step.past_features[0].cpu(),
         previous=_labels(state.logits),
-        past=np.where(valid[0, 0].cpu().numpy(), _labels(past), IGNORE).astype(np.uint8),
-        present=_labels(observation.logits), output=_labels(following.logits),
-        alpha=following.alpha[0, 0].cpu().numpy(), truth=known_truth(study, dataset, clip, k),
+        past=np.where(step.valid[0, 0].cpu().numpy(), _labels(step.past), IGNORE).astype(np.uint8),
+        present=_labels(observation.logits), output=_labels(step.state.logits),
+        alpha=step.state.alpha[0, 0].cpu().numpy(), truth=known_truth(study, dataset, clip, k),
     )
 
 

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from sspcore.core.store import provenance, stable_hash, write_json
+from sspcore.core.files import write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS
 from sspcore.metrics import METRICS, build_metric
 from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of

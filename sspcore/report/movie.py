@@ -17,11 +17,12 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sspcore.core.classes import colourise
 from sspcore.core.errors import SspError
+from sspcore.core.files import atomic_file
 from sspcore.core.images import resize_frame
-from sspcore.core.store import atomic_file
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import DatasetSpec, colourise
+from sspcore.data.datasets import DatasetSpec
 from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.story import flicker_shares, told
 from sspcore.report.style import origin_line

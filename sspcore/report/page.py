@@ -17,7 +17,8 @@ from typing import Any
 from nbconvert.filters import markdown2html
 
 from sspcore.core.errors import ArtefactError
-from sspcore.core.store import REPOSITORY, Workspace, atomic_folder, read_json
+from sspcore.core.files import atomic_folder, read_json
+from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.data.datasets import SPECS
 from sspcore.report.captions import PICTURES, find_pictures
 from sspcore.report.tables import STYLE, VIEWPORT, datasets_of, html_provenance, html_tables

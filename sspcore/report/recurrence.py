@@ -9,8 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from sspcore.core.classes import IGNORE
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import IGNORE, DatasetSpec
+from sspcore.data.datasets import DatasetSpec
 from sspcore.report.frontier import image_of
 from sspcore.report.style import figure, hide_axes
 from sspcore.study import Study

@@ -20,8 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_png, write_webp
-from sspcore.core.store import FLOW_CACHE, KEY_FILE, REPOSITORY, atomic_folder, provenance, read_json, stable_hash, write_json
+from sspcore.core.paths import FLOW_CACHE, REPOSITORY
+from sspcore.core.provenance import provenance
+from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.datasets import SPECS, DatasetSpec

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from sspcore.core.errors import ArtefactError, SspError
-from sspcore.core.store import atomic_file, is_fresh, provenance, stable_hash, write_json
+from sspcore.core.files import atomic_file, write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import is_fresh, stable_hash
 from sspcore.data.datasets import SPECS
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs

@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 
-from sspcore.core.store import atomic_file
+from sspcore.core.files import atomic_file
 from sspcore.data.datasets import DatasetSpec
 
 # Okabe and Ito's colours, distinguishable with every common colour-vision deficiency

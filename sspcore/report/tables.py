@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sspcore.core.store import atomic_file, write_json
+from sspcore.core.files import atomic_file, write_json
 from sspcore.data.datasets import SPECS
 from sspcore.study.published import published
 

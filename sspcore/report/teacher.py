@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
+from sspcore.core.classes import IGNORE, colourise
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import IGNORE, colourise
 from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.report.figures import FLICKER, flicker_mask

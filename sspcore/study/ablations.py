@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.store import provenance, run_began, stable_hash
+from sspcore.core.provenance import provenance, run_began
+from sspcore.core.store import stable_hash
 from sspcore.models.systems import START, SYSTEMS
 from sspcore.study import Study
 from sspcore.study.profiles import Profile

@@ -19,9 +19,11 @@ from typing import Any
 import torch
 
 from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.files import write_json
 from sspcore.core.machine import MachineSettings, describe
+from sspcore.core.paths import REPOSITORY, slug
 from sspcore.core.progress import tqdm
-from sspcore.core.store import REPOSITORY, provenance, slug, write_json
+from sspcore.core.provenance import provenance
 from sspcore.core.types import VideoSegmenter, Window
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, build, freeze_image, system
 from sspcore.study.cost import N_CLASSES, measure_fps

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from sspcore.core.errors import ArtefactError, ProfileError
+from sspcore.core.files import read_json, write_json
+from sspcore.core.paths import REPOSITORY, slug
 from sspcore.core.progress import tqdm
-from sspcore.core.store import KEY_FILE, REPOSITORY, read_json, slug, stable_hash, write_json
+from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.data.clips import Clip
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_labels, exact_motion

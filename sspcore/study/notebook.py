@@ -11,7 +11,8 @@ from typing import Any
 
 from IPython.display import HTML, display
 
-from sspcore.core.store import REPOSITORY, Workspace, read_json
+from sspcore.core.files import read_json
+from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.study.profiles import load_profile
 
 

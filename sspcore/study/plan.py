@@ -22,8 +22,8 @@ import torch
 from sspcore.core.errors import SspError
 from sspcore.core.images import resize_frame
 from sspcore.core.machine import cores, describe, worker_count
+from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
-from sspcore.core.store import Workspace
 from sspcore.data.check import require_release
 from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import Sequence, count_frames, plan_clips, read_video

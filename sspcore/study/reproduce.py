@@ -28,21 +28,12 @@ from papermill.exceptions import PapermillExecutionError
 
 from sspcore.core.checksums import crc32
 from sspcore.core.errors import ArtefactError, ReleaseError, SspError
+from sspcore.core.files import OUTPUTS_FILE, atomic_file, read_json, remove_leftovers, write_json
+from sspcore.core.lock import exclusive
 from sspcore.core.machine import worker_count
-from sspcore.core.store import (
-    OUTPUTS_FILE,
-    REPOSITORY,
-    RUN_BEGAN,
-    Workspace,
-    atomic_file,
-    changed_file,
-    exclusive,
-    provenance,
-    read_json,
-    remove_leftovers,
-    stable_hash,
-    write_json,
-)
+from sspcore.core.paths import REPOSITORY, Workspace
+from sspcore.core.provenance import RUN_BEGAN, provenance
+from sspcore.core.store import changed_file, stable_hash
 from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
 from sspcore.study import Study

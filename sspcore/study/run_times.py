@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sspcore.core.errors import SspError
-from sspcore.core.store import read_json, write_json
+from sspcore.core.files import read_json, write_json
 
 CHOICE = ("profile", "datasets", "systems")
 

@@ -20,23 +20,14 @@ import numpy as np
 import torch
 
 from sspcore.core.errors import ProfileError, ReleaseError
+from sspcore.core.files import note_output, read_json, write_json
 from sspcore.core.images import write_png
+from sspcore.core.lock import join_run
 from sspcore.core.machine import worker_count
+from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.progress import tqdm
-from sspcore.core.store import (
-    REPOSITORY,
-    Workspace,
-    join_run,
-    made_since,
-    note_output,
-    provenance,
-    read_json,
-    resumable_stage,
-    run_began,
-    stable_hash,
-    stage,
-    write_json,
-)
+from sspcore.core.provenance import provenance, run_began
+from sspcore.core.store import made_since, resumable_stage, stable_hash, stage
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.augment import ImageAugmentation, WindowAugmentation
 from sspcore.data.check import Checked, require_release

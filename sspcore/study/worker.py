@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from sspcore.core.errors import SspError
-from sspcore.core.store import Workspace, read_json, stay_in_run
+from sspcore.core.files import read_json
+from sspcore.core.lock import stay_in_run
+from sspcore.core.paths import Workspace
 from sspcore.study.notebook import configure_logging
 from sspcore.study.profiles import Profile
 from sspcore.study.stages import Study

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from sspcore.core.checksums import first_damage, manifest
 from sspcore.core.errors import ReleaseError
-from sspcore.core.store import stay_in_run
+from sspcore.core.lock import stay_in_run
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.data.truth import write_flow_png
 from sspcore.synthetic.camera import ground_homography

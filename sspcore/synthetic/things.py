@@ -6,7 +6,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from sspcore.data.datasets import IGNORE, RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS, DatasetSpec
+from sspcore.core.classes import IGNORE
+from sspcore.data.datasets import RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS, DatasetSpec
 
 
 class Thing(IntEnum):

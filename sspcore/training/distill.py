@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sspcore.core.errors import ArtefactError
+from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
-from sspcore.core.store import atomic_file
 from sspcore.data.clips import Clip
 from sspcore.models.image import ImageSegmenter
 from sspcore.motion.cache import FlowSource

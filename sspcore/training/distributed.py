@@ -26,10 +26,11 @@ import torch.distributed as dist
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.errors import SspError
-from sspcore.core.store import REPOSITORY, write_json
+from sspcore.core.files import write_json
+from sspcore.core.paths import REPOSITORY
 from sspcore.core.types import Window
-from sspcore.data.datasets import IGNORE
 from sspcore.training.sampling import Share, World
 
 log = logging.getLogger(__name__)

@@ -30,9 +30,9 @@ from torch.utils.data import DataLoader
 
 from sspcore.core.checksums import with_crc, without_crc
 from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.files import atomic_file, write_json
 from sspcore.core.machine import MachineSettings
 from sspcore.core.progress import tqdm
-from sspcore.core.store import atomic_file, write_json
 from sspcore.core.types import Window
 from sspcore.data.windows import WindowDataset, collate
 from sspcore.training.distributed import synchronise_batchnorm, with_counts

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.types import Outputs, Window
-from sspcore.data.datasets import IGNORE
 from sspcore.motion.geometry import soft_occlusion, warp_by_flow
 from sspcore.training.recipe import Recipe
 

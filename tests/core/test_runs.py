@@ -12,25 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from sspcore.core import store as runs
+from sspcore.core import lock
 from sspcore.core.errors import ArtefactError
-from sspcore.core.store import (
-    OUTPUTS_FILE,
-    atomic_file,
-    atomic_folder,
-    changed_file,
-    exclusive,
-    is_fresh,
-    made_since,
-    provenance,
-    read_json,
-    remove_leftovers,
-    resumable_stage,
-    slug,
-    stage,
-    stay_in_run,
-    write_json,
-)
+from sspcore.core.files import OUTPUTS_FILE, atomic_file, atomic_folder, read_json, remove_leftovers, write_json
+from sspcore.core.lock import exclusive, stay_in_run
+from sspcore.core.paths import slug
+from sspcore.core.provenance import provenance
+from sspcore.core.store import changed_file, is_fresh, made_since, resumable_stage, stage
 
 
 def test_stage_runs_once_per_key(tmp_path):
@@ -139,7 +127,7 @@ def test_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplo
     def refuses(*arguments):
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(runs.fcntl, "flock", refuses)
+    monkeypatch.setattr(lock.fcntl, "flock", refuses)
     with exclusive(tmp_path / "smoke"):
         stay_in_run()
     assert "start no second run beside this one" in caplog.text

@@ -17,7 +17,8 @@ import pytest
 from conftest import panning_frames, write_rgb, write_video
 
 from sspcore.core.errors import ReleaseError
-from sspcore.core.store import Workspace, stage
+from sspcore.core.paths import Workspace
+from sspcore.core.store import stage
 from sspcore.data import check
 from sspcore.data.check import check_release, examine, report, require_release, source_files
 from sspcore.data.clips import load_clips

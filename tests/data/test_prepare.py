@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from conftest import SIZE, panning_frames, write_rgb, write_video
 
+from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.errors import ArtefactError, ReleaseError
 from sspcore.core.images import write_png
 from sspcore.core.store import stage
 from sspcore.data import prepare
 from sspcore.data.clips import load_clips
-from sspcore.data.datasets import IGNORE, RURALSCAPES, UAVID, colourise, colours_to_ids
+from sspcore.data.datasets import RURALSCAPES, UAVID, colours_to_ids
 from sspcore.data.prepare import find_sequences, plan_clips, prepare_clips, read_video
 from sspcore.data.rules import ClipRules
 from sspcore.study.profiles import load_profile

@@ -15,7 +15,7 @@ import pytest
 from test_check import VIDEO, contents, cut_end, hashes, pack
 
 from sspcore.core.errors import ReleaseError
-from sspcore.data import release_archive
+from sspcore.data import archives as release_archive
 from sspcore.data.archives import Member, choose_members, open_archive, target_of, unpack
 
 

@@ -14,8 +14,8 @@ import torch
 from conftest import SIZE, panning_frames, write_rgb
 from PIL import Image
 
+from sspcore.cli import evaluate
 from sspcore.core.errors import SspError
-from sspcore.evaluation import clips as evaluate
 from sspcore.evaluation.folders import FlowCache, find_clips, natural_order, read_label_map, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from sspcore.cli import export as command
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID
-from sspcore.export import __main__ as command
 from sspcore.export.bundle import Origin, export_bundle, verify_bundle
 from sspcore.export.check import find_problems
 from sspcore.export.device import step_runner

@@ -14,10 +14,10 @@ import pytest
 import torch
 from conftest import SIZE, panning_frames, write_rgb, write_video
 
+from sspcore.cli import stream as command
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID
 from sspcore.inference import Source, TorchBackend, mask_folder, open_source, overlay_video, percentiles, run
-from sspcore.inference import __main__ as command
 from sspcore.inference.stream import live_motion, segment_video
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec

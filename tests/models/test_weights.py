@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 
 from sspcore.cli import weights as command
 from sspcore.core.errors import WeightsError
-from sspcore.models import weights
+from sspcore.models import encoder_files, weight_files
+from sspcore.models import pretrained as weights
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
+from sspcore.motion import registration
 from sspcore.motion.flow import fetch_raft_weights
 from sspcore.study.profiles import load_profile
 
@@ -139,11 +141,13 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
-        for module in (weights, command):
+        for module in (weights, encoder_files, weight_files):
             monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path)
-        monkeypatch.setattr(command, "RAFT_WEIGHTS", tmp_path / "raft.pth")
-        monkeypatch.setattr(command, "try_to_load_from_cache", lambda *args, **options: None)
-        monkeypatch.setattr(command, "torch_cache", lambda: tmp_path / "torch")
+        monkeypatch.setattr(weight_files, "RAFT_WEIGHTS", tmp_path / "raft.pth")
+        monkeypatch.setattr(encoder_files, "try_to_load_from_cache", lambda *args, **options: None)
+        for module in (weight_files, registration):
+            monkeypatch.setattr(module, "torch_cache", lambda: tmp_path / "torch")
+        monkeypatch.setattr(registration, "WEIGHTS_FOLDER", tmp_path)
         return tmp_path
 
     def test_the_paper_needs_the_published_encoders_and_raft(self) -> None:
@@ -172,8 +176,8 @@ class TestCommand:
             (folder / "cached").write_text(f"{repository} {name} {revision}")
             return str(folder / "cached")
 
-        monkeypatch.setattr(command, "hf_hub_download", download)
-        monkeypatch.setattr(command, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
+        monkeypatch.setattr(encoder_files, "hf_hub_download", download)
+        monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
         assert command.main(["--fetch"]) == 0
         assert "missing" not in capsys.readouterr().out
         text = (folder / "sam2_hiera_small.fb_r896.safetensors").read_text()
@@ -184,9 +188,9 @@ class TestCommand:
         def offline(*args: object, **options: object) -> None:
             raise ConnectionError("no route\nto host")
 
-        monkeypatch.setattr(command, "hf_hub_download", offline)
+        monkeypatch.setattr(encoder_files, "hf_hub_download", offline)
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-        monkeypatch.setattr(command, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
+        monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
         assert command.main(["--fetch"]) == 2
         errors = capsys.readouterr().err.splitlines()
         assert len(errors) == 6 and all(line.startswith("error: ") for line in errors)
@@ -196,7 +200,7 @@ class TestCommand:
         (folder / "depth-save.pth").write_bytes(b"disk")
         assert command.LightGlueWeights().found() == []
         (folder / "disk_lightglue_v0-1_arxiv-pth").write_bytes(b"matcher")
-        command.offer_lightglue()
+        registration.offer_lightglue()
         assert sorted(path.read_bytes() for path in (folder / "torch").iterdir()) == [b"disk", b"matcher"]
         assert len(command.LightGlueWeights().found()) == 2
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from test_tables import row
 
+from sspcore.cli import report as command
 from sspcore.core.errors import ArtefactError
-from sspcore.core.store import Workspace
-from sspcore.report import __main__ as command
+from sspcore.core.paths import Workspace
 from sspcore.report.captions import PICTURES
 from sspcore.report.page import TABLES_STAMP, find_run, render, write_page
 from sspcore.study.profiles import load_profile

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_measure import DATASET, TINY, write_predictions
+from test_measures import DATASET, TINY, write_predictions
 from test_tables import row
 
 from sspcore.core.errors import ArtefactError
-from sspcore.core.store import read_json, stable_hash, write_json
+from sspcore.core.files import read_json, write_json
+from sspcore.core.store import stable_hash
 from sspcore.report import seeds
-from sspcore.study import STAGE_VERSIONS, Study
+from sspcore.study.stages import STAGE_VERSIONS, Study
 
 CURVE = [(0.70, 0.60), (0.80, 0.62), (0.90, 0.50)]
 

@@ -10,7 +10,8 @@ import torch
 from conftest import panning_frames
 from matplotlib.patches import FancyArrowPatch
 
-from sspcore.data.datasets import IGNORE, UAVID
+from sspcore.core.classes import IGNORE
+from sspcore.data.datasets import UAVID
 from sspcore.inference.stream import Observed, Segmented
 from sspcore.models.ssp import SSP, SSPOptions
 from sspcore.report import drift, method

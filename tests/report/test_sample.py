@@ -13,8 +13,8 @@ from conftest import SIZE, panning_frames, write_rgb
 from safetensors.torch import load_file, save_file
 
 from sspcore.core.errors import ArtefactError
+from sspcore.core.files import read_json, write_json
 from sspcore.core.images import read_rgb
-from sspcore.core.store import read_json, write_json
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import UAVID
 from sspcore.inference.stream import live_motion, segment_video

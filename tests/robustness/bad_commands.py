@@ -13,9 +13,8 @@ from cases import COMMON, SIZE, Case, bundle, command, describe, huge_png, panni
 from conftest import write_rgb, write_video
 from safetensors.torch import save_file
 
-from sspcore.evaluation import clips as evaluate
-from sspcore.export import __main__ as export
-from sspcore.inference import __main__ as runtime
+from sspcore.cli import evaluate, export
+from sspcore.cli import stream as runtime
 
 GREY = np.zeros(SIZE, np.uint8)
 

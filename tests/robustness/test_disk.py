@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sspcore.core.store import Workspace, atomic_file, stage
+from sspcore.core.files import atomic_file
+from sspcore.core.paths import Workspace
+from sspcore.core.store import stage
 from sspcore.study import reproduce
 
 MEGABYTE = 2**20

@@ -17,7 +17,9 @@ import pytest
 from benchmarks import kill
 from sspcore.core.checksums import first_damage, manifest, read_array, write_array
 from sspcore.core.errors import ArtefactError
-from sspcore.core.store import REPOSITORY, exclusive, is_fresh, stage, stay_in_run
+from sspcore.core.lock import exclusive, stay_in_run
+from sspcore.core.paths import REPOSITORY
+from sspcore.core.store import is_fresh, stage
 from sspcore.study.profiles import load_profile
 from sspcore.synthetic import release, render_release
 
@@ -128,14 +130,14 @@ def test_arrays_carry_their_checksum(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from sspcore.core.store import exclusive
+from sspcore.core.lock import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
 KERNEL = """
 import sys, time
-from sspcore.core.store import join_run
+from sspcore.core.lock import join_run
 run = join_run()
 print("joined", flush=True)
 time.sleep(float(sys.argv[1]))

@@ -13,9 +13,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.images import read_grey, resize_labels, write_png
-from sspcore.data.datasets import IGNORE, SPECS, colourise, colours_to_ids
+from sspcore.data.datasets import SPECS, colours_to_ids
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.motion import geometry
 from sspcore.study.profiles import load_profile

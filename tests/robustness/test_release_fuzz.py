@@ -13,11 +13,12 @@ from cases import uavid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.core.store import stage
 from sspcore.data import prepare
 from sspcore.data.clips import load_clips
-from sspcore.data.datasets import IGNORE, UAVID
+from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import prepare_clips
 from sspcore.data.rules import ClipRules
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sspcore.cli import ablations as command
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.types import Motion
 from sspcore.models.systems import ABLATIONS, RECURRENT_ABLATIONS, START, SYSTEMS, build, system
-from sspcore.report.ablations import ablation_map, findings, gain, points, to_latex, to_markdown, write_tables
+from sspcore.report.ablations import ablation_map, findings, gain, points, to_latex, to_markdown, write, write_tables
 from sspcore.study import Study, ablations
 from sspcore.study.ablations import LAMBDAS, SMOKE_VARIANTS, variants
 from sspcore.study.profiles import load_profile
@@ -165,15 +166,15 @@ def test_wrong_usage_runs_nothing(tmp_path, options, message):
 
 def test_command_line_passes_its_options_on_and_tells_failures(monkeypatch, results, capsys):
     calls, folders = [], []
-    monkeypatch.setattr(ablations, "run", lambda *arguments: calls.append(arguments) or results)
-    monkeypatch.setattr(ablations, "write", lambda found, folder: folders.append(folder) or [])
-    assert ablations.main(["--profile", "smoke", "--seed", "3", "--datasets", "uavid", "--only", "SSP, lambda 0"]) == 1
+    monkeypatch.setattr(command, "run", lambda *arguments: calls.append(arguments) or results)
+    monkeypatch.setattr(command, "write", lambda found, folder: folders.append(folder) or [])
+    assert command.main(["--profile", "smoke", "--seed", "3", "--datasets", "uavid", "--only", "SSP, lambda 0"]) == 1
     assert calls == [("smoke", 3, None, ("uavid",), ("SSP", "lambda 0"))]
     assert folders[0].parts[-3:] == ("data", "smoke", "figures")
     assert capsys.readouterr().err == "failed: uavid, cosine similarity: SspError: the loss became nan\n"
     results["failed"].clear()
-    assert ablations.main(["--profile", "smoke"]) == 0
-    assert ablations.main(["--profile", "smokey"]) == 2
+    assert command.main(["--profile", "smoke"]) == 0
+    assert command.main(["--profile", "smokey"]) == 2
     assert "profile 'smokey' is unknown" in capsys.readouterr().err
 
 
@@ -213,5 +214,5 @@ def test_picture_joins_the_path_of_lambda_and_leaves_out_what_is_unknown(results
     assert curves[0][0] == [[70.0, 60.0], [80.0, 60.0]] and curves[0][1] == [[75.0, 63.0], [85.0, 62.0]]
     assert curves[0][-1][0] == pytest.approx([86.0, 58.0]) and len(curves[0]) == len(curves[1]) + 1
     assert {text.get_text() for text in panels[0].texts} == {"Base", r"$\alpha$=0.5", r"$\lambda$=0", r"$\lambda$=0.5"}
-    names = {Path(path).name for path in ablations.write(results, tmp_path)}
+    names = {Path(path).name for path in write(results, tmp_path)}
     assert names == {f"ablations.{suffix}" for suffix in ("json", "csv", "md", "tex")} | {"uavid_ablations.png"}

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from sspcore.core.store import REPOSITORY
+from sspcore.core.paths import REPOSITORY
 from sspcore.models import PAPER_SYSTEMS
 from sspcore.study import cost as complexity
 from sspcore.study.cost import Cost, Macs

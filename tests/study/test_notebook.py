@@ -7,7 +7,7 @@ import re
 import pytest
 
 from sspcore.core.errors import ProfileError
-from sspcore.core.store import REPOSITORY, Workspace
+from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.study import notebook
 
 

@@ -16,7 +16,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
 from sspcore.core.errors import SspError
-from sspcore.core.store import REPOSITORY, RUN_BEGAN, Workspace, atomic_file, exclusive, stage
+from sspcore.core.files import atomic_file
+from sspcore.core.lock import exclusive
+from sspcore.core.paths import REPOSITORY, Workspace
+from sspcore.core.provenance import RUN_BEGAN
+from sspcore.core.store import stage
 from sspcore.data.datasets import RURALSCAPES, RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS
 from sspcore.data.prepare import find_sequences
 from sspcore.study import reproduce
@@ -149,7 +153,7 @@ def test_wrong_usage_is_one_line_and_status_2(arguments, message, capsys):
 
 
 def test_a_system_without_its_recipe_is_named(tmp_path, capsys):
-    text = (REPOSITORY / "sspcore" / "profiles" / "smoke.yaml").read_text()
+    text = (REPOSITORY / "sspcore" / "study" / "profiles" / "smoke.yaml").read_text()
     profile = tmp_path / "own.yaml"
     profile.write_text(re.sub(r"(?m)^  recurrent: .*\n", "", text))
     assert reproduce.main(["--profile", str(profile), "--systems", "SSP-R"]) == 2
@@ -242,7 +246,7 @@ def test_base_is_added_in_front_and_said(run, monkeypatch, caplog):
 def test_kernels_pass_on_all_but_the_notice_about_their_transport(tmp_path, monkeypatch, capfd):
     """With a real kernel: what it writes itself arrives, and so does what the notebook notes from its own process."""
     code = f"""import sys
-from sspcore.core.store import write_json
+from sspcore.core.files import write_json
 write_json(__import__("pathlib").Path({str(tmp_path / "a.json")!r}), 1)
 get_ipython().kernel.parent.log.warning("kept")"""
     nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / "01_tiny.ipynb")

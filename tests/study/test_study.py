@@ -12,7 +12,7 @@ import torch
 
 from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.images import to_tensor
-from sspcore.core.store import RUN_BEGAN
+from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.types import Outputs, Window
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_motion

@@ -18,7 +18,7 @@ from torch import nn
 
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.machine import MachineSettings, worker_count
-from sspcore.core.store import REPOSITORY, Workspace
+from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.types import Outputs, Window
 from sspcore.study import Study
 from sspcore.study.profiles import load_profile

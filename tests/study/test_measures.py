@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from sspcore.core.errors import ArtefactError
+from sspcore.core.files import write_json
 from sspcore.core.images import write_png
-from sspcore.core.store import stable_hash, write_json
+from sspcore.core.store import stable_hash
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.evaluation.clips import score
 from sspcore.evaluation.folders import FlowCache, find_clips, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
 from sspcore.motion.flow import build_flow
-from sspcore.study import STAGE_VERSIONS, Study
 from sspcore.study import measures as measure
 from sspcore.study.measures import CARRIED, CONSTANT, HELD, TRUTH, metric_matrix
+from sspcore.study.stages import STAGE_VERSIONS, Study
 
 DATASET = "uavid"
 TINY = {

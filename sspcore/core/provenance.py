@@ -1,0 +1,48 @@
+"""What a result says of its origin: commit, versions, machine, and when its run began."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from typing import Any
+
+from sspcore.core.paths import REPOSITORY
+
+RUN_BEGAN = "SSPCORE_RUN_BEGAN"
+REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
+_PROCESS_BEGAN = time.time()
+
+
+def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
+    """Origin of a result: commit, profile, seed, versions, machine and data key."""
+    return {
+        "commit": git_commit(),
+        "profile": profile,
+        "seed": seed,
+        "data_key": data_key,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in REPORTED_PACKAGES},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def run_began(default: float = _PROCESS_BEGAN) -> float:
+    """When the run began, in seconds since the epoch: `sspcore.study.reproduce` says so, else this process's start."""
+    return float(os.environ.get(RUN_BEGAN, default))
+
+
+def git_commit() -> str:
+    """Short commit of the repository, "+" appended where the work tree differs, "unknown" outside a repository."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        # figures/ is what a run writes: its own output must not mark the commit as changed
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
