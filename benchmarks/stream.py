@@ -41,7 +41,6 @@ from sspcore.study.loading import load_system, parse_size
 from sspcore.study.profiles import load_profile
 
 log = logging.getLogger("bench")
-Size = tuple[int, int]
 GOLDEN_FRAMES = 20
 MOTIONS = {"rotating": True, "shifting": False}
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-Size = tuple[int, int]
+from sspcore.core.types import Size
+
 STRIDE = 32  # of the coarsest level of an image model's pyramid; frame sizes must be multiples of it
 
 

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+Size = tuple[int, int]  # (height, width) in pixels
+
 
 @dataclass
 class Window:

@@ -16,8 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from sspcore.core.classes import IGNORE
-
-Size = tuple[int, int]
+from sspcore.core.types import Size
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from sspcore.core.errors import ArtefactError
 from sspcore.core.files import read_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.store import KEY_FILE
-
-Size = tuple[int, int]
+from sspcore.core.types import Size
 
 
 class FrameCache:

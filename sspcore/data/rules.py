@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sspcore.core.settings import Section, Size, positive
+from sspcore.core.settings import Section, positive
+from sspcore.core.types import Size
 
 
 class ClipRules(Section):

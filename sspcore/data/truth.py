@@ -18,10 +18,9 @@ from torch import Tensor
 
 from sspcore.core.errors import ArtefactError, ReleaseError
 from sspcore.core.images import resize_labels
+from sspcore.core.types import Size
 from sspcore.data.clips import Clip
 from sspcore.motion.geometry import resize_flow
-
-Size = tuple[int, int]
 
 _ZERO, _SCALE = 32768, 64
 

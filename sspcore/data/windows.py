@@ -13,12 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from sspcore.core.classes import IGNORE
 from sspcore.core.images import normalise
 from sspcore.core.progress import tqdm
-from sspcore.core.types import Window
+from sspcore.core.types import Size, Window
 from sspcore.data.augment import Sample
 from sspcore.data.clips import Clip
 from sspcore.motion.cache import FlowStore, HomographyStore
 
-Size = tuple[int, int]
 TeacherReader = Callable[[Clip, list[int]], Tensor]
 
 

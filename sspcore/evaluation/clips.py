@@ -15,13 +15,13 @@ import numpy as np
 
 from sspcore.core.errors import ArtefactError
 from sspcore.core.images import read_grey
+from sspcore.core.types import Size
 from sspcore.data.clips import Clip
 from sspcore.data.datasets import DatasetSpec
 from sspcore.data.truth import exact_motion
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.motion.cache import FlowSource, FlowStore
 
-Size = tuple[int, int]
 TABLE_METRICS = ("miou", "miou_moving", "tc", "tc_reference")
 EXACT_METRICS = ("tc",)
 

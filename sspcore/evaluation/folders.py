@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from sspcore.core.checksums import read_array, write_array
+from sspcore.core.classes import IGNORE
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import read_rgb, to_tensor
@@ -33,7 +34,6 @@ from sspcore.motion.flow import FlowEstimator
 
 log = logging.getLogger(__name__)
 
-IGNORE = 255
 GREY, PALETTE = 0, 3  # kinds of PNG
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 COUNTED = ("lag",)  # in frames; all other metrics are fractions and shown in percent

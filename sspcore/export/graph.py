@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import normalise
 from sspcore.core.settings import STRIDE
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.types import Size, VideoSegmenter
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.ssp import SSP, SSPState
 
@@ -40,7 +40,6 @@ MASK = "mask"  # prefix of the geometry's nodes that yield bool: a precision pat
 
 FrameInput = Literal["uint8", "float32"]
 Precision = Literal["fp32", "fp16"]
-Size = tuple[int, int]
 
 _RESIZE_18 = (("antialias", 0), ("keep_aspect_ratio_policy", b"stretch"))
 

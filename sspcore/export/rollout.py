@@ -16,9 +16,9 @@ import torch
 from sspcore.core.errors import SspError
 from sspcore.core.images import resize_frame, to_tensor
 from sspcore.core.progress import tqdm
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.types import Size, VideoSegmenter
 from sspcore.export.device.step_runner import sampling_homography
-from sspcore.export.graph import Size, StepModule, StepOptions
+from sspcore.export.graph import StepModule, StepOptions
 from sspcore.motion.registration import Registrator
 
 

@@ -11,7 +11,7 @@ import torch
 
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import to_tensor
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.types import Size, VideoSegmenter
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.export.bundle import verify_bundle
 from sspcore.export.device.step_runner import ENGINE, EngineRunner, OnnxRunner, StepRunner, sampling_homography
@@ -19,7 +19,6 @@ from sspcore.inference.stream import require_finite
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.ssp import SSP
 
-Size = tuple[int, int]
 Motion = Callable[[], np.ndarray | None]
 
 

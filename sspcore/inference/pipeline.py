@@ -24,7 +24,8 @@ import numpy as np
 
 from sspcore.core.images import resize_frame
 from sspcore.core.progress import tqdm
-from sspcore.inference.backends import Backend, Size
+from sspcore.core.types import Size
+from sspcore.inference.backends import Backend
 from sspcore.inference.sources import Source
 from sspcore.inference.stream import looks_like_cut
 from sspcore.motion.registration import Registrator

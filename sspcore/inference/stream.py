@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sspcore.core.errors import SspError
 from sspcore.core.images import resize_frame, to_tensor
-from sspcore.core.types import Motion, VideoSegmenter, VideoState
+from sspcore.core.types import Motion, Size, VideoSegmenter, VideoState
 from sspcore.data.clips import Clip
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import FlowEstimator
@@ -26,7 +26,6 @@ from sspcore.motion.registration import Registrator
 
 log = logging.getLogger(__name__)
 
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import torch
 
+from sspcore.core.classes import IGNORE
 from sspcore.metrics.base import ClipMeans, FrameMetric, require_same_size
 from sspcore.metrics.confusion import mean_present, pair_counts
-from sspcore.metrics.records import IGNORE, FrameRecord
+from sspcore.metrics.records import FrameRecord
 
 MAX_WINDOW = 254  # run lengths are counted in uint8
 

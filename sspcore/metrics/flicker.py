@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import torch
 
+from sspcore.core.classes import IGNORE
 from sspcore.metrics.base import WindowMetric
-from sspcore.metrics.records import IGNORE, FrameRecord, labels_along
+from sspcore.metrics.records import FrameRecord, labels_along
 
 
 class Flicker(WindowMetric):

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import torch
 
-IGNORE = 255
+from sspcore.core.classes import IGNORE
+
 OUTSIDE = 1.0e6  # a coordinate outside every frame; NaN would round differently from one processor to another
 MAX_SIDE = 32_000  # coordinates are kept in 16 bits
 

@@ -22,12 +22,12 @@ from sspcore.core.checksums import read_array, write_array
 from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
+from sspcore.core.types import Size
 from sspcore.motion.flow import FlowEstimator
 from sspcore.motion.registration import Registrator
 
 log = logging.getLogger(__name__)
 
-Size = tuple[int, int]
 
 
 class Frames(Protocol):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.paths import REPOSITORY, slug
@@ -24,7 +25,7 @@ from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.evaluation.clips import read_prediction
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
-from sspcore.metrics.records import IGNORE, warp_labels
+from sspcore.metrics.records import warp_labels
 from sspcore.models.systems import SYSTEMS, system
 from sspcore.motion.cache import FlowSource
 from sspcore.motion.flow import RAFT_WEIGHTS

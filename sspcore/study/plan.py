@@ -24,6 +24,7 @@ from sspcore.core.images import resize_frame
 from sspcore.core.machine import cores, describe, worker_count
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
+from sspcore.core.types import Size
 from sspcore.data.check import require_release
 from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import Sequence, count_frames, plan_clips, read_video
@@ -34,7 +35,6 @@ from sspcore.study.cost import N_CLASSES, measure_fps
 from sspcore.study.hardware import StepCost, time_training
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
 
-Size = tuple[int, int]
 CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
 CPU_BATCH = 2
 SAMPLE_FRAMES = 8

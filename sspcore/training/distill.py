@@ -24,6 +24,7 @@ from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
+from sspcore.core.types import Size
 from sspcore.data.clips import Clip
 from sspcore.models.image import ImageSegmenter
 from sspcore.motion.cache import FlowSource
@@ -31,7 +32,6 @@ from sspcore.motion.geometry import occlusion_mask, occlusion_mask_same_pixel, r
 
 log = logging.getLogger(__name__)
 
-Size = tuple[int, int]
 OcclusionRule = Callable[[Tensor, Tensor], Tensor]
 STRIDE = 4
 

@@ -13,7 +13,9 @@ OURS = {"KMP_BLOCKTIME": "1"} if sys.platform == "darwin" else {"GOMP_SPINCOUNT"
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [
-    ({}, OURS), ({"OMP_WAIT_POLICY": "PASSIVE"}, {"OMP_WAIT_POLICY": "PASSIVE"}), ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+    ({}, OURS),
+    ({"OMP_WAIT_POLICY": "PASSIVE"}, {"OMP_WAIT_POLICY": "PASSIVE"}),
+    ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
 ])
 def test_import_sets_how_long_threads_spin_where_nobody_has(chosen, expected):
     script = f"import sspcore, os; print({{name: os.environ[name] for name in {NAMES} if name in os.environ}})"
