@@ -276,43 +276,54 @@ class SSP(VideoSegmenter):
             H_cur_to_prev: (B, 3, 3) at full size, current pixels to previous ones (`geometry.sampling_homography`).
         Free of matrix inverses, so it can be exported.
         """
-        size, small = tuple(observation.logits.shape[-2:]), tuple(observation.features.shape[-2:])
-        H_small = geometry.rescale_homography(H_cur_to_prev, size, small)
-        past, valid = geometry.warp_by_sampling_homography(state.logits, H_cur_to_prev)
-        past_features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
-        # Border values that repeat would look alike: no features where there is no past.
-        past_features = past_features * valid_small
-        past_variance, evidence = None, None
-        if self.options.variance:
-            past_variance, _ = geometry.warp_by_sampling_homography(state.variance, H_small)
-        if self.options.evidence:
-            past_frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
-            evidence = self._evidence(past_frame, F.avg_pool2d(past, _POOL), past_variance, observation, valid_small)
-        alpha = self.similarity(past_features, observation.features, evidence).float()
-        variance = carried_variance(alpha * valid_small, past_variance) if self.options.variance else None
+        size = tuple(observation.logits.shape[-2:])
+        past, valid, valid_small = self.register(state, H_cur_to_prev)
+        evidence = self._evidence(past, observation, valid_small) if self.options.evidence else None
+        alpha = self.similarity(past.features, observation.features, evidence).float()
+        variance = carried_variance(alpha * valid_small, past.variance) if self.options.variance else None
         alpha = F.interpolate(alpha, size=size, mode="bilinear", align_corners=False)
+        past_logits = past.logits
         if self.options.mask_alpha:
             alpha = alpha * valid
         else:
-            past = past * valid
-        logits = alpha * past + (1 - alpha) * observation.logits
+            past_logits = past_logits * valid
+        logits = alpha * past_logits + (1 - alpha) * observation.logits
         state = SSPState(logits, observation.features, alpha, observation.frame, variance)
-        return Propagation(state, past, valid, past_features, valid_small, evidence)
+        return Propagation(state, past_logits, valid, past.features, valid_small, evidence)
 
-    def _evidence(
-        self, past_frame: Tensor, past_logits: Tensor, past_variance: Tensor | None, observation: Observation, valid: Tensor
-    ) -> Tensor:
+    def register(self, state: SSPState, H_cur_to_prev: Tensor) -> tuple[SSPState, Tensor, Tensor]:
+        """The state of the frame before, brought into the current frame, and where it has a source.
+
+        Args: see `propagate`.
+        Returns: the state (its features are 0 where there is no source, its alpha is left as it was), and the bool masks
+            `valid` (B, 1, H, W) and `valid_small` (B, 1, H/4, W/4).
+        """
+        size, small = tuple(state.logits.shape[-2:]), tuple(state.features.shape[-2:])
+        H_small = geometry.rescale_homography(H_cur_to_prev, size, small)
+        logits, valid = geometry.warp_by_sampling_homography(state.logits, H_cur_to_prev)
+        features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
+        # Border values that repeat would look alike: no features where there is no past.
+        features = features * valid_small
+        variance, frame = None, None
+        if self.options.variance:
+            variance, _ = geometry.warp_by_sampling_homography(state.variance, H_small)
+        if self.options.evidence:
+            frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
+        return SSPState(logits, features, state.alpha, frame, variance), valid, valid_small
+
+    def _evidence(self, past: SSPState, observation: Observation, valid: Tensor) -> Tensor:
         """All that the similarity head sees besides the features, (B, E, h, w).
 
         Args:
-            past_frame, past_logits, past_variance: (B, 3 / C / 1, h, w), registered; the variance only with that option.
+            past: what `register` returns.
             observation: of the current frame.
             valid: (B, 1, h, w), where the past was in view.
         """
-        past_probs, probs = past_logits.float().softmax(1), observation.logits_stride4.float().softmax(1)
-        channels = [evidence_channels(past_frame, observation.frame, past_probs, probs, valid)]
-        if past_variance is not None:
-            channels.append(past_variance)
+        past_probs = F.avg_pool2d(past.logits, _POOL).float().softmax(1)
+        probs = observation.logits_stride4.float().softmax(1)
+        channels = [evidence_channels(past.frame, observation.frame, past_probs, probs, valid)]
+        if past.variance is not None:
+            channels.append(past.variance)
         if self.class_embedding is not None:
             named = torch.cat([past_probs * valid, probs], dim=1)
             channels.append(self.class_embedding(named.to(observation.features.dtype)).float())
