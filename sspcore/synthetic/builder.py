@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -39,6 +40,33 @@ class Layer(IntEnum):
     SMALL = 2
 
 
+_LAYERS = {Thing.HILL: Layer.TERRAIN, Thing.WALL: Layer.BUILDING, Thing.ROOF: Layer.BUILDING, Thing.CHURCH: Layer.BUILDING}
+
+
+class Surface(NamedTuple):
+    """What a face or an ellipsoid looks like and means: colour (3,) in 0..1."""
+
+    colour: Colour
+    thing: Thing
+    pattern: Pattern = Pattern.PLAIN
+
+    @property
+    def layer(self) -> Layer:
+        return _LAYERS.get(self.thing, Layer.SMALL)
+
+
+class Primitive(NamedTuple):
+    """A face or an ellipsoid, the object that it belongs to, and its place in the painter's order within the object.
+
+    shape: (4, 3) corners of a face, or (2, 3) centre and radii of an ellipsoid.
+    """
+
+    shape: np.ndarray
+    surface: Surface
+    object_id: int
+    order: int
+
+
 @dataclass(frozen=True)
 class Mover:
     """Position offset over time: straight on, turning back after `span` metres, or round the world if span is 0."""
@@ -64,136 +92,67 @@ class Builder:
 
     Attributes:
         sun: (3,) unit vector towards the sun.
-        faces, balls: rows of the primitives' attributes, see `face` and `ball`.
+        faces, balls: the primitives.
         shadows: ground polygons, each with its object's mover (-1: static).
         movers: the movers; anchors: ground position of each object, for sorting.
+        object_movers: index of each object's mover, -1 if it stands still.
     """
 
     sun: np.ndarray
-    faces: list[tuple] = field(default_factory=list)
-    balls: list[tuple] = field(default_factory=list)
+    faces: list[Primitive] = field(default_factory=list)
+    balls: list[Primitive] = field(default_factory=list)
     shadows: list[tuple[np.ndarray, int]] = field(default_factory=list)
     movers: list[Mover] = field(default_factory=list)
     anchors: list[np.ndarray] = field(default_factory=list)
     object_movers: list[int] = field(default_factory=list)
 
-    def new_object(self, x: float, y: float, mover: Mover | None = None) -> int:
+    def new_object(self, x: float, y: float, mover: Mover | None = None) -> None:
         """Start an object anchored at (x, y); the solids that follow belong to it."""
         self.anchors.append(np.array([x, y]))
         if mover is not None:
             self.movers.append(mover)
         self.object_movers.append(len(self.movers) - 1 if mover is not None else -1)
-        return len(self.anchors) - 1
 
-    @property
-    def _object(self) -> int:
-        return len(self.anchors) - 1
-
-    def face(
-        self, corners: np.ndarray, colour: Colour, thing: Thing, layer: Layer, order: int = 0, pattern: Pattern = Pattern.PLAIN
-    ) -> None:
+    def face(self, corners: Sequence[np.ndarray], surface: Surface, order: int = 0) -> None:
         """A planar face, corners (4, 3) counter-clockwise seen from outside (a triangle repeats its third corner)."""
-        self.faces.append(
-            (
-                np.asarray(corners, np.float64),
-                np.asarray(colour, np.float32),
-                int(pattern),
-                int(thing),
-                self._object,
-                int(layer),
-                order,
-            )
-        )
+        self.faces.append(Primitive(np.stack(corners), surface, len(self.anchors) - 1, order))
 
     def ball(
-        self,
-        centre: Sequence[float],
-        radius: float,
-        half_height: float,
-        colour: Colour,
-        thing: Thing,
-        layer: Layer,
-        order: int = 0,
-        pattern: Pattern = Pattern.PLAIN,
-        shadow: bool = True,
+        self, centre: Sequence[float], radius: float, half_height: float, surface: Surface, order: int = 0, shadow: bool = True
     ) -> None:
         """An upright ellipsoid of revolution."""
-        self.balls.append(
-            (
-                np.asarray(centre, np.float64),
-                radius,
-                half_height,
-                np.asarray(colour, np.float32),
-                int(pattern),
-                int(thing),
-                self._object,
-                int(layer),
-                order,
-            )
-        )
+        shape = np.array([centre, (radius, radius, half_height)], np.float64)
+        self.balls.append(Primitive(shape, surface, len(self.anchors) - 1, order))
         if shadow:
             angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
             ring = np.stack([np.cos(angle), np.sin(angle)], 1) * radius
-            low = self._cast(np.asarray(centre) - [0, 0, 0.6 * half_height])
-            high = self._cast(np.asarray(centre) + [0, 0, 0.6 * half_height])
-            self._shadow(np.concatenate([low + ring, high + ring]))
+            reach = np.array([0, 0, 0.6 * half_height])
+            self._shadow(np.concatenate([self._cast(shape[0] - reach) + ring, self._cast(shape[0] + reach) + ring]))
 
     def prism(
-        self,
-        footprint: np.ndarray,
-        bottom: float,
-        top: float,
-        colour: Colour,
-        thing: Thing,
-        layer: Layer,
-        order: int = 0,
-        pattern: Pattern = Pattern.PLAIN,
-        lid: tuple[Colour, Thing, Pattern] | None = None,
+        self, footprint: np.ndarray, bottom: float, top: float, walls: Surface, order: int = 0, lid: Surface | None = None,
         taper: float = 1.0,
-        shadow: bool = True,
     ) -> None:
-        """Walls over a footprint (n, 2), counter-clockwise, with a lid (colour, thing, pattern); `taper` shrinks the top."""
+        """Walls over a footprint (n, 2), counter-clockwise, with a lid; `taper` shrinks the top."""
         middle = footprint.mean(0)
-        upper = middle + (footprint - middle) * taper
         base = np.column_stack([footprint, np.full(len(footprint), bottom)])
-        crown = np.column_stack([upper, np.full(len(footprint), top)])
-        for i in range(len(footprint)):
-            j = (i + 1) % len(footprint)
-            self.face(np.stack([base[i], base[j], crown[j], crown[i]]), colour, thing, layer, order, pattern)
+        crown = np.column_stack([middle + (footprint - middle) * taper, np.full(len(footprint), top)])
+        for a, b, c, d in zip(base, np.roll(base, -1, 0), np.roll(crown, -1, 0), crown, strict=True):
+            self.face((a, b, c, d), walls, order)
         if lid is not None:
-            self.face(crown, lid[0], lid[1], layer, order + 1, lid[2])
-        if shadow:
-            self._shadow(np.concatenate([footprint, [self._cast(p) for p in crown]]))
+            self.face(crown, lid, order + 1)
+        self._shadow([*footprint, *map(self._cast, crown)])
 
-    def cone(
-        self,
-        footprint: np.ndarray,
-        bottom: float,
-        top: float,
-        colour: Colour,
-        thing: Thing,
-        layer: Layer,
-        order: int,
-        pattern: Pattern = Pattern.TILES,
-    ) -> None:
+    def cone(self, footprint: np.ndarray, bottom: float, top: float, surface: Surface, order: int) -> None:
         """A pyramid over a square footprint (4, 2)."""
         apex = np.array([*footprint.mean(0), top])
         base = np.column_stack([footprint, np.full(4, bottom)])
-        for i in range(4):
-            self.face(np.stack([base[i], base[(i + 1) % 4], apex, apex]), colour, thing, layer, order, pattern)
-        self._shadow(np.concatenate([[self._cast(p) for p in base], [self._cast(apex)]]))
+        for a, b in zip(base, np.roll(base, -1, 0), strict=True):
+            self.face((a, b, apex, apex), surface, order)
+        self._shadow([*map(self._cast, base), self._cast(apex)])
 
     def gable(
-        self,
-        footprint: np.ndarray,
-        eaves: float,
-        ridge: float,
-        colour: Colour,
-        roof: Thing,
-        wall_colour: Colour,
-        wall: Thing,
-        order: int,
-        hip: float = 0.0,
+        self, footprint: np.ndarray, eaves: float, ridge: float, roof: Surface, wall: Surface, order: int, hip: float = 0.0
     ) -> None:
         """A pitched roof; the ridge runs along the footprint's first edge, shortened by `hip` metres at both ends."""
         a, b, c, d = (np.array([*p, eaves]) for p in footprint)
@@ -201,31 +160,23 @@ class Builder:
         across = (d - a) / np.linalg.norm(d - a)
         start, end = (a + d) / 2 + along * hip, (b + c) / 2 - along * hip
         start[2] = end[2] = ridge
-        if hip:
-            self.face(np.stack([b, c, end, end]), colour, roof, Layer.BUILDING, order, Pattern.TILES)
-            self.face(np.stack([d, a, start, start]), colour, roof, Layer.BUILDING, order, Pattern.TILES)
-            overhang = 0.0
-        else:
-            self.face(np.stack([b, c, end, end]), wall_colour, wall, Layer.BUILDING)
-            self.face(np.stack([d, a, start, start]), wall_colour, wall, Layer.BUILDING)
-            overhang = 0.35
+        for corners in ((b, c, end, end), (d, a, start, start)):
+            self.face(corners, roof if hip else wall, order if hip else 0)
+        overhang = 0.0 if hip else 0.35
         slope = (ridge - eaves) / (np.linalg.norm(d - a) / 2)
         drop = np.array([0, 0, slope * overhang])
         near, far, ends = -across * overhang - drop, across * overhang - drop, along * overhang
-        for eave in (
-            (a - ends + near, b + ends + near, end + ends, start - ends),
-            (c + ends + far, d - ends + far, start - ends, end + ends),
-        ):
-            self.face(np.stack(eave), colour, roof, Layer.BUILDING, order, Pattern.TILES)
-        self._shadow(np.array([self._cast(p) for p in (a, b, c, d, start, end)]))
+        self.face((a - ends + near, b + ends + near, end + ends, start - ends), roof, order)
+        self.face((c + ends + far, d - ends + far, start - ends, end + ends), roof, order)
+        self._shadow([*map(self._cast, (a, b, c, d, start, end))])
 
     def _cast(self, point: np.ndarray) -> np.ndarray:
-        """Where the sun throws a point onto the ground, (2,)."""
-        return np.asarray(point[:2]) - self.sun[:2] / self.sun[2] * point[2]
+        """The shadow of a point on the ground, (2,)."""
+        return point[:2] - self.sun[:2] / self.sun[2] * point[2]
 
-    def _shadow(self, points: np.ndarray) -> None:
+    def _shadow(self, points: Sequence[np.ndarray]) -> None:
         hull = cv2.convexHull(np.asarray(points, np.float32))[:, 0]
-        self.shadows.append((hull, self.object_movers[self._object]))
+        self.shadows.append((hull, self.object_movers[-1]))
 
 
 def rectangle(x: float, y: float, length: float, width: float, angle: float = 0.0) -> np.ndarray:

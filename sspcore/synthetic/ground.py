@@ -31,35 +31,21 @@ class Material(IntEnum):
     BANK = 10
 
 
-_THINGS = {
-    Material.GRASS: Thing.LOW_VEGETATION,
-    Material.MEADOW: Thing.LOW_VEGETATION,
-    Material.SOIL: Thing.LOW_VEGETATION,
-    Material.CROP: Thing.LOW_VEGETATION,
-    Material.ASPHALT: Thing.ROAD,
-    Material.PATCH: Thing.ROAD,
-    Material.MARKING: Thing.ROAD,
-    Material.PAVING: Thing.PAVING,
-    Material.WATER: Thing.WATER,
-    Material.TRACK: Thing.ROAD,
-    Material.BANK: Thing.LOW_VEGETATION,
+# what it counts as, base colour, strength of the large, medium and fine variation
+_LOOKS: dict[Material, tuple[Thing, tuple[float, float, float], tuple[float, float, float]]] = {
+    Material.GRASS: (Thing.LOW_VEGETATION, (0.36, 0.43, 0.23), (0.10, 0.13, 0.15)),
+    Material.MEADOW: (Thing.LOW_VEGETATION, (0.47, 0.46, 0.28), (0.12, 0.14, 0.17)),
+    Material.SOIL: (Thing.LOW_VEGETATION, (0.47, 0.39, 0.30), (0.10, 0.10, 0.13)),
+    Material.CROP: (Thing.LOW_VEGETATION, (0.55, 0.50, 0.30), (0.07, 0.10, 0.15)),
+    Material.ASPHALT: (Thing.ROAD, (0.44, 0.44, 0.45), (0.06, 0.06, 0.09)),
+    Material.PATCH: (Thing.ROAD, (0.35, 0.35, 0.37), (0.05, 0.05, 0.08)),
+    Material.MARKING: (Thing.ROAD, (0.78, 0.78, 0.74), (0.04, 0.09, 0.08)),
+    Material.PAVING: (Thing.PAVING, (0.56, 0.53, 0.49), (0.06, 0.06, 0.10)),
+    Material.WATER: (Thing.WATER, (0.25, 0.33, 0.32), (0.10, 0.06, 0.05)),
+    Material.TRACK: (Thing.ROAD, (0.54, 0.48, 0.40), (0.08, 0.11, 0.14)),
+    Material.BANK: (Thing.LOW_VEGETATION, (0.42, 0.40, 0.29), (0.10, 0.12, 0.16)),
 }
-MATERIAL_THINGS = np.array([_THINGS[m] for m in Material], np.uint8)
-
-# base colour, strength of the large, medium and fine variation
-_LOOKS: dict[Material, tuple[tuple[float, float, float], float, float, float]] = {
-    Material.GRASS: ((0.36, 0.43, 0.23), 0.10, 0.13, 0.15),
-    Material.MEADOW: ((0.47, 0.46, 0.28), 0.12, 0.14, 0.17),
-    Material.SOIL: ((0.47, 0.39, 0.30), 0.10, 0.10, 0.13),
-    Material.CROP: ((0.55, 0.50, 0.30), 0.07, 0.10, 0.15),
-    Material.ASPHALT: ((0.44, 0.44, 0.45), 0.06, 0.06, 0.09),
-    Material.PATCH: ((0.35, 0.35, 0.37), 0.05, 0.05, 0.08),
-    Material.MARKING: ((0.78, 0.78, 0.74), 0.04, 0.09, 0.08),
-    Material.PAVING: ((0.56, 0.53, 0.49), 0.06, 0.06, 0.10),
-    Material.WATER: ((0.25, 0.33, 0.32), 0.10, 0.06, 0.05),
-    Material.TRACK: ((0.54, 0.48, 0.40), 0.08, 0.11, 0.14),
-    Material.BANK: ((0.42, 0.40, 0.29), 0.10, 0.12, 0.16),
-}
+MATERIAL_THINGS = np.array([_LOOKS[m][0] for m in Material], np.uint8)
 
 
 class GroundCanvas:
@@ -140,8 +126,8 @@ class Ground:
         # grey ground keeps near-grey tints
         for material in (Material.ASPHALT, Material.PATCH, Material.MARKING, Material.PAVING):
             tint[material] = tint[material].mean() * (1 + (tint[material] - tint[material].mean()) * 0.4)
-        base = np.array([_LOOKS[m][0] for m in Material]) * tint
-        strengths = np.array([_LOOKS[m][1:] for m in Material], np.float32)
+        base = np.array([_LOOKS[m][1] for m in Material]) * tint
+        strengths = np.array([_LOOKS[m][2] for m in Material], np.float32)
         large = cv2.resize(noise_tile(rng, 256, 1.2, 2, 40), (TEXELS, TEXELS), interpolation=cv2.INTER_LINEAR)
         medium = np.tile(noise_tile(rng, 1024, 0.5, 24, 400), (2, 2))
         variation = 1 + strengths[self.materials, 0] * large + strengths[self.materials, 1] * medium

@@ -80,23 +80,14 @@ def _background(b: Builder, rng: np.random.Generator, tint: np.ndarray) -> None:
 
 def _traffic(b: Builder, rng: np.random.Generator) -> None:
     for lane in (-1, 1):
-        speed = rng.uniform(4, 8)
-        for x in np.arange(0, PERIOD - 8, 15.5):
-            if rng.random() < 0.85:
-                velocity = -lane * (speed + rng.uniform(-0.4, 0.4))
-                spot = (x + rng.uniform(-3, 3), ROAD_Y + lane * 1.45)
-                solids.car(b, rng, *spot, 0 if lane < 0 else np.pi, Mover((velocity, 0.0), 0, 0))
+        solids.lane(b, rng, lane, ROAD_Y + lane * 1.45, np.arange(0, PERIOD - 8, 15.5), (4, 8), 3, density=0.85)
     for x in np.arange(5, PERIOD, 16):
         if rng.random() < 0.5:
             solids.car(b, rng, x, ROAD_Y + rng.choice([-1, 1]) * 4.3, rng.normal(0, 0.06), None)
 
 
 def _people(b: Builder, rng: np.random.Generator) -> None:
-    for _ in range(30):
-        x, side, speed = rng.uniform(0, PERIOD), rng.choice([-1, 1]), rng.choice([-1, 1]) * rng.uniform(0.6, 1.6)
-        for _ in range(rng.integers(1, 5)):
-            mover = Mover((speed, 0.0), 30, rng.uniform(0, 25)) if rng.random() < 0.85 else None
-            solids.person(b, rng, x + rng.uniform(-1.5, 1.5), ROAD_Y + side * rng.uniform(3.1, 5.8), mover)
+    solids.groups(b, rng, 30, ROAD_Y, (3.1, 5.8), 1.5)
     for _ in range(16):
         mover = Mover((rng.uniform(-0.3, 0.3), rng.uniform(0.7, 1.4)), 8, rng.uniform(0, 16))
         solids.person(b, rng, rng.uniform(0, PERIOD), ROAD_Y - 4, mover)

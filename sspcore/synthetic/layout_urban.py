@@ -17,12 +17,9 @@ _HALF_ROAD, _SIDEWALK = 3.7, 1.9
 def _lots(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, side: int, tint: np.ndarray) -> None:
     kerb = _HALF_ROAD + _SIDEWALK
     pitch = PERIOD / _LOTS
-    # the deck is shuffled in threes, so that every view holds a bit of everything
+    # lots are shuffled in threes, so that every view holds several kinds
     triples = [
-        ("house", "pond", "flat"),
-        ("flat", "house", "parking"),
-        ("pond", "flat", "house"),
-        ("house", "canal", "parking"),
+        ("house", "pond", "flat"), ("flat", "house", "parking"), ("pond", "flat", "house"), ("house", "canal", "parking"),
     ]
     rng.shuffle(triples)
     kinds = [kind for triple in triples for kind in rng.permutation(triple)]
@@ -41,9 +38,8 @@ def _lots(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, side: int,
             for _ in range(rng.integers(1, 4)):
                 solids.bush(b, rng, x + rng.uniform(-6, 6), at(rng.uniform(0.5, 1.2)), tint, Thing.LOW_VEGETATION)
             solids.tree(b, rng, x - 6.6, at(rng.uniform(2, 8)), rng.uniform(4, 6.5), tint)
-            solids.fence(
-                b, (x - 6.8, at(set_back + depth + 3)), (x + 6.8, at(set_back + depth + 3)), 1.4, np.array([0.46, 0.40, 0.33])
-            )
+            back = at(set_back + depth + 3)
+            solids.fence(b, (x - 6.8, back), (x + 6.8, back), 1.4, np.array([0.46, 0.40, 0.33]))
         elif kind == "pond":
             canvas.pond(rng, x, at(6), 11, 8.5)
             for _ in range(5):
@@ -87,28 +83,14 @@ def _street(b: Builder, rng: np.random.Generator, canvas: GroundCanvas, tint: np
 
 def _traffic(b: Builder, rng: np.random.Generator) -> None:
     for lane in (-1, 1):
-        speed = rng.uniform(3.5, 7)
-        for x in np.arange(0, PERIOD - 7, 14.5):
-            velocity = -lane * (speed + rng.uniform(-0.4, 0.4))
-            solids.car(
-                b,
-                rng,
-                x + rng.uniform(-2.5, 2.5),
-                STREET_Y + lane * 1.85,
-                0 if lane < 0 else np.pi,
-                Mover((velocity, 0.0), 0, 0),
-            )
+        solids.lane(b, rng, lane, STREET_Y + lane * 1.85, np.arange(0, PERIOD - 7, 14.5), (3.5, 7), 2.5)
     for x in np.arange(3, PERIOD, 13):
         if rng.random() < 0.5:
             solids.car(b, rng, x, STREET_Y + rng.choice([-1, 1]) * 6.8, rng.choice([0, np.pi]) + rng.normal(0, 0.04), None)
 
 
 def _people(b: Builder, rng: np.random.Generator) -> None:
-    for _ in range(44):  # groups on the sidewalks
-        x, side, speed = rng.uniform(0, PERIOD), rng.choice([-1, 1]), rng.choice([-1, 1]) * rng.uniform(0.6, 1.6)
-        for _ in range(rng.integers(1, 5)):
-            mover = Mover((speed, 0.0), 30, rng.uniform(0, 25)) if rng.random() < 0.85 else None
-            solids.person(b, rng, x + rng.uniform(-1.2, 1.2), STREET_Y + side * rng.uniform(4.0, 6.2), mover)
+    solids.groups(b, rng, 44, STREET_Y, (4.0, 6.2), 1.2)  # on the sidewalks
     for _ in range(24):  # people crossing the street
         mover = Mover((rng.uniform(-0.3, 0.3), rng.uniform(0.8, 1.5)), 9, rng.uniform(0, 18))
         solids.person(b, rng, rng.uniform(0, PERIOD), STREET_Y - 4.6, mover)

@@ -53,18 +53,8 @@ def _face_colour(pattern: np.ndarray, u: np.ndarray, v: np.ndarray, colour: np.n
 
 
 def shade(
-    world: World,
-    camera: Camera,
-    primitive: np.ndarray,
-    depth: np.ndarray,
-    points: np.ndarray,
-    rays: np.ndarray,
-    origins: np.ndarray,
-    normals: np.ndarray,
-    gx: np.ndarray,
-    gy: np.ndarray,
-    materials: np.ndarray,
-    offsets: np.ndarray,
+    world: World, camera: Camera, primitive: np.ndarray, depth: np.ndarray, points: np.ndarray, rays: np.ndarray,
+    origins: np.ndarray, normals: np.ndarray, gx: np.ndarray, gy: np.ndarray, materials: np.ndarray, offsets: np.ndarray,
 ) -> np.ndarray:
     """(H, W, 3) float32 radiance 0..255 of a view; `points` and `origins` are relative to the camera."""
     size = primitive.shape

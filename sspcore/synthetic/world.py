@@ -74,19 +74,19 @@ def make_world(seed: np.random.SeedSequence, rural: bool, index: int) -> World:
     flight = random_flight(rng, rural, index % 3 != 2, ROAD_Y if rural else STREET_Y)
     warm = np.array([1.0, 0.97, 0.92]) * (1 - overcast) + np.array([0.93, 0.97, 1.0]) * overcast
 
-    def column(face_at: int, ball_at: int) -> np.ndarray:
-        return np.array([f[face_at] for f in b.faces] + [s[ball_at] for s in b.balls])
-
+    primitives = [*b.faces, *b.balls]
+    surfaces = [each.surface for each in primitives]
+    balls = np.stack([each.shape for each in b.balls])
     return World(
-        corners=np.stack([f[0] for f in b.faces]),
-        centres=np.stack([s[0] for s in b.balls]),
-        radii=np.array([[s[1], s[1], s[2]] for s in b.balls]),
-        colour=(column(1, 3) * warm).astype(np.float32),
-        pattern=column(2, 4),
-        thing=column(3, 5).astype(np.uint8),
-        object_id=column(4, 6),
-        layer=column(5, 7),
-        order=column(6, 8),
+        corners=np.stack([each.shape for each in b.faces]),
+        centres=balls[:, 0],
+        radii=balls[:, 1],
+        colour=(np.array([each.colour for each in surfaces], np.float32) * warm).astype(np.float32),
+        pattern=np.array([each.pattern for each in surfaces]),
+        thing=np.array([each.thing for each in surfaces], np.uint8),
+        object_id=np.array([each.object_id for each in primitives]),
+        layer=np.array([each.layer for each in surfaces]),
+        order=np.array([each.order for each in primitives]),
         anchors=np.stack(b.anchors),
         object_movers=np.array(b.object_movers),
         builder=b,
