@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sspcore.core.errors import SspError
-from sspcore.core.files import write_json
+from sspcore.core.files import require_output, write_json
 from sspcore.core.paths import FLOW_CACHE
 from sspcore.core.provenance import git_commit
 from sspcore.data.datasets import SPECS
@@ -28,6 +28,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--flow", choices=FLOW_NAMES, default="dis-medium", help="flow estimator (default: dis-medium)")
     parser.add_argument("--flow-cache", type=Path, default=FLOW_CACHE, help="where flow is kept (default: data/flow-cache)")
     parser.add_argument("--json", type=Path, help="write all figures to this file, per class and per clip too")
+    parser.add_argument("--overwrite", action="store_true", help="write over the file of --json if it is there already")
     return parser.parse_args(arguments)
 
 
@@ -39,6 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         if not 1 <= n_classes <= 254:
             raise SspError(f"--classes {n_classes}: take 1..254 (255 marks ignored pixels)")
         moving = _moving_ids(options, n_classes)
+        inputs = (options.predictions, options.frames, options.labels)
+        require_output(options.flow_cache, inputs, overwrite=True)
+        if options.json is not None:
+            require_output(options.json, inputs, options.overwrite)
         clips = find_clips(options.predictions, options.frames, options.labels)
         scores = score_folders(clips, n_classes, FlowCache(options.flow_cache, build_flow(options.flow)), moving)
         if options.json is not None:

@@ -15,6 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.files import require_output
 from sspcore.data.datasets import SPECS
 from sspcore.export import Origin, Rollout, StepOptions, check_model, export_bundle, synthetic_rollout, video_rollout
 from sspcore.export.check import load_limits
@@ -45,6 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--video", help="video, folder of images or camera for the golden rollout (default: synthetic)")
     parser.add_argument("--golden-frames", type=int, default=_GOLDEN_FRAMES, help=f"default: {_GOLDEN_FRAMES}")
     parser.add_argument("--out", type=Path, help="folder of the bundle")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there already")
     return parser.parse_args(arguments)
 
 
@@ -60,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.out is None or not (options.untrained or options.checkpoint):
             raise SspError("--out and one of --checkpoint, --untrained are needed; --help says more")
-        _require_replaceable(options.out)
+        video = None if options.video is None else Path(options.video)
+        require_output(options.out, (options.checkpoint, video), options.overwrite, SIDECAR)
         profile = load_profile(options.profile)
         size = profile.input_size if options.size is None else parse_size(options.size)
         model = load_system(options.system, SPECS[options.dataset], profile, options.checkpoint)
@@ -91,12 +94,6 @@ def golden_rollout(options: argparse.Namespace, profile: Profile, size: tuple[in
             return video_rollout(images, registrator, size, n_frames)
         except SspError as error:
             raise SspError(f"--video {options.video}: {error}") from error
-
-
-def _require_replaceable(out: Path) -> None:
-    """An export replaces its folder as a whole: what is there must be a bundle, or nothing."""
-    if out.exists() and not (out / SIDECAR).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise SspError(f"--out {out}: exists and is no bundle; name a new folder, it would be replaced as a whole")
 
 
 def _read_graph(path: Path) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.files import write_json
+from sspcore.core.files import require_output, write_json
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.inference.backends import Backend, TorchBackend, open_bundle
 from sspcore.inference.outputs import mask_folder, overlay_video
@@ -44,6 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="overlay video, mp4")
     parser.add_argument("--masks", type=Path, help="folder for PNG class maps")
     parser.add_argument("--report", type=Path, help="JSON file for counts and latencies")
+    parser.add_argument("--overwrite", action="store_true", help="write over files that are there already")
     parser.add_argument("--drop", choices=("auto", "oldest", "never"), default="auto",
                         help="what to do with frames that come too fast (default: oldest for a camera, never for files)")
     parser.add_argument("--rate", type=float, help="play a file as if it were live, in frames a second")
@@ -77,6 +78,7 @@ def stream(options: argparse.Namespace) -> Report:
         raise ProfileError(f"--rate {options.rate:g}: frames a second must be a number above 0")
     if options.max_frames is not None and options.max_frames < 1:
         raise ProfileError(f"--max-frames {options.max_frames}: take 1 or more")
+    _require_outputs(options)
     backend, classes = _backend(options)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(options.source, options.rate))
@@ -87,9 +89,19 @@ def stream(options: argparse.Namespace) -> Report:
             consumers.append(mask_folder(options.masks))
         drop = None if options.drop == "auto" else options.drop == "oldest"
         report = run(source, backend, build_registrator(options.registration), consumers, drop, options.max_frames)
-    if report.frames == 0 and not report.interrupted:
-        raise SspError(f"{options.source}: no readable frame ({report.broken} broken); is it a video or a folder of images?")
+        if report.frames == 0 and not report.interrupted:
+            broken = f"no readable frame ({report.broken} broken)"
+            raise SspError(f"{options.source}: {broken}; is it a video or a folder of images?")
     return report
+
+
+def _require_outputs(options: argparse.Namespace) -> None:
+    """Refuse outputs that would destroy the source, the system, files of the user, or one another."""
+    outputs = [path for path in (options.out, options.masks, options.report) if path is not None]
+    for path in outputs:
+        require_output(path, (Path(options.source), options.bundle, options.checkpoint), options.overwrite)
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
 
 
 def _backend(options: argparse.Namespace) -> tuple[Backend, DatasetSpec]:

@@ -9,32 +9,107 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sspcore.core.errors import ArtefactError
+from sspcore.core.errors import ArtefactError, SspError
 
 OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
 _LEFTOVER = re.compile(r"\..+\.(\d+)\.partial(\..+)?")  # the names that atomic_file gives
 
 
+def require_output(
+    path: Path, inputs: Iterable[Path | None] = (), overwrite: bool = False, mark: str | None = None
+) -> None:
+    """Refuse, before any work is done, an output that would destroy what a user has or that cannot be written.
+
+    Files are compared as the file system does: links, relative names and the case of letters do not hide an input.
+
+    Args:
+        path: file or folder to write.
+        inputs: files and folders that the command reads; None and those that are not there are passed over.
+        overwrite: whether a file, or a folder with files in it, that is at `path` already may be written to.
+        mark: of a folder that is replaced as a whole, see `atomic_folder`.
+    Raises: SspError if `path` is, lies in or contains an input, exists, or lies where nothing can be written.
+    """
+    for given in filter(None, inputs):
+        for source in (given, *_linked_from(given)):
+            if _same(path, source):
+                raise SspError(f"{path}: is an input ({given}) and would be overwritten; name another output")
+            if any(_same(parent, source) for parent in path.resolve().parents):
+                raise SspError(f"{path}: lies in an input ({given}); name an output outside it")
+            if source.exists() and any(_same(path, parent) for parent in source.resolve().parents):
+                raise SspError(f"{path}: contains an input ({given}); name another output")
+    if mark is not None:
+        _require_replaceable(path, mark)
+    if not overwrite and (path.is_file() or path.is_symlink() or (path.is_dir() and any(path.iterdir()))):
+        what = "the folder holds files" if path.is_dir() else "the file exists"
+        raise SspError(f"{path}: {what} already; name another output, or pass --overwrite")
+    place = path.resolve()
+    while not place.is_dir():
+        if place.exists() and place != path.resolve():
+            raise SspError(f"{path}: {place} is a file, not a folder; name another output")
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SspError(f"{path}: nothing can be written into {place} ({error.strerror}); name another output") from error
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _linked_from(folder: Path) -> Iterator[Path]:
+    """Where the links of a folder lead, such as images that are kept elsewhere."""
+    if folder.is_dir():
+        yield from (entry.resolve() for entry in folder.iterdir() if entry.is_symlink())
+
+
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not."""
+def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Args:
+        mark: a file that every folder of this kind holds; see `replace_folder`.
+    Raises: SspError if something else is at `path`, before the block begins.
+    """
+    _require_replaceable(path, mark)
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-        note_output(path)
+        replace_folder(temporary, path, mark)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def replace_folder(complete: Path, path: Path, mark: str) -> None:
+    """Rename the folder `complete` to `path`. A former folder is deleted only if it is empty or holds the file `mark`.
+
+    Raises: SspError if something else is at `path`, which is left as it is.
+    """
+    _require_replaceable(path, mark)
+    former = path.with_name(f".{path.name}.former.partial")
+    shutil.rmtree(former, ignore_errors=True)
+    if path.exists():
+        path.replace(former)  # whole until it has gone: killed while it is deleted, it would have lost its mark
+    complete.replace(path)
+    if former.is_symlink():
+        former.unlink()
+    shutil.rmtree(former, ignore_errors=True)
+    note_output(path)
+
+
+def _require_replaceable(path: Path, mark: str) -> None:
+    if path.exists() and not (path / mark).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise SspError(f"{path}: exists and was not written by this command (no {mark} in it); move it, or name a new folder")
 
 
 @contextmanager

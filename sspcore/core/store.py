@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sspcore.core.checksums import first_damage, manifest
-from sspcore.core.files import atomic_folder, note_output, write_json
+from sspcore.core.files import atomic_folder, note_output, replace_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def stage(title: str, folder: Path, key: str, build: Callable[[Path], None], for
         note_output(folder)
         return folder
     log.info("%s: started", title)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, KEY_FILE) as temporary:
         build(temporary)
         seal(temporary, key, title)
     log.info("%s: done", title)
@@ -108,10 +108,7 @@ def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], 
     if not is_fresh(working, key):  # it is if the run was killed after the line that seals it
         build(working)
         seal(working, key, title)
-    if folder.exists():
-        shutil.rmtree(folder)
-    working.replace(folder)
-    note_output(folder)
+    replace_folder(working, folder, KEY_FILE)
     log.info("%s: done", title)
     return folder
 

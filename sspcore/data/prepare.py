@@ -162,7 +162,7 @@ def prepare_sequence(job: Job, progress: Callable[[int], object] = lambda frames
     repeated: list[int] = []
     before = None
     for clip in job.clips:
-        with atomic_folder(clip_folder(job.out, sequence, clip)) as folder:
+        with atomic_folder(clip_folder(job.out, sequence, clip), "clip.json") as folder:
             (folder / "frames").mkdir()
             (folder / "labels").mkdir()
             size = rules.store_size

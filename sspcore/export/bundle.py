@@ -99,7 +99,7 @@ def export_bundle(
     operators = check_model(graph, target)
     log.info("%s: %d nodes of %d operators, opset %d: all known to %s", origin.system, len(graph.graph.node),
              len(operators), opset_of(graph), target)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, step_runner.SIDECAR) as folder:
         onnx.save(graph, folder / step_runner.ONNX)
         sidecar = _sidecar(step, graph, origin, target, operators)
         write_json(folder / step_runner.SIDECAR, sidecar)

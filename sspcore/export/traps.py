@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from sspcore.core.files import atomic_folder
-from sspcore.export.device.step_runner import ONNX
+from sspcore.export.device.step_runner import ONNX, SIDECAR
 
 
 def with_nearest_sampling(bundle: Path, out: Path) -> Path:
@@ -21,7 +21,7 @@ def with_nearest_sampling(bundle: Path, out: Path) -> Path:
         for attribute in node.attribute:
             if node.op_type == "GridSample" and attribute.name == "mode":
                 attribute.s = b"nearest"
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, SIDECAR) as folder:
         for path in bundle.iterdir():
             if path.name != ONNX:
                 shutil.copyfile(path, folder / path.name)

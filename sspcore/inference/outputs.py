@@ -12,6 +12,7 @@ import numpy as np
 
 from sspcore.core.classes import colourise
 from sspcore.core.errors import SspError
+from sspcore.core.files import atomic_file
 from sspcore.core.images import write_png
 from sspcore.data.datasets import DatasetSpec
 from sspcore.inference.pipeline import Consumer
@@ -19,30 +20,33 @@ from sspcore.inference.pipeline import Consumer
 
 @contextmanager
 def overlay_video(path: Path, classes: DatasetSpec, fps: float, opacity: float = 0.45) -> Iterator[Consumer]:
-    """A consumer that draws the classes over the frames into an mp4, which is complete when the block is left.
+    """A consumer that draws the classes over the frames into an mp4, which is at `path` when the block ends well.
 
-    Raises: SspError if the video cannot be written.
+    Raises: SspError if the video cannot be written. After an error nothing is left, and a former file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial.mp4")
-    writers: list[cv2.VideoWriter] = []
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
+    writer = None
 
     def consume(number: int, image: np.ndarray, class_map: np.ndarray) -> None:
-        if not writers:
+        nonlocal writer
+        if writer is None:
             height, width = class_map.shape
             writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
             if not writer.isOpened():
                 raise SspError(f"{path}: cannot be written as mp4; is the folder writable?")
-            writers.append(writer)
         drawn = cv2.addWeighted(image, 1 - opacity, colourise(class_map, classes), opacity, 0)
-        writers[0].write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
 
     try:
         yield consume
-    finally:
-        for writer in writers:
+        if writer is not None:
             writer.release()
             os.replace(temporary, path)
+    finally:
+        if writer is not None:
+            writer.release()
+        temporary.unlink(missing_ok=True)
 
 
 def mask_folder(folder: Path) -> Consumer:
@@ -50,6 +54,7 @@ def mask_folder(folder: Path) -> Consumer:
     folder.mkdir(parents=True, exist_ok=True)
 
     def consume(number: int, image: np.ndarray, class_map: np.ndarray) -> None:
-        write_png(folder / f"{number:06d}.png", class_map)
+        with atomic_file(folder / f"{number:06d}.png") as temporary:  # what a link leads to stays as it is
+            write_png(temporary, class_map)
 
     return consume

@@ -97,7 +97,7 @@ def find_run(profile: Profile, workspace: Workspace, figures: Path) -> Run:
 
 def write_page(run: Run, folder: Path) -> Path:
     """Write the page and all that it links to into `folder`, which is replaced as a whole; returns the page's path."""
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, PAGE) as temporary:
         for notebook in run.notebooks:
             _copy(notebook.page, temporary / "notebooks")
         for path in _tables(run):

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sspcore.core.errors import ArtefactError, SspError
-from sspcore.core.files import atomic_folder, read_json, write_json
+from sspcore.core.files import atomic_folder, read_json, require_output, write_json
 from sspcore.core.images import write_png, write_webp
 from sspcore.core.paths import FLOW_CACHE, REPOSITORY
 from sspcore.core.provenance import provenance
@@ -164,7 +164,7 @@ def make_sample(study: Study, dataset: str, folder: Path = SAMPLE) -> Sample:
         "scores_on_all_validation_clips": {name: {key: row[key] for key in SCORES} for name, row in rows.items()},
         "clip": clip.name, "chosen": "median flicker of Base among the validation clips",
     }
-    with atomic_folder(folder) as out:
+    with atomic_folder(folder, MANIFEST) as out:
         save_file({key: _downcast(value) for key, value in weights.items()}, out / WEIGHTS)
         write_json(out / "clips" / KEY_FILE, {"key": study.clips_key(dataset), "title": f"sample: {study.data_origin}"})
         _write_clip(clip, truth, profile.input_size, out / "clips" / _SPLIT / clip.name)
@@ -239,8 +239,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="training seed of the run (default: the profile's)")
     parser.add_argument("--dataset", choices=tuple(SPECS), default="uavid", help="data set (default: uavid)")
     parser.add_argument("--out", type=Path, default=SAMPLE, help="folder to write (default: data/sample)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the sample that is there already")
     options = parser.parse_args(arguments)
     try:
+        require_output(options.out, overwrite=options.overwrite, mark=MANIFEST)
         sample = make_sample(Study.open(options.profile, options.seed), options.dataset, options.out)
     except (SspError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.files import write_json
+from sspcore.core.files import require_output, write_json
 from sspcore.core.machine import MachineSettings, describe
 from sspcore.core.paths import REPOSITORY, slug
 from sspcore.core.progress import tqdm
@@ -172,6 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sspcore.study.hardware", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="paper", help="whose models, recipes and sizes (default: paper)")
     parser.add_argument("--out", type=Path, help="file to write (default: figures/hardware/<gpu>.json)")
+    parser.add_argument("--overwrite", action="store_true", help="write over the file if it is there already")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of training (default: the profile's)")
     parser.add_argument("--steps", type=int, default=5, help="timed training steps (default: 5)")
     options = parser.parse_args(arguments)
@@ -182,9 +183,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.precision is not None:
             machine = MachineSettings(**profile.machine.model_dump() | {"precision": options.precision})
             profile = profile.model_copy(update={"machine": machine})
-        figures = measure(profile, device, (*PAPER_SYSTEMS, *OURS), options.steps)
         name = slug(torch.cuda.get_device_name(device))
         out = options.out or REPOSITORY / "figures" / "hardware" / f"{name}.json"
+        require_output(out, overwrite=options.overwrite)
+        figures = measure(profile, device, (*PAPER_SYSTEMS, *OURS), options.steps)
         write_json(out, figures)
     except SspError as error:
         print(f"error: {error}", file=sys.stderr)

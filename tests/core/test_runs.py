@@ -162,7 +162,7 @@ def test_what_is_made_or_taken_up_is_noted_where_a_runner_asks(tmp_path, monkeyp
     with atomic_file(tmp_path / "a.txt") as temporary:
         temporary.write_text("x")
     assert new_lines() == [tmp_path / "a.txt"]
-    with atomic_folder(tmp_path / "b"):
+    with atomic_folder(tmp_path / "b", "key.json"):
         pass
     assert new_lines() == [tmp_path / "b"]
     for make, folder in ((stage, tmp_path / "c"), (resumable_stage, tmp_path / "d")):

@@ -121,7 +121,8 @@ def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
 def test_the_command_writes_the_page_and_replaces_a_former_one(tmp_path, monkeypatch, capsys):
     workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
     (workspace.base / "report").mkdir()
-    (workspace.base / "report" / "stale.html").touch()
+    for name in ("index.html", "stale.html"):
+        (workspace.base / "report" / name).touch()
     monkeypatch.setattr(command, "Workspace", lambda name: workspace)
     monkeypatch.setattr(command, "REPOSITORY", tmp_path)
     (tmp_path / "data" / "smoke" / "figures").symlink_to(figures)

@@ -85,6 +85,14 @@ EVALUATE = (
     Case("number of classes that is none", _scored(_nothing, "--classes", "four"), "--classes: invalid int"),
     Case("moving class that does not exist", _scored(_nothing, "--moving", "2,9"), "--moving 2,9: expected class ids"),
     Case("flow estimator that does not exist", _scored(_nothing, "--flow", "dis"), "--flow: invalid choice"),
+    Case(
+        "figures over a true map", lambda folder: command(evaluate.main, *scored(folder), "--json", folder / "labels/1.png"),
+        "lies in an input",
+    ),
+    Case(
+        "flow kept among the frames", lambda folder: command(evaluate.main, *scored(folder), "--flow-cache", folder / "frames"),
+        "frames: is an input",
+    ),
     Case("predictions that abstain everywhere", _figures(_fill("predictions", 255), {"miou": 0.0, "tc": None})),
     Case("true maps that are ignored everywhere", _figures(_fill("labels", 255), {"miou": None})),
     Case("clip of a single frame", _figures(_nothing, {"miou": 1.0, "tc": None, "flicker": None}, n=1)),
@@ -138,6 +146,22 @@ def _counted(folder: Path) -> None:
     assert [path.name for path in sorted((folder / "masks").iterdir())] == ["000000.png", "000003.png"]
 
 
+def _kept(*extra: str, source: str = "video.mp4"):
+    """Stream with outputs that are refused: every file is as it was. FOLDER stands for the case's folder."""
+    def run(folder: Path) -> None:
+        bundle(folder / "bundle")
+        _images(png(np.full((50, 70, 3), 9, np.uint8)))(folder)
+        _video(folder / "video.mp4")
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        try:
+            arguments = [argument.replace("FOLDER", str(folder)) for argument in extra]
+            command(runtime.main, folder / source, "--bundle", folder / "bundle", *arguments)
+        finally:
+            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    return run
+
+
 def _described(**changes: object):
     return _streamed(lambda folder: describe(folder / "bundle", **changes))
 
@@ -180,6 +204,16 @@ STREAM = (
     Case(
         "bundle whose logits are NaN", _streamed(lambda f: bundle(f / "bundle", float("nan"))), "logits are no finite numbers",
     ),
+    Case("overlay over the streamed video", _kept("--out", "FOLDER/video.mp4", "--overwrite"), r"video\.mp4: is an input"),
+    Case(
+        "masks into the streamed folder",
+        _kept("--masks", "FOLDER/images", "--overwrite", source="images"), "images: is an input",
+    ),
+    Case("report over the bundle", _kept("--report", "FOLDER/bundle/bundle.json", "--overwrite"), "lies in an input"),
+    Case("masks into the folder of the video", _kept("--masks", "FOLDER", "--overwrite"), "contains an input"),
+    Case("masks among files of the user", _kept("--masks", "FOLDER/images"), "images: the folder holds files already"),
+    Case("overlay over a file of the user", _kept("--out", "FOLDER/images/0.png"), "the file exists already"),
+    Case("two outputs of one name", _kept("--out", "FOLDER/new", "--report", "FOLDER/new"), "two of them name the same"),
     Case("rate that is no number", _streamed(_nothing, "--rate", "nan"), "--rate nan: "),
     Case("rate of zero", _streamed(_nothing, "--rate", "0"), "--rate 0: "),
     Case("no frame asked for", _streamed(_nothing, "--max-frames", "0"), "--max-frames 0: take 1 or more"),
@@ -220,10 +254,14 @@ def _file(name: str, data: bytes):
 
 FRESH = "--untrained", *COMMON
 EXPORT = (
+    Case(
+        "export over a folder of the user's with --overwrite", _exported(*FRESH, "--out", "FOLDER", "--overwrite"),
+        "exists and was not written by",
+    ),
     Case("export to nowhere", _exported(*FRESH), "--out and one of"),
     Case("export without weights", _exported("--out", "FOLDER/b", *COMMON), "--out and one of"),
-    Case("export over a folder of the user's", _exported(*FRESH, "--out", "FOLDER"), "exists and is no bundle"),
-    Case("export over a file of the user's", _exported(*FRESH, "--out", "FOLDER/mine.txt"), "exists and is no bundle"),
+    Case("export over a folder of the user's", _exported(*FRESH, "--out", "FOLDER"), "exists and was not written by"),
+    Case("export over a file of the user's", _exported(*FRESH, "--out", "FOLDER/mine.txt"), "exists and was not written by"),
     Case("export at a size that cannot be", _exported(*FRESH, "--size", "64", "--out", "FOLDER/b"), "--size 64: write"),
     Case("export at a size that the network cannot take", _exported(*FRESH, "--size", "60x100", "--out", "FOLDER/b"), "60x100"),
     Case("export for a target that does not exist", _exported(*FRESH, "--target", "trt-1", "--out", "FOLDER/b"), "trt-1: "),
