@@ -1,14 +1,17 @@
-"""An image model in words, and the files that its encoder's pretrained weights lie in."""
+"""Models in words: what profiles and checkpoints say of an image model and of SSP."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+EVIDENCE_CHANNELS = 5
+CLASS_CHANNELS = 8
 
 
 class ImageModelSpec(BaseModel):
-    """An image model, as profiles describe it.
+    """An image model of the study, as profiles describe it.
 
     Attributes:
         arch: decoder, "upernet" or "segformer".
@@ -26,3 +29,73 @@ class ImageModelSpec(BaseModel):
     decoder_channels: int = Field(gt=0)
     weights: Literal["hub", "pypi", "none"]
     auxiliary_channels: int = Field(default=0, ge=0)
+
+
+class SmpSpec(BaseModel):
+    """A network of segmentation_models_pytorch that a user made.
+
+    Attributes:
+        smp: name of its class there ("Unet").
+        arguments: what it was made with, without the pretrained weights' name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    smp: str
+    arguments: dict[str, Any]
+
+
+class CustomSpec(BaseModel):
+    """An image model of the user's own code, which only the user can build again.
+
+    Attributes:
+        module: name of its class.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    module: str
+
+
+class SSPOptions(BaseModel):
+    """What SSP is made of; the defaults are the paper's method with a masked alpha.
+
+    Attributes:
+        similarity: where alpha comes from: "learned" (the paper), "cosine" of the features, or "constant".
+        alpha: the constant, for similarity "constant".
+        mask_alpha: True: alpha is 0 where the warp has no source. False: the reference's way, a past of zeros there.
+        registration: "homography", or "identity" (no registration).
+        evidence: feed the similarity head the evidence channels of SSP-R too.
+        variance: carry the variance of the averaged past in the state and feed it to the head as one more channel.
+        classes: feed the head the class probabilities of past and present too, brought to CLASS_CHANNELS by a learned 1x1
+            convolution: a car that leaves a road and a roof whose label flickers disagree alike and differ by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    similarity: Literal["learned", "cosine", "constant"] = "learned"
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    mask_alpha: bool = True
+    registration: Literal["homography", "identity"] = "homography"
+    evidence: bool = False
+    variance: bool = False
+    classes: bool = False
+
+    @model_validator(mode="after")
+    def _evidence_is_learned(self) -> SSPOptions:
+        if self.evidence and self.similarity != "learned":
+            raise ValueError("evidence: only the learned similarity reads it; set similarity: learned")
+        for name in ("variance", "classes"):
+            if getattr(self, name) and not self.evidence:
+                raise ValueError(f"{name}: is one of the evidence channels; set evidence: true")
+        return self
+
+    def key(self) -> dict[str, Any]:
+        """The options as JSON values for the keys of artefacts; what came later is in them only where it is used."""
+        later = ("variance", "classes")
+        return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
+
+    @property
+    def evidence_channels(self) -> int:
+        """How many channels the similarity head sees besides the features."""
+        return EVIDENCE_CHANNELS * self.evidence + CLASS_CHANNELS * self.classes + self.variance

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import VideoSegmenter
@@ -21,8 +21,8 @@ from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.pretrained import encoder_start as encoder_start
-from sspcore.models.spec import ImageModelSpec
-from sspcore.models.ssp import SSP, SSPOptions
+from sspcore.models.spec import ImageModelSpec, SSPOptions
+from sspcore.models.ssp import SSP
 from sspcore.models.tcb import TCB
 
 START = "Base (start)"
@@ -83,13 +83,13 @@ class SystemSpec:
         return identity | {"options": None if self.options is None else self.options.key()}
 
 
-METHODS: dict[str, Callable[[ImageSegmenter, SystemSpec, ModelSettings], VideoSegmenter]] = {
-    "image": lambda image, spec, profile: image,
-    "dff": lambda image, spec, profile: DFF(image),
-    "netwarp": lambda image, spec, profile: NetWarp(image),
-    "tcb_ppm": lambda image, spec, profile: TCB(image, "ppm"),
-    "tcb_ocr": lambda image, spec, profile: TCB(image, "ocr"),
-    "ssp": lambda image, spec, profile: SSP(image, spec.options, profile.recurrent_window if spec.recurrent else 2),
+METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int], VideoSegmenter]] = {
+    "image": lambda image, options, window: image,
+    "dff": lambda image, options, window: DFF(image),
+    "netwarp": lambda image, options, window: NetWarp(image),
+    "tcb_ppm": lambda image, options, window: TCB(image, "ppm"),
+    "tcb_ocr": lambda image, options, window: TCB(image, "ocr"),
+    "ssp": lambda image, options, window: SSP(image, options, window),
 }
 
 _SSP = SSPOptions()
@@ -201,8 +201,13 @@ def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bo
     """
     spec = system(name)
     image = ImageSegmenter(image_spec(name, profile), n_classes, load_weights)
+    return assemble(spec.method, image, spec.options, profile.recurrent_window if spec.recurrent else 2)
+
+
+def assemble(method: str, image: nn.Module, options: SSPOptions | None, window: int) -> VideoSegmenter:
+    """A method of METHODS around an image model; `options` and `window` are SSP's."""
     # Channels last in memory: a fifth less time a training step on a CPU, and what tensor cores want on a GPU.
-    return METHODS[spec.method](image, spec, profile).to(memory_format=torch.channels_last)
+    return METHODS[method](image, options, window).to(memory_format=torch.channels_last)
 
 
 def freeze_image(model: VideoSegmenter, name: str) -> None:

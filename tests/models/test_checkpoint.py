@@ -1,0 +1,215 @@
+"""Checkpoints: a model comes back as it was, and every way that a folder can be wrong is told in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SIZE
+from safetensors.torch import load_file, save_file
+
+from sspcore import __version__
+from sspcore.core.classes import ClassSpec
+from sspcore.core.errors import ArtefactError
+from sspcore.core.types import Motion
+from sspcore.data.datasets import UAVID
+from sspcore.models import checkpoint
+from sspcore.models.checkpoint import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    CheckpointConfig,
+    build_model,
+    load_checkpoint,
+    save_checkpoint,
+    system_config,
+)
+from sspcore.models.spec import CustomSpec, ImageModelSpec
+from sspcore.models.systems import SYSTEMS
+
+TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
+CLASSES = ClassSpec("mine", "My classes", ("road", "car"), ((9, 9, 9), (200, 0, 0)), ("car",))
+
+
+def config_of(name: str = "SSP", **more) -> CheckpointConfig:
+    return system_config(name, TINY, CLASSES, SIZE, recurrent_window=3, **more)
+
+
+def streamed(model) -> torch.Tensor:
+    """Logits of the second frame of a stream of two."""
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randn(2, 1, 3, *SIZE, generator=generator)
+    flow = torch.full((1, 2, *SIZE), 0.5)
+    with torch.inference_mode():
+        _, state = model.step(frames[0], None)
+        return model.step(frames[1], state, Motion(torch.eye(3)[None], flow))[0]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoints") / "ssp", build_model(config_of()), config_of())
+
+
+@pytest.fixture
+def copy(saved, tmp_path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "ssp"))
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, "Constant alpha 0.3", "SSP (cosine similarity)"])
+def test_every_system_comes_back_as_it_was(name, tmp_path):
+    torch.manual_seed(0)
+    config = config_of(name)
+    model = build_model(config).eval()
+    save_checkpoint(tmp_path / "new", model, config)
+    loaded, found = load_checkpoint(tmp_path / "new")
+    assert found == config == loaded.config and not loaded.training
+    assert type(loaded) is type(model) and loaded.window == model.window
+    assert loaded.window == (3 if "SSP-R" in name else {"image": 1, "tcb_ppm": 4, "tcb_ocr": 4}.get(found.method, 2))
+    assert torch.equal(streamed(loaded), streamed(model))
+
+
+def test_half_precision_keeps_vectors_and_loads_as_float32(tmp_path):
+    torch.manual_seed(0)
+    config = config_of()
+    model = build_model(config)
+    save_checkpoint(tmp_path / "new", model, config, half=True)
+    stored, loaded = load_file(tmp_path / "new" / WEIGHTS), load_checkpoint(tmp_path / "new")[0].state_dict()
+    for key, value in model.state_dict().items():
+        halved = value.is_floating_point() and value.ndim > 1
+        assert stored[key].dtype == (torch.float16 if halved else value.dtype), key
+        assert torch.equal(loaded[key], value.half().float() if halved else value), key
+
+
+def test_config_of_a_data_set_holds_classes_only(tmp_path):
+    config = system_config("Base", TINY, UAVID, SIZE)
+    assert type(config.classes) is ClassSpec and config.classes.moving_ids == UAVID.moving_ids
+    assert CheckpointConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_model_card_names_classes_size_and_use(saved):
+    card = (saved / CARD).read_text()
+    assert "| 1 | car | 200, 0, 0 | yes |" in card and f"{SIZE[0]}x{SIZE[1]}" in card and "load_checkpoint" in card
+    assert card.startswith("---\nlibrary_name: sspcore\n") and "not stated" in card
+    scored = checkpoint.model_card(config_of(scores={"mIoU": 71.5}, licence="Apache-2.0", data="rendered data"))
+    assert "| mIoU | 71.5 |" in scored and "license: apache-2.0" in scored and "rendered data" in scored
+
+
+def change(path: Path, **entries) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def spoil(path: Path, **entries) -> None:
+    """Change entries of the weights: None takes one away."""
+    state = load_file(path) | entries
+    save_file({key: value for key, value in state.items() if value is not None}, path)
+
+
+BIAS = "image.classifier.bias"
+DAMAGE = {
+    "no config": (lambda f: (f / CONFIG).unlink(), f"{CONFIG}: file is missing"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), f"{WEIGHTS}: file is missing"),
+    "not JSON": (lambda f: (f / CONFIG).write_text("{"), "not readable as JSON"),
+    "another tool's": (lambda f: (f / CONFIG).write_text("{}"), "no entry format"),
+    "a list": (lambda f: (f / CONFIG).write_text("[1]"), "no entry format"),
+    "later format": (
+        lambda f: change(f / CONFIG, format=2, written_by="0.9"),
+        f"written by sspcore 0.9 in format 2; this is {__version__}, which reads format 1",
+    ),
+    "unknown entry": (lambda f: change(f / CONFIG, colour=1), "colour: Extra inputs"),
+    "unknown method": (lambda f: change(f / CONFIG, method="magic"), "method: Input should be"),
+    "text for a number": (lambda f: change(f / CONFIG, window="2"), "window: Input should be a valid integer"),
+    "odd size": (lambda f: change(f / CONFIG, input_size=[60, 96]), "input_size: 60x96: .*multiples of 32"),
+    "colours": (lambda f: change(f / CONFIG, classes=json.loads((f / CONFIG).read_text())["classes"] | {"palette": []}),
+                "0 colours for 2 classes"),
+    "no options": (lambda f: change(f / CONFIG, options=None), "method ssp needs them"),
+    "unknown encoder": (
+        lambda f: change(f / CONFIG, image_model=TINY.model_dump() | {"encoder": "tu-nothing"}), "encoder 'tu-nothing'"
+    ),
+    "broken weights": (lambda f: (f / WEIGHTS).write_bytes(b"x" * 99), "not readable as safetensors"),
+    "NaN": (lambda f: spoil(f / WEIGHTS, **{BIAS: torch.tensor([1.0, float("nan")])}), f"{BIAS} holds values that are no"),
+    "other shape": (lambda f: spoil(f / WEIGHTS, **{BIAS: torch.zeros(3)}),
+                    rf"disagree at {BIAS}: expected \(2,\), found \(3,\) \(1 entries differ\)"),
+    "entry lost": (lambda f: spoil(f / WEIGHTS, **{BIAS: None}), rf"disagree at {BIAS}: expected \(2,\), found none"),
+    "entry too many": (lambda f: spoil(f / WEIGHTS, more=torch.zeros(1)), r"at more: expected no such entry, found \(1,\)"),
+    "other classes": (
+        lambda f: change(f / CONFIG, classes=json.loads(
+            '{"name": "a", "title": "A", "classes": ["x"], "palette": [[1, 2, 3]], "moving": []}'
+        )),
+        r"disagree at image.classifier.weight: expected \(1, 16, 1, 1\), found \(2, 16, 1, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_told_in_one_line(case, copy):
+    damage, problem = DAMAGE[case]
+    damage(copy)
+    with pytest.raises(Exception, match=problem) as caught:
+        load_checkpoint(copy)
+    assert isinstance(caught.value, ArtefactError) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_missing_folders_files_and_hub_without_network(tmp_path, saved, monkeypatch):
+    with pytest.raises(ArtefactError, match="nowhere: folder is missing; give a checkpoint's folder or a hub id"):
+        load_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(ArtefactError, match="is a file; give the checkpoint's folder"):
+        load_checkpoint(saved / WEIGHTS)
+
+    def fetch(source, **options):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(checkpoint, "snapshot_download", fetch)
+    with pytest.raises(ArtefactError, match="owner/name: no such folder, and it cannot be fetched .*no route to host.*network"):
+        load_checkpoint("owner/name")
+
+
+def test_checkpoint_comes_from_the_hub(saved, monkeypatch):
+    asked = []
+    monkeypatch.setattr(checkpoint, "snapshot_download", lambda source, **options: asked.append((source, options)) or saved)
+    model, _ = load_checkpoint("owner/name", revision="main")
+    assert torch.equal(streamed(model), streamed(load_checkpoint(saved)[0]))
+    assert asked[0][0] == "owner/name" and asked[0][1]["revision"] == "main" and WEIGHTS in asked[0][1]["allow_patterns"]
+
+
+def test_files_of_others_stay(tmp_path):
+    model = build_model(config_of())
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="mine: holds files already; choose another folder"):
+        save_checkpoint(folder, model, config_of())
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    save_checkpoint(folder, model, config_of(), overwrite=True)
+    assert {path.name for path in folder.iterdir()} == {"notes.txt", WEIGHTS, CONFIG, CARD}
+    with pytest.raises(ArtefactError, match="is a file; a checkpoint is a folder"):
+        save_checkpoint(folder / "notes.txt", model, config_of())
+    with pytest.raises(ArtefactError, match="cannot be written"):
+        save_checkpoint(folder / "notes.txt" / "below", model, config_of())
+
+
+def test_nothing_is_left_half_written(tmp_path, monkeypatch):
+    model = build_model(config_of())
+    monkeypatch.setattr(checkpoint, "save_file", lambda *arguments, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_checkpoint(tmp_path / "new", model, config_of())
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    with torch.no_grad():
+        model.image.classifier.bias.fill_(float("inf"))
+    with pytest.raises(ArtefactError, match=f"{BIAS} holds values that are no finite numbers"):
+        save_checkpoint(tmp_path / "new", model, config_of())
+    assert not list(tmp_path.iterdir())
+
+
+def test_image_model_of_the_user_has_to_be_given(saved, tmp_path):
+    config = config_of().model_copy(update={"image_model": CustomSpec(module="mine.Net")})
+    model = build_model(config_of())
+    save_checkpoint(tmp_path / "new", model, config)
+    with pytest.raises(ArtefactError, match="its image model is mine.Net, which sspcore cannot build; .*pass it as image="):
+        load_checkpoint(tmp_path / "new")
+    again, _ = load_checkpoint(tmp_path / "new", image=build_model(config_of("Base")))
+    assert torch.equal(streamed(again), streamed(model.eval()))
