@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from sspcore.models import ImageModelSpec, ImageSegmenter, Motion, Window
+from sspcore.models.spec import CLASS_CHANNELS, EVIDENCE_CHANNELS
 from sspcore.models.ssp import (
-    CLASS_CHANNELS,
-    EVIDENCE_CHANNELS,
     SSP,
     LearnedSimilarity,
     SSPOptions,
