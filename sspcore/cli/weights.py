@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from sspcore.core.checksums import require_checksum, sha256
 from sspcore.core.errors import SspError
-from sspcore.models.encoder_files import encoder_weights
-from sspcore.models.weight_files import LightGlueWeights, RaftWeights, Weights
+from sspcore.models.weight_files import LightGlueWeights, RaftWeights, Weights, encoder_weights
 from sspcore.study.profiles import Profile, load_profile
 
 

