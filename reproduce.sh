@@ -106,7 +106,7 @@ use_active_environment() {
     local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
     [ -n "$active" ] && [ -z "${PYTHON:-}" ] && [ ! "$active" -ef "$venv" ] && [ -x "$active/bin/python" ] || return 1
     PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1 \
-        "$active/bin/python" -m sspcore.cli.doctor --pins >/dev/null 2>&1 || return 1
+        "$active/bin/python" -m sspcore doctor --pins >/dev/null 2>&1 || return 1
     python=$active/bin/python
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}   # notebook kernels import sspcore too
 }
@@ -189,7 +189,7 @@ install() {
         fail_installation "the installation failed"
     fi
     link_library
-    if ! PYTHONPATH='' PYTHONSAFEPATH=1 "$venv/bin/python" -m sspcore.cli.doctor >>"$log" 2>&1; then
+    if ! PYTHONPATH='' PYTHONSAFEPATH=1 "$venv/bin/python" -m sspcore doctor >>"$log" 2>&1; then
         fail_installation "the environment was installed but does not work"
     fi
     cp "$lock" "$stamp.tmp"
@@ -230,9 +230,9 @@ check_options() {
     done
 }
 
-# Go on as the Python module $1 in the caller's folder, since paths such as --data DIR may be relative to it; safe path:
+# Go on as the command `sspcore $@` in the caller's folder, since paths such as --data DIR may be relative to it; safe path:
 # a folder named sspcore there is not to be taken for the library.
-start_module() { PYTHONSAFEPATH=1 exec "$python" -m "$@"; }
+start() { PYTHONSAFEPATH=1 exec "$python" -m sspcore "$@"; }
 
 # Everything continuous integration checks, or pytest alone with the given arguments. Stops at the first part that fails.
 run_tests() {
@@ -277,14 +277,12 @@ main() {
             ;;
         test) shift; find_environment; run_tests "$@" ;;
         lab) shift; find_environment; open_lab "$@" ;;
-        weights | hardware | report) find_environment; start_module "sspcore.$@" ;;
+        weights | report) find_environment; start "$@" ;;
+        hardware) shift; find_environment; start benchmark "$@" ;;
         *)
             check_options "$@"
             find_environment
-            for argument in "$@"; do
-                [ "$argument" != --plan ] || start_module sspcore.study.plan "$@"
-            done
-            start_module sspcore.study.reproduce "$@"
+            start reproduce "$@"
             ;;
     esac
 }

@@ -1,4 +1,4 @@
-"""`python -m sspcore.cli.doctor`: is this environment the pinned one, and do its compiled parts fit each other?
+"""`sspcore doctor`: is this environment the pinned one, and do its compiled parts fit each other?
 
 One line for each thing that is wrong, with what to do; exit status 0 where all is well, 1 otherwise. `--pins` compares
 the versions only, which needs no import of torch: `reproduce.sh` asks it whether an active environment can be used.
@@ -6,13 +6,15 @@ the versions only, which needs no import of torch: `reproduce.sh` asks it whethe
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 # What torch brings along on Linux for CUDA; a build with a local version (2.15.0+cpu) has none, or others.
@@ -98,20 +100,15 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sspcore.cli.doctor", description="Check the environment.")
-    parser.add_argument("--pins", action="store_true", help="compare versions with requirements.lock only (fast)")
-    options = parser.parse_args(arguments)
+def doctor(
+    pins: Annotated[bool, typer.Option("--pins", help="Compare versions with requirements.lock only (fast).")] = False,
+) -> int:
+    """Check this environment: one line for each problem."""
     problems = list(pin_problems())
-    if not options.pins:
+    if not pins:
         problems += [*torch_problems(), *opencv_problems()]
     for problem in problems:
-        sys.stdout.write(problem + "\n")
+        print(problem)
     if not problems:
-        version = sys.version.split()[0]
-        sys.stdout.write(f"environment: as pinned (Python {version}, torch {installed_version('torch')})\n")
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        print(f"environment: as pinned (Python {sys.version.split()[0]}, torch {installed_version('torch')})")
+    return int(bool(problems))

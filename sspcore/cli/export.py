@@ -1,102 +1,93 @@
-"""Export a system as a bundle for embedded inference.
-
-    python -m sspcore.cli.export --system SSP --checkpoint weights.safetensors --size 736x1280 --out DIR
-    python -m sspcore.cli.export --check step.onnx --target trt-10.16
-"""
+"""`sspcore export`: write a bundle for embedded inference, or check a graph against a TensorRT version."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import onnx
-from google.protobuf.message import DecodeError
+import typer
 
+from sspcore.cli.common import Overwrite
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.files import require_output
-from sspcore.data.datasets import SPECS
-from sspcore.export import Origin, Rollout, StepOptions, check_model, export_bundle, synthetic_rollout, video_rollout
-from sspcore.export.check import load_limits
-from sspcore.export.device.step_runner import SIDECAR
-from sspcore.inference.sources import open_source
-from sspcore.motion.registration import build_registrator
-from sspcore.study.loading import load_system, parse_size
-from sspcore.study.profiles import Profile, load_profile
 
-_GOLDEN_FRAMES = 20
+if TYPE_CHECKING:
+    import onnx
+
+    from sspcore.export import Rollout
+
+GOLDEN_FRAMES = 20
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser("sspcore.export", description=__doc__.splitlines()[0])
-    parser.add_argument("--system", default="SSP", help="SSP, KD-SSP, Base, ... (default: SSP)")
-    parser.add_argument("--dataset", default="uavid", choices=SPECS, help="whose classes (default: uavid)")
-    parser.add_argument("--profile", default="demo", help="that describes the model (default: demo)")
-    weights = parser.add_mutually_exclusive_group()
-    weights.add_argument("--checkpoint", type=Path, help="weights.safetensors of the trained system")
-    weights.add_argument("--untrained", action="store_true", help="fresh weights: a check of the export only")
-    weights.add_argument("--check", type=Path, metavar="ONNX", help="only check this file against --target")
-    parser.add_argument("--size", help="HEIGHTxWIDTH of the frames (default: the profile's)")
-    parser.add_argument("--frame", choices=("uint8", "float32"), default="uint8", help="frame input (default: uint8)")
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of the graph (default: fp32)")
-    targets = ", ".join(load_limits().targets)
-    parser.add_argument("--target", default="trt-10.3", help=f"{targets} (default: trt-10.3)")
-    parser.add_argument("--video", help="video, folder of images or camera for the golden rollout (default: synthetic)")
-    parser.add_argument("--golden-frames", type=int, default=_GOLDEN_FRAMES, help=f"default: {_GOLDEN_FRAMES}")
-    parser.add_argument("--out", type=Path, help="folder of the bundle")
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there already")
-    return parser.parse_args(arguments)
+def export(
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the bundle.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a trained system.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Fresh weights: a check of the export only.")] = False,
+    check: Annotated[Path | None, typer.Option(metavar="ONNX", help="Only check this file against --target.")] = None,
+    system: Annotated[str, typer.Option(help="SSP, KD-SSP, Base, ...")] = "SSP",
+    dataset: Annotated[str, typer.Option(help="Whose classes.")] = "uavid",
+    profile: Annotated[str, typer.Option(help="That describes the model.")] = "demo",
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the frames (default: the profile's).")] = None,
+    frame: Annotated[Literal["uint8", "float32"], typer.Option(help="Type of the frame input.")] = "uint8",
+    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the graph.")] = "fp32",
+    target: Annotated[str, typer.Option(metavar="NAME", help="TensorRT version: trt-10.3, trt-10.16, ...")] = "trt-10.3",
+    video: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Video or folder for the golden rollout (default: synthetic).")
+    ] = None,
+    golden_frames: Annotated[int, typer.Option(metavar="N", help="Length of the golden rollout.")] = GOLDEN_FRAMES,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a system for NVIDIA Jetson (ONNX and TensorRT).
 
+    The bundle holds the ONNX step, checked against the operators of TensorRT, a golden rollout to compare with, and scripts
+    that build and time the engine without sspcore.
+    """
+    from sspcore.core.files import require_output
+    from sspcore.data.datasets import SPECS
+    from sspcore.export import Origin, StepOptions, check_model, export_bundle
+    from sspcore.export.device.step_runner import SIDECAR
+    from sspcore.study.loading import load_system, parse_size
+    from sspcore.study.profiles import load_profile
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 an error that a user can act on."""
-    options = parse_arguments(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        if options.check:
-            operators = check_model(_read_graph(options.check), options.target)
-            counts = f"{sum(operators.values())} nodes, {len(operators)} operators"
-            print(f"{options.check}: {counts}, all known to {options.target}")
-            return 0
-        if options.out is None or not (options.untrained or options.checkpoint):
-            raise SspError("--out and one of --checkpoint, --untrained are needed; --help says more")
-        video = None if options.video is None else Path(options.video)
-        require_output(options.out, (options.checkpoint, video), options.overwrite, SIDECAR)
-        profile = load_profile(options.profile)
-        size = profile.input_size if options.size is None else parse_size(options.size)
-        model = load_system(options.system, SPECS[options.dataset], profile, options.checkpoint)
-        origin = Origin(options.system, SPECS[options.dataset], profile.name, options.checkpoint)
-        step = StepOptions(size, options.frame, options.precision)
-        sidecar = export_bundle(model, origin, step, options.target, golden_rollout(options, profile, size), options.out)
-    except SspError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if check:
+        operators = check_model(_read_graph(check), target)
+        print(f"{check}: {sum(operators.values())} nodes, {len(operators)} operators, all known to {target}")
+        return
+    if out is None or not (untrained or checkpoint):
+        raise SspError("--out and one of --checkpoint, --untrained are needed; --help says more")
+    if golden_frames < GOLDEN_FRAMES:
+        raise ProfileError(f"--golden-frames {golden_frames}: at least {GOLDEN_FRAMES}, shorter ones hide drift")
+    require_output(out, (checkpoint, None if video is None else Path(video)), overwrite, SIDECAR)
+    loaded = load_profile(profile)
+    used = loaded.input_size if size is None else parse_size(size)
+    model = load_system(system, SPECS[dataset], loaded, checkpoint)
+    origin, step = Origin(system, SPECS[dataset], loaded.name, checkpoint), StepOptions(used, frame, precision)
+    sidecar = export_bundle(model, origin, step, target, _rollout(video, golden_frames, loaded.registration, used), out)
     parity = sidecar["parity_onnxruntime"]
-    print(f"{options.out}: {sidecar['nodes']} nodes checked for {options.target}; onnxruntime against torch over "
-          f"{parity['frames']} frames: logits within {parity['logits_max_difference']:.1e}, class maps identical on "
-          f"{parity['identical_mean']:.4%} of the pixels")
-    return 0
+    print(f"{out}: {sidecar['nodes']} nodes checked for {target}; onnxruntime against torch over {parity['frames']} frames: "
+          f"logits within {parity['logits_max_difference']:.1e}, class maps identical on {parity['identical_mean']:.4%} of the "
+          "pixels")
 
 
-def golden_rollout(options: argparse.Namespace, profile: Profile, size: tuple[int, int]) -> Rollout:
-    """The rollout that the device is to reproduce: of a video, or a synthetic one that turns and starts anew once."""
-    n_frames = options.golden_frames
-    if n_frames < _GOLDEN_FRAMES:
-        raise ProfileError(f"--golden-frames {n_frames}: at least {_GOLDEN_FRAMES}, shorter ones hide drift")
-    if options.video is None:
+def _rollout(video: str | None, n_frames: int, registration: str, size: tuple[int, int]) -> Rollout:
+    """What the device is to reproduce: the start of a video, or a synthetic rollout that turns and starts again once."""
+    from sspcore.export import synthetic_rollout, video_rollout
+    from sspcore.inference.sources import open_source
+    from sspcore.motion.registration import build_registrator
+
+    if video is None:
         return synthetic_rollout(size, n_frames, rotate=True, reset_at=n_frames * 3 // 4)
-    with open_source(options.video) as source:
+    with open_source(video) as source:
         images = (image for image in source if image is not None)
-        registrator = build_registrator(profile.registration)
         try:
-            return video_rollout(images, registrator, size, n_frames)
+            return video_rollout(images, build_registrator(registration), size, n_frames)
         except SspError as error:
-            raise SspError(f"--video {options.video}: {error}") from error
+            raise SspError(f"--video {video}: {error}") from error
 
 
 def _read_graph(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
     try:
         graph = onnx.load(path)
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
@@ -104,7 +95,3 @@ def _read_graph(path: Path) -> onnx.ModelProto:
     if not graph.graph.node:  # an empty file is a valid one to protobuf
         raise SspError(f"{path}: holds no graph ({path.stat().st_size} bytes); give a file written by an export")
     return graph
-
-
-if __name__ == "__main__":
-    sys.exit(main())

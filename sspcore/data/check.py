@@ -1,4 +1,4 @@
-"""What is there of the real releases, what is damaged, and what can go on without it: `python -m sspcore.data.check`.
+"""What is there of the real releases, what is damaged, and what can go on without it (`sspcore check`).
 
 Looked at are the folders and the archives under DIR (layouts in data/README.md): every archive member by member, every
 video to its last frame, every label in its colours and size. The user's files are opened for reading only; archives are
@@ -8,23 +8,20 @@ takes seconds.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 
-from sspcore.core.errors import ArtefactError, ReleaseError, SspError
+from sspcore.core.errors import ArtefactError, ReleaseError
 from sspcore.core.files import read_json, write_json
-from sspcore.core.machine import worker_count
-from sspcore.core.parallel import quiet_decoder, run_jobs
+from sspcore.core.parallel import run_jobs
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.store import stable_hash
-from sspcore.data.archives import SUFFIXES, Unpacked, find_archives, target_of, unpack
+from sspcore.data.archives import Unpacked, find_archives, target_of, unpack
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import (
     Sequence,
@@ -342,36 +339,3 @@ def report(checked: Iterable[Checked]) -> str:
     ]
     lines += ["", *(line for each in checked for line in each.problems)] if any(each.problems for each in checked) else []
     return "\n".join([*lines, "", *(each.conclusion for each in checked)])
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table; status 0 if every data set can go on, 1 if not."""
-    parser = argparse.ArgumentParser(prog="python -m sspcore.data.check", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR",
-        help=f"holds uavid/ and ruralscapes/, or their archives ({', '.join(SUFFIXES)})",
-    )
-    parser.add_argument("--datasets", default=",".join(SPECS), help="comma-separated (default: both)")
-    parser.add_argument("--profile", default="paper", help="whose workspace archives are unpacked into (default: paper)")
-    parser.add_argument("--root", type=Path, help="folder of workspaces (default: data/)")
-    parser.add_argument("--workers", type=int, help="processes (default: by the machine's cores)")
-    options = parser.parse_args(arguments)
-    names = [name.strip() for name in options.datasets.split(",")]
-    if unknown := [name for name in names if name not in SPECS]:
-        parser.error(f"--datasets {','.join(unknown)}: unknown; choose from {', '.join(SPECS)}")
-    quiet_decoder()
-    workspace = Workspace(options.profile) if options.root is None else Workspace(options.profile, options.root)
-    workers = max(1, worker_count("auto")) if options.workers is None else options.workers
-    try:
-        if not options.data.is_dir():
-            raise ReleaseError(f"{options.data}: no such folder; --data names the one that holds the releases or archives")
-        checked = [check_release(options.data, SPECS[name], workspace, workers) for name in names]
-    except (SspError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(report(checked))
-    return int(any(each.stops for each in checked))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,9 +6,7 @@ Frames are shipped without loss, matrices in half precision; the manifest says w
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +17,8 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sspcore.core.errors import ArtefactError, SspError
-from sspcore.core.files import atomic_folder, read_json, require_output, write_json
+from sspcore.core.errors import ArtefactError
+from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_png, write_webp
 from sspcore.core.paths import FLOW_CACHE, REPOSITORY
 from sspcore.core.provenance import provenance
@@ -230,27 +228,3 @@ Made by `python -m sspcore.report.sample` from a finished demo run; part of the 
 refused. To restore: `git checkout -- data/sample`. The encoder was initialised with the EfficientNet-Lite weights that
 the README names under Licences.
 """
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Make the sample; returns the exit status: 0 done, 2 it cannot be made."""
-    parser = argparse.ArgumentParser("sspcore.report.sample", description="Make data/sample/ from a finished run.")
-    parser.add_argument("--profile", default="demo", help="the run's profile, one that renders its data (default: demo)")
-    parser.add_argument("--seed", type=int, help="training seed of the run (default: the profile's)")
-    parser.add_argument("--dataset", choices=tuple(SPECS), default="uavid", help="data set (default: uavid)")
-    parser.add_argument("--out", type=Path, default=SAMPLE, help="folder to write (default: data/sample)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the sample that is there already")
-    options = parser.parse_args(arguments)
-    try:
-        require_output(options.out, overwrite=options.overwrite, mark=MANIFEST)
-        sample = make_sample(Study.open(options.profile, options.seed), options.dataset, options.out)
-    except (SspError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    size = sum(path.stat().st_size for path in sample.folder.rglob("*") if path.is_file())
-    sys.stdout.write(f"{sample.folder}: clip {sample.clip.name}, {size / 1e6:.1f} MB\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

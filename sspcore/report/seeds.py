@@ -1,6 +1,6 @@
 """Several training seeds of one profile: mean, spread, difference to Base, and distance to the constant-alpha curve.
 
-    python -m sspcore.report.seeds --profile demo --seeds 0,1,2
+    sspcore seeds --profile demo --seeds 0,1,2
 
 Reads what finished runs have left in the workspace and trains nothing; a run that is missing is an error of one line.
 Writes tables/seeds.json and seeds.md and, per data set, `<dataset>_frontier_seeds` and `<dataset>_frontier_moving_seeds`
@@ -9,15 +9,13 @@ beside the pictures of the profile.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file, write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import is_fresh, stable_hash
@@ -63,7 +61,7 @@ class FinishedStudy(Study):
     def _missing(self, what: str, where: str) -> ArtefactError:
         return ArtefactError(
             f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
-            f"`python -m sspcore.study.reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
+            f"`sspcore reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
         )
 
 
@@ -244,50 +242,3 @@ def write_seeds(studies: Sequence[Study], systems: Sequence[str], datasets: Sequ
     names = (f"{dataset}_{name}" for dataset in SPECS for name in PICTURES)
     remove_pictures(folder, [name for name in names if name not in kept])
     return written
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line of `python -m sspcore.report.seeds`."""
-    parser = argparse.ArgumentParser("sspcore.report.seeds", description="Mean and spread over the seeds of finished runs.")
-    parser.add_argument("--profile", default="demo", help="whose runs (default: demo)")
-    parser.add_argument("--seeds", required=True, help="comma-separated training seeds, such as 0,1,2")
-    parser.add_argument("--systems", help="comma-separated systems (default: the profile's)")
-    parser.add_argument("--datasets", help="comma-separated data sets (default: the profile's)")
-    parser.add_argument("--data", type=Path, help="folder of the real releases, for --profile paper")
-    parser.add_argument("--root", type=Path, help="folder of artefacts (default: the repository's data)")
-    parser.add_argument("--out", type=Path, help="where tables and pictures go (default: the profile's figures)")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 a run is missing or the usage is wrong."""
-    options = parse_arguments(arguments)
-    try:
-        studies = [
-            FinishedStudy.open(options.profile, seed=seed, data=options.data, root=options.root)
-            for seed in _seeds(options.seeds)
-        ]
-        profile = studies[0].profile
-        systems = _names(options.systems) or list(profile.systems)
-        datasets = _names(options.datasets) or list(profile.datasets)
-        written = write_seeds(studies, systems, datasets, options.out or studies[0].figures)
-    except (SspError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write("".join(f"{path}\n" for path in written))
-    return 0
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise SspError(f"--seeds {text}: expected whole numbers separated by commas, such as 0,1,2") from error
-
-
-def _names(text: str | None) -> list[str]:
-    return [] if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,7 @@
-"""Ablations: the study again with one thing changed at a time (`./reproduce.sh --ablations`, notebook 09).
+"""Ablations: the study again with one thing changed at a time (`sspcore ablations`, notebook 09).
 
 A variant is a system and, where a number changes, one override of the profile. What a variant shares with the main study
 (data, motion, starting weights, teacher) has the same key and is reused; a variant that changes nothing is the main run.
-
-`python -m sspcore.study.ablations [--profile demo] [--seed N] [--datasets a,b] [--data DIR] [--only NAME,...]`
 """
 
 from __future__ import annotations

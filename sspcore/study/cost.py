@@ -1,6 +1,6 @@
 """What every system costs: parameters, multiply-adds and frames per second, beside the published figures.
 
-    python -m sspcore.study.cost [--json] [--profile paper] [--fps --device cuda --precision fp16 --compile]
+    sspcore complexity [--json] [--profile paper] [--fps --device cuda --precision fp16 --compile]
 
 Nothing is downloaded: parameters and multiply-adds are counted on shapes alone, frame rates with random weights.
 
@@ -17,14 +17,13 @@ Conventions:
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -298,40 +297,22 @@ def _text(value: float | None, form: str) -> str:
     return " " * (width - 1) + "-" if value is None else format(value, form)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sspcore.study.cost", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="paper", help="whose models and input size (default: paper)")
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of the table")
-    parser.add_argument("--fps", action="store_true", help="measure frames per second too")
-    parser.add_argument("--device", default="cpu", help="for --fps: cpu, cuda, cuda:1 (default: cpu)")
-    parser.add_argument("--frames", type=int, default=50, help="for --fps: timed frames (default: 50)")
-    parser.add_argument("--warm-up", type=int, default=10, help="for --fps: frames before (default: 10)")
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="for --fps")
-    parser.add_argument("--compile", action="store_true", help="for --fps: torch.compile the step")
-    options = parser.parse_args(arguments)
-    try:
-        sys.stdout.write(_report(options) + "\n")
-    except SspError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+def costs(profile_name: str, speed: dict[str, Any] | None = None) -> list[Cost]:
+    """The rows of all systems under a profile; `speed`: what `measure_fps` takes, with "device" by name; None: not measured.
 
-
-def _report(options: argparse.Namespace) -> str:
-    profile = load_profile(options.profile)
-    if options.fps and options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise SspError(f"--device {options.device}: torch sees no CUDA device; use --device cpu")
-    flow, costs = flow_cost(profile), []
+    Raises: SspError if the device is not there.
+    """
+    profile = load_profile(profile_name)
+    if speed is not None:
+        if speed["device"].startswith("cuda") and not torch.cuda.is_available():
+            raise SspError(f"--device {speed['device']}: torch sees no CUDA device; use --device cpu")
+        speed = speed | {"device": torch.device(speed["device"])}
+    flow, rows = flow_cost(profile), []
     for name in tqdm((*PAPER_SYSTEMS, *OURS), desc="complexity", unit="system", leave=False):
-        fps = None
-        if options.fps:
-            device = torch.device(options.device)
-            fps = measure_fps(
-                name, profile, device, options.frames, options.warm_up, options.precision, options.compile
-            )
-        costs.append(system_cost(name, profile, flow, fps))
-    return json.dumps([asdict(cost) for cost in costs], indent=1) if options.json else table(costs)
+        rows.append(system_cost(name, profile, flow, None if speed is None else measure_fps(name, profile, **speed)))
+    return rows
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def as_json(rows: list[Cost]) -> str:
+    """The rows as a JSON list."""
+    return json.dumps([asdict(row) for row in rows], indent=1)

@@ -1,14 +1,12 @@
-"""`python -m sspcore.study.hardware --out figures/hardware/<gpu>.json`: what this GPU does with every system.
+"""What this GPU does with every system: `sspcore benchmark`, written to figures/hardware/<gpu>.json.
 
 A few training steps at the profile's crop and batch, with losses, seconds and memory, and frames per second of one
-stream, on random frames and untrained weights: speed and memory do not depend on them, accuracy is none of its business.
+stream, on random frames and untrained weights: speed and memory do not depend on them, accuracy is not measured.
 Reading data is not in the figures.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -167,33 +165,26 @@ def _free(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and write; status 2 where there is no accelerator."""
-    parser = argparse.ArgumentParser(prog="python -m sspcore.study.hardware", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="paper", help="whose models, recipes and sizes (default: paper)")
-    parser.add_argument("--out", type=Path, help="file to write (default: figures/hardware/<gpu>.json)")
-    parser.add_argument("--overwrite", action="store_true", help="write over the file if it is there already")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of training (default: the profile's)")
-    parser.add_argument("--steps", type=int, default=5, help="timed training steps (default: 5)")
-    options = parser.parse_args(arguments)
-    try:
-        if not torch.cuda.is_available():
-            raise SspError("no accelerator: torch sees no CUDA device here; run this command on a machine with one")
-        profile, device = load_profile(options.profile), torch.device("cuda")
-        if options.precision is not None:
-            machine = MachineSettings(**profile.machine.model_dump() | {"precision": options.precision})
-            profile = profile.model_copy(update={"machine": machine})
-        name = slug(torch.cuda.get_device_name(device))
-        out = options.out or REPOSITORY / "figures" / "hardware" / f"{name}.json"
-        require_output(out, overwrite=options.overwrite)
-        figures = measure(profile, device, (*PAPER_SYSTEMS, *OURS), options.steps)
-        write_json(out, figures)
-    except SspError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"written: {out}")
-    return 0
+def benchmark(
+    profile_name: str, out: Path | None = None, precision: str | None = None, steps: int = 5, overwrite: bool = False
+) -> Path:
+    """Measure all systems on this machine's GPU; returns the file that was written.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Args:
+        out: default: figures/hardware/<gpu>.json.
+        precision: of training; default: the profile's.
+        steps: timed training steps.
+        overwrite: replace a file that is there already.
+    Raises: SspError where there is no GPU.
+    """
+    if not torch.cuda.is_available():
+        raise SspError("no accelerator: torch sees no CUDA device here; run this command on a machine with one")
+    profile, device = load_profile(profile_name), torch.device("cuda")
+    if precision is not None:
+        machine = MachineSettings(**profile.machine.model_dump() | {"precision": precision})
+        profile = profile.model_copy(update={"machine": machine})
+    out = out or REPOSITORY / "figures" / "hardware" / f"{slug(torch.cuda.get_device_name(device))}.json"
+    require_output(out, overwrite=overwrite)
+    figures = measure(profile, device, (*PAPER_SYSTEMS, *OURS), steps)
+    write_json(out, figures)
+    return out

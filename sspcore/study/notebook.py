@@ -1,10 +1,8 @@
-"""What every notebook needs at its top: logging that reads well below a cell, one look for all pictures."""
+"""What notebooks need: a log that reads well below a cell, small tables, the list of chapters."""
 
 from __future__ import annotations
 
 import html
-import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,11 @@ from typing import Any
 from IPython.display import HTML, display
 
 from sspcore.core.files import read_json
+from sspcore.core.log import configure_logging
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.study.profiles import load_profile
 
-
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send the library's log to standard output, one line a stage."""
-    logger = logging.getLogger("sspcore")
-    logger.setLevel(level)
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
+__all__ = ["chapters", "configure_logging", "show_table"]
 
 
 def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:

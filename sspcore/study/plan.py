@@ -1,4 +1,4 @@
-"""`python -m sspcore.study.plan --profile P`: hours, GPU memory and disk of every stage on this machine, before it runs.
+"""Hours, GPU memory and disk of every stage on this machine, before it runs: `sspcore plan`.
 
 A few steps of each kind of work are timed on random frames and multiplied by how often the stages do them; nothing is
 trained, fetched or prepared. On a GPU everything is timed at the profile's own sizes. On a CPU frames are made smaller
@@ -8,8 +8,6 @@ so such hours tell the order of magnitude.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -308,47 +306,31 @@ def _seconds(work: Callable[[], object], times: int = 3) -> float:
     return float(np.median(taken))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the plan; status 2 if the profile, the systems or the release are not in order."""
-    parser = argparse.ArgumentParser(prog="python -m sspcore.study.plan", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo", help="what is planned (default: demo)")
-    parser.add_argument("--datasets", help="comma-separated (default: the profile's)")
-    parser.add_argument("--systems", help="comma-separated (default: the profile's)")
-    parser.add_argument("--data", type=Path, help="folder of the real releases, for --profile paper")
-    # Options of the run that is planned which change nothing of it, so that --plan can be put to any command line.
-    for name in ("--only", "--seed"):
-        parser.add_argument(name, help=argparse.SUPPRESS)
-    for name in ("--plan", "--force", "--ablations"):
-        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    try:
-        profile = load_profile(options.profile)
-        datasets = choose_datasets(profile, _names(options.datasets, profile.datasets), "--datasets")
-        systems = choose_systems(profile, _names(options.systems, profile.systems), datasets, "--systems")
-        if profile.rendering is None and options.data is None:
-            raise SspError(f"profile {profile.name} needs the real releases, whose videos are counted: pass --data DIR")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        machine = describe(device, Workspace(profile.name).base)
-        print(", ".join(f"{name} {value}" for name, value in machine.items()))
-        rows = list(tqdm(plan(profile, datasets, systems, options.data, device), desc="plan", unit="stage"))
-        print(table(rows))
-        need = sum(row.disk_gb for row in rows)
-        if need > machine["disk_free_gb"]:
-            print(f"disk: about {need:.0f} GB needed, {machine['disk_free_gb']:.0f} GB free: free some space first")
-        if device.type == "cpu":
-            print(
-                f"on a CPU ({cores()} cores): networks timed on frames of at most {CPU_PIXELS} pixels and batches of "
-                f"{CPU_BATCH}, times multiplied by the ratio of pixels and windows; expect the order of magnitude"
-            )
-    except SspError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def describe_run(
+    profile_name: str, datasets: Iterable[str] | None, systems: Iterable[str] | None, data: Path | None
+) -> Iterator[str]:
+    """Yield the lines of a plan: the machine, the table, and what to know about both.
 
-
-def _names(text: str | None, default: Iterable[str]) -> list[str]:
-    return list(default) if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Args:
+        datasets, systems: default: the profile's.
+        data: folder of the real releases.
+    Raises: SspError if the profile, the systems or the release are not in order.
+    """
+    profile = load_profile(profile_name)
+    chosen = choose_datasets(profile, profile.datasets if datasets is None else datasets, "--datasets")
+    wanted = choose_systems(profile, profile.systems if systems is None else systems, chosen, "--systems")
+    if profile.rendering is None and data is None:
+        raise SspError(f"profile {profile.name} needs the real releases, whose videos are counted: pass --data DIR")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    machine = describe(device, Workspace(profile.name).base)
+    yield ", ".join(f"{name} {value}" for name, value in machine.items())
+    rows = list(tqdm(plan(profile, chosen, wanted, data, device), desc="plan", unit="stage"))
+    yield table(rows)
+    need = sum(row.disk_gb for row in rows)
+    if need > machine["disk_free_gb"]:
+        yield f"disk: about {need:.0f} GB needed, {machine['disk_free_gb']:.0f} GB free: free some space first"
+    if device.type == "cpu":
+        yield (
+            f"on a CPU ({cores()} cores): networks timed on frames of at most {CPU_PIXELS} pixels and batches of {CPU_BATCH}, "
+            "times multiplied by the ratio of pixels and windows; expect the order of magnitude"
+        )

@@ -1,4 +1,4 @@
-"""`python -m sspcore.study.reproduce`: run the numbered notebooks in order by papermill (what `./reproduce.sh` calls).
+"""Run the numbered notebooks in order by papermill: `sspcore reproduce`, which `./reproduce.sh` calls.
 
 Each notebook is executed with the chosen profile, data sets, systems and seed as parameters; the executed copy and an
 HTML of it go to the run's folder. A notebook is skipped if its parameters, text, library, profile and real data are
@@ -7,14 +7,13 @@ unchanged and what it wrote or built on is still there and whole.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,6 @@ from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
 from sspcore.study import Study
 from sspcore.study.kernel import KERNEL_ARGUMENTS
-from sspcore.study.notebook import configure_logging
 from sspcore.study.profiles import CONTROL_IMAGE, Profile, available_profiles, choose_datasets, choose_systems
 from sspcore.study.run_times import timed
 
@@ -47,65 +45,47 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 ABLATIONS = "09"
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line, checked as far as it can be without running anything."""
-    parser = argparse.ArgumentParser("sspcore.study.reproduce", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo", help=f"one of {', '.join(available_profiles())} (default: demo)")
-    parser.add_argument("--datasets", type=_names, help="comma-separated: uavid,ruralscapes (default: the profile's)")
-    parser.add_argument("--systems", type=_names, help="comma-separated systems of the table (default: the profile's)")
-    parser.add_argument("--only", type=_names, help="comma-separated numbers of notebooks, e.g. 03 or 07,08")
-    parser.add_argument("--seed", type=int, help="training seed (default: the profile's)")
-    parser.add_argument("--data", help="folder of the real releases, for --profile paper")
-    parser.add_argument("--ablations", action="store_true", help=f"run notebook {ABLATIONS} after the others")
-    parser.add_argument("--force", action="store_true", help="make everything anew")
-    parser.add_argument("--times", type=Path, metavar="FILE", help="of a run from nothing: note its times in this JSON file")
-    return parser.parse_args(arguments)
+def reproduce(
+    profile_name: str = "demo", datasets: Iterable[str] | None = None, systems: Iterable[str] | None = None,
+    only: Sequence[str] | None = None, seed: int | None = None, data: Path | None = None, ablations: bool = False,
+    force: bool = False, times: Path | None = None,
+) -> None:
+    """Run the notebooks; each parameter is an option of the command `sspcore reproduce`.
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the notebooks; returns the exit status: 0 done, 1 a notebook failed, 2 wrong usage."""
-    options = parse_arguments(arguments)
-    configure_logging()
+    Raises: SspError for wrong usage and for a notebook that fails.
+    """
     os.environ.setdefault("SSPCORE_PROGRESS", "plain")  # both are inherited by the kernels
     os.environ[RUN_BEGAN] = str(time.time())
-    try:
-        profile = Study.open(options.profile, options.seed, options.data).profile
-        datasets = choose_datasets(profile, _or(options.datasets, profile.datasets), "--datasets")
-        parameters = {
-            # kernels run in notebooks/: what is relative to the caller's folder must not stay so
-            "profile": options.profile if options.profile in available_profiles() else str(Path(options.profile).resolve()),
-            "seed": profile.seed if options.seed is None else options.seed,
-            "datasets": datasets,
-            "systems": _systems(profile, _or(options.systems, profile.systems), datasets),
-            "data": None if options.data is None else str(Path(options.data).resolve()),
-            "force": options.force,
-        }
-        notebooks = choose_notebooks(options.only, parameters["systems"], options.ablations)
-        workspace = Workspace(profile.name)
-        with exclusive(workspace.base):
-            for folder in (workspace.base, REPOSITORY / profile.figures):
-                remove_leftovers(folder)
-            show_check(parameters["data"], datasets, workspace)
-            inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
-            print(f"profile {profile.name}: {profile.description}", flush=True)
-            began, seconds = time.perf_counter(), {}
-            chosen = {"profile": profile.name, "datasets": datasets, "systems": parameters["systems"]}
-            entry = chosen | {"provenance": provenance(profile.name, parameters["seed"], inputs_key)}
-            with timed(options.times, workspace.base, entry, seconds):
-                for notebook in notebooks:
-                    seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
-            print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
-                  f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
-    except SspError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, DeadKernelError) as error:
-        print(f"error: {type(error).__name__}: {error}; check disk space and memory, then run again", file=sys.stderr)
-        return 1
-    return 0
+    profile = Study.open(profile_name, seed, data).profile
+    datasets = choose_datasets(profile, profile.datasets if datasets is None else datasets, "--datasets")
+    parameters = {
+        # kernels run in notebooks/: what is relative to the caller's folder must not stay so
+        "profile": profile_name if profile_name in available_profiles() else str(Path(profile_name).resolve()),
+        "seed": profile.seed if seed is None else seed,
+        "datasets": datasets,
+        "systems": _systems(profile, profile.systems if systems is None else systems, datasets),
+        "data": None if data is None else str(Path(data).resolve()),
+        "force": force,
+    }
+    notebooks = choose_notebooks(only, parameters["systems"], ablations)
+    workspace = Workspace(profile.name)
+    with exclusive(workspace.base):
+        for folder in (workspace.base, REPOSITORY / profile.figures):
+            remove_leftovers(folder)
+        show_check(parameters["data"], datasets, workspace)
+        inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
+        print(f"profile {profile.name}: {profile.description}", flush=True)
+        began, seconds = time.perf_counter(), {}
+        chosen = {"profile": profile.name, "datasets": datasets, "systems": parameters["systems"]}
+        entry = chosen | {"provenance": provenance(profile.name, parameters["seed"], inputs_key)}
+        with timed(times, workspace.base, entry, seconds):
+            for notebook in notebooks:
+                seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
+        print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
+              f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
 
 
-def find_notebooks(only: tuple[str, ...] | None) -> list[Path]:
+def find_notebooks(only: Sequence[str] | None) -> list[Path]:
     """The numbered notebooks in order, or those whose numbers are asked for."""
     found = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
     if only is None:
@@ -116,7 +96,7 @@ def find_notebooks(only: tuple[str, ...] | None) -> list[Path]:
     return [found[number.zfill(2)] for number in only]
 
 
-def choose_notebooks(only: tuple[str, ...] | None, systems: list[str], ablations: bool) -> list[Path]:
+def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: bool) -> list[Path]:
     """What a run executes: the notebooks asked for, or those that concern its systems; the ablations' last, if wanted."""
     chosen = [path for path in find_notebooks(only) if only is not None or concerns(path, systems)]
     if not ablations:
@@ -160,6 +140,8 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
             os.replace(temporary, failed)
             problem = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {' '.join(error.evalue.split())}"
             raise SspError(f"{problem} (executed so far: {_relative(failed)})") from error
+        except DeadKernelError as error:
+            raise SspError(f"{notebook.name}: its kernel died; check memory, then run again") from error
         # text bars rewrite their line: keep what a reader of the terminal sees at the end
         copy, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(temporary, as_version=4), {})
         nbformat.write(copy, temporary)
@@ -233,14 +215,6 @@ def _accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if re.search(rf"^{name}\s*=", text, re.MULTILINE)}
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _or(asked: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    return default if asked is None else asked
-
-
 def _systems(profile: Profile, asked: tuple[str, ...], datasets: list[str]) -> list[str]:
     chosen = choose_systems(profile, asked, datasets, "--systems")
     if CONTROL_IMAGE not in asked:
@@ -274,6 +248,3 @@ def _lasting(noted: Path, workspace: Workspace) -> list[Path]:
 def _relative(path: Path) -> str:
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
 
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sspcore.cli import doctor
+from sspcore.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10.14", "3.11.14", "3.12.11", "3.13.7")
@@ -198,7 +199,7 @@ def test_doctor_exits_with_1_and_one_line_a_problem(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "pin_problems", lambda: iter(["a: wrong", "b: wrong"]))
-    assert doctor.main(["--pins"]) == 1
+    assert main(["doctor", "--pins"]) == 1
     assert capsys.readouterr().out == "a: wrong\nb: wrong\n"
     monkeypatch.setattr(doctor, "pin_problems", lambda: iter([]))
-    assert doctor.main(["--pins"]) == 0
+    assert main(["doctor", "--pins"]) == 0

@@ -34,8 +34,8 @@ case "$*" in
         echo "${STUB_PIP_SAYS:-Installing collected packages: torch}"
         exit "${STUB_PIP:-0}"
         ;;
-    '-m sspcore.cli.doctor'*) exit "${STUB_DOCTOR:-0}" ;;
-    '-m sspcore.study.reproduce'*) exit "${STUB_RUN:-0}" ;;
+    '-m sspcore doctor'*) exit "${STUB_DOCTOR:-0}" ;;
+    '-m sspcore reproduce'*) exit "${STUB_RUN:-0}" ;;
 esac
 """
 
@@ -124,14 +124,14 @@ def test_first_run_installs_and_second_only_runs(checkout: Checkout) -> None:
     assert first.returncode == 0, first.stderr
     (install,) = checkout.pip_calls()
     assert "--no-deps" in install and str(checkout.root / "requirements.lock") in install
-    assert checkout.calls()[-1] == "-m sspcore.study.reproduce --profile smoke --seed=3"
+    assert checkout.calls()[-1] == "-m sspcore reproduce --profile smoke --seed=3"
     assert "Collecting torch" in (checkout.root / ".venv/install.log").read_text()
     link = checkout.root / ".venv/lib/python3.11/site-packages/sspcore.pth"
     assert link.read_text() == f"{checkout.root}\n"
 
     second = checkout.run("--ablations", "--profile", "smoke")
     assert second.returncode == 0 and second.stderr == ""
-    assert checkout.calls() == ["-m sspcore.study.reproduce --ablations --profile smoke"]
+    assert checkout.calls() == ["-m sspcore reproduce --ablations --profile smoke"]
 
 
 def test_run_keeps_the_callers_folder_and_passes_its_status_on(checkout: Checkout, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_run_keeps_the_callers_folder_and_passes_its_status_on(checkout: Checkou
     folder = tmp_path / "else where"
     folder.mkdir()
     assert checkout.run("--data", "my data", cwd=folder, STUB_RUN="7").returncode == 7
-    assert checkout.calls_file.read_text() == f"python|{folder}|-m sspcore.study.reproduce --data my data\n"
+    assert checkout.calls_file.read_text() == f"python|{folder}|-m sspcore reproduce --data my data\n"
 
 
 def test_an_interrupted_installation_is_taken_up_again(checkout: Checkout) -> None:
@@ -223,7 +223,7 @@ def test_an_active_environment_with_the_pins_is_used(checkout: Checkout, tmp_pat
     shutil.copy(checkout.tools / "python3", tmp_path / "active/bin/python")
     result = checkout.run("--force", **{variable: str(tmp_path / "active")})
     assert result.returncode == 0 and not (checkout.root / ".venv").exists()
-    assert checkout.calls() == ["-m sspcore.cli.doctor --pins", "-m sspcore.study.reproduce --force"]
+    assert checkout.calls() == ["-m sspcore doctor --pins", "-m sspcore reproduce --force"]
 
 
 def test_an_active_environment_without_the_pins_is_left_alone(checkout: Checkout, tmp_path: Path) -> None:
@@ -262,9 +262,9 @@ def test_lab_opens_the_start_page(checkout: Checkout) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["weights", "hardware", "report"])
-def test_commands_start_their_modules_with_their_arguments(checkout: Checkout, command: str) -> None:
+@pytest.mark.parametrize("command, subcommand", [("weights", "weights"), ("hardware", "benchmark"), ("report", "report")])
+def test_commands_are_passed_on_with_their_arguments(checkout: Checkout, command: str, subcommand: str) -> None:
     checkout.run("setup")
     assert checkout.run(command, "--profile", "smoke").returncode == 0
-    assert checkout.calls() == [f"-m sspcore.{command} --profile smoke"]
+    assert checkout.calls() == [f"-m sspcore {subcommand} --profile smoke"]
     assert f"\n  {command} " in checkout.run("--help").stdout

@@ -14,7 +14,7 @@ import torch
 from conftest import SIZE, panning_frames, write_rgb
 from PIL import Image
 
-from sspcore.cli import evaluate
+from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.evaluation.folders import FlowCache, find_clips, natural_order, read_label_map, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
@@ -69,6 +69,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 def command(folders: dict[str, Path], *extra: str) -> list[str]:
     cache = folders["predictions"].parent / "cache"
     return [
+        "evaluate",
         "--predictions",
         str(folders["predictions"]),
         "--frames",
@@ -156,7 +157,7 @@ def test_changed_frames_and_damaged_files_get_new_flow(folders, tmp_path):
 def test_command_line_table_and_json(folders, tmp_path, capsys):
     report = tmp_path / "out" / "scores.json"
     options = command(folders, "--labels", str(folders["labels"]), "--moving", "1,2", "--json", str(report))
-    assert evaluate.main(options) == 0
+    assert main(options) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 clips, 18 frames, 6 labels; flow dis-fast: 32 estimated, 0 from the cache"
     written = json.loads(report.read_text())
@@ -165,7 +166,7 @@ def test_command_line_table_and_json(folders, tmp_path, capsys):
     assert row.split() == ["miou", f"{100 * written['metrics']['miou']:.2f}", "%"]
     assert len({len(line.split(" %")[0]) for line in lines if " %" in line}) == 1  # aligned
     assert written["metrics"]["tc"] > 0.8 and len(written["details"]["tc"]["per_clip"]) == 2
-    assert evaluate.main(options) == 0
+    assert main(options) == 0
     assert "0 estimated, 32 from the cache" in capsys.readouterr().out
     assert json.loads(report.read_text())["metrics"] == written["metrics"]
 
@@ -248,7 +249,7 @@ def _only_other_labels(paths: dict[str, Path]) -> None:
 )
 def test_wrong_input_is_one_line(folders, spoil, message, capsys):
     spoil(folders)
-    assert evaluate.main(command(folders, "--labels", str(folders["labels"]))) == 2
+    assert main(command(folders, "--labels", str(folders["labels"]))) == 2
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if line.startswith("error: ")]
     assert len(lines) == 1 and message in lines[0]
@@ -259,11 +260,11 @@ def test_wrong_input_is_one_line(folders, spoil, message, capsys):
     [
         (["--classes", "0"], "--classes 0: take 1..254"),
         (["--moving", "1,4"], "--moving 1,4: expected class ids within 0..3"),
-        (["--moving", "car"], "--moving car: expected class ids"),
+        (["--moving", "car"], "'car': expected whole numbers"),
     ],
 )
 def test_wrong_settings_are_one_line(folders, extra, message, capsys):
-    assert evaluate.main(command(folders, *extra)) == 2
+    assert main(command(folders, *extra)) == 2
     assert message in capsys.readouterr().err
 
 
@@ -271,11 +272,11 @@ def test_a_data_set_gives_classes_and_moving_ids(folders, capsys):
     options = [
         part for part in command(folders, "--labels", str(folders["labels"])) if part not in ("--classes", str(N_CLASSES))
     ]
-    assert evaluate.main([*options, "--dataset", "uavid"]) == 0
+    assert main([*options, "--dataset", "uavid"]) == 0
     assert "miou_moving" in capsys.readouterr().out
 
 
 def test_json_says_what_was_not_given(folders, tmp_path):
-    assert evaluate.main(command(folders, "--json", str(tmp_path / "scores.json"))) == 0
+    assert main(command(folders, "--json", str(tmp_path / "scores.json"))) == 0
     written = json.loads((tmp_path / "scores.json").read_text())
     assert written["labels"] is None and written["classes"] is None and written["predictions"].endswith("predictions")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from sspcore.cli import export as command
+from sspcore.cli.main import main
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion
@@ -230,12 +230,12 @@ def test_what_cannot_be_exported_is_said():
     (["--check", "nothing.onnx"], "not readable"),
 ])
 def test_command_line_errors_are_one_line(arguments, message, capsys):
-    assert command.main(arguments) == 2
+    assert main(["export", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 
 def test_command_line_checks_a_file(bundle, capsys):
-    assert command.main(["--check", str(bundle / "step.onnx"), "--target", "trt-10.16"]) == 0
+    assert main(["export", "--check", str(bundle / "step.onnx"), "--target", "trt-10.16"]) == 0
     assert "trt-10.16" in capsys.readouterr().out
     assert json.loads((bundle / "bundle.json").read_text())["format"] == 1

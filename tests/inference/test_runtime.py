@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import SIZE, panning_frames, write_rgb, write_video
 
-from sspcore.cli import stream as command
+from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID
 from sspcore.inference import Source, TorchBackend, mask_folder, open_source, overlay_video, percentiles, run
@@ -207,13 +207,13 @@ def test_command_line(tmp_path, capsys):
     save_weights(weights, build("SSP", UAVID.n_classes, load_profile("smoke"), load_weights=False))
     write_video(tmp_path / "video.mp4", panning_frames(3, 0))
     common = ["--checkpoint", str(weights), "--profile", "smoke", "--size", "64x96"]
-    done = command.main([
-        str(tmp_path / "video.mp4"), *common, "--out", str(tmp_path / "o.mp4"), "--report", str(tmp_path / "r.json")
+    done = main([
+        "stream", str(tmp_path / "video.mp4"), *common, "--out", str(tmp_path / "o.mp4"), "--report", str(tmp_path / "r.json")
     ])
     assert done == 0 and (tmp_path / "o.mp4").is_file()
     assert json.loads((tmp_path / "r.json").read_text())["frames"] == 3
     capsys.readouterr()
-    assert command.main(["nothing.mp4", *common]) == 2
-    assert command.main([str(tmp_path / "video.mp4"), "--bundle", str(tmp_path)]) == 2
+    assert main(["stream", "nothing.mp4", *common]) == 2
+    assert main(["stream", str(tmp_path / "video.mp4"), "--bundle", str(tmp_path)]) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 2 and all(line.startswith("error: ") for line in errors)

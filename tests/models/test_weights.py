@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sspcore.cli import weights as command
+from sspcore.cli import sources
+from sspcore.cli.main import main
 from sspcore.core.errors import WeightsError
 from sspcore.models import pretrained as weights
 from sspcore.models import weight_files
@@ -152,7 +153,7 @@ class TestCommand:
         return tmp_path
 
     def test_the_paper_needs_the_published_encoders_and_raft(self) -> None:
-        needed = list(command.needed(load_profile("paper")))
+        needed = list(sources.needed(load_profile("paper")))
         assert [(item.role, item.source.rpartition("/")[2]) for item in needed] == [
             ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896_2pt1"),
             ("segformer_b2", "mit_b2.imagenet"), ("segformer_b3", "mit_b3.imagenet"),
@@ -161,14 +162,14 @@ class TestCommand:
 
     def test_listing_tells_missing_from_there_with_checksum(self, folder, capsys) -> None:
         (folder / "mit_b2.safetensors").write_bytes(b"weights")
-        assert command.main([]) == 0
+        assert main(["weights"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert sum(line.startswith("missing") for line in lines) == 5
         assert next(line for line in lines if "mit_b2" in line).startswith("there")
         assert f"         sha256 {hashlib.sha256(b'weights').hexdigest()}" in lines
 
     def test_weights_of_packages_are_in_the_environment(self, capsys) -> None:
-        assert command.main(["--profile", "smoke", "--fetch"]) == 0
+        assert main(["weights", "--profile", "smoke", "--fetch"]) == 0
         out = capsys.readouterr().out
         assert "missing" not in out and out.count("sha256") == 2
 
@@ -179,7 +180,7 @@ class TestCommand:
 
         monkeypatch.setattr(weight_files, "hf_hub_download", download)
         monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
-        assert command.main(["--fetch"]) == 0
+        assert main(["weights", "--fetch"]) == 0
         assert "missing" not in capsys.readouterr().out
         text = (folder / "sam2_hiera_small.fb_r896.safetensors").read_text()
         assert text == "timm/sam2_hiera_small.fb_r896 model.safetensors None"
@@ -192,18 +193,18 @@ class TestCommand:
         monkeypatch.setattr(weight_files, "hf_hub_download", offline)
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
         monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
-        assert command.main(["--fetch"]) == 2
-        errors = capsys.readouterr().err.splitlines()
-        assert len(errors) == 6 and all(line.startswith("error: ") for line in errors)
+        assert main(["weights", "--fetch"]) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 6
         assert f"put model.safetensors of huggingface.co/smp-hub/mit_b2.imagenet at {folder}/mit_b2.safetensors" in errors[2]
 
     def test_lightglue_is_offered_to_kornia_and_needs_both_files(self, folder) -> None:
         (folder / "depth-save.pth").write_bytes(b"disk")
-        assert command.LightGlueWeights().found() == []
+        assert weight_files.LightGlueWeights().found() == []
         (folder / "disk_lightglue_v0-1_arxiv-pth").write_bytes(b"matcher")
         registration.offer_lightglue()
         assert sorted(path.read_bytes() for path in (folder / "torch").iterdir()) == [b"disk", b"matcher"]
-        assert len(command.LightGlueWeights().found()) == 2
+        assert len(weight_files.LightGlueWeights().found()) == 2
 
 
 class Exploding:

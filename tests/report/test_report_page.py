@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_tables import row
 
-from sspcore.cli import report as command
+from sspcore.cli.main import main
+from sspcore.core import paths
 from sspcore.core.errors import ArtefactError
 from sspcore.core.paths import Workspace
 from sspcore.report.captions import PICTURES
@@ -112,8 +113,8 @@ def test_tables_of_another_machine_and_of_another_profile_are_told_apart(tmp_pat
 def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
     with pytest.raises(ArtefactError, match="no run of profile smoke here; start one with ./reproduce.sh --profile smoke"):
         find_run(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "figures")
-    monkeypatch.setattr(command, "Workspace", lambda name: Workspace(name, tmp_path))
-    assert command.main(["--profile", "smoke"]) == 2
+    monkeypatch.setattr(paths, "Workspace", lambda name: Workspace(name, tmp_path))
+    assert main(["report", "--profile", "smoke"]) == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and captured.err.startswith("error: ") and captured.out == ""
 
@@ -123,9 +124,9 @@ def test_the_command_writes_the_page_and_replaces_a_former_one(tmp_path, monkeyp
     (workspace.base / "report").mkdir()
     for name in ("index.html", "stale.html"):
         (workspace.base / "report" / name).touch()
-    monkeypatch.setattr(command, "Workspace", lambda name: workspace)
-    monkeypatch.setattr(command, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(paths, "Workspace", lambda name: workspace)
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
     (tmp_path / "data" / "smoke" / "figures").symlink_to(figures)
-    assert command.main(["--profile", "smoke"]) == 0
+    assert main(["report", "--profile", "smoke"]) == 0
     assert "index.html (open it in a browser)" in capsys.readouterr().out
     assert sorted(path.name for path in (workspace.base / "report").iterdir()) == ["index.html", "notebooks", "tables"]

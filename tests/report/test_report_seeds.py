@@ -8,6 +8,7 @@ import pytest
 from test_measures import DATASET, TINY, write_predictions
 from test_tables import row
 
+from sspcore.cli.main import main
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.store import stable_hash
@@ -98,7 +99,7 @@ def test_what_is_missing_is_refused_and_nothing_is_made(finished):
     for numbers, systems in (((0, 2), ["Base"]), ((0,), ["Base", "DFF"])):
         with pytest.raises(ArtefactError, match="no finished run of seed") as caught:
             seeds.gather(opened(finished, *numbers), systems, [DATASET])
-        assert "\n" not in str(caught.value) and "sspcore.study.reproduce --profile smoke" in str(caught.value)
+        assert "\n" not in str(caught.value) and "sspcore reproduce --profile smoke" in str(caught.value)
     runs = finished.workspace.run(DATASET, 2, "any", "any").parent
     assert not runs.exists() and not list((runs.parent / "seed0").glob("dff-*"))
 
@@ -121,15 +122,15 @@ def finished_key(study: Study, seed: int) -> str:
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
+    (["--seeds", "0,x"], "'0,x': expected whole numbers"),
     (["--profile", "demmo", "--seeds", "0"], "profile 'demmo' is unknown"),
 ])
 def test_wrong_usage_is_one_line_and_status_2(arguments, message, capsys, tmp_path):
-    assert seeds.main([*arguments, "--root", str(tmp_path)]) == 2
+    assert main(["seeds", *arguments, "--root", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 
 
 def test_an_empty_workspace_is_refused_before_anything_is_rendered(capsys, tmp_path):
-    assert seeds.main(["--profile", "smoke", "--seeds", "0", "--root", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert main(["seeds", "--profile", "smoke", "--seeds", "0", "--root", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
     assert "no finished run of seed 0" in capsys.readouterr().err and not any(tmp_path.iterdir())

@@ -12,6 +12,8 @@ import torch
 from conftest import SIZE, panning_frames, write_rgb
 from safetensors.torch import load_file, save_file
 
+from sspcore import study
+from sspcore.cli.main import main
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.images import read_rgb
@@ -24,7 +26,7 @@ from sspcore.motion.cache import FlowStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.report import sample as module
-from sspcore.report.sample import ALONE, MANIFEST, SAMPLE, SYSTEM, main, make_sample, open_sample
+from sspcore.report.sample import ALONE, MANIFEST, SAMPLE, SYSTEM, make_sample, open_sample
 from sspcore.study.profiles import load_profile
 from sspcore.training.loop import WEIGHTS
 
@@ -145,8 +147,8 @@ def test_sample_is_made_from_a_run_without_loss_but_half_precision(finished, tmp
 
 def test_real_data_are_not_passed_on(finished, tmp_path, monkeypatch, capsys):
     finished.truth_root = lambda dataset: None
-    monkeypatch.setattr(module, "Study", SimpleNamespace(open=lambda *_: finished))
-    assert main(["--out", str(tmp_path / "out")]) == 2
+    monkeypatch.setattr(study, "Study", SimpleNamespace(open=lambda *_: finished))
+    assert main(["sample", "--out", str(tmp_path / "out")]) == 2
     assert "only rendered data may be shipped" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the driver imports this fi
 
 from conftest import SIZE, half_and_half, panning_frames, write_rgb, write_video
 
+from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID, UAVID_COLOURS
 from sspcore.models.systems import build
@@ -73,14 +74,11 @@ class Case:
         return {"name": self.name, "expected": expected, "outcome": outcome, "as_expected": good}
 
 
-def command(main: Callable[[list[str]], int], *arguments: object) -> str:
-    """What a command prints. Raises Refused with its one error line if it ends with another status than 0."""
+def command(*arguments: object, main: Callable[[list[str]], int] = main) -> str:
+    """What `sspcore ARGUMENTS` prints. Raises Refused with its one error line if it ends with another status than 0."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse, with its usage above the line
-            status = stop.code
+        status = main([str(argument) for argument in arguments])
     if status == 0:
         return out.getvalue()
     lines = [line for line in err.getvalue().splitlines() if "error: " in line]
@@ -123,7 +121,7 @@ def scored(root: Path, n: int = 3) -> list[str]:
         write_rgb(root / "predictions" / f"{k}.png", labels)
         write_rgb(root / "labels" / f"{k}.png", labels)
     folders = [part for name in ("predictions", "frames", "labels") for part in (f"--{name}", str(root / name))]
-    return [*folders, "--classes", "4", "--flow-cache", str(root / "cache"), "--flow", "dis-ultrafast"]
+    return ["evaluate", *folders, "--classes", "4", "--flow-cache", str(root / "cache"), "--flow", "dis-ultrafast"]
 
 
 @cache

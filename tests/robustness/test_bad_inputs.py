@@ -54,16 +54,16 @@ def test_a_command_that_says_nothing_or_too_much_is_no_refusal() -> None:
 
     for main in (silent, talkative):
         with pytest.raises(AssertionError):
-            command(main)
+            command(main=main)
     with pytest.raises(Refused):
-        command(lambda arguments: sys.stderr.write("error: a\n") and 2)
+        command(main=lambda arguments: sys.stderr.write("error: a\n") and 2)
 
 
 def test_a_process_of_its_own_ends_with_one_line_and_status_2(tmp_path: Path) -> None:
     options = scored(tmp_path)
     (tmp_path / "predictions" / "1.png").write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-m", "sspcore.cli.evaluate", *options], capture_output=True, text=True, timeout=600,
+        [sys.executable, "-m", "sspcore", *options], capture_output=True, text=True, timeout=600,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sspcore.cli.main import main
 from sspcore.core.files import atomic_file
 from sspcore.core.paths import Workspace
 from sspcore.core.store import stage
@@ -64,7 +65,6 @@ def test_the_run_says_in_one_line_that_it_cannot_write(tmp_path, monkeypatch, ca
                 while True:
                     os.write(file.fileno(), b"x" * 4096)
         monkeypatch.setattr(reproduce, "Workspace", lambda name: Workspace(name, folder / "data"))
-        monkeypatch.setattr(reproduce, "configure_logging", lambda: None)
-        assert reproduce.main(["--profile", "smoke"]) == 1
+        assert main(["reproduce", "--profile", "smoke"]) == 1
     error = capsys.readouterr().err.strip()
     assert reason in error and "\n" not in error and "check disk space" in error

@@ -12,7 +12,8 @@ from pickle import UnpicklingError
 import pytest
 import torch
 
-from sspcore.cli import weights as command
+from sspcore.cli import sources
+from sspcore.cli.main import main
 from sspcore.core.checksums import published_checksum, require_checksum, sha256
 from sspcore.core.errors import WeightsError
 from sspcore.models import weight_files
@@ -177,7 +178,7 @@ def test_the_listing_tells_a_damaged_file(tmp_path: Path, monkeypatch: pytest.Mo
     damaged = tmp_path / RAFT_WEIGHTS.name
     damaged.write_bytes(b"half")
     monkeypatch.setattr(weight_files, "RAFT_WEIGHTS", damaged)
-    monkeypatch.setattr(command, "needed", lambda profile: [weight_files.RaftWeights()])
-    assert command.main([]) == 2
+    monkeypatch.setattr(sources, "needed", lambda profile: [weight_files.RaftWeights()])
+    assert main(["weights"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and errors[0].startswith(f"error: {damaged}: SHA-256 is")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sspcore.cli import ablations as command
+from sspcore.cli.main import main
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.types import Motion
 from sspcore.models.systems import ABLATIONS, RECURRENT_ABLATIONS, START, SYSTEMS, build, system
+from sspcore.report import ablations as tables
 from sspcore.report.ablations import ablation_map, findings, gain, points, to_latex, to_markdown, write, write_tables
 from sspcore.study import Study, ablations
 from sspcore.study.ablations import LAMBDAS, SMOKE_VARIANTS, variants
@@ -166,15 +167,15 @@ def test_wrong_usage_runs_nothing(tmp_path, options, message):
 
 def test_command_line_passes_its_options_on_and_tells_failures(monkeypatch, results, capsys):
     calls, folders = [], []
-    monkeypatch.setattr(command, "run", lambda *arguments: calls.append(arguments) or results)
-    monkeypatch.setattr(command, "write", lambda found, folder: folders.append(folder) or [])
-    assert command.main(["--profile", "smoke", "--seed", "3", "--datasets", "uavid", "--only", "SSP, lambda 0"]) == 1
+    monkeypatch.setattr(ablations, "run", lambda *arguments: calls.append(arguments) or results)
+    monkeypatch.setattr(tables, "write", lambda found, folder: folders.append(folder) or [])
+    assert main(["ablations", "--profile", "smoke", "--seed", "3", "--datasets", "uavid", "--only", "SSP, lambda 0"]) == 1
     assert calls == [("smoke", 3, None, ("uavid",), ("SSP", "lambda 0"))]
     assert folders[0].parts[-3:] == ("data", "smoke", "figures")
     assert capsys.readouterr().err == "failed: uavid, cosine similarity: SspError: the loss became nan\n"
     results["failed"].clear()
-    assert command.main(["--profile", "smoke"]) == 0
-    assert command.main(["--profile", "smokey"]) == 2
+    assert main(["ablations", "--profile", "smoke"]) == 0
+    assert main(["ablations", "--profile", "smokey"]) == 2
     assert "profile 'smokey' is unknown" in capsys.readouterr().err
 
 

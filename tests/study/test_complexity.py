@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from sspcore.cli.main import main
 from sspcore.core.paths import REPOSITORY
 from sspcore.models import PAPER_SYSTEMS
 from sspcore.study import cost as complexity
@@ -83,7 +84,7 @@ def test_dff_is_the_mean_of_its_key_interval(paper: Profile, costs: dict[str, Co
 def test_json_has_the_agreed_fields(costs: dict[str, Cost], monkeypatch, capsys) -> None:
     monkeypatch.setattr(complexity, "system_cost", lambda name, profile, flow, fps: costs["Base"])
     monkeypatch.setattr(complexity, "flow_cost", lambda profile: None)
-    assert complexity.main(["--json"]) == 0
+    assert main(["complexity", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == 14
     assert {
@@ -111,7 +112,7 @@ def test_frame_rate_is_measured(name: str) -> None:
 
 
 def test_unknown_profile_and_device_are_one_line_errors(capsys) -> None:
-    assert complexity.main(["--profile", "papr"]) == 2
+    assert main(["complexity", "--profile", "papr"]) == 2
     if not torch.cuda.is_available():
-        assert complexity.main(["--fps", "--device", "cuda"]) == 2
+        assert main(["complexity", "--fps", "--device", "cuda"]) == 2
     assert all(line.startswith("error: ") for line in capsys.readouterr().err.strip().splitlines())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import find_sequences
@@ -64,7 +65,7 @@ def test_stages_of_a_small_run(smoke, uavid_release, monkeypatch):
 
 
 def test_real_data_must_be_named(capsys):
-    assert plan.main(["--plan", "--profile", "paper", "--seed", "1", "--force"]) == 2
+    assert main(["reproduce", "--plan", "--profile", "paper", "--seed", "1", "--force"]) == 2
     assert "pass --data DIR" in capsys.readouterr().err
 
 
@@ -101,7 +102,7 @@ def test_figures_of_hardware_have_their_origin(smoke):
 
 def test_hardware_without_an_accelerator_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert hardware.main([]) == 2
+    assert main(["benchmark"]) == 2
     assert capsys.readouterr().err == (
         "error: no accelerator: torch sees no CUDA device here; run this command on a machine with one\n"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
+from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.lock import exclusive
@@ -36,7 +36,6 @@ force = False"""
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
     """What the runner sets for its kernels and for the terminal is not for the tests that follow."""
-    monkeypatch.setattr(reproduce, "configure_logging", lambda: None)  # its handler would outlive the captured output
     for name in (RUN_BEGAN, "SSPCORE_PROGRESS"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
         monkeypatch.delenv(name)
@@ -65,7 +64,7 @@ class TinyRun:
     def __call__(self, *arguments: str, profile: str = "smoke") -> bool:
         """Run; whether the notebook was executed."""
         before = len(self.passed)
-        assert reproduce.main(["--profile", profile, *arguments]) == 0
+        assert main(["reproduce", "--profile", profile, *arguments]) == 0
         return len(self.passed) > before
 
     def files(self) -> dict[Path, int]:
@@ -98,7 +97,7 @@ def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
     (entry,) = json.loads(times.read_text())
     assert entry["profile"] == "smoke" and "Base" in entry["systems"] and set(entry["notebooks"]) == {"01_tiny"}
     assert entry["provenance"]["profile"] == "smoke" and entry["notebooks"]["01_tiny"] > 0
-    assert reproduce.main(["--profile", "smoke", "--times", str(times)]) == 2
+    assert main(["reproduce", "--profile", "smoke", "--times", str(times)]) == 2
     assert "is there already" in capsys.readouterr().err
 
 
@@ -122,7 +121,6 @@ def test_ablations_run_last_and_only_on_request():
     assert "09" not in numbers(None, ["Base"], False)
     assert numbers(None, ["Base"], True) == [*numbers(None, ["Base"], False), "09"]
     assert numbers(("09", "03"), ["Base"], True) == ["03", "09"] and numbers(("09", "03"), ["Base"], False) == ["09", "03"]
-    assert reproduce.parse_arguments(["--ablations"]).ablations and not reproduce.parse_arguments([]).ablations
 
 
 def test_every_notebook_has_a_parameters_cell_and_is_thin():
@@ -147,7 +145,7 @@ def test_every_notebook_has_a_parameters_cell_and_is_thin():
     (["--only", "99"], "--only 99: no such notebook"),
 ])
 def test_wrong_usage_is_one_line_and_status_2(arguments, message, capsys):
-    assert reproduce.main(["--profile", "smoke", *arguments]) == 2
+    assert main(["reproduce", "--profile", "smoke", *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
 
@@ -156,7 +154,7 @@ def test_a_system_without_its_recipe_is_named(tmp_path, capsys):
     text = (REPOSITORY / "sspcore" / "study" / "profiles" / "smoke.yaml").read_text()
     profile = tmp_path / "own.yaml"
     profile.write_text(re.sub(r"(?m)^  recurrent: .*\n", "", text))
-    assert reproduce.main(["--profile", str(profile), "--systems", "SSP-R"]) == 2
+    assert main(["reproduce", "--profile", str(profile), "--systems", "SSP-R"]) == 2
     assert "--systems: SSP-R needs training.recurrent, which is missing" in capsys.readouterr().err
 
 
@@ -168,7 +166,7 @@ def test_parameters_are_passed_only_to_notebooks_that_take_them():
 
 def test_two_runs_side_by_side_are_refused(run, capsys):
     with exclusive(run.root / "data" / "smoke"):
-        assert reproduce.main(["--profile", "smoke"]) == 2
+        assert main(["reproduce", "--profile", "smoke"]) == 2
     error = capsys.readouterr().err.strip()
     assert "another run (process" in error and "\n" not in error
     assert run()
@@ -206,7 +204,7 @@ def test_force_executes_and_leaves_a_notebook_up_to_date(run):
 def test_failed_run_does_not_count_as_up_to_date(run, capsys):
     assert run()
     run.problem = PapermillExecutionError(0, 1, "", "ValueError", "broken", [])
-    assert reproduce.main(["--profile", "smoke", "--force"]) == 2
+    assert main(["reproduce", "--profile", "smoke", "--force"]) == 2
     assert "01_tiny.ipynb, cell 1: ValueError: broken" in capsys.readouterr().err
     run.problem = None
     assert run() and not run()
@@ -228,19 +226,16 @@ def test_relative_data_folder_and_changes_of_a_real_release(run, uavid_release, 
     assert paper(), "the other sequences can go on"
     assert "seq1/images.mp4: file is missing; restore it from the release (seq1 is left out)" in capsys.readouterr().out
     (uavid_release / "uavid_val" / "seq16" / "images.mp4").unlink()
-    assert reproduce.main(["--profile", "paper", "--data", ".."]) == 2
+    assert main(["reproduce", "--profile", "paper", "--data", ".."]) == 2
     assert "error: ../uavid: no val sequence of UAVid is sound" in capsys.readouterr().err.replace(str(run.root), "..")
 
 
-def test_base_is_added_in_front_and_said(run, monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
-    with caplog.at_level(logging.INFO, logger="sspcore.study.reproduce"):
-        assert run("--systems", "SSP") and run.passed[-1]["systems"] == ["Base", "SSP"]
-        assert [text for text in caplog.messages if text.startswith("Base is added")]
-        caplog.clear()
-        assert run("--systems", "SSP,Base,Constant alpha 0.50")
+def test_base_is_added_in_front_and_said(run, capsys):
+    assert run("--systems", "SSP") and run.passed[-1]["systems"] == ["Base", "SSP"]
+    assert "Base is added" in capsys.readouterr().err
+    assert run("--systems", "SSP,Base,Constant alpha 0.50")
     assert run.passed[-1]["systems"] == ["Base", "SSP", "Constant alpha 0.5"]
-    assert not [text for text in caplog.messages if text.startswith("Base is added")]
+    assert "Base is added" not in capsys.readouterr().err
 
 
 def test_kernels_pass_on_all_but_the_notice_about_their_transport(tmp_path, monkeypatch, capfd):

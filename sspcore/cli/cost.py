@@ -1,0 +1,49 @@
+"""Commands about speed and size: complexity (counted, on any machine) and benchmark (measured, on a GPU)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sspcore.cli.common import Overwrite, Profile
+
+
+def complexity(
+    profile: Profile = "paper",
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
+    fps: Annotated[bool, typer.Option("--fps", help="Measure frames per second too.")] = False,
+    device: Annotated[str, typer.Option(help="For --fps: cpu, cuda, cuda:1.")] = "cpu",
+    frames: Annotated[int, typer.Option(min=1, help="For --fps: timed frames.")] = 50,
+    warm_up: Annotated[int, typer.Option(min=0, help="For --fps: frames before them.")] = 10,
+    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="For --fps.")] = "fp32",
+    compile: Annotated[bool, typer.Option("--compile", help="For --fps: torch.compile the step.")] = False,
+) -> None:
+    """Count parameters and multiply-adds of every system.
+
+    Beside the published figures; nothing is downloaded.
+    """
+    from sspcore.study.cost import as_json, costs, table
+
+    speed = {"device": device, "frames": frames, "warm_up": warm_up, "precision": precision, "compiled": compile}
+    rows = costs(profile, speed if fps else None)
+    print(as_json(rows) if json else table(rows))
+
+
+def benchmark(
+    profile: Profile = "paper",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: figures/hardware/<gpu>.json.")] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None, typer.Option(help="Of training (default: the profile's).")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed training steps.")] = 5,
+    overwrite: Overwrite = False,
+) -> None:
+    """Time every system on this machine's GPU.
+
+    Training steps with seconds and memory, and frames per second of one stream.
+    """
+    from sspcore.study.hardware import benchmark as run
+
+    print(f"written: {run(profile, out, precision, steps, overwrite)}")

@@ -1,0 +1,88 @@
+"""The command `sspcore`: its subcommands, its log, and the one place where errors become a line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from sspcore.cli.common import fail
+from sspcore.cli.cost import benchmark, complexity
+from sspcore.cli.doctor import doctor
+from sspcore.cli.evaluate import evaluate
+from sspcore.cli.export import export
+from sspcore.cli.results import report, sample, seeds
+from sspcore.cli.run import ablations, plan, reproduce
+from sspcore.cli.sources import check, weights
+from sspcore.cli.stream import stream
+from sspcore.core.errors import SspError
+from sspcore.core.log import configure_logging
+
+COMMANDS = {
+    "Reproduce the paper": (reproduce, check, weights, plan, ablations, seeds, report, sample),
+    "Use on your video": (stream, evaluate, export),
+    "Look inside": (complexity, benchmark, doctor),
+}
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+EXAMPLES = """
+[bold]Examples[/bold]
+
+  sspcore stream flight.mp4 --out overlay.mp4
+
+  sspcore evaluate --predictions maps/ --frames frames/ --classes 8
+
+  sspcore reproduce --systems Base,SSP
+
+  sspcore COMMAND --help
+"""
+UsageError = typer.BadParameter.__base__  # base of all errors of usage; newer Typer brings its own copy of click
+
+app = typer.Typer(
+    name="sspcore", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for panel, functions in COMMANDS.items():
+    for function in functions:
+        app.command(rich_help_panel=panel)(function)
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and stop, if asked to."""
+    if asked:
+        from sspcore import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def configure(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Steady segmentation of drone video: Semantic Similarity Propagation (SSP), and the study behind it."""
+    configure_logging(stream=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (default: this process's); returns the exit status.
+
+    0 done, 1 something failed on the way (a disk is full, a part of the work failed), 2 an input or a setting is wrong,
+    130 stopped by Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return app(given or ["--help"], prog_name="sspcore", standalone_mode=False) or DONE
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "sspcore"
+        message = " ".join(error.format_message().split())
+        return fail(f"{message.rstrip('.')}; see {command} --help", WRONG_INPUT)
+    except SspError as error:
+        return fail(str(error), WRONG_INPUT)
+    except OSError as error:
+        return fail(f"{type(error).__name__}: {error}; check disk space and permissions, then run again", FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED

@@ -1,0 +1,100 @@
+"""Commands about what a run starts from: check (releases) and weights (pretrained networks)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sspcore.cli.common import Datasets, Profile, fail
+from sspcore.core.errors import ReleaseError, SspError
+
+if TYPE_CHECKING:
+    from sspcore.models.weight_files import Weights
+    from sspcore.study.profiles import Profile as LoadedProfile
+
+
+def check(
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Holds uavid/ and ruralscapes/, or their archives.")],
+    datasets: Datasets = None,
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Whose folder archives are unpacked into.")] = "paper",
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: by the machine's cores).")] = None,
+) -> int:
+    """Check the real releases: what is missing or damaged.
+
+    File by file, folders and archives alike. Status 1 if a data set cannot go on.
+    """
+    from sspcore.core.machine import worker_count
+    from sspcore.core.parallel import quiet_decoder
+    from sspcore.core.paths import Workspace
+    from sspcore.data.check import check_release, report
+    from sspcore.data.datasets import SPECS
+
+    names = datasets or tuple(SPECS)
+    if unknown := [name for name in names if name not in SPECS]:
+        raise ReleaseError(f"--datasets {','.join(unknown)}: unknown; choose from {', '.join(SPECS)}")
+    if not data.is_dir():
+        raise ReleaseError(f"{data}: no such folder; --data names the one that holds the releases or archives")
+    quiet_decoder()
+    workspace = Workspace(profile) if root is None else Workspace(profile, root)
+    processes = workers or max(1, worker_count("auto"))
+    checked = [check_release(data, SPECS[name], workspace, processes) for name in names]
+    print(report(checked))
+    return int(any(each.stops for each in checked))
+
+
+def weights(
+    profile: Profile = "paper",
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch what is missing into data/weights/.")] = False,
+    lightglue: Annotated[
+        bool, typer.Option("--lightglue", help="DISK and LightGlue too, whatever the profile registers with.")
+    ] = False,
+) -> int:
+    """List or fetch the pretrained weights of a profile.
+
+    Status 2 if a file is damaged or cannot be fetched.
+    """
+    from sspcore.core.checksums import require_checksum
+    from sspcore.models.weight_files import LightGlueWeights
+    from sspcore.study.profiles import load_profile
+
+    wanted, status = list(needed(load_profile(profile))), 0
+    if lightglue and LightGlueWeights() not in wanted:
+        wanted.append(LightGlueWeights())
+    for each in wanted:
+        try:
+            for path in each.found():
+                require_checksum(path)
+            if fetch and not each.in_place():
+                each.fetch()
+        except SspError as error:  # the others are listed all the same
+            status = fail(str(error), 2)
+        print("\n".join(_describe(each)), flush=True)
+    return status
+
+
+def needed(profile: LoadedProfile) -> Iterator[Weights]:
+    """The weights that a profile loads; LightGlue's only where it names that registration."""
+    from sspcore.models.weight_files import LightGlueWeights, RaftWeights, encoder_weights
+
+    for role, spec in profile.models.items():
+        if spec.weights != "none":
+            yield encoder_weights(role, spec)
+    if any(name.startswith("raft") for name in (profile.flow, profile.metric_flow)):
+        yield RaftWeights()
+    if profile.registration == "lightglue":
+        yield LightGlueWeights()
+
+
+def _describe(weights: Weights) -> Iterator[str]:
+    from sspcore.core.checksums import sha256
+
+    files = weights.found()
+    if not files:
+        yield f"missing  {weights.name:<34} {weights.role:<14} {weights.source}"
+    for path in files:
+        yield f"there    {weights.name:<34} {weights.role:<14} {path} ({path.stat().st_size / 1e6:.1f} MB)"
+        yield f"         sha256 {sha256(path)}"
