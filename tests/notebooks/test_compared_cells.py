@@ -1,0 +1,29 @@
+"""`pytest --nbval` compares a tagged cell only where the notebook holds an output: without one it passes whatever comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+TAG = "nbval-check-output"
+
+
+def compared(path: Path) -> list[nbformat.NotebookNode]:
+    """The cells whose outputs are compared."""
+    return [cell for cell in nbformat.read(path, as_version=4).cells if TAG in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_compared_cell_has_a_stored_output(path):
+    for cell in compared(path):
+        assert cell.cell_type == "code", f"{path.name}: cell {cell.id} is tagged and is no code"
+        stored = [output.get("text") or output.get("data") for output in cell.outputs]
+        assert stored and all(stored), f"{path.name}: cell {cell.id} has no output: run tests/notebooks/store_outputs.py"
+        assert cell.execution_count, f"{path.name}: cell {cell.id} has no execution count"
+
+
+def test_there_are_compared_cells():
+    assert sum(len(compared(path)) for path in NOTEBOOKS) >= 8
