@@ -45,7 +45,8 @@ from sspcore.models.image import ImageSegmenter
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow
 from sspcore.study import TEACHER, Study
-from sspcore.training.distill import OCCLUSION_RULES, LabelStore, fuse_clips, fuse_pair, label_clips
+from sspcore.training.distill import LabelStore, label_clips
+from sspcore.training.fusion import OCCLUSION_RULES, fuse_clips, fuse_pair
 from sspcore.training.loop import build_optimiser
 from sspcore.training.losses import distillation, distilled
 

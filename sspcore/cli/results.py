@@ -25,11 +25,12 @@ def seeds(
     Trains nothing: a missing run is an error.
     """
     from sspcore.core.files import require_output
-    from sspcore.report.seeds import FinishedStudy, write_seeds
+    from sspcore.report.seeds import write_seeds
+    from sspcore.study import Study
 
     if out is not None:
         require_output(out, (data,), overwrite)
-    studies = [FinishedStudy.open(profile, seed=seed, data=data, root=root) for seed in seeds]
+    studies = [Study.open(profile, seed=seed, data=data, root=root, read_only=True) for seed in seeds]
     named = studies[0].profile
     for path in write_seeds(studies, systems or named.systems, datasets or named.datasets, out or studies[0].figures):
         print(path)

@@ -11,12 +11,13 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sspcore.core.checksums import first_damage, manifest
-from sspcore.core.files import atomic_folder, note_output, replace_folder, write_json
+from sspcore.core.files import note_output, replace_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def is_fresh(folder: Path, key: str) -> bool:
     except (ValueError, TypeError, AttributeError):
         return False
     if damaged is not None:
-        log.warning("%s: %s is missing or damaged; the stage is made anew", folder, damaged)
+        log.warning("%s: %s is missing or damaged; the stage is run again", folder, damaged)
     return damaged is None
 
 
@@ -56,9 +57,10 @@ def changed_file(folder: Path) -> Path | None:
     return None if name is None else folder / name
 
 
-def seal(folder: Path, key: str, title: str) -> None:
-    """Write the key file, the last of a complete artefact: key, title, and what `is_fresh` compares its files with."""
-    write_json(folder / KEY_FILE, {"key": key, "title": title, "files": manifest(folder, frozenset({KEY_FILE}))})
+def seal(folder: Path, key: str, title: str, seconds: float) -> None:
+    """Write the key file, the last of a complete artefact: key, title, time, and what `is_fresh` compares its files with."""
+    files = manifest(folder, frozenset({KEY_FILE}))
+    write_json(folder / KEY_FILE, {"key": key, "title": title, "seconds": round(seconds, 1), "files": files})
 
 
 def made_since(folder: Path, moment: float) -> bool:
@@ -67,47 +69,40 @@ def made_since(folder: Path, moment: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= moment
 
 
-def stage(title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False) -> Path:
+def stage(
+    title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False, resumes: bool = False
+) -> Path:
     """Make the artefact `folder` unless it is there under the same key.
 
     Args:
         title: what is made, for the log.
         folder: where it goes.
         key: hash of all that it depends on.
-        build: writes the artefact into the (temporary) folder that it is given.
-        force: make it anew in any case.
+        build: writes the artefact into the working folder that it is given.
+        force: make it again in any case.
+        resumes: whether `build` goes on with what it left in a working folder of the same key. Such a folder is kept when
+            `build` fails; otherwise a failure leaves nothing.
     Returns: `folder`.
     """
     if not force and is_fresh(folder, key):
         log.info("%s: up to date, skipped", title)
         note_output(folder)
         return folder
-    log.info("%s: started", title)
-    with atomic_folder(folder, KEY_FILE) as temporary:
-        build(temporary)
-        seal(temporary, key, title)
-    log.info("%s: done", title)
-    return folder
-
-
-def resumable_stage(title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False) -> Path:
-    """`stage` for long work that goes on where it was killed: the working folder carries the key and is kept.
-
-    A working folder left by another key is removed; it can serve no more.
-    """
-    if not force and is_fresh(folder, key):
-        log.info("%s: up to date, skipped", title)
-        note_output(folder)
-        return folder
     working = folder.with_name(f".{folder.name}.{key}.partial")
-    for stale in folder.parent.glob(f".{folder.name}.*.partial"):
-        if stale != working or force:
-            shutil.rmtree(stale)
-    working.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}.*.partial"):
+        if left != working or force or not resumes:
+            shutil.rmtree(left)
     log.info("%s: started", title)
-    if not is_fresh(working, key):  # it is if the run was killed after the line that seals it
-        build(working)
-        seal(working, key, title)
+    working.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    try:
+        if not is_fresh(working, key):  # it is if the run was killed after the line that seals it
+            build(working)
+            seal(working, key, title, time.perf_counter() - began)
+    except BaseException:
+        if not resumes:
+            shutil.rmtree(working, ignore_errors=True)
+        raise
     replace_folder(working, folder, KEY_FILE)
     log.info("%s: done", title)
     return folder

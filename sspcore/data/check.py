@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 
+from sspcore.core.code import code_key
 from sspcore.core.errors import ArtefactError, ReleaseError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.parallel import run_jobs
@@ -35,7 +36,6 @@ from sspcore.data.prepare import (
 
 log = logging.getLogger(__name__)
 
-CHECK_VERSION = 1  # raised when the same files may be judged otherwise
 LEFT_OUT = "goes on without that sequence"
 SOURCES = {
     "uavid": "uavid.nl: release v1.5 with videos",
@@ -254,7 +254,7 @@ def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: 
 def _fingerprint(sequence: Sequence) -> str:
     """Hash of the names, sizes and times of a sequence's files."""
     marks = [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in _files([sequence])]
-    return stable_hash([CHECK_VERSION, sequence.name, sequence.split, marks])
+    return stable_hash([code_key(__name__), sequence.name, sequence.split, marks])
 
 
 def _files(sequences: Iterable[Sequence]) -> list[Path]:

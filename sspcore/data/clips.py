@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sspcore.core.errors import ArtefactError
+from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
+from sspcore.data.prepare import natural_key
 
 
 class FrameCache:
@@ -110,3 +111,15 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
     if not clips:
         raise ArtefactError(f"{folder / split}: the split is empty; check the release and the profile's clip rules")
     return clips
+
+
+def hold_out(clips: list[Clip], count: int, split: str) -> list[Clip]:
+    """Training clips without those of the last `count` sequences by name ("train"), or these alone ("val").
+
+    Raises: ProfileError if no sequence would be left to train on.
+    """
+    sequences = sorted({clip.sequence for clip in clips}, key=natural_key)
+    if count >= len(sequences):
+        raise ProfileError(f"held_out: {count} of {len(sequences)} training sequences leave none to train on")
+    scored = set(sequences[-count:])
+    return [clip for clip in clips if (clip.sequence in scored) == (split == "val")]

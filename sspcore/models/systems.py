@@ -92,6 +92,12 @@ METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int], VideoSegmenter]
     "ssp": lambda image, options, window: SSP(image, options, window),
 }
 
+# Where each method's code lies: what keys of artefacts follow in place of the table above, which imports all methods.
+METHOD_MODULES: dict[str, str] = {
+    "image": "sspcore.models.image", "dff": "sspcore.models.dff", "netwarp": "sspcore.models.netwarp",
+    "tcb_ppm": "sspcore.models.tcb", "tcb_ocr": "sspcore.models.tcb", "ssp": "sspcore.models.ssp",
+}
+
 _SSP = SSPOptions()
 _SSP_R = SSPOptions(evidence=True, classes=True)
 

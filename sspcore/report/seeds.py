@@ -10,15 +10,14 @@ beside the pictures of the profile.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file, write_json
 from sspcore.core.provenance import provenance
-from sspcore.core.store import is_fresh, stable_hash
+from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
@@ -39,33 +38,7 @@ CURVE_NOTE = (
 SPREAD_NOTE = "Mean ± sample standard deviation over the seeds; differences to Base are taken seed by seed."
 
 
-@dataclass(frozen=True)
-class FinishedStudy(Study):
-    """A study that reads what a run has left and makes nothing.
-
-    Its stages raise ArtefactError where an artefact is missing or of other code or settings.
-    """
-
-    def _release(self, dataset: str) -> Path:
-        runs = self.workspace.run(dataset, self.seed, "any", "any").parent
-        rendered = self.release_root is not None or any(self.workspace.releases.glob(f"{dataset}-*"))
-        if not runs.is_dir() or not rendered:
-            raise self._missing(dataset, str(runs))
-        return super()._release(dataset)
-
-    def _stage(self, kind: str, title: str, folder: Path, key: str, build_artefact: Callable[[Path], None]) -> Path:
-        if not is_fresh(folder, key):
-            raise self._missing(title, str(folder))
-        return folder
-
-    def _missing(self, what: str, where: str) -> ArtefactError:
-        return ArtefactError(
-            f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
-            f"`sspcore reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
-        )
-
-
-def finished_studies(study: Study, systems: Sequence[str], datasets: Sequence[str]) -> list[FinishedStudy]:
+def finished_studies(study: Study, systems: Sequence[str], datasets: Sequence[str]) -> list[Study]:
     """This study's seed first, then all others of its workspace under which every one of the systems has finished.
 
     Raises: ArtefactError if this study's own seed has not.
@@ -74,7 +47,7 @@ def finished_studies(study: Study, systems: Sequence[str], datasets: Sequence[st
     others = sorted({int(path.name.removeprefix("seed")) for path in folders if path.name.removeprefix("seed").isdigit()})
     found = []
     for seed in dict.fromkeys([study.seed, *others]):
-        other = FinishedStudy(study.profile, seed, study.release_root, study.workspace)
+        other = Study(study.profile, seed, study.release_root, study.workspace, read_only=True)
         try:
             gather([other], systems, datasets)
         except ArtefactError:

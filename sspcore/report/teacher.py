@@ -17,7 +17,8 @@ from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.motion import overlay
 from sspcore.report.style import class_legend, figure, show_image
 from sspcore.study import Study
-from sspcore.training.distill import OCCLUSION_RULES, LabelStore
+from sspcore.training.distill import LabelStore
+from sspcore.training.fusion import OCCLUSION_RULES
 
 
 def stored_labels(store: LabelStore, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray:

@@ -7,18 +7,16 @@ A variant is a system and, where a number changes, one override of the profile. 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.provenance import provenance, run_began
-from sspcore.core.store import stable_hash
 from sspcore.models.systems import START, SYSTEMS
 from sspcore.study import Study
 from sspcore.study.profiles import Profile
+from sspcore.study.results import origin
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +168,7 @@ def run(
         except Exception as error:  # whatever stops one variant: hours of the others' training are not to be lost
             log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
             failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
-    return {"method": method, "provenance": _origin(study, names), "rows": rows, "failed": failed}
+    return {"method": method, "provenance": origin(study, names), "rows": rows, "failed": failed}
 
 
 def chosen(study: Study, dataset: str, only: Iterable[str] | None, method: str = "SSP") -> list[Variant]:
@@ -195,12 +193,3 @@ def _recipe_name(profile: Profile, recipe: str, dataset: str) -> str:
     """The recipe's name with the data set where the profile has one of its own for it (see `Profile.recipe`)."""
     own = f"{recipe}@{dataset}"
     return own if own in profile.training else recipe
-
-
-def _origin(study: Study, datasets: list[str]) -> dict[str, Any]:
-    origin = provenance(study.profile.name, study.seed, stable_hash([study.clips_key(name) for name in datasets]))
-    return origin | {
-        "data": study.data_origin, "metric_flow": study.profile.metric_flow,
-        "metric_flow_epe_px": {name: study.flow_error(name) for name in datasets},
-        "minutes": round((time.time() - run_began()) / 60, 1),
-    }

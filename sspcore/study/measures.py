@@ -30,11 +30,11 @@ from sspcore.models.systems import SYSTEMS, system
 from sspcore.motion.cache import FlowSource
 from sspcore.motion.flow import RAFT_WEIGHTS
 from sspcore.study import TEACHER, Study
+from sspcore.study.keys import made_by
 
 Row = dict[str, Any]
 LabelMaps = Callable[[Clip], Iterator[np.ndarray]]
 
-VERSION = 1  # raised when the code below, or a metric, changes what it gives: stored rows are then made anew
 EXACT, TRUTH, SOURCE = "exact", "Ground truth", "Base"
 CONSTANT, HELD, CARRIED = "Constant label", "First frame held", "First frame carried"
 LOWER_IS_BETTER = frozenset(name for name in METRICS if not build_metric(name, 1, (0,)).higher_is_better)
@@ -61,7 +61,7 @@ def evaluated_systems(study: Study, dataset: str) -> list[str]:
     for path in runs.glob("*/scores/row.json"):
         name = read_json(path)["system"]
         try:
-            hidden, folder = system(name).hidden, _run_folder(study, name, dataset)
+            hidden, folder = system(name).hidden, study.folder(name, dataset)
         except ProfileError:
             continue  # a system that this version of the registry does not know
         if folder == path.parents[1] and not hidden:
@@ -195,16 +195,12 @@ def _kind(name: str) -> str:
     return "control" if name in (CONSTANT, HELD, CARRIED) else system(name).kind
 
 
-def _run_folder(study: Study, name: str, dataset: str) -> Path:
-    return study.workspace.run(dataset, study.seed, name, study.train_key(name, dataset))
-
-
 def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Path, str]:
     source = None
     if name not in (TRUTH, CONSTANT):
         source = read_json(study.predict(SOURCE if name in (HELD, CARRIED) else name, dataset) / KEY_FILE)["key"]
     settings = study.profile.key("input_size", "held_out", "metric_flow")
-    key = stable_hash([VERSION, name, source, study.clips_key(dataset), estimator, settings, list(METRICS)])
+    key = stable_hash([made_by(__name__), name, source, study.clips_key(dataset), estimator, settings, list(METRICS)])
     folder = study.workspace.base / "metrics" / dataset / f"seed{study.seed}" / estimator
     return folder / f"{slug(name)}.json", key
 

@@ -26,6 +26,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
 from sspcore.core.checksums import crc32
+from sspcore.core.code import library_key
 from sspcore.core.errors import ArtefactError, ReleaseError, SspError
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, read_json, remove_leftovers, write_json
 from sspcore.core.lock import exclusive
@@ -200,12 +201,6 @@ def show_check(data: str | None, datasets: list[str], workspace: Workspace) -> N
     for each in checked:
         if each.stops:
             raise ReleaseError(each.stops)
-
-
-def library_key() -> str:
-    """Hash of the library's source: executed notebooks of other code are stale."""
-    sources = sorted((REPOSITORY / "sspcore").rglob("*.py"))
-    return stable_hash([(path.name, path.read_text(encoding="utf-8")) for path in sources])
 
 
 def _accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,6 @@
 world (layout_urban, layout_rural: solids on a ground) --render, shading--> view --sensor--> frame --release--> files
 """
 
-from sspcore.synthetic.release import RENDERER_VERSION, ReleaseSettings, render_release
+from sspcore.synthetic.release import ReleaseSettings, release_key, render_release
 
-__all__ = ["RENDERER_VERSION", "ReleaseSettings", "render_release"]
+__all__ = ["ReleaseSettings", "release_key", "render_release"]

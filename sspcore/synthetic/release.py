@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
 from sspcore.core.checksums import first_damage, manifest
+from sspcore.core.code import code_key
 from sspcore.core.errors import ReleaseError
 from sspcore.core.lock import stay_in_run
+from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.data.truth import write_flow_png
 from sspcore.synthetic.camera import ground_homography
@@ -31,7 +33,8 @@ from sspcore.synthetic.world import World, make_world
 logger = logging.getLogger(__name__)
 
 DatasetName = Literal["uavid", "ruralscapes"]
-RENDERER_VERSION = 1  # raised whenever the same seed gives other pictures
+# Imported with the format of truth, and of no effect on what is rendered.
+_READERS = frozenset({"sspcore.data.clips", "sspcore.motion.geometry"})
 
 
 class ReleaseSettings(BaseModel):
@@ -71,11 +74,21 @@ class _Job:
     def key(self) -> dict:
         # the numbers of sequences do not touch what one sequence looks like
         settings = self.settings.model_dump(mode="json", exclude={"train_sequences", "val_sequences"})
-        return {"renderer": RENDERER_VERSION, "seed": self.seed, "split": self.split, "index": self.index, "settings": settings}
+        return {"renderer": renderer_key(), "seed": self.seed, "split": self.split, "index": self.index, "settings": settings}
 
     @property
     def truth(self) -> Path:
         return self.root / f"{self.dataset}_truth" / self.name
+
+
+def renderer_key() -> str:
+    """The code that pictures and truth come from."""
+    return code_key(__name__, without=_READERS)
+
+
+def release_key(settings: ReleaseSettings, seed: int) -> str:
+    """Identity of a rendered release: settings, seed and the renderer's code."""
+    return stable_hash([settings.model_dump(mode="json"), seed, renderer_key()])
 
 
 def sequence_names(dataset: DatasetName, settings: ReleaseSettings) -> list[tuple[str, str]]:

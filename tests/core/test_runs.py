@@ -18,7 +18,7 @@ from sspcore.core.files import OUTPUTS_FILE, atomic_file, atomic_folder, read_js
 from sspcore.core.lock import exclusive, stay_in_run
 from sspcore.core.paths import slug
 from sspcore.core.provenance import provenance
-from sspcore.core.store import changed_file, is_fresh, made_since, resumable_stage, stage
+from sspcore.core.store import changed_file, is_fresh, made_since, stage
 
 
 def test_stage_runs_once_per_key(tmp_path):
@@ -31,6 +31,7 @@ def test_stage_runs_once_per_key(tmp_path):
     for _ in range(2):
         stage("t", tmp_path / "out", "k1", build)
     assert calls == [1] and is_fresh(tmp_path / "out", "k1")
+    assert read_json(tmp_path / "out" / "key.json")["seconds"] >= 0
     stage("t", tmp_path / "out", "k2", build)
     stage("t", tmp_path / "out", "k2", build, force=True)
     assert len(calls) == 3
@@ -56,10 +57,10 @@ def test_resumable_stage_goes_on_under_its_key_and_drops_other_keys(tmp_path):
 
     for key in ("k1", "k2", "k2"):
         with pytest.raises(KeyboardInterrupt):
-            resumable_stage("t", tmp_path / "out", key, interrupted)
+            stage("t", tmp_path / "out", key, interrupted, resumes=True)
     assert [path.name for path in tmp_path.iterdir()] == [".out.k2.partial"]
-    resumable_stage("t", tmp_path / "out", "k2", lambda folder: (folder / "seen").write_text(
-        (folder / "progress").read_text()))
+    stage("t", tmp_path / "out", "k2", lambda folder: (folder / "seen").write_text(
+        (folder / "progress").read_text()), resumes=True)
     assert (tmp_path / "out" / "seen").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -100,9 +101,9 @@ def test_resumable_stage_killed_after_its_seal_is_not_built_again(tmp_path, monk
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(Killed):
-        resumable_stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"))
+        stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"), resumes=True)
     monkeypatch.undo()
-    resumable_stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"))
+    stage("t", tmp_path / "out", "k", lambda folder: calls.append("built"), resumes=True)
     assert calls == ["built"] and is_fresh(tmp_path / "out", "k")
 
 
@@ -165,10 +166,9 @@ def test_what_is_made_or_taken_up_is_noted_where_a_runner_asks(tmp_path, monkeyp
     with atomic_folder(tmp_path / "b", "key.json"):
         pass
     assert new_lines() == [tmp_path / "b"]
-    for make, folder in ((stage, tmp_path / "c"), (resumable_stage, tmp_path / "d")):
-        for _ in ("made", "up to date"):
-            make("t", folder, "k", lambda out: None)
-            assert folder in new_lines()
+    for _ in ("made", "up to date"):
+        folder = stage("t", tmp_path / "c", "k", lambda out: None)
+        assert folder in new_lines()
     with pytest.raises(OSError, match="disk full"), atomic_file(tmp_path / "e.txt"):
         raise OSError("disk full")
     assert new_lines() == []

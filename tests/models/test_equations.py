@@ -28,7 +28,7 @@ from sspcore.models.netwarp import FlowCNN, NetWarp, NetWarpState
 from sspcore.models.ssp import SSP, Observation, SSPState
 from sspcore.models.tcb import ObjectContext, PyramidContext
 from sspcore.motion.geometry import occlusion_mask, occlusion_mask_same_pixel, warp_by_homography
-from sspcore.training.distill import fuse_pair
+from sspcore.training.fusion import fuse_pair
 from sspcore.training.loop import build_schedule
 from sspcore.training.losses import distilled, supervised
 from sspcore.training.recipe import Recipe

@@ -10,10 +10,9 @@ from test_tables import row
 
 from sspcore.cli.main import main
 from sspcore.core.errors import ArtefactError
-from sspcore.core.files import read_json, write_json
-from sspcore.core.store import stable_hash
+from sspcore.core.files import write_json
 from sspcore.report import seeds
-from sspcore.study.stages import STAGE_VERSIONS, Study
+from sspcore.study import Study
 
 CURVE = [(0.70, 0.60), (0.80, 0.62), (0.90, 0.50)]
 
@@ -72,14 +71,12 @@ def finished(tmp_path_factory) -> Study:
             folder = study.workspace.run(DATASET, seed, name, study.train_key(name, DATASET))
             kind = "control" if "alpha" in name else "image" if name == "Base" else "video"
             write_json(folder / "scores" / "row.json", row(name, kind, 0.6 + seed / 100, 0.7))
-            key = read_json(folder / "predictions" / "key.json")["key"]
-            scored = stable_hash([key, study.profile.key("metric_flow"), STAGE_VERSIONS["evaluate"]])
-            write_json(folder / "scores" / "key.json", {"key": scored})
+            write_json(folder / "scores" / "key.json", {"key": study.keys.scores(name, DATASET)})
     return study
 
 
 def opened(study: Study, *numbers: int) -> list[Study]:
-    return [seeds.FinishedStudy.open("smoke", root=study.workspace.root, overrides=TINY, seed=k) for k in numbers]
+    return [Study.open("smoke", root=study.workspace.root, overrides=TINY, seed=k, read_only=True) for k in numbers]
 
 
 def test_finished_runs_are_gathered_and_written(finished, tmp_path):

@@ -11,16 +11,15 @@ import torch
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import write_json
 from sspcore.core.images import write_png
-from sspcore.core.store import stable_hash
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.evaluation.clips import score
 from sspcore.evaluation.folders import FlowCache, find_clips, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
 from sspcore.motion.flow import build_flow
+from sspcore.study import Study
 from sspcore.study import measures as measure
 from sspcore.study.measures import CARRIED, CONSTANT, HELD, TRUTH, metric_matrix
-from sspcore.study.stages import STAGE_VERSIONS, Study
 
 DATASET = "uavid"
 TINY = {
@@ -46,7 +45,7 @@ def write_predictions(study: Study, name: str, noise: float, key: str | None = N
                 folder / "predictions" / clip.name / f"{number:06d}.png",
                 np.where(hit | (labels == 255), 0, labels).astype(np.uint8),
             )
-    write_json(folder / "predictions" / "key.json", {"key": stable_hash([train_key, STAGE_VERSIONS["predict"]])})
+    write_json(folder / "predictions" / "key.json", {"key": study.keys.predictions(name, DATASET)})
     write_json(folder / "scores" / "row.json", {"system": name})
 
 

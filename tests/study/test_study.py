@@ -19,6 +19,7 @@ from sspcore.data.truth import exact_motion
 from sspcore.models.systems import system
 from sspcore.motion.geometry import warp_by_flow
 from sspcore.study import Study
+from sspcore.study.fitting import objective
 from sspcore.training.losses import balanced_weights, cross_entropy
 
 TINY = {
@@ -66,7 +67,7 @@ def test_balanced_classes_reach_the_loss(study, results):
     losses = {}
     for exponent in (0.0, 1.0):
         other = Study.open("smoke", root=study.workspace.root, overrides=TINY | {recipe: exponent})
-        losses[exponent] = other._objective(system("SSP-R"), "uavid")(Outputs(logits), window)["ce"]
+        losses[exponent] = objective(other, system("SSP-R"), "uavid")(Outputs(logits), window)["ce"]
     shares = class_shares(study.clips("uavid", "train"), study.spec("uavid"), study.profile.input_size)
     weights = balanced_weights(list(shares.values()), 1.0)
     torch.testing.assert_close(losses[0.0], cross_entropy(logits[:, 0], window.labels[:, 0]))

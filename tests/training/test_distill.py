@@ -17,7 +17,8 @@ from sspcore.data.rules import ClipRules
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion.geometry import occlusion_mask
-from sspcore.training.distill import LabelStore, fuse_clips, fuse_pair, label_clips
+from sspcore.training.distill import LabelStore, label_clips
+from sspcore.training.fusion import fuse_clips, fuse_pair
 
 
 @pytest.fixture

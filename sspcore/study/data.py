@@ -1,0 +1,234 @@
+"""The data of a study: release, clips and motion, and how its stages are run."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from typing_extensions import Self
+
+from sspcore.core.errors import ArtefactError, ProfileError, ReleaseError
+from sspcore.core.files import note_output
+from sspcore.core.lock import join_run
+from sspcore.core.machine import worker_count
+from sspcore.core.paths import REPOSITORY, Workspace
+from sspcore.core.provenance import run_began
+from sspcore.core.store import is_fresh, made_since, stage
+from sspcore.data.check import Checked, require_release
+from sspcore.data.clips import Clip, hold_out, load_clips
+from sspcore.data.datasets import SPECS, DatasetSpec
+from sspcore.data.prepare import prepare_clips, release_key_of
+from sspcore.data.truth import TruthFlow
+from sspcore.motion.cache import FlowStore, HomographyStore
+from sspcore.motion.flow import build_flow
+from sspcore.motion.registration import build_registrator
+from sspcore.study.keys import Keys
+from sspcore.study.profiles import SEED_LIMIT, Profile, load_profile
+from sspcore.synthetic import release_key, render_release
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What all stages of a study stand on, under one profile and training seed.
+
+    Attributes:
+        profile: the numbers.
+        seed: of training.
+        release_root: folder of real releases (`<root>/uavid`, `<root>/ruralscapes`); None where the profile renders them.
+        workspace: where artefacts lie.
+        force: kinds of stages ("prepare", "train", "label", "predict", "evaluate") to make again: once per run of
+            `sspcore.study.reproduce`, whose chapters share artefacts, else once per study.
+        device: where models run.
+        began: what was made since then (seconds since the epoch) is not forced again.
+        read_only: nothing is made: a stage raises ArtefactError where its artefact is missing, or of other code or settings.
+    """
+
+    profile: Profile
+    seed: int
+    release_root: Path | None
+    workspace: Workspace
+    force: frozenset[str] = frozenset()
+    device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    began: float = field(default_factory=lambda: run_began(time.time()))
+    read_only: bool = False
+    _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(
+        cls, profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (),
+        overrides: dict[str, Any] | None = None, root: Path | None = None, read_only: bool = False,
+    ) -> Self:
+        """A study by the name of its profile.
+
+        Args:
+            profile: "smoke", "demo", "paper", or the path of a YAML file.
+            seed: of training; default: the profile's.
+            data: folder of the real releases, for profiles that do not render.
+            force: kinds of stages to make again.
+            overrides: dotted profile settings, for ablations.
+            root: folder of artefacts; default: the repository's data folder.
+            read_only: whether only finished artefacts are read.
+        Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
+        """
+        loaded = load_profile(profile, overrides)
+        if seed is not None and not 0 <= seed < SEED_LIMIT:
+            raise ProfileError(f"--seed {seed}: take 0 or more, below 2^63")
+        if loaded.rendering is None and data is None:
+            raise ReleaseError(
+                f"profile {loaded.name} needs the real releases: pass --data DIR with DIR/uavid and DIR/ruralscapes "
+                "(layouts in data/README.md)"
+            )
+        study = cls(
+            loaded, loaded.seed if seed is None else seed, None if data is None else Path(data),
+            Workspace(loaded.name) if root is None else Workspace(loaded.name, Path(root)), frozenset(force),
+            read_only=read_only,
+        )
+        study._once(("run",), join_run)  # open as long as the study lives
+        return study
+
+    @property
+    def figures(self) -> Path:
+        """Where tables and pictures go."""
+        return REPOSITORY / self.profile.figures
+
+    # ------------------------------------------------------------------ keys
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Keys of all artefacts."""
+        return Keys(self.profile, self.seed, self._release_key)
+
+    def clips_key(self, dataset: str) -> str:
+        """Identity of the prepared data."""
+        return self.keys.clips(dataset)
+
+    def train_key(self, name: str, dataset: str) -> str:
+        """Identity of a trained system."""
+        return self.keys.training(name, dataset)
+
+    def folder(self, name: str, dataset: str) -> Path:
+        """Folder of a system's artefacts. It carries the training key, so that an ablation never overwrites its origin."""
+        return self.workspace.run(dataset, self.seed, name, self.train_key(name, dataset))
+
+    def _release_key(self, dataset: str) -> Any:
+        release = self.release(dataset)
+        return self._once(("release key", dataset), lambda: (
+            self.checked(dataset).key() if self.release_root else release_key_of(release, dataset)
+        ))
+
+    # ------------------------------------------------------------------ data
+
+    @property
+    def data_origin(self) -> str:
+        """Which data the numbers are from, in words."""
+        held_out = self.profile.held_out
+        note = f"; scored on {held_out} training sequences held out for choices" if held_out else ""
+        if self.release_root:
+            return f"real releases{note}"
+        note += "; smoke run: no result" if self.profile.name == "smoke" else ""
+        return f"rendered data, not the real data set{note}"
+
+    def spec(self, dataset: str) -> DatasetSpec:
+        """The data set's specification. Raises ProfileError if the profile does not know it."""
+        if dataset not in SPECS or dataset not in self.profile.clips:
+            raise ProfileError(f"data set '{dataset}' is unknown; choose from {', '.join(self.profile.clips)}")
+        return SPECS[dataset]
+
+    def release(self, dataset: str) -> Path:
+        """The raw release, rendered if the profile says so."""
+        return self._once(("release", dataset), lambda: self._release(dataset))
+
+    def _release(self, dataset: str) -> Path:
+        spec, rendering = self.spec(dataset), self.profile.rendering
+        if self.release_root is not None or rendering is None:
+            return self.release_root / dataset
+        settings = rendering.releases[dataset]
+        root = self.workspace.releases / f"{dataset}-{release_key(settings, rendering.seed)}"
+        if self.read_only:
+            if not root.is_dir():
+                raise self._missing(f"{spec.title}: release", root)
+            return root / dataset
+        for stale in self.workspace.releases.glob(f"{dataset}-*"):
+            if stale != root:
+                shutil.rmtree(stale)
+        log.info("%s: rendering (sequences that are complete are skipped)", spec.title)
+        note_output(root)
+        return render_release(dataset, settings, rendering.seed, root, rendering.workers)
+
+    def checked(self, dataset: str) -> Checked:
+        """What is sound of a real release, looked at once; raises ReleaseError if the data set cannot go on."""
+        return self._once(("checked", dataset), lambda: require_release(
+            self.release_root, self.spec(dataset), self.workspace, worker_count("auto")
+        ))
+
+    def truth_root(self, dataset: str) -> Path | None:
+        """Exact truth of a rendered release, None for real data."""
+        release = self.release(dataset)
+        truth = release.with_name(f"{release.name}_truth")
+        return truth if truth.is_dir() else None
+
+    def prepare(self, dataset: str) -> Path:
+        """Stage: raw release -> clips."""
+        spec, release, rules = self.spec(dataset), self.release(dataset), self.profile.clips[dataset]
+        sequences = self.checked(dataset).sequences if self.release_root else None  # what we rendered is sound
+        workers = worker_count("auto") if self.release_root else 1
+        return self._stage(
+            "prepare", f"{spec.title}: preparing clips", self.workspace.clips(dataset), self.clips_key(dataset),
+            lambda out: prepare_clips(release, spec, rules, out, workers, sequences),
+        )
+
+    def clips(self, dataset: str, split: str) -> list[Clip]:
+        """The prepared clips of a split ("train" or "val"); see `held_out` in the profile."""
+        def load() -> list[Clip]:
+            held_out = self.profile.held_out
+            clips = load_clips(self.prepare(dataset), "train" if held_out else split, self.profile.frame_cache_mb)
+            return hold_out(clips, held_out, split) if held_out else clips
+
+        return self._once(("clips", dataset, split), load)
+
+    def flows(self, dataset: str, estimator: str | None = None) -> FlowStore:
+        """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`."""
+        root = self.workspace.motion(dataset) / f"flow-{self.keys.motion(dataset, 'flow')}"
+        return FlowStore(root, build_flow(estimator or self.profile.flow, self.device), self.profile.input_size)
+
+    def exact_flows(self, dataset: str) -> TruthFlow | None:
+        """Exact flow of rendered data, None for real data."""
+        truth = self.truth_root(dataset)
+        return None if truth is None else TruthFlow(truth, self.profile.input_size)
+
+    def homographies(self, dataset: str) -> HomographyStore:
+        """Registrations of consecutive frames at the student's size."""
+        root = self.workspace.motion(dataset) / f"registration-{self.keys.motion(dataset, 'registration')}"
+        return HomographyStore(root, build_registrator(self.profile.registration), self.profile.input_size)
+
+    # -------------------------------------------------------------- run stages
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
+        """A value worked out at first use and remembered for the life of the study."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+    def _stage(self, kind: str, title: str, folder: Path, key: str, build: Callable[[Path], None]) -> Path:
+        if self.read_only:
+            if not is_fresh(folder, key):
+                raise self._missing(title, folder)
+            return folder
+        force, resumes = kind in self.force and not made_since(folder, self.began), kind in ("prepare", "train", "label")
+        return self._once(("stage", str(folder)), lambda: stage(title, folder, key, build, force, resumes))
+
+    def _missing(self, what: str, where: Path) -> ArtefactError:
+        return ArtefactError(
+            f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
+            f"`sspcore reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
+        )

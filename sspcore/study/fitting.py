@@ -1,0 +1,86 @@
+"""What a training is given: model, objective, windows and motion of one system, by its recipe in the profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sspcore.core.machine import worker_count
+from sspcore.core.types import VideoSegmenter
+from sspcore.data.augment import ImageAugmentation, WindowAugmentation
+from sspcore.data.statistics import class_shares
+from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
+from sspcore.models.systems import SystemSpec, build, encoder_start, freeze_image, image_spec, start_from, system
+from sspcore.training.loop import WEIGHTS, Training, load_weights
+from sspcore.training.losses import Objective, balanced_weights, build_objective
+
+if TYPE_CHECKING:
+    from sspcore.study.stages import Study
+
+
+def training(study: Study, name: str, dataset: str, out: Path) -> Training:
+    """What the training loop is given for a system; what it starts from must be trained already.
+
+    Args:
+        out: folder that receives the weights.
+    Raises: ArtefactError if the weights that it starts from are missing.
+    """
+    spec, profile, title = system(name), study.profile, study.spec(dataset).title
+    recipe = profile.recipe(spec.recipe, dataset)
+    torch.manual_seed(study.seed)
+    model = build(name, study.spec(dataset).n_classes, profile)
+    if spec.starts_from is not None:
+        weights = study.folder(spec.starts_from, dataset) / "training" / WEIGHTS
+        trained = start_from(model, load_weights(weights), str(weights))
+    else:
+        pretrained = encoder_start(image_spec(name, profile)) != "scratch"
+        trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
+    if recipe.freeze_image:
+        freeze_image(model, name)
+    return Training(
+        name=f"{name} on {title}", model=model, objective=objective(study, spec, dataset),
+        dataset=_windows(study, spec, model, dataset), recipe=recipe, seed=study.seed,
+        fresh=frozenset(n for n, _ in model.named_parameters() if n not in trained), folder=out, device=study.device,
+        workers=worker_count(profile.loader_workers, profile.machine.process_count(recipe.batch_size, study.device)),
+        machine=profile.machine,
+    )
+
+
+def objective(study: Study, spec: SystemSpec, dataset: str) -> Objective:
+    """What a system's recipe minimises."""
+    recipe, weights = study.profile.recipe(spec.recipe, dataset), None
+    if recipe.class_balance:
+        shares = class_shares(study.clips(dataset, "train"), study.spec(dataset), study.profile.input_size)
+        weights = balanced_weights(list(shares.values()), recipe.class_balance)
+    return build_objective(recipe, spec.teacher, weights)
+
+
+def training_steps(study: Study, name: str, dataset: str) -> int:
+    """Optimiser steps that a system's weights have seen, its starting weights' included."""
+    spec = system(name)
+    steps = 0 if spec.starts_from is None else training_steps(study, spec.starts_from, dataset)
+    if spec.recipe is None:
+        return steps
+    recipe = study.profile.recipe(spec.recipe, dataset)
+    model = build(name, study.spec(dataset).n_classes, study.profile, load_weights=False)
+    windows = len(_window_refs(study, spec, model, dataset))
+    return steps + recipe.epochs * -(-windows * recipe.repeats // recipe.batch_size)
+
+
+def _windows(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> WindowDataset:
+    recipe = study.profile.recipe(spec.recipe, dataset)
+    compares = model.window - model.context > 1 and recipe.lambda_tc > 0  # L_tc wants flow, whatever the model
+    return WindowDataset(
+        _window_refs(study, spec, model, dataset), model.window, study.input_size(spec),
+        ImageAugmentation(recipe.crop) if model.window == 1 else WindowAugmentation(recipe.crop, recipe.zoom), study.seed,
+        homographies=study.homographies(dataset) if "homography" in model.needs else None,
+        flows=study.flows(dataset) if "flow" in model.needs or compares else None,
+        teacher=study.labels_for(spec, dataset).read if spec.teacher else None,
+    )
+
+
+def _window_refs(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> list[WindowRef]:
+    clips = study.clips(dataset, "train")
+    return strided_windows(clips, model.window) if spec.teacher else labelled_windows(clips, model.window)

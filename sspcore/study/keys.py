@@ -1,0 +1,96 @@
+"""Keys of a study's artefacts: settings, keys of what an artefact is made from, and the code that makes it.
+
+    release --> clips --> training (--> teacher's labels --> training) --> predictions --> scores
+
+A stage's code is followed from the module of this package that makes its artefact (see `sspcore.core.code`). Following
+ends at the tables in TABLES: what they say of one system or profile is part of the keys as values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sspcore.core.code import code_key
+from sspcore.core.store import stable_hash
+from sspcore.models.systems import METHOD_MODULES, SystemSpec, system
+from sspcore.study.profiles import Profile
+
+TEACHER = "Teacher"
+TABLES = frozenset({"sspcore.models.systems", "sspcore.study", "sspcore.study.profiles"})
+
+
+def made_by(*modules: str) -> str:
+    """The code behind an artefact that is made by these modules of the package."""
+    return code_key(*modules, without=TABLES)
+
+
+def system_code(spec: SystemSpec) -> str:
+    """The code of a system: its method's, and what builds it; not that of other methods."""
+    functions = (f"METHODS.{spec.method}", "build", "start_from", "freeze_image")
+    return made_by(METHOD_MODULES[spec.method], *(f"sspcore.models.systems:{name}" for name in functions))
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys under one profile and training seed.
+
+    Attributes:
+        profile, seed: of the study.
+        release: fingerprint of a data set's raw release.
+    """
+
+    profile: Profile
+    seed: int
+    release: Callable[[str], Any]
+
+    def clips(self, dataset: str) -> str:
+        """Of the prepared data."""
+        return stable_hash([self.profile.key(f"clips.{dataset}"), self.release(dataset), made_by("sspcore.data.prepare")])
+
+    def motion(self, dataset: str, kind: str) -> str:
+        """Of motion between the prepared frames; `kind` is "flow" or "registration"."""
+        return stable_hash([self.clips(dataset), made_by(f"sspcore.motion.{kind}")])
+
+    def training(self, name: str, dataset: str) -> str:
+        """Of a trained system."""
+        spec, recipe = system(name), None
+        sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
+        if spec.recipe is not None:
+            recipe = self.profile.recipe(spec.recipe, dataset).key()
+            sections.append("recurrent_window")
+        if self.profile.machine.precision != "float32":
+            sections.append("machine.precision")
+        return stable_hash([
+            spec.key(), recipe, self.profile.key(*sections), self.clips(dataset), self.seed,
+            None if spec.starts_from is None else self.training(spec.starts_from, dataset),
+            self.labels(dataset, self.fused(spec)) if spec.teacher else None,
+            made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"), system_code(spec),
+        ])
+
+    def fused(self, spec: SystemSpec) -> bool:
+        """Whether a distilled system learns from fused labels: video systems do unless the profile says otherwise."""
+        return spec.kind == "video" and self.profile.fuse_teacher
+
+    def labels(self, dataset: str, fused: bool) -> str:
+        """Of the teacher's labels of the training frames."""
+        if not fused:
+            teacher = self.training(TEACHER, dataset)
+            return stable_hash([teacher, self.profile.key("input_size"), made_by("sspcore.training.distill")])
+        settings = self.profile.key("flow", "occlusion")
+        return stable_hash([self.labels(dataset, fused=False), settings, made_by("sspcore.training.fusion")])
+
+    def predictions(self, name: str, dataset: str) -> str:
+        """Of a system's label maps."""
+        return stable_hash([self.training(name, dataset), made_by("sspcore.study.predicting")])
+
+    def scores(self, name: str, dataset: str) -> str:
+        """Of a system's row of the results table."""
+        settings = self.profile.key("metric_flow")
+        return stable_hash([self.predictions(name, dataset), settings, made_by("sspcore.study.scoring")])
+
+    def flow_error(self, dataset: str) -> str:
+        """Of the error of the metric's flow."""
+        settings = self.profile.key("metric_flow", "input_size", "held_out")
+        return stable_hash([self.motion(dataset, "flow"), settings, made_by("sspcore.evaluation.clips")])

@@ -1,0 +1,32 @@
+"""A system's row of the results table, from its label maps on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sspcore.core.files import read_json
+from sspcore.evaluation.clips import evaluate_system
+from sspcore.models.systems import build, encoder_start, image_spec, stand_in, system
+from sspcore.study.fitting import training_steps
+
+if TYPE_CHECKING:
+    from sspcore.study.stages import Study
+
+
+def row(study: Study, name: str, dataset: str, predictions: Path) -> dict[str, Any]:
+    """Scores of the label maps in `predictions`, with what a reader of the table has to know of the system."""
+    classes, profile = study.spec(dataset), study.profile
+    model = build(name, classes.n_classes, profile, load_weights=False)
+    figures = evaluate_system(
+        study.clips(dataset, "val"), predictions, classes, study.flows(dataset, profile.metric_flow),
+        study.exact_flows(dataset), profile.input_size,
+    )
+    return {
+        "system": name, "kind": system(name).kind, "dataset": dataset,
+        "miou": figures.pop("miou"), "tc": figures.pop("tc"), **figures,
+        "params_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 4),
+        "encoder": image_spec(name, profile).encoder, "encoder_start": encoder_start(image_spec(name, profile)),
+        "stand_in": stand_in(name, profile), "training_steps": training_steps(study, name, dataset),
+        "registration_fallback_rate": read_json(predictions / "stream.json")["registration_fallback_rate"],
+    }
