@@ -8,7 +8,7 @@ from sspcore.core import code
 
 TEXTS = {
     "sspcore.a": "from sspcore.b import f\nimport sspcore.core.files\n\ndef g(x):\n    return f(x) + 1\n",
-    "sspcore.b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from sspcore.c import C\ndef f(x):\n    return 2 * x\n",
+    "sspcore.b": "import typing\nif typing.TYPE_CHECKING:\n    from sspcore.c import C\ndef f(x):\n    return 2 * x\n",
     "sspcore.c": "class C:\n    TABLE = {'one': lambda x: x, 'two': lambda x: 2}\n    def m(self): return 1\n",
     "sspcore.d": "import sspcore.a\nfrom sspcore import c\n",
     "sspcore.core.files": "x = 1\n",
@@ -55,7 +55,7 @@ def test_a_changed_line_here_or_in_what_is_imported_changes_the_key(package, mod
 
 @pytest.mark.parametrize("module, old, new", [
     ("sspcore.a", "    return", "    # why\n    return"), ("sspcore.a", "    return", '    """What it does."""\n\n    return'),
-    ("sspcore.b", "2 * x", "(2 *\n            x)"), ("sspcore.b", "from typing", '"""What it is."""\nfrom typing'),
+    ("sspcore.b", "2 * x", "(2 *\n            x)"), ("sspcore.b", "import typing", '"""What it is."""\nimport typing'),
     ("sspcore.core.files", "1", "2"), ("sspcore.c", "return 1", "return 2"),
 ])
 def test_comments_layout_plumbing_and_what_is_not_imported_do_not(package, module, old, new):
