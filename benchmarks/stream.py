@@ -28,14 +28,16 @@ from sspcore.core.provenance import provenance
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.datasets import UAVID
 from sspcore.export import StepOptions, TorchRunner, drift, find_problems, summary, synthetic_rollout
-from sspcore.export.bundle import Origin, export_bundle
+from sspcore.export.bundle import export_bundle
 from sspcore.export.check import load_limits
 from sspcore.export.device.step_runner import ONNX, OnnxRunner
 from sspcore.export.latency import breakdown
 from sspcore.inference import BundleBackend, Source, TorchBackend, run
+from sspcore.models.checkpoint import system_config
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
+from sspcore.models.systems import image_spec
 from sspcore.motion.registration import build_registrator
 from sspcore.study.loading import load_system, parse_size
 from sspcore.study.profiles import load_profile
@@ -55,9 +57,9 @@ def near_one(model: VideoSegmenter) -> VideoSegmenter:
 
 def export_of(model: VideoSegmenter, system: str, options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """A bundle with a short golden rollout."""
-    origin = Origin(system, UAVID, options.profile, options.checkpoints.get(system))
+    config = system_config(system, image_spec(system, load_profile(options.profile)), UAVID, options.size)
     golden = synthetic_rollout(options.size, GOLDEN_FRAMES, reset_at=GOLDEN_FRAMES * 3 // 4)
-    return export_bundle(model, origin, StepOptions(options.size), "trt-10.3", golden, out)
+    return export_bundle(model, config, StepOptions(options.size), "trt-10.3", golden, out)
 
 
 def parity(models: dict[str, VideoSegmenter], options: argparse.Namespace, folder: Path) -> dict[str, Any]:

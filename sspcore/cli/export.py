@@ -43,8 +43,10 @@ def export(
     """
     from sspcore.core.files import require_output
     from sspcore.data.datasets import SPECS
-    from sspcore.export import Origin, StepOptions, check_model, export_bundle
+    from sspcore.export import StepOptions, check_model, export_bundle
     from sspcore.export.device.step_runner import SIDECAR
+    from sspcore.models.checkpoint import system_config
+    from sspcore.models.systems import image_spec
     from sspcore.study.loading import load_system, parse_size
     from sspcore.study.profiles import load_profile
 
@@ -60,8 +62,9 @@ def export(
     loaded = load_profile(profile)
     used = loaded.input_size if size is None else parse_size(size)
     model = load_system(system, SPECS[dataset], loaded, checkpoint)
-    origin, step = Origin(system, SPECS[dataset], loaded.name, checkpoint), StepOptions(used, frame, precision)
-    sidecar = export_bundle(model, origin, step, target, _rollout(video, golden_frames, loaded.registration, used), out)
+    config = system_config(system, image_spec(system, loaded), SPECS[dataset], used)
+    golden = _rollout(video, golden_frames, loaded.registration, used)
+    sidecar = export_bundle(model, config, StepOptions(used, frame, precision), target, golden, out, untrained)
     parity = sidecar["parity_onnxruntime"]
     print(f"{out}: {sidecar['nodes']} nodes checked for {target}; onnxruntime against torch over {parity['frames']} frames: "
           f"logits within {parity['logits_max_difference']:.1e}, class maps identical on {parity['identical_mean']:.4%} of the "

@@ -1,7 +1,7 @@
 """Does a graph keep to what TensorRT can run? A static check, run on every export; no TensorRT is needed for it.
 
-The limits are data (`operators.yaml`); here is only how they are applied. What no operator's entry can say has a rule
-of its own: opset, static shapes, names, uint8 at the border only, and float32 coordinates.
+The limits are data (`operators.yaml`); here is how they are applied. What no operator's entry can say has a rule of its
+own: opset, static shapes, names, uint8 at the border only, and float32 coordinates.
 """
 
 from __future__ import annotations
@@ -14,28 +14,24 @@ from pathlib import Path
 
 import onnx
 import yaml
-from onnx import TensorProto
-from pydantic import BaseModel, ConfigDict
+from onnx import helper
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.export.graph import GEOMETRY, MASK, constant_names, grid_path, opset_of
+from sspcore.core.settings import Section
+from sspcore.export.graph import GEOMETRY, MASK, constant_names, grid_path, opset_of, type_name, value_types
 
 LIMITS_FILE = Path(__file__).with_name("operators.yaml")
 OLDEST_OPSET = 16  # the first with GridSample
 LINEAR_OPSET = 20  # the first that writes GridSample's mode as "linear"
-_HALF = {"float16", "bfloat16"}
 _DOMAINS = ("", "ai.onnx")
+_Rules = Iterator[tuple[str, str]]  # name of a broken rule, and what is wrong, in words
 
 
 class GraphError(SspError):
     """A graph contains what the target cannot run."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Target(_Section):
+class Target(Section):
     """A TensorRT release: JetPack that brings it, newest opset let through, where its limits were read."""
 
     jetpack: str
@@ -43,7 +39,7 @@ class Target(_Section):
     sources: tuple[str, ...]
 
 
-class OperatorLimits(_Section):
+class OperatorLimits(Section):
     """Limits of one operator; see the head of operators.yaml."""
 
     types: tuple[str, ...]
@@ -58,7 +54,7 @@ class OperatorLimits(_Section):
     source: str = "matrix-10.15"
 
 
-class Limits(_Section):
+class Limits(Section):
     """All of operators.yaml."""
 
     sources: dict[str, str]
@@ -92,25 +88,6 @@ def target_limits(target: str) -> Target:
     return targets[target]
 
 
-def find_problems(model: onnx.ModelProto, target: str) -> list[Problem]:
-    """Everything in a graph that `target` ("trt-10.3", ...) cannot run, in the order of the nodes."""
-    limit = target_limits(target)
-    problems = list(_graph_problems(model, limit))
-    try:
-        # opset 20's name of the mode would stop the type inference of older operator sets too: it is found below
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
-        return [*problems, Problem("", "shapes", f"shapes cannot be inferred: {str(error).splitlines()[0]}")]
-    values = _Values(inferred)
-    problems += values.static_problems()
-    constants = constant_names(model.graph)
-    opset = opset_of(model)
-    for node in model.graph.node:
-        problems += _node_problems(node, target, values, constants, opset)
-    problems += _border_problems(model.graph, values)
-    return problems + list(_grid_problems(model.graph, values))
-
-
 def check_model(model: onnx.ModelProto, target: str) -> dict[str, int]:
     """Operators of a graph that `target` can run, with how often each occurs.
 
@@ -123,131 +100,124 @@ def check_model(model: onnx.ModelProto, target: str) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
 
 
-class _Values:
-    """Types and shapes of a graph's values, by name."""
+def find_problems(model: onnx.ModelProto, target: str) -> list[Problem]:
+    """Everything in a graph that `target` ("trt-10.3", ...) cannot run, in the order of the nodes."""
+    problems = [Problem("", *found) for found in _model_problems(model, target_limits(target))]
+    nodes = model.graph.node
+    counts = Counter(node.name for node in nodes)
+    for node in nodes:
+        if not node.name:
+            where = f"{node.op_type} -> {node.output[0]}"
+            problems.append(Problem(where, "names", "node without a name: no precision can be set on it"))
+        elif counts[node.name] > 1:
+            problems.append(Problem(node.name, "names", f"{counts[node.name]} nodes have this name"))
+    try:
+        values = value_types(model)
+    except onnx.shape_inference.InferenceError as error:
+        return [*problems, Problem("", "shapes", f"shapes cannot be inferred: {str(error).splitlines()[0]}")]
+    producers = {name: node.name for node in nodes for name in node.output}
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for name, value in values.items():
+        if name in stored:
+            continue  # an empty constant has a dimension of 0, and that is no dynamic one
+        named = [d.dim_param or "?" for d in value.shape.dim if d.dim_param or d.dim_value <= 0]
+        if named or not value.HasField("shape"):
+            dimension = ", ".join(named) or "?"
+            problems.append(Problem(producers.get(name, ""), "static shapes", f"{name} has the dynamic dimension {dimension}"))
+    types = {name: type_name(value) for name, value in values.items()}
+    constants = constant_names(model.graph)
+    outputs = {value.name for value in model.graph.output}
+    for node in nodes:
+        rules = (*_operator_problems(node, target, opset_of(model), constants, values), *_border_problems(node, types, outputs))
+        problems += [Problem(node.name, *found) for found in rules]
+    for node in (*grid_path(model.graph), *(node for node in nodes if node.op_type == "GridSample")):
+        problems += [Problem(node.name, *found) for found in _geometry_problems(node, types)]
+    return problems
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.graph = graph
-        self.types = {tensor.name: _type_name(tensor.data_type) for tensor in graph.initializer}
-        self.ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
-        for value in (*graph.input, *graph.output, *graph.value_info):
-            tensor = value.type.tensor_type
-            self.types[value.name] = _type_name(tensor.elem_type)
-            if tensor.HasField("shape"):
-                self.ranks[value.name] = len(tensor.shape.dim)
 
-    def static_problems(self) -> Iterator[Problem]:
-        producers = {name: node.name for node in self.graph.node for name in node.output}
-        for value in (*self.graph.input, *self.graph.output, *self.graph.value_info):
-            shape = value.type.tensor_type.shape
-            named = [dim.dim_param or "?" for dim in shape.dim if not dim.HasField("dim_value") or dim.dim_value <= 0]
-            if named or not value.type.tensor_type.HasField("shape"):
-                where = producers.get(value.name, "")
-                yield Problem(where, "static shapes", f"{value.name} has the dynamic dimension {', '.join(named) or '?'}")
-
-
-def _graph_problems(model: onnx.ModelProto, limit: Target) -> Iterator[Problem]:
+def _model_problems(model: onnx.ModelProto, limit: Target) -> _Rules:
     opset = opset_of(model)
     if opset >= LINEAR_OPSET:
-        yield Problem("", "opset", f"opset {opset}: from {LINEAR_OPSET} on TensorRT misreads GridSample's mode")
+        yield "opset", f"opset {opset}: from {LINEAR_OPSET} on TensorRT misreads GridSample's mode"
     elif not OLDEST_OPSET <= opset <= limit.opset:
-        yield Problem("", "opset", f"opset {opset}: the target takes {OLDEST_OPSET} to {limit.opset}")
+        yield "opset", f"opset {opset}: the target takes {OLDEST_OPSET} to {limit.opset}"
     for entry in model.opset_import:
         if entry.domain not in _DOMAINS:
-            yield Problem("", "domain", f"operators of the domain {entry.domain} are imported")
+            yield "domain", f"operators of the domain {entry.domain} are imported"
     for function in model.functions:
-        yield Problem("", "domain", f"model-local function {function.name}: inline it before the export")
-    counts = Counter(node.name for node in model.graph.node)
-    for node in model.graph.node:
-        if not node.name:
-            yield Problem(f"{node.op_type} -> {node.output[0]}", "names", "node without a name: no precision can be set on it")
-        elif counts[node.name] > 1:
-            yield Problem(node.name, "names", f"{counts[node.name]} nodes have this name")
+        yield "domain", f"model-local function {function.name}: inline it before the export"
 
 
-def _node_problems(
-    node: onnx.NodeProto, target: str, values: _Values, constants: set[str], opset: int
-) -> Iterator[Problem]:
-    operator = next((a.s.decode() for a in node.attribute if a.name == "operator" and a.s), node.op_type)
+def _operator_problems(
+    node: onnx.NodeProto, target: str, opset: int, constants: set[str], values: dict[str, onnx.TypeProto.Tensor]
+) -> _Rules:
+    """What the operator's entry in operators.yaml forbids."""
+    kind = node.op_type
+    operator = next((a.s.decode() for a in node.attribute if a.name == "operator" and a.s), kind)
     if "adaptive" in operator.lower():
-        yield Problem(node.name, "adaptive pooling", f"{operator} is no ONNX operator; replace it by FixedAveragePool")
+        yield "adaptive pooling", f"{operator} is no ONNX operator; replace it by FixedAveragePool"
         return
-    limits = load_limits().operators.get(node.op_type)
+    limits = load_limits().operators.get(kind)
     if node.domain not in _DOMAINS or limits is None:
-        yield Problem(node.name, "operator", f"{node.domain or 'ai.onnx'}.{node.op_type} is not among the known operators")
+        yield "operator", f"{node.domain or 'ai.onnx'}.{kind} is not among the known operators"
         return
     because = f" ({limits.why})" if limits.why else ""
     because += f"; source: {load_limits().sources[limits.source]}"
     if limits.targets is not None and target not in limits.targets:
-        yield Problem(node.name, "operator", f"{node.op_type} is not supported{because}")
+        yield "operator", f"{kind} is not supported{because}"
     for name, allowed in limits.attributes.items():
         value = _attribute(node, name, opset)
         if value is not None and value not in allowed:
-            yield Problem(node.name, "attribute", f"{node.op_type}.{name} is {value!r}, allowed: {_listed(allowed)}{because}")
+            yield "attribute", f"{kind}.{name} is {value!r}, allowed: {', '.join(map(str, allowed))}{because}"
     for name in limits.ones:
         value = _attribute(node, name, opset)
         if value is not None and any(item != 1 for item in value):
-            yield Problem(node.name, "attribute", f"{node.op_type}.{name} is {list(value)}, must be ones{because}")
+            yield "attribute", f"{kind}.{name} is {list(value)}, must be ones{because}"
     for index in limits.constants:
         if index < len(node.input) and node.input[index] not in constants:
-            name = node.input[index]
-            yield Problem(node.name, "constant", f"{node.op_type}: input {index} ({name}) must be constant{because}")
+            yield "constant", f"{kind}: input {index} ({node.input[index]}) must be constant{because}"
     if limits.outputs is not None and sum(bool(name) for name in node.output) > limits.outputs:
-        yield Problem(node.name, "outputs", f"{node.op_type}: {len(node.output)} outputs, {limits.outputs} allowed{because}")
+        yield "outputs", f"{kind}: {len(node.output)} outputs, {limits.outputs} allowed{because}"
     if not limits.types:
         return
-    data = node.input[limits.data]
-    data_type = values.types.get(data, "unknown")
-    if data_type not in limits.types:
-        yield Problem(node.name, "type", f"{node.op_type} of {data_type}, allowed: {_listed(limits.types)}{because}")
-    if limits.rank is not None and values.ranks.get(data) != limits.rank:
-        yield Problem(node.name, "rank", f"{node.op_type} of rank {values.ranks.get(data)}, must be {limits.rank}{because}")
+    data = values.get(node.input[limits.data])
+    if type_name(data) not in limits.types:
+        yield "type", f"{kind} of {type_name(data)}, allowed: {', '.join(limits.types)}{because}"
+    rank = len(data.shape.dim) if data is not None else None
+    if limits.rank not in (None, rank):
+        yield "rank", f"{kind} of rank {rank}, must be {limits.rank}{because}"
 
 
-def _border_problems(graph: onnx.GraphProto, values: _Values) -> Iterator[Problem]:
+def _border_problems(node: onnx.NodeProto, types: dict[str, str], outputs: set[str]) -> _Rules:
     """uint8 lives at the network's border only: an input goes into a Cast, an output comes out of one."""
-    outputs = {value.name for value in graph.output}
-    for node in graph.node:
-        for name in node.input:
-            if values.types.get(name) == "uint8" and node.op_type != "Cast":
-                yield Problem(node.name, "uint8", f"{node.op_type} reads {name} as uint8: cast it to float first")
-        for name in node.output:
-            if values.types.get(name) == "uint8" and (node.op_type != "Cast" or name not in outputs):
-                yield Problem(node.name, "uint8", f"{node.op_type} makes {name} of uint8, which is no output of the network")
+    for name in node.input:
+        if types.get(name) == "uint8" and node.op_type != "Cast":
+            yield "uint8", f"{node.op_type} reads {name} as uint8: cast it to float first"
+    for name in node.output:
+        if types.get(name) == "uint8" and (node.op_type != "Cast" or name not in outputs):
+            yield "uint8", f"{node.op_type} makes {name} of uint8, which is no output of the network"
 
 
-def _grid_problems(graph: onnx.GraphProto, values: _Values) -> Iterator[Problem]:
-    path = grid_path(graph)
-    samples = [node for node in graph.node if node.op_type == "GridSample"]
-    for node in path:
+def _geometry_problems(node: onnx.NodeProto, types: dict[str, str]) -> _Rules:
+    """Sampling coordinates stay float32 all the way, and their nodes have names to hold them there."""
+    if node.op_type == "GridSample":
+        if types.get(node.input[1]) != "float32":
+            yield "float32 grid", f"the grid {node.input[1]} is {types.get(node.input[1])}"
+    else:
         for name in (*node.input, *node.output):
-            if values.types.get(name) in _HALF:
-                yield Problem(node.name, "float32 grid", f"{name} is {values.types[name]} on the way to a sampling grid")
-    for node in samples:
-        if values.types.get(node.input[1]) != "float32":
-            yield Problem(node.name, "float32 grid", f"the grid {node.input[1]} is {values.types.get(node.input[1])}")
-    for node in (*path, *samples):
-        if node.name and not node.name.startswith((GEOMETRY, MASK)):
-            yield Problem(node.name, "names", f"a node of the geometry must be called {GEOMETRY}...: it has to stay in float32")
+            if types.get(name) in ("float16", "bfloat16"):
+                yield "float32 grid", f"{name} is {types[name]} on the way to a sampling grid"
+    if node.name and not node.name.startswith((GEOMETRY, MASK)):
+        yield "names", f"a node of the geometry must be called {GEOMETRY}...: it has to stay in float32"
 
 
 def _attribute(node: onnx.NodeProto, name: str, opset: int) -> object:
     """Value of an attribute, its ONNX default where absent, None where this opset has none."""
-    for attribute in node.attribute:
-        if attribute.name == name:
-            value = onnx.helper.get_attribute_value(attribute)
-            return value.decode() if isinstance(value, bytes) else value
-    schema = onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version()))
-    if name not in schema.attributes or not schema.attributes[name].default_value.name:
-        return None
-    value = onnx.helper.get_attribute_value(schema.attributes[name].default_value)
+    attribute = next((a for a in node.attribute if a.name == name), None)
+    if attribute is None:
+        schema = onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version()))
+        attribute = schema.attributes[name].default_value if name in schema.attributes else None
+        if attribute is None or not attribute.name:
+            return None
+    value = helper.get_attribute_value(attribute)
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _type_name(element: int) -> str:
-    names = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
-    return names.get(element, TensorProto.DataType.Name(element).lower())
-
-
-def _listed(values: tuple[str | int, ...]) -> str:
-    return ", ".join(map(str, values))

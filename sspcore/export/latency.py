@@ -1,12 +1,13 @@
-"""Where the time of a frame goes: the parts of one SSP step by torch, one after the other, and how runs compare."""
+"""Where the time of a frame goes: the parts of one SSP step by torch, timed inside the step itself."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -14,10 +15,8 @@ from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
 from sspcore.export.rollout import Rollout
 from sspcore.models.ssp import SSP
-from sspcore.motion.geometry import rescale_homography, warp_by_sampling_homography
 from sspcore.motion.registration import Registrator
 
-T = TypeVar("T")
 WARM_UP = 2
 
 
@@ -25,32 +24,39 @@ WARM_UP = 2
 def breakdown(model: SSP, rollout: Rollout, registrator: Registrator) -> dict[str, float]:
     """Median milliseconds of registration, encoder, decoder, warps, similarity and mixing (the rest of the propagation).
 
-    On a CPU: the parts are timed without waiting for a device. SSP without evidence channels.
+    On a CPU: the parts are timed without waiting for a device. Of SSP-R the evidence counts as mixing.
     """
-    times: dict[str, list[float]] = defaultdict(list)
-
-    def timed(name: str, work: Callable[[], T]) -> T:
+    frames = []
+    state = model.start(model.observe(to_tensor(rollout.frames[0])[None]))
+    for k in tqdm(range(1, len(rollout.frames)), desc="latency of the parts", unit="frame", leave=False):
+        image, H_cur_to_prev = to_tensor(rollout.frames[k])[None], torch.from_numpy(rollout.H_cur_to_prev[k])[None]
+        spent: dict[str, float] = defaultdict(float)
+        with (
+            _timed(spent, "encoder", model.image, "encode"), _timed(spent, "decoder", model.image, "decode"),
+            _timed(spent, "decoder", model.image, "upsample"), _timed(spent, "warps", model, "register"),
+            _timed(spent, "similarity", model.similarity, "forward"), _timed(spent, "mixing", model, "propagate"),
+        ):
+            state = model.propagate(model.observe(image), state, H_cur_to_prev).state
+        spent["mixing"] -= spent["warps"] + spent["similarity"]
         began = time.perf_counter()
-        value = work()
-        times[name].append((time.perf_counter() - began) * 1e3)
+        registrator(rollout.frames[k - 1], rollout.frames[k])
+        frames.append({"registration": 1e3 * (time.perf_counter() - began), **spent})
+    return {part: statistics.median(frame[part] for frame in frames[WARM_UP:]) for part in frames[0]}
+
+
+@contextmanager
+def _timed(spent: dict[str, float], part: str, owner: Any, method: str) -> Iterator[None]:
+    """Within this block calls of `owner.method` add their milliseconds to `spent[part]`."""
+    call = getattr(owner, method)
+
+    def timed(*arguments: Any, **named: Any) -> Any:
+        began = time.perf_counter()
+        value = call(*arguments, **named)
+        spent[part] += 1e3 * (time.perf_counter() - began)
         return value
 
-    image = to_tensor(rollout.frames[0])[None]
-    size = tuple(image.shape[-2:])
-    state = model.start(model.observe(image))
-    for k in tqdm(range(1, len(rollout.frames)), desc="latency of the parts", unit="frame", leave=False):
-        image, previous = to_tensor(rollout.frames[k])[None], state
-        H = torch.from_numpy(rollout.H_cur_to_prev[k])[None]
-        H_small = rescale_homography(H, size, tuple(state.features.shape[-2:]))
-        timed("registration", lambda k=k: registrator(rollout.frames[k - 1], rollout.frames[k]))
-        pyramid = timed("encoder", lambda image=image: model.image.encode(image))
-        timed("decoder", lambda p=pyramid: model.image.upsample(model.image.decode(p), size))
-        timed("warps", lambda s=previous, H=H, h=H_small: (
-            warp_by_sampling_homography(s.logits, H), warp_by_sampling_homography(s.features, h)
-        ))
-        timed("similarity", lambda s=previous: model.similarity(s.features, s.features, None))
-        observation = model.observe(image)
-        state = timed("propagation", lambda o=observation, s=previous, H=H: model.propagate(o, s, H).state)
-    parts = {name: statistics.median(values[WARM_UP:]) for name, values in times.items()}
-    propagation = parts.pop("propagation")
-    return parts | {"mixing": max(0.0, propagation - parts["warps"] - parts["similarity"])}
+    setattr(owner, method, timed)
+    try:
+        yield
+    finally:
+        delattr(owner, method)  # what was set shadows the method of the class

@@ -5,31 +5,19 @@ Single frames hide what matters: an error of a warp is fed back and grows, above
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from sspcore.core.errors import SspError
-from sspcore.core.images import resize_frame, to_tensor
+from sspcore.core.images import resize_frame
 from sspcore.core.progress import tqdm
-from sspcore.core.types import Size, VideoSegmenter
-from sspcore.export.device.step_runner import sampling_homography
-from sspcore.export.graph import StepModule, StepOptions
+from sspcore.core.types import Size
+from sspcore.export.device.step_runner import StepRunner, sampling_homography
 from sspcore.motion.registration import Registrator
-
-
-class Runner(Protocol):
-    """One video through one implementation of a step; see `sspcore.export.device.step_runner`."""
-
-    outputs: dict[str, np.ndarray]
-
-    def step(self, frame: np.ndarray, H_cur_to_prev: np.ndarray | None = None) -> np.ndarray:
-        """Class map (H, W) uint8 of the next frame (H, W, 3) uint8 RGB; without a homography the video starts anew."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +27,7 @@ class Rollout:
     Attributes:
         frames: (T, H, W, 3) uint8 RGB.
         H_cur_to_prev: (T, 3, 3) float32, the sampling homography; the identity where there is no past.
-        past_valid: (T,) float32, 0 where the video starts (anew), else 1.
+        past_valid: (T,) float32, 0 where a video starts, else 1.
     """
 
     frames: np.ndarray
@@ -47,33 +35,8 @@ class Rollout:
     past_valid: np.ndarray
 
     def motion(self, k: int) -> np.ndarray | None:
-        """The sampling homography of frame k, None where the video starts anew."""
+        """The sampling homography of frame k, None where a video starts."""
         return self.H_cur_to_prev[k] if self.past_valid[k] else None
-
-
-class TorchRunner:
-    """The exported module run by torch, in float32: what an export is measured against."""
-
-    def __init__(self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu") -> None:
-        self.module = StepModule(model, StepOptions(size, frame="float32")).to(device)
-        self.device, self.outputs = device, {}
-        self._state: list[torch.Tensor] = []
-        self._fresh = [tensor.to(device) for tensor in self.module.example_inputs()[2:-1]]
-
-    @torch.inference_mode()
-    def step(self, frame: np.ndarray, H_cur_to_prev: np.ndarray | None = None) -> np.ndarray:
-        inputs = [to_tensor(frame)[None].to(self.device)]
-        if self._fresh:
-            fresh = H_cur_to_prev is None
-            H = torch.eye(3)[None] if fresh else torch.from_numpy(np.asarray(H_cur_to_prev, np.float32))[None]
-            flag = torch.tensor([0.0 if fresh else 1.0], device=self.device)
-            inputs += [H.to(self.device), *(self._fresh if fresh else self._state), flag]
-        values = self.module(*inputs)
-        self._state = list(values[:-1])
-        self.outputs = {
-            name: value.cpu().numpy() for name, value in zip(self.module.output_names, values, strict=True)
-        }
-        return self.outputs["class_map"][0]
 
 
 def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: int | None = None, seed: int = 0) -> Rollout:
@@ -83,7 +46,7 @@ def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: 
         size: (H, W).
         n_frames: T.
         rotate: turn by 1.5 degrees a frame, climb and tilt too; else the camera only shifts.
-        reset_at: number of a frame that jumps elsewhere and starts the video anew.
+        reset_at: number of a frame that jumps elsewhere and starts a new video.
         seed: of the plane.
     """
     height, width = size
@@ -140,9 +103,14 @@ def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: 
     return Rollout(np.stack(frames), np.stack(homographies), valid)
 
 
-def drift(ours: Runner, reference: Runner, rollout: Rollout, title: str = "parity") -> list[dict[str, Any]]:
-    """How two implementations come apart over a rollout, each fed its own state.
+def drift(
+    ours: StepRunner, reference: StepRunner, rollout: Rollout, title: str = "parity",
+    keep: Callable[[np.ndarray, dict[str, np.ndarray]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """How two implementations of a step come apart over a rollout, each fed its own state.
 
+    Args:
+        keep: called with the class map (H, W) and the outputs of the reference for each frame.
     Returns: one row a frame: share of pixels with the same class, largest absolute difference of the logits.
     """
     rows = []
@@ -150,6 +118,8 @@ def drift(ours: Runner, reference: Runner, rollout: Rollout, title: str = "parit
         a, b = (runner.step(rollout.frames[k], rollout.motion(k)) for runner in (ours, reference))
         difference = np.abs(ours.outputs["logits"].astype(np.float32) - reference.outputs["logits"]).max()
         rows.append({"frame": k, "identical": float((a == b).mean()), "logits_max_difference": float(difference)})
+        if keep is not None:
+            keep(b, reference.outputs)
     return rows
 
 

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Size, VideoSegmenter
-from sspcore.data.datasets import SPECS, DatasetSpec
-from sspcore.export.bundle import verify_bundle
+from sspcore.export.bundle import class_spec, verify_bundle
 from sspcore.export.device.step_runner import ENGINE, EngineRunner, OnnxRunner, StepRunner, sampling_homography
 from sspcore.inference.stream import require_finite
 from sspcore.models.image import ImageSegmenter
@@ -75,7 +75,7 @@ class BundleBackend:
         return class_map
 
 
-def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[BundleBackend, DatasetSpec]:
+def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[BundleBackend, ClassSpec]:
     """A bundle's back end ("onnxruntime", "tensorrt", or "auto": TensorRT where an engine was built) and its classes.
 
     Raises: SspError if the bundle is damaged or the back end cannot be had.
@@ -88,4 +88,4 @@ def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[
     except Exception as error:  # onnxruntime's and TensorRT's errors share no base but this
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise SspError(f"{folder}: back end {backend} cannot start ({problem}); try --backend onnxruntime") from error
-    return BundleBackend(runner), SPECS[sidecar["dataset"]]
+    return BundleBackend(runner), class_spec(sidecar)

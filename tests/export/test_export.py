@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,22 +18,25 @@ from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID
-from sspcore.export.bundle import Origin, export_bundle, verify_bundle
+from sspcore.export.bundle import class_spec, export_bundle, verify_bundle, with_nearest_sampling
 from sspcore.export.check import find_problems
 from sspcore.export.device import step_runner
-from sspcore.export.graph import FixedAveragePool, StepModule, StepOptions, averaging_matrix, grid_path, opset_of
-from sspcore.export.rollout import TorchRunner, drift, summary, synthetic_rollout
-from sspcore.export.traps import with_nearest_sampling
+from sspcore.export.graph import export_graph, grid_path, opset_of
+from sspcore.export.latency import breakdown
+from sspcore.export.rollout import drift, summary, synthetic_rollout
+from sspcore.export.step import FixedAveragePool, StepModule, StepOptions, TorchRunner, averaging_matrix
+from sspcore.models.checkpoint import system_config
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP, SSPOptions
 from sspcore.models.systems import SYSTEMS
 from sspcore.motion.geometry import sampling_homography
+from sspcore.motion.registration import build_registrator
 
 SIZE = (64, 96)
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, weights="none")
-ORIGIN = Origin("SSP", UAVID, "smoke", None)
+CONFIG = system_config("SSP", TINY, UAVID, SIZE)
 
 
 def tiny_ssp(alpha_bias: float = 0.0, **options: bool) -> SSP:
@@ -50,7 +54,7 @@ def bundle(tmp_path_factory) -> Path:
     """A bundle of a model whose alpha is near 1, where errors of the warp add up instead of dying out."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
     golden = synthetic_rollout(SIZE, 24, rotate=True, reset_at=18)
-    export_bundle(tiny_ssp(5.0), ORIGIN, StepOptions(SIZE), "trt-10.3", golden, folder)
+    export_bundle(tiny_ssp(5.0), CONFIG, StepOptions(SIZE), "trt-10.3", golden, folder, untrained=True)
     return folder
 
 
@@ -148,18 +152,21 @@ def test_sidecar_and_files(bundle):
     ]
     assert sidecar["inputs"][0] | {"meaning": ""} == {"name": "frame", "shape": [1, *SIZE, 3], "dtype": "uint8", "meaning": ""}
     assert sidecar["outputs"][-1]["dtype"] == "uint8" and sidecar["state"]["logits"] == "previous_logits"
-    assert sidecar["classes"] == list(UAVID.classes) and sidecar["weights"] == "untrained"
+    assert sidecar["weights"] == "untrained"
+    named = ("name", "title", "classes", "palette", "moving")
+    assert all(getattr(class_spec(sidecar), key) == getattr(UAVID, key) for key in named)
     assert set(sidecar["sha256"]) == {
         "step.onnx", "golden.npz", "step_runner.py", "build_engine.py", "compare_engine.py", "bench_engine.py"
     }
-    assert "--precisionConstraints=obey" in (bundle / "README.md").read_text()
+    readme = (bundle / "README.md").read_text()
+    assert readme.startswith("# SSP, UAVid, 64x96, fp32") and "--precisionConstraints=obey" in readme
+    assert "| past_valid | 1 | float32 |" in readme and "`logits` -> `previous_logits`, `features`" in readme
     for script in bundle.glob("*.py"):
-        assert "sspcore" not in script.read_text().replace("without sspcore", ""), script
+        assert "sspcore" not in script.read_text(), script
 
 
 def test_a_changed_graph_is_found_out(bundle, tmp_path):
-    for path in bundle.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(bundle, tmp_path, dirs_exist_ok=True)
     with (tmp_path / "step.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(SspError, match="export it again"):
@@ -168,10 +175,23 @@ def test_a_changed_graph_is_found_out(bundle, tmp_path):
         verify_bundle(tmp_path / "nothing")
 
 
+def test_an_older_bundle_still_names_its_classes(bundle, tmp_path):
+    """Format 1 had neither a title nor moving classes."""
+    shutil.copytree(bundle, tmp_path, dirs_exist_ok=True)
+    sidecar = json.loads((bundle / "bundle.json").read_text())
+    old = {key: value for key, value in sidecar.items() if key not in ("title", "moving")} | {"format": 1}
+    (tmp_path / "bundle.json").write_text(json.dumps(old))
+    spec = class_spec(verify_bundle(tmp_path))
+    assert spec.classes == UAVID.classes and spec.moving == () and spec.title == "uavid"
+    (tmp_path / "bundle.json").write_text(json.dumps(old | {"palette": old["palette"][1:]}))
+    with pytest.raises(SspError, match="8 classes, 7 colours"):
+        verify_bundle(tmp_path)
+
+
 def test_float16_keeps_the_grid_in_float32_and_builds_strongly_typed(tmp_path):
     out = tmp_path / "half"
     golden = synthetic_rollout(SIZE, 20)
-    sidecar = export_bundle(tiny_ssp(5.0), ORIGIN, StepOptions(SIZE, precision="fp16"), "trt-10.16", golden, out)
+    sidecar = export_bundle(tiny_ssp(5.0), CONFIG, StepOptions(SIZE, precision="fp16"), "trt-10.16", golden, out)
     model = onnx.load(out / "step.onnx")
     halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     assert halves > 50 and not find_problems(model, "trt-10.16")
@@ -184,7 +204,7 @@ def test_ssp_r_is_exported_in_both_precisions(tmp_path):
     model = tiny_ssp(2.0, **options.model_dump())
     for precision, target in (("fp32", "trt-10.3"), ("fp16", "trt-10.16")):
         out = tmp_path / precision
-        sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE, precision=precision), target, golden, out)
+        sidecar = export_bundle(model, CONFIG, StepOptions(SIZE, precision=precision), target, golden, out)
         assert set(sidecar["state"]) == {"logits", "features", "frame_small"}
         assert not find_problems(onnx.load(out / "step.onnx"), target)
         assert sidecar["parity_onnxruntime"]["identical_mean"] > (0.9999 if precision == "fp32" else 0.97)
@@ -193,7 +213,7 @@ def test_ssp_r_is_exported_in_both_precisions(tmp_path):
 def test_recurrent_system_carries_its_frame_and_variance(tmp_path):
     golden = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6)
     model = tiny_ssp(2.0, evidence=True, variance=True, classes=True)
-    sidecar = export_bundle(model, ORIGIN, StepOptions(SIZE), "trt-10.3", golden, tmp_path / "bundle")
+    sidecar = export_bundle(model, CONFIG, StepOptions(SIZE), "trt-10.3", golden, tmp_path / "bundle")
     assert sidecar["state"] == {
         "logits": "previous_logits", "features": "previous_features", "frame_small": "previous_frame",
         "variance": "previous_variance",
@@ -209,7 +229,7 @@ def test_recurrent_system_carries_its_frame_and_variance(tmp_path):
 def test_image_system_has_no_state(tmp_path):
     model = ImageSegmenter(TINY, UAVID.n_classes).eval()
     options = StepOptions(SIZE, frame="float32")
-    sidecar = export_bundle(model, ORIGIN, options, "trt-8.6", synthetic_rollout(SIZE, 3), tmp_path / "base")
+    sidecar = export_bundle(model, CONFIG, options, "trt-8.6", synthetic_rollout(SIZE, 3), tmp_path / "base")
     assert sidecar["state"] == {} and sidecar["opset"] == 17
     assert [value["shape"] for value in sidecar["inputs"]] == [[1, 3, *SIZE]]
 
@@ -220,6 +240,27 @@ def test_what_cannot_be_exported_is_said():
         StepModule(DFF(image), StepOptions(SIZE))
     with pytest.raises(ProfileError, match="multiples of 32"):
         StepModule(image, StepOptions((60, 96)))
+
+
+def test_an_operator_that_cannot_be_exported_is_named():
+    class Sorting(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) + torch.linalg.svdvals(x).sum()
+
+    model = tiny_ssp()
+    model.image.classifier = Sorting(*model.image.classifier.weight.shape[1::-1], 1)
+    with pytest.raises(SspError, match=r"linalg.svd.*replace that part") as caught:
+        export_graph(StepModule(model, StepOptions(SIZE)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"evidence": True, "variance": True, "classes": True}])
+def test_parts_of_a_step_are_timed_inside_it(options):
+    model = tiny_ssp(**options)
+    parts = breakdown(model, synthetic_rollout(SIZE, 6), build_registrator("lk"))
+    assert list(parts) == ["registration", "encoder", "decoder", "warps", "similarity", "mixing"]
+    assert min(parts.values()) > 0
+    assert "register" not in vars(model) and "encode" not in vars(model.image), "the model was left changed"
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -238,4 +279,4 @@ def test_command_line_errors_are_one_line(arguments, message, capsys):
 def test_command_line_checks_a_file(bundle, capsys):
     assert main(["export", "--check", str(bundle / "step.onnx"), "--target", "trt-10.16"]) == 0
     assert "trt-10.16" in capsys.readouterr().out
-    assert json.loads((bundle / "bundle.json").read_text())["format"] == 1
+    assert json.loads((bundle / "bundle.json").read_text())["format"] == 2

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sspcore.core.errors import ProfileError
 from sspcore.export.check import GraphError, check_model, find_problems, load_limits
-from sspcore.export.graph import constant_names, grid_path, lower_opset, name_geometry
+from sspcore.export.graph import constant_names, grid_path, lower_opset, name_nodes
 
 TARGETS = tuple(load_limits().targets)
 
@@ -216,7 +216,7 @@ def test_naming_finds_the_geometry():
     node(model, "geo_mul").input[0] = "H_cur_to_prev"
     for entry in model.graph.node:
         entry.name = ""
-    name_geometry(model)
+    name_nodes(model)
     assert [n.op_type for n in model.graph.node if n.name.startswith("geo")] == ["Mul", "Add", "GridSample"]
     check_model(model, "trt-10.3")
 

@@ -7,7 +7,6 @@ Before: `sudo nvpmodel -m 0` (MAXN) and `sudo jetson_clocks`; log `tegrastats` b
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import subprocess
@@ -15,16 +14,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from step_runner import EngineRunner, OnnxRunner
-
-
-def percentiles(seconds):
-    """p50, p95, p99 in milliseconds, of how many."""
-    p50, p95, p99 = np.percentile(np.array(seconds) * 1e3, (50, 95, 99)).tolist()
-    return {"p50_ms": round(p50, 3), "p95_ms": round(p95, 3), "p99_ms": round(p99, 3), "n": len(seconds)}
+from step_runner import EngineRunner, OnnxRunner, command_line, read_golden
 
 
 def timed(work, seconds, warm_up=20):
+    """Call `work(k)` for so many seconds. Returns p50, p95, p99 of one call in milliseconds, and how many there were."""
     for k in range(warm_up):
         work(k)
     times, end = [], time.perf_counter() + seconds
@@ -32,7 +26,8 @@ def timed(work, seconds, warm_up=20):
         began = time.perf_counter()
         work(warm_up + len(times))
         times.append(time.perf_counter() - began)
-    return percentiles(times)
+    p50, p95, p99 = np.percentile(np.array(times) * 1e3, (50, 95, 99)).round(3).tolist()
+    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "n": len(times)}
 
 
 def bench(runner, golden, seconds, warm_up=20):
@@ -67,15 +62,12 @@ def machine():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--onnx", action="store_true", help="step.onnx by onnxruntime in the engine's place")
+    parser = command_line(__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     runner = OnnxRunner(options.bundle) if options.onnx else EngineRunner(options.bundle)
-    with np.load(options.bundle / "golden.npz", allow_pickle=False) as golden:
-        rows = bench(runner, {name: golden[name] for name in golden.files}, options.seconds)
+    rows = bench(runner, read_golden(options.bundle), options.seconds)
     text = json.dumps({"bundle": runner.sidecar["system"], "size": runner.size, **machine(), **rows}, indent=1)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")

@@ -8,13 +8,11 @@ shows here and not in a comparison of single frames. Exit status 1 if a frame ag
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
-from step_runner import EngineRunner, OnnxRunner
+from step_runner import EngineRunner, OnnxRunner, command_line, read_golden
 
 
 def compare(runner, golden):
@@ -34,24 +32,21 @@ def compare(runner, golden):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--onnx", action="store_true", help="check step.onnx by onnxruntime in the engine's place")
+    parser = command_line(__doc__)
     parser.add_argument("--least-identical", type=float, default=0.99, help="share of pixels (default: 0.99)")
     options = parser.parse_args()
     runner = OnnxRunner(options.bundle) if options.onnx else EngineRunner(options.bundle, keep_logits=True)
-    with np.load(options.bundle / "golden.npz", allow_pickle=False) as golden:
-        rows = compare(runner, {name: golden[name] for name in golden.files})
+    rows = compare(runner, read_golden(options.bundle))
     for row in rows:
         difference = row["logits_max_difference"]
         print(f"frame {row['frame']:3d}  identical {row['identical']:.5f}  logits differ by {difference:.2e}")
-    worst = min(row["identical"] for row in rows)
+    identical = [row["identical"] for row in rows]
     print(json.dumps({
-        "frames": len(rows), "identical_min": worst, "identical_mean": float(np.mean([row["identical"] for row in rows])),
+        "frames": len(rows), "identical_min": min(identical), "identical_mean": float(np.mean(identical)),
         "logits_max_difference": max(row["logits_max_difference"] for row in rows),
     }))
-    if worst < options.least_identical:
-        sys.exit(f"error: a frame agrees on {worst:.5f} of its pixels, {options.least_identical:.5f} are asked for")
+    if min(identical) < options.least_identical:
+        sys.exit(f"error: a frame agrees on {min(identical):.5f} of its pixels, {options.least_identical:.5f} are asked for")
 
 
 if __name__ == "__main__":

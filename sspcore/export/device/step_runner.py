@@ -10,6 +10,7 @@ the current one, the centre of the upper left pixel being (0, 0); the network wa
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import json
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 SIDECAR = "bundle.json"
 ONNX = "step.onnx"
 ENGINE = "step.plan"
+GOLDEN = "golden.npz"
 
 
 def sampling_homography(H_prev_to_cur):
@@ -32,20 +34,39 @@ def read_sidecar(folder):
     return json.loads((Path(folder) / SIDECAR).read_text(encoding="utf-8"))
 
 
+def read_golden(folder):
+    """The golden rollout: its frames, their motion, and what the trained model made of them."""
+    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
+        return {name: golden[name] for name in golden.files}
+
+
+def command_line(description):
+    """The options that the scripts of a bundle share."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--onnx", action="store_true", help="run step.onnx by onnxruntime instead of the engine")
+    return parser
+
+
 class StepRunner:
-    """What the back ends share: the state of one video, and what the network is given for a frame.
+    """What all implementations of a step share: the state of one video, and what the network is given for a frame.
 
     After each step `outputs` holds the network's outputs by name, as far as they were asked for.
+
+    Args:
+        description: a bundle's side-car, or its `size`, `inputs`, `state` and, for float frames, `normalisation`.
+    A subclass has `network(inputs)`: arrays by name in, all outputs by name out.
     """
 
-    def __init__(self, folder):
-        self.sidecar = read_sidecar(folder)
-        self.size = tuple(self.sidecar["size"])
+    def __init__(self, description):
+        self.sidecar = description
+        self.size = tuple(description["size"])
         self.outputs = {}
-        self._shapes = {v["name"]: (tuple(v["shape"]), np.dtype(v["dtype"])) for v in self.sidecar["inputs"]}
+        self._shapes = {v["name"]: (tuple(v["shape"]), np.dtype(v["dtype"])) for v in description["inputs"]}
+        self._clear()
 
     def step(self, frame, H_cur_to_prev=None):
-        """Class map (H, W) uint8 of the next frame; without a homography the video starts anew."""
+        """Class map (H, W) uint8 of the next frame; without a homography a new video starts."""
         image = self._prepared(frame)
         if not self.sidecar["state"]:
             return self._run({"frame": image})
@@ -69,18 +90,20 @@ class StepRunner:
         mean, std = (np.array(self.sidecar["normalisation"][key], np.float32) for key in ("mean", "std"))
         return np.ascontiguousarray(((frame.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None])
 
-    def _run(self, inputs):
-        raise NotImplementedError
-
     def _clear(self):
-        raise NotImplementedError
+        self.state = {name: np.zeros(*self._shapes[name]) for name in self.sidecar["state"].values()}
+
+    def _run(self, inputs):
+        self.outputs = self.network({**inputs, **self.state})
+        self.state = {previous: self.outputs[name] for name, previous in self.sidecar["state"].items()}
+        return self.outputs["class_map"][0]
 
 
 class OnnxRunner(StepRunner):
     """onnxruntime, on the CPU unless other providers are named."""
 
     def __init__(self, folder, threads=0, providers=("CPUExecutionProvider",)):
-        super().__init__(folder)
+        super().__init__(read_sidecar(folder))
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -88,16 +111,9 @@ class OnnxRunner(StepRunner):
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(str(Path(folder) / ONNX), options, providers=list(providers))
         self.names = [output.name for output in self.session.get_outputs()]
-        self._clear()
 
-    def _clear(self):
-        self.state = {name: np.zeros(*self._shapes[name]) for name in self.sidecar["state"].values()}
-
-    def _run(self, inputs):
-        values = self.session.run(self.names, {**inputs, **self.state})
-        self.outputs = dict(zip(self.names, values, strict=True))
-        self.state = {previous: self.outputs[name] for name, previous in self.sidecar["state"].items()}
-        return self.outputs["class_map"][0]
+    def network(self, inputs):
+        return dict(zip(self.names, self.session.run(self.names, inputs), strict=True))
 
 
 class EngineRunner(StepRunner):
@@ -109,11 +125,10 @@ class EngineRunner(StepRunner):
     """
 
     def __init__(self, folder, engine=ENGINE, keep_logits=False):
-        super().__init__(folder)
         import tensorrt as trt
 
-        self.cuda = CudaRuntime()
-        self.keep_logits = keep_logits
+        self.cuda, self.keep_logits, self.sets = CudaRuntime(), keep_logits, []
+        super().__init__(read_sidecar(folder))
         self.logger = trt.Logger(trt.Logger.WARNING)
         trt.init_libnvinfer_plugins(self.logger, "")
         self.runtime = trt.Runtime(self.logger)
@@ -166,7 +181,7 @@ class EngineRunner(StepRunner):
 
 
 class CudaRuntime:
-    """The few calls of libcudart that a stream of frames needs, without pycuda or torch."""
+    """The few calls of libcudart that a stream of frames needs, without pycuda or torch. Pointers are Python integers."""
 
     def __init__(self):
         for name in ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"):
@@ -182,39 +197,41 @@ class CudaRuntime:
         if status:
             raise RuntimeError(f"{function} failed with CUDA error {status}")
 
+    def _made(self, function, *arguments):
+        """What a call writes into its first argument: a pointer or a handle."""
+        made = ctypes.c_void_p()
+        self._call(function, ctypes.byref(made), *arguments)
+        return made.value
+
     def malloc(self, size):
-        pointer = ctypes.c_void_p()
-        self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
-        return pointer.value
+        return self._made("cudaMalloc", ctypes.c_size_t(size))
 
     def zero(self, pointer, size):
         self._call("cudaMemset", ctypes.c_void_p(pointer), 0, ctypes.c_size_t(size))
 
     def stream(self):
-        stream = ctypes.c_void_p()
-        self._call("cudaStreamCreate", ctypes.byref(stream))
-        return stream.value
+        return self._made("cudaStreamCreate")
 
     def to_device(self, pointer, array, stream):
-        self._copy(ctypes.c_void_p(pointer), ctypes.c_void_p(array.ctypes.data), array.nbytes, 1, stream)
+        self._copy(pointer, array.ctypes.data, array.nbytes, 1, stream)
 
     def to_host(self, array, pointer, stream):
-        self._copy(ctypes.c_void_p(array.ctypes.data), ctypes.c_void_p(pointer), array.nbytes, 2, stream)
+        self._copy(array.ctypes.data, pointer, array.nbytes, 2, stream)
 
     def _copy(self, to, source, size, kind, stream):
-        self._call("cudaMemcpyAsync", to, source, ctypes.c_size_t(size), kind, ctypes.c_void_p(stream))
+        to, source, stream = map(ctypes.c_void_p, (to, source, stream))
+        self._call("cudaMemcpyAsync", to, source, ctypes.c_size_t(size), kind, stream)
 
     def synchronise(self, stream):
         self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))
 
     def capture(self, stream, work):
-        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cudaStreamBeginCapture", ctypes.c_void_p(stream), 1)  # 1: this thread's calls only
         work()
+        graph = ctypes.c_void_p()
         self._call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
         # not cudaGraphInstantiate, whose arguments changed with CUDA 12
-        self._call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
-        return executable.value
+        return self._made("cudaGraphInstantiateWithFlags", graph, ctypes.c_ulonglong(0))
 
     def launch(self, graph, stream):
         self._call("cudaGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))

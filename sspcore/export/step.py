@@ -1,0 +1,191 @@
+"""The step of a system as a module with tensors in and out, for one frame size: what an export turns into a graph.
+
+    SSP    frame, H_cur_to_prev, previous_logits, previous_features, past_valid -> logits, features, class_map
+    Base   frame                                                                -> logits, class_map
+
+SSP-R has `previous_frame` and `frame_small` too, and with `SSPOptions.variance` there are `previous_variance` and
+`variance`. What the network cannot do itself stays with the host: the homography comes inverted
+(`geometry.sampling_homography`, float64), and `past_valid` 0 starts a video.
+
+Adaptive pooling becomes two constant matrix products, since ONNX has no such operator. No result changes by it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sspcore.core.errors import ProfileError
+from sspcore.core.images import normalise
+from sspcore.core.settings import STRIDE
+from sspcore.core.types import Size, VideoSegmenter, VideoState
+from sspcore.export.device.step_runner import StepRunner
+from sspcore.models.ssp import SSP
+
+FrameInput = Literal["uint8", "float32"]
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How a step is exported.
+
+    Attributes:
+        size: (H, W) of the frames, multiples of 32.
+        frame: "uint8": (1, H, W, 3) RGB as a camera gives it; "float32": (1, 3, H, W), ImageNet-normalised.
+        precision: of weights and activations: "fp32", or "fp16" with coordinates, norms and logits kept in float32.
+    """
+
+    size: Size
+    frame: FrameInput = "uint8"
+    precision: Precision = "fp32"
+
+
+class StepModule(nn.Module):
+    """A system's `step` with tensors in and out.
+
+    Args:
+        model: an image system or SSP; it is copied, not changed.
+        options: see StepOptions.
+    Attributes:
+        example: an input for each name: an empty frame, no motion, no past.
+        output_names: in the order of the outputs.
+        state: name of each output that the next frame needs -> name of the input that it becomes.
+    Raises: ProfileError for a system or a size that cannot be exported.
+    """
+
+    def __init__(self, model: VideoSegmenter, options: StepOptions) -> None:
+        super().__init__()
+        height, width = options.size
+        if height % STRIDE or width % STRIDE:
+            raise ProfileError(f"size {height}x{width}: height and width must be multiples of {STRIDE}")
+        self.options = options
+        self.model = copy.deepcopy(model).cpu().float().eval()
+        state = fix_adaptive_pools(self.model, options.size)
+        if not isinstance(model, SSP) and type(state) is not VideoState:
+            raise ProfileError(f"{type(model).__name__} cannot be exported: only image systems and SSP can")
+        if options.precision == "fp16":
+            to_half(self.model)
+        dtype = torch.float16 if options.precision == "fp16" else torch.float32
+        frame = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+        self.example = {"frame": torch.zeros(1, 3, height, width) if options.frame == "float32" else frame}
+        self.state: dict[str, str] = {}
+        # alpha is kept for pictures only; the next step does not read it
+        names = [field.name for field in dataclasses.fields(state) if field.name != "alpha"]
+        self.fields = [name for name in names if getattr(state, name) is not None]
+        if self.fields:
+            self.example["H_cur_to_prev"] = torch.eye(3)[None]
+            for name in self.fields:
+                self.state["frame_small" if name == "frame" else name] = f"previous_{name}"
+                kept = dtype if name in ("features", "frame") else torch.float32
+                self.example[f"previous_{name}"] = torch.zeros_like(getattr(state, name), dtype=kept)
+            self.example["past_valid"] = torch.zeros(1)
+        self.output_names = [*(self.state or ["logits"]), "class_map"]
+
+    def forward(self, frame: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        # TensorRT takes uint8 at the network's input only to cast it: the float comes first, then the transposition
+        image = normalise(frame.float().permute(0, 3, 1, 2)) if self.options.frame == "uint8" else frame
+        image = image.half() if self.options.precision == "fp16" else image
+        if not self.fields:
+            logits, _ = self.model.step(image, None)
+            return logits, class_map(logits)
+        H_cur_to_prev, *previous, past_valid = inputs
+        observation = self.model.observe(image)
+        start = self.model.start(observation)
+        past = dataclasses.replace(start, **dict(zip(self.fields, previous, strict=True)))
+        moved = self.model.propagate(observation, past, H_cur_to_prev).state
+        carried = []
+        for name in self.fields:
+            fresh, kept = getattr(start, name), getattr(moved, name)
+            # a choice, not a product with 0: whatever a fresh buffer holds (NaN) cannot get through
+            carried.append(kept if kept is fresh else torch.where(past_valid.view(1, 1, 1, 1) > 0.5, kept, fresh))
+        return *carried, class_map(carried[0])
+
+    def described(self) -> dict[str, Any]:
+        """What a runner has to know of the step, as in a bundle's side-car."""
+        inputs = [
+            {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            for name, tensor in self.example.items()
+        ]
+        return {"size": list(self.options.size), "inputs": inputs, "state": self.state}
+
+
+class TorchRunner(StepRunner):
+    """The exported module run by torch, in float32: what an export is compared with."""
+
+    def __init__(self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu") -> None:
+        self.module, self.device = StepModule(model, StepOptions(size)).to(device), device
+        super().__init__(self.module.described())
+
+    @torch.inference_mode()
+    def network(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = self.module(*(torch.from_numpy(inputs[name]).to(self.device) for name in self.module.example))
+        return {name: value.cpu().numpy() for name, value in zip(self.module.output_names, values, strict=True)}
+
+
+class FixedAveragePool(nn.Module):
+    """`nn.AdaptiveAvgPool2d` for one input size as two constant matrix products: out = rows @ x @ columns.
+
+    Exact up to the order of the sums.
+    """
+
+    def __init__(self, in_size: Size, out_size: Size) -> None:
+        super().__init__()
+        rows, columns = (averaging_matrix(n, m) for n, m in zip(in_size, out_size, strict=True))
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns.T.contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.matmul(torch.matmul(self.rows, x), self.columns)
+
+
+def averaging_matrix(n_in: int, n_out: int) -> Tensor:
+    """(n_out, n_in): row i averages the cells floor(i n_in / n_out) to ceil((i + 1) n_in / n_out), as torch pools."""
+    matrix = torch.zeros(n_out, n_in)
+    for i in range(n_out):
+        first, end = i * n_in // n_out, -(-(i + 1) * n_in // n_out)
+        matrix[i, first:end] = 1.0 / (end - first)
+    return matrix
+
+
+def class_map(logits: Tensor) -> Tensor:
+    """(1, C, H, W) -> (1, H, W) uint8."""
+    return logits.argmax(1).to(torch.uint8)
+
+
+@torch.inference_mode()
+def fix_adaptive_pools(model: VideoSegmenter, size: Size) -> VideoState:
+    """Replace each `nn.AdaptiveAvgPool2d` by its `FixedAveragePool` for frames of `size`. Returns the state of one step."""
+    pools = {name: module for name, module in model.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
+    sizes: dict[str, Size] = {}
+
+    def remember(name: str):
+        return lambda module, inputs: sizes.__setitem__(name, tuple(inputs[0].shape[-2:]))
+
+    handles = [module.register_forward_pre_hook(remember(name)) for name, module in pools.items()]
+    _, state = model.step(torch.zeros(1, 3, *size), None, None)
+    for handle in handles:
+        handle.remove()
+    for name, in_size in sizes.items():
+        out = pools[name].output_size
+        model.set_submodule(name, FixedAveragePool(in_size, (out, out) if isinstance(out, int) else out))
+    return state
+
+
+def to_half(model: nn.Module) -> None:
+    """Weights and activations in float16, layer norms in float32: their sums of squares overflow float16.
+
+    Coordinates need no care here: `geometry.sample` works in float32 whatever it reads.
+    """
+    model.half()
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.float()
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(), *inputs[1:]))
+            module.register_forward_hook(lambda _, inputs, output: output.half())
