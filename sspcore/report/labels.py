@@ -13,7 +13,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 ROUNDS = 300  # of adjustText: a number, since a time limit would give another picture on another machine
-FORCES = ((0.1, 0.3), (0.2, 0.3), (0.1, 0.1), (0.4, 0.3), (0.15, 0.6))  # off what is there, and apart at the start: tried in turn
+# by which names are pushed off what is there, and apart at the start; tried in turn until no name covers anything
+FORCES = ((0.1, 0.3), (0.2, 0.3), (0.1, 0.1), (0.4, 0.3), (0.15, 0.6))
 GAP = 2.0  # points between a marker and a name
 STEP = 6.0  # points between the places of a line that names keep off
 LEADER_FROM = 16.0  # points: nearer names need no line to their point
