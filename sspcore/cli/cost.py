@@ -24,11 +24,14 @@ def complexity(
 
     Beside the published figures; nothing is downloaded.
     """
-    from sspcore.study.cost import as_json, costs, table
+    from dataclasses import asdict
+    from json import dumps
+
+    from sspcore.study.cost import costs, table
 
     speed = {"device": device, "frames": frames, "warm_up": warm_up, "precision": precision, "compiled": compile}
     rows = costs(profile, speed if fps else None)
-    print(as_json(rows) if json else table(rows))
+    print(dumps([asdict(row) for row in rows], indent=1) if json else table(rows))
 
 
 def benchmark(

@@ -17,14 +17,11 @@ Conventions:
 
 from __future__ import annotations
 
-import json
-import statistics
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,32 +36,24 @@ from sspcore.models.systems import OURS, PAPER_SYSTEMS, ModelSettings, build, st
 from sspcore.models.tcb import CLIP, TCB
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.published import published
+from sspcore.study.timing import aligned, timed
 
 RAFT_UPDATES = 8
 N_CLASSES = 8  # of UAVid
 _LINEAR_OPS = ("convolution", "addmm", "mm")  # what is left are the batched products of attention
 
 
-@dataclass(frozen=True)
-class Accounting:
-    """How a published figure was counted, where that is not what a streamed frame needs.
+class Accounting(NamedTuple):
+    """How a published figure was counted, where that is not what a streamed frame needs."""
 
-    Attributes:
-        n_classes: of the data set that the parameters were counted for.
-        with_raft: RAFT's parameters are in the figure.
-        clip_passes: times that a clip's encoders and decoder are in the multiply-adds (TCB); 0 = as streamed.
-        note: the same in words.
-    """
-
-    n_classes: int = N_CLASSES
-    with_raft: bool = False
-    clip_passes: int = 0
+    n_classes: int = N_CLASSES  # of the data set that the parameters were counted for
+    with_raft: bool = False  # RAFT's parameters are in the figure
+    clip_passes: int = 0  # times that a clip's encoders and decoder are in the multiply-adds (TCB); 0: as streamed
     note: str = ""
 
 
 _TCB = Accounting(
-    with_raft=True,
-    clip_passes=2,
+    with_raft=True, clip_passes=2,
     note="printed: RAFT's parameters though TCB runs no flow; 2 x (4 encoders + 1 decoder) + block",
 )
 PUBLISHED_ACCOUNTING: dict[str, Accounting] = {
@@ -74,6 +63,12 @@ PUBLISHED_ACCOUNTING: dict[str, Accounting] = {
     "NetWarp": Accounting(with_raft=True, note="multiply-adds: the printed do not follow from RAFT with 8 updates"),
     "TCB_ppm": _TCB,
     "TCB_ocr": _TCB,
+}
+COLUMNS = {  # of the printed table: title and format
+    "params_m": ("params M", ".3f"), "published_params_m": ("paper M", ".2f"), "difference_m": ("diff M", "+.3f"),
+    "gmacs": ("madd G", ".1f"), "published_gflops": ("paper G", ".1f"), "difference_percent": ("diff %", "+.2f"),
+    "gmacs_with_attention": ("+attention", ".1f"), "own_params_m": ("own M", ".3f"), "own_gmacs": ("own G", ".1f"),
+    "fps": ("fps", ".1f"),
 }
 
 
@@ -123,9 +118,9 @@ def count_macs(function: Callable[[], object]) -> Macs:
     return Macs(linear, sum(counts.values()) - linear)
 
 
-def parameters_m(module: nn.Module) -> float:
-    """Parameters of a module, in millions."""
-    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+def parameters_m(module: nn.Module | None) -> float:
+    """Parameters of a module in millions; 0 where there is none."""
+    return 0.0 if module is None else sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
 
 @dataclass(frozen=True)
@@ -154,9 +149,9 @@ def system_cost(name: str, profile: Profile, flow: FlowCost, fps: float | None =
     size = tuple(profile.input_size)
     model = _shape_only(name, N_CLASSES, profile)
     needed_flow = flow if "flow" in model.needs else FlowCost()
-    head = _image_of(model).auxiliary_head
+    image = model if isinstance(model, ImageSegmenter) else model.image
     all_params = parameters_m(model)
-    own_params = all_params + needed_flow.params_m - (0.0 if head is None else parameters_m(head))
+    own_params = all_params + needed_flow.params_m - parameters_m(image.auxiliary_head)
     own = stream_macs(model, size, needed_flow.macs)
     note, params, macs, printed = "", own_params, own, (None, None)
     if name in PAPER_SYSTEMS and stand_in(name, profile) is None:
@@ -199,60 +194,31 @@ def _clip_macs(model: TCB, size: tuple[int, int], own: Macs, passes: int) -> Mac
 
 
 def measure_fps(
-    name: str,
-    profile: Profile,
-    device: torch.device,
-    frames: int = 50,
-    warm_up: int = 10,
-    precision: str = "fp32",
+    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10, precision: str = "fp32",
     compiled: bool = False,
 ) -> float:
     """Frames per second of one stream, batch 1: one over the median time of a frame (DFF: mean over key intervals).
 
     RAFT is run for the systems that need flow if the profile names it; registration and decoding are left out.
     """
-    size = tuple(profile.input_size)
     model = build(name, N_CLASSES, profile, load_weights=False).to(device).eval()
-    uses_flow = "flow" in model.needs and profile.flow.startswith("raft")
-    raft = _raft(device) if uses_flow else None
-    frame, motion = _inputs(size, device)
-    step = torch.compile(model.step) if compiled else model.step
-    state, times = None, []
-    half = precision == "fp16"
-    context: AbstractContextManager = torch.autocast(device.type, torch.float16, enabled=half)
-    with torch.inference_mode(), context:
-        for k in range(warm_up + frames):
-            clock = _Clock(device)
-            if raft is not None and not _is_key(model, k):
-                raft(frame, frame, num_flow_updates=RAFT_UPDATES)
-            _, state = step(frame, state, motion)
-            if k >= warm_up:
-                times.append(clock.seconds())
-    middle = statistics.fmean if isinstance(model, DFF) else statistics.median
-    return 1.0 / middle(times)
+    raft = _raft(device) if "flow" in model.needs and profile.flow.startswith("raft") else None
+    frame, motion = _inputs(tuple(profile.input_size), device)
+    step, state = torch.compile(model.step) if compiled else model.step, None
+
+    def one_frame(k: int) -> None:
+        nonlocal state
+        if raft is not None and not _is_key(model, k):
+            raft(frame, frame, num_flow_updates=RAFT_UPDATES)
+        _, state = step(frame, state, motion)
+
+    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "fp16"):
+        timing = timed(one_frame, device, frames, warm_up)
+    return 1.0 / (timing.mean if isinstance(model, DFF) else timing.median)
 
 
 def _is_key(model: VideoSegmenter, frame_number: int) -> bool:
     return frame_number == 0 or (isinstance(model, DFF) and frame_number % model.key_interval == 0)
-
-
-class _Clock:
-    """Seconds since it was made, measured on the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-        if self.cuda:
-            self.start, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            self.start.record()
-        else:
-            self.began = time.perf_counter()
-
-    def seconds(self) -> float:
-        if not self.cuda:
-            return time.perf_counter() - self.began
-        self.end.record()
-        torch.cuda.synchronize()
-        return self.start.elapsed_time(self.end) / 1e3
 
 
 def _shape_only(name: str, n_classes: int, profile: ModelSettings) -> VideoSegmenter:
@@ -264,10 +230,6 @@ def _raft(device: torch.device | str) -> nn.Module:
     return raft_large(weights=None).eval().to(device)
 
 
-def _image_of(model: VideoSegmenter) -> ImageSegmenter:
-    return model if isinstance(model, ImageSegmenter) else model.image
-
-
 def _inputs(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Motion]:
     frame = torch.zeros(1, 3, *size, device=device)
     identity = torch.eye(3, device=device)[None]
@@ -275,26 +237,13 @@ def _inputs(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, 
 
 
 def table(costs: list[Cost]) -> str:
-    """The rows as aligned text: ours | published | difference, and our own accounting."""
-    lines = [
-        f"{'system':<21} {'params M':>9} {'paper':>7} {'diff':>7}  {'G madd':>8} {'paper':>8} {'diff %':>7}"
-        f"  {'+attention':>10}  {'own M':>8} {'own G':>8}  {'fps':>6}  note"
-    ]
-    for cost in costs:
-        params, gmacs = cost.published_params_m, cost.published_gflops
-        lines.append(
-            f"{cost.system:<21} {cost.params_m:9.3f} {_text(params, '7.2f')} "
-            f"{_text(None if params is None else cost.params_m - params, '+7.3f')}  {cost.gmacs:8.1f} "
-            f"{_text(gmacs, '8.1f')} {_text(None if gmacs is None else 100 * (cost.gmacs / gmacs - 1), '+7.2f')}  "
-            f"{cost.gmacs_with_attention:10.1f}  {cost.own_params_m:8.3f} {cost.own_gmacs:8.1f}  "
-            f"{_text(cost.fps, '6.1f')}  {cost.note}".rstrip()
-        )
-    return "\n".join(lines)
-
-
-def _text(value: float | None, form: str) -> str:
-    width = int(form.strip("+").split(".")[0])
-    return " " * (width - 1) + "-" if value is None else format(value, form)
+    """The rows as aligned text: ours, published, difference, and our own accounting."""
+    rows = pd.DataFrame([asdict(cost) for cost in costs])
+    figures = rows.drop(columns=["system", "note"]).astype(float)
+    figures["difference_m"] = figures.params_m - figures.published_params_m
+    figures["difference_percent"] = 100 * (figures.gmacs / figures.published_gflops - 1)
+    numbers = {title: (figures[name], form) for name, (title, form) in COLUMNS.items()}
+    return aligned({"system": (rows.system, ""), **numbers, "note": (rows.note, "")})
 
 
 def costs(profile_name: str, speed: dict[str, Any] | None = None) -> list[Cost]:
@@ -311,8 +260,3 @@ def costs(profile_name: str, speed: dict[str, Any] | None = None) -> list[Cost]:
     for name in tqdm((*PAPER_SYSTEMS, *OURS), desc="complexity", unit="system", leave=False):
         rows.append(system_cost(name, profile, flow, None if speed is None else measure_fps(name, profile, **speed)))
     return rows
-
-
-def as_json(rows: list[Cost]) -> str:
-    """The rows as a JSON list."""
-    return json.dumps([asdict(row) for row in rows], indent=1)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from sspcore.core.types import VideoSegmenter, Window
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, build, freeze_image, system
 from sspcore.study.cost import N_CLASSES, measure_fps
 from sspcore.study.profiles import Profile, load_profile
+from sspcore.study.timing import Timing, timed
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective
 from sspcore.training.recipe import Recipe
@@ -82,34 +82,37 @@ def time_training(
     if recipe.freeze_image:
         freeze_image(model, name)
     objective = build_objective(recipe, spec.teacher, torch.ones(N_CLASSES) if recipe.class_balance else None)
-    settings = profile.machine
+    machine = profile.machine
     most_parts = recipe.batch_size if model.window > 1 else max(1, recipe.batch_size // 2)  # BatchNorm wants two frames
+
+    def steps_in(parts: int) -> tuple[Timing, list[float]]:
+        """Time steps whose batch is cut into parts; total loss of each."""
+        losses_of = build_losses(model, objective, device, machine, World())
+        windows = [random_window(model, recipe.batch_size // parts, recipe.crop, device) for _ in range(parts)]
+        optimiser, losses = build_optimiser(model, recipe, frozenset()), []
+
+        def one_step(_: int) -> None:
+            optimiser.zero_grad(set_to_none=True)
+            losses.append(backward(losses_of, windows, name)["total"])
+            optimiser.step()
+
+        return timed(one_step, device, steps, warm_up), losses
+
     while True:
-        parts = settings.accumulation(recipe.batch_size)
+        parts = machine.accumulation(recipe.batch_size)
         try:
-            losses_of = build_losses(model, objective, device, settings, World())
-            windows = [random_window(model, recipe.batch_size // parts, recipe.crop, device) for _ in range(parts)]
-            optimiser = build_optimiser(model, recipe, frozenset())
-            _reset_memory(device)
-            losses, times = [], []
-            for _ in range(warm_up + steps):
-                began = _now(device)
-                optimiser.zero_grad(set_to_none=True)
-                losses.append(backward(losses_of, windows, name)["total"])
-                optimiser.step()
-                times.append(_now(device) - began)
+            timing, losses = steps_in(parts)
             break
         except torch.cuda.OutOfMemoryError as error:
             if parts >= most_parts:
                 raise SspError(f"{name}: not even {parts} parts of a batch of {recipe.crop} fit into memory") from error
-            settings = settings.model_copy(update={"microbatch": max(1, recipe.batch_size // parts // 2)})
         # Outside of `except`, whose exception holds on to the tensors of the failed step.
-        windows, optimiser, losses_of = [], None, None
+        machine = machine.model_copy(update={"microbatch": max(1, recipe.batch_size // parts // 2)})
         model.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
     return StepCost(
-        name, tuple(recipe.crop), recipe.batch_size, parts, settings.effective_precision(device),
-        median(times[warm_up:]), _peak_memory(device), losses,
+        name, tuple(recipe.crop), recipe.batch_size, parts, machine.effective_precision(device), timing.median,
+        timing.memory_gib, losses,
     )
 
 
@@ -122,18 +125,17 @@ def measure(
     """
     training, streams = [], []
     for name in tqdm(list(systems), desc="hardware", unit="system"):
+        torch.cuda.empty_cache()  # nothing where there is no GPU
         try:
             recipe = profile.recipe(system(name).recipe, "uavid")
             training.append(asdict(time_training(name, profile, recipe, device, steps)))
         except (ProfileError, SspError) as error:
             training.append({"system": name, "error": str(error)})
-        _free(device)
         rates = {
             f"fps_{precision}": round(measure_fps(name, profile, device, frames, warm_up, precision), 2)
             for precision in (("fp32", "fp16") if device.type == "cuda" else ("fp32",))
         }
         streams.append({"system": name, "size": list(profile.input_size), **rates})
-        _free(device)
     origin = provenance(profile.name, 0, "random frames, untrained weights") | describe(device)
     origin["measured"] = time.strftime("%Y-%m-%d %H:%M:%S %Z")
     origin["note"] = (
@@ -141,28 +143,6 @@ def measure(
         "included where a system needs flow, registration and reading left out"
     )
     return {"provenance": origin, "training": training, "streams": streams}
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def _reset_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak_memory(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
-
-
-def _free(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def benchmark(

@@ -8,10 +8,10 @@ so such hours tell the order of magnitude.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,9 +29,10 @@ from sspcore.data.prepare import Sequence, count_frames, plan_clips, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.registration import build_registrator
-from sspcore.study.cost import N_CLASSES, measure_fps
+from sspcore.study.cost import N_CLASSES, measure_fps, parameters_m
 from sspcore.study.hardware import StepCost, time_training
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
+from sspcore.study.timing import aligned, timed
 
 CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
 CPU_BATCH = 2
@@ -66,15 +67,14 @@ class Counts:
 def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) -> Counts:
     """Count clips and windows of a data set from the headers of its videos, or from the renderer's settings (None)."""
     rules, video = profile.clips[dataset], None
-    if sequences is None:
+    if sequences is not None:
+        sequences = list(sequences)
+        videos, video = [(each.split, count_frames(each.video), set(each.labels)) for each in sequences], sequences[0].video
+    else:
         made = profile.rendering.releases[dataset]
         n_frames = (made.frames - 1) * made.frame_step + 1
         labels = set(range(0, n_frames, made.label_interval * made.frame_step))
         videos = [("train", n_frames, labels)] * made.train_sequences + [("val", n_frames, labels)] * made.val_sequences
-    else:
-        sequences = list(sequences)
-        videos = [(each.split, count_frames(each.video), set(each.labels)) for each in sequences]
-        video = sequences[0].video
     clips: dict[str, list[tuple[int, int]]] = {"train": [], "val": []}
     for split, n_frames, labels in videos:
         for clip in plan_clips(n_frames, labels, rules):
@@ -104,99 +104,6 @@ def trainings(systems: Iterable[str]) -> list[str]:
     return list(order)
 
 
-class Timer:
-    """Seconds of each kind of work on one device, each timed once."""
-
-    def __init__(self, profile: Profile, device: torch.device) -> None:
-        self.profile, self.device = profile, device
-        self._known: dict[tuple[object, ...], object] = {}
-
-    def training(self, name: str, dataset: str) -> StepCost:
-        """An optimiser step of a system in one process's share of its batch."""
-        spec = system(name)
-        recipe = self.profile.recipe(spec.recipe, dataset)
-        share = recipe.batch_size // self.profile.machine.process_count(recipe.batch_size, self.device)
-
-        def timed() -> StepCost:
-            if self.device.type != "cpu":
-                return time_training(name, self.profile, recipe.model_copy(update={"batch_size": share}), self.device)
-            crop, factor = smaller(recipe.crop)
-            small = recipe.model_copy(update={"batch_size": CPU_BATCH, "crop": crop})
-            cost = time_training(name, self.profile, small, self.device, steps=2, warm_up=1)
-            return replace(cost, seconds=cost.seconds * factor * share / CPU_BATCH)
-
-        same = (
-            spec.image_model, spec.method, spec.options, spec.recurrent, spec.teacher, tuple(recipe.crop),
-            recipe.freeze_image, share,
-        )
-        return self._once(("training", *same), timed)
-
-    def frame(self, name: str, size: Size) -> float:
-        """One streamed frame."""
-        spec = system(name)
-
-        def timed() -> float:
-            used, factor = (size, 1.0) if self.device.type != "cpu" else smaller(size)
-            sized = self.profile.model_copy(update={"input_size": used})
-            return factor / measure_fps(name, sized, self.device, frames=3, warm_up=1)
-
-        return self._once(("frame", spec.image_model, spec.method, spec.recurrent, size), timed)
-
-    def flow(self, name: str) -> float:
-        """Flow of one pair of frames."""
-        def timed() -> float:
-            size, factor = tuple(self.profile.input_size), 1.0
-            if name.startswith("raft"):
-                if self.device.type == "cpu":
-                    size, factor = smaller(size)
-                estimator = RAFTFlow.untrained(int(name.split("-")[1]), self.device)
-            else:
-                estimator = build_flow(name)
-            frames = torch.randn(2, 1, 3, *size)
-            return factor * _seconds(lambda: estimator(frames[0], frames[1]).sum().item())
-
-        return self._once(("flow", name), timed)
-
-    def registration(self) -> float:
-        """Registration of one pair of frames, on one core."""
-        def timed() -> float:
-            registrator, frame = build_registrator(self.profile.registration), _texture(self.profile.input_size)
-            return _seconds(lambda: registrator(frame, frame))
-
-        return self._once(("registration",), timed)
-
-    def reading(self, dataset: str) -> tuple[float, int]:
-        """Seconds to read one prepared frame on one core, and its bytes, from an image of smooth noise."""
-        rules = self.profile.clips[dataset]
-        size = rules.store_size or self.profile.teacher_size
-
-        def timed() -> tuple[float, int]:
-            _, data = cv2.imencode(f".{rules.image_format}", _texture(size))
-            read = _seconds(lambda: resize_frame(cv2.imdecode(data, cv2.IMREAD_COLOR), self.profile.input_size))
-            return read, data.nbytes
-
-        return self._once(("reading", rules.image_format, size), timed)
-
-    def preparing(self, dataset: str, video: Path) -> tuple[float, float]:
-        """Seconds and bytes of one prepared frame, from the first frames of a video."""
-        rules = self.profile.clips[dataset]
-
-        def timed() -> tuple[float, float]:
-            wanted = set(range(0, min(count_frames(video), SAMPLE_FRAMES * rules.frame_step), rules.frame_step))
-            sizes, began = [], time.perf_counter()
-            for _, image in read_video(video, wanted):
-                stored = resize_frame(image, rules.store_size or image.shape[:2])
-                sizes.append(cv2.imencode(f".{rules.image_format}", stored)[1].nbytes)
-            return (time.perf_counter() - began) / len(sizes), float(np.mean(sizes))
-
-        return self._once(("preparing", dataset), timed)
-
-    def _once(self, key: tuple[object, ...], work: Callable[[], object]) -> object:
-        if key not in self._known:
-            self._known[key] = work()
-        return self._known[key]
-
-
 def smaller(size: Size) -> tuple[Size, float]:
     """A size of about CPU_PIXELS in multiples of 32, and how many times fewer pixels it has; `size` if it is no larger."""
     if size[0] * size[1] <= CPU_PIXELS:
@@ -204,6 +111,79 @@ def smaller(size: Size) -> tuple[Size, float]:
     shrink = (CPU_PIXELS / (size[0] * size[1])) ** 0.5
     small = tuple(max(64, 32 * round(side * shrink / 32)) for side in size)
     return small, size[0] * size[1] / (small[0] * small[1])
+
+
+class Timer:
+    """Times of the networks on one device; systems of the same shape are timed once."""
+
+    def __init__(self, profile: Profile, device: torch.device) -> None:
+        self.profile, self.device = profile, device
+        self._known: dict[tuple[object, ...], Any] = {}
+
+    def training(self, name: str, dataset: str) -> StepCost:
+        """An optimiser step of a system in one process's share of its batch."""
+        spec, recipe = system(name), self.profile.recipe(system(name).recipe, dataset)
+        share = recipe.batch_size // self.profile.machine.process_count(recipe.batch_size, self.device)
+        shape = spec.image_model, spec.method, spec.options, spec.recurrent, spec.teacher
+        key = (*shape, tuple(recipe.crop), recipe.freeze_image, share)
+        if key not in self._known:
+            crop, factor = self._affordable(tuple(recipe.crop))
+            batch, steps = (CPU_BATCH, (2, 1)) if self.device.type == "cpu" else (share, (5, 3))
+            timed_recipe = recipe.model_copy(update={"batch_size": batch, "crop": crop})
+            cost = time_training(name, self.profile, timed_recipe, self.device, *steps)
+            self._known[key] = replace(cost, seconds=cost.seconds * factor * share / batch)
+        return self._known[key]
+
+    def frame(self, name: str, size: Size) -> float:
+        """Seconds of one streamed frame."""
+        spec = system(name)
+        key = (spec.image_model, spec.method, spec.recurrent, size)
+        if key not in self._known:
+            used, factor = self._affordable(size)
+            sized = self.profile.model_copy(update={"input_size": used})
+            self._known[key] = factor / measure_fps(name, sized, self.device, frames=3, warm_up=1)
+        return self._known[key]
+
+    def flow(self) -> float:
+        """Seconds of the flow of one pair of frames."""
+        name, size, factor = self.profile.flow, tuple(self.profile.input_size), 1.0
+        if name.startswith("raft"):
+            size, factor = self._affordable(size)
+            estimator = RAFTFlow.untrained(int(name.split("-")[1]), self.device)
+        else:
+            estimator = build_flow(name)
+        frames = torch.randn(2, 1, 3, *size)
+        return factor * timed(lambda _: estimator(frames[0], frames[1]).sum().item()).median
+
+    def _affordable(self, size: Size) -> tuple[Size, float]:
+        return smaller(size) if self.device.type == "cpu" else (size, 1.0)
+
+
+def registering(profile: Profile) -> float:
+    """Seconds to register one pair of frames, on one core."""
+    registrator, frame = build_registrator(profile.registration), _texture(profile.input_size)
+    return timed(lambda _: registrator(frame, frame)).median
+
+
+def reading(profile: Profile, dataset: str) -> tuple[float, int]:
+    """Seconds to read one prepared frame on one core, and its bytes, from an image of smooth noise."""
+    rules = profile.clips[dataset]
+    _, data = cv2.imencode(f".{rules.image_format}", _texture(rules.store_size or profile.teacher_size))
+    read = timed(lambda _: resize_frame(cv2.imdecode(data, cv2.IMREAD_COLOR), profile.input_size))
+    return read.median, data.nbytes
+
+
+def preparing(profile: Profile, dataset: str, video: Path) -> tuple[float, float]:
+    """Seconds and bytes of one prepared frame, from the first frames of a video."""
+    rules, sizes = profile.clips[dataset], []
+    wanted = set(range(0, min(count_frames(video), SAMPLE_FRAMES * rules.frame_step), rules.frame_step))
+
+    def prepare(_: int) -> None:
+        for _, image in read_video(video, wanted):
+            stored = resize_frame(image, rules.store_size or image.shape[:2])
+            sizes.append(cv2.imencode(f".{rules.image_format}", stored)[1].nbytes)
+
+    return timed(prepare, times=1, warm_up=0).mean / len(sizes), float(np.mean(sizes))
 
 
 def plan(
@@ -218,60 +198,58 @@ def plan(
     height, width = profile.input_size
     needed = trainings(wanted)
     models = {name: build(name, N_CLASSES, profile, load_weights=False).to("meta") for name in {*needed, *wanted}}
+    registration = registering(profile) if any("homography" in model.needs for model in models.values()) else None
+    flow = timer.flow()
     for dataset in datasets:
         spec = SPECS[dataset]
         checked = data and require_release(data, spec, Workspace(profile.name), max(1, worker_count("auto")))
         title, counts = spec.title, count(profile, dataset, checked and checked.sequences)
-        frames = counts.train_frames + counts.val_frames
-        sizes = f"{frames} frames, {counts.labelled} labelled windows"
-        if counts.video is None:
-            size = frames * timer.reading(dataset)[1]
-            yield Row(f"{title}: rendering and clips", None, None, size / 1e9, f"{sizes}; not timed")
-        else:
-            seconds, size = timer.preparing(dataset, counts.video)
-            yield Row(f"{title}: clips", frames * seconds / 3600, None, frames * size / 1e9, f"{sizes}; on one core")
-        distils = any(system(name).teacher for name in needed)
+        frames, read = counts.train_frames + counts.val_frames, reading(profile, dataset)
+        stage, hours, size, how = "rendering and clips", None, read[1], "not timed"
+        if counts.video is not None:
+            seconds, size = preparing(profile, dataset, counts.video)
+            stage, hours, how = "clips", frames * seconds / 3600, "on one core"
+        note = f"{frames} frames, {counts.labelled} labelled windows; {how}"
+        yield Row(f"{title}: {stage}", hours, None, frames * size / 1e9, note)
         pairs = frames - counts.train_clips - counts.val_clips
-        if any("homography" in models[name].needs for name in models):
-            yield Row(f"{title}: registration", pairs * timer.registration() / 3600, None, 0.0, "on one core")
+        if registration is not None:
+            yield Row(f"{title}: registration", pairs * registration / 3600, None, 0.0, "on one core")
+        distils = any(system(name).teacher for name in needed)
         fused = 2 * counts.strided if distils and profile.fuse_teacher else 0
         flows = (fused or counts.labelled) + 2 * (counts.val_frames - counts.val_clips)
-        yield Row(
-            f"{title}: flow ({profile.flow})", flows * timer.flow(profile.flow) / 3600, None,
-            flows * 2 * height * width * FLOAT16 / 1e9, f"{flows} pairs",
-        )
+        size = flows * 2 * height * width * FLOAT16
+        yield Row(f"{title}: flow ({profile.flow})", flows * flow / 3600, None, size / 1e9, f"{flows} pairs")
         for name in needed:
-            yield _training_row(timer, name, dataset, counts, models[name])
+            yield _training_row(timer, name, dataset, counts, models[name], read[0])
             if name == "Teacher":
-                stores = 1 + bool(fused)
-                size = counts.train_frames * SPECS[dataset].n_classes * (height // 4) * (width // 4) * FLOAT16
+                size = counts.train_frames * spec.n_classes * (height // 4) * (width // 4) * FLOAT16 * (1 + bool(fused))
                 hours = counts.train_frames * timer.frame(name, tuple(profile.teacher_size)) / 3600
-                yield Row(f"{title}: teacher labels", hours, None, stores * size / 1e9, f"{counts.train_frames} frames")
+                yield Row(f"{title}: teacher labels", hours, None, size / 1e9, f"{counts.train_frames} frames")
         for name in wanted:
             size = tuple(profile.teacher_size if system(name).image_model == "teacher" else profile.input_size)
-            hours = counts.val_frames * (timer.frame(name, size) + timer.reading(dataset)[0]) / 3600
+            hours = counts.val_frames * (timer.frame(name, size) + read[0]) / 3600
             yield Row(f"{title}: prediction of {name}", hours, None, 0.0, "scoring not timed")
 
 
-def _training_row(timer: Timer, name: str, dataset: str, counts: Counts, model: torch.nn.Module) -> Row:
+def _training_row(timer: Timer, name: str, dataset: str, counts: Counts, model: torch.nn.Module, read: float) -> Row:
     profile, spec = timer.profile, system(name)
     recipe, cost = profile.recipe(spec.recipe, dataset), timer.training(name, dataset)
     processes = profile.machine.process_count(recipe.batch_size, timer.device)
     windows = (counts.strided if spec.teacher else counts.labelled) * recipe.repeats
     steps = recipe.epochs * -(-windows // recipe.batch_size)
     workers = max(1, worker_count(profile.loader_workers, processes)) * processes
-    reading = recipe.batch_size * model.window * timer.reading(dataset)[0] / workers
-    note = f"{steps} steps of {max(cost.seconds, reading):.3g} s"
-    if reading > cost.seconds:
-        note += f", kept waiting by {workers} loader workers"
-    if processes > 1:
-        note += f"; {processes} GPUs, their exchange not timed"
-    if cost.parts > 1:
-        note += f"; batch cut into {cost.parts} parts"
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    loading = recipe.batch_size * model.window * read / workers
+    seconds = max(cost.seconds, loading)
+    notes = {
+        f"{steps} steps of {seconds:.3g} s": True,
+        f", kept waiting by {workers} loader workers": loading > cost.seconds,
+        f"; {processes} GPUs, their exchange not timed": processes > 1,
+        f"; batch cut into {cost.parts} parts": cost.parts > 1,
+    }
+    disk = 4 * parameters_m(model) * FLOAT32 / 1e3  # weights, and while it runs weights, two moments of AdamW
     return Row(
-        f"{SPECS[dataset].title}: training {name}", steps * max(cost.seconds, reading) / 3600, cost.memory_gib,
-        4 * parameters * FLOAT32 / 1e9, note,  # weights, and while it runs weights, two moments of AdamW
+        f"{SPECS[dataset].title}: training {name}", steps * seconds / 3600, cost.memory_gib, disk,
+        "".join(text for text, holds in notes.items() if holds),
     )
 
 
@@ -279,31 +257,17 @@ def table(rows: Iterable[Row]) -> str:
     """Rows as aligned text, with their sum."""
     rows = list(rows)
     peaks = [row.gpu_gib for row in rows if row.gpu_gib is not None]
-    total = Row(
-        "all", sum(row.hours or 0 for row in rows), max(peaks, default=None), sum(row.disk_gb for row in rows)
-    )
-    lines = [f"{'stage':<48} {'hours':>9} {'GPU GiB':>8} {'disk GB':>8}  note"]
-    for row in [*rows, total]:
-        hours = "-" if row.hours is None else f"{row.hours:.3g}"
-        memory = "-" if row.gpu_gib is None else f"{row.gpu_gib:.1f}"
-        lines.append(f"{row.stage:<48} {hours:>9} {memory:>8} {row.disk_gb:8.2f}  {row.note}".rstrip())
-    return "\n".join(lines)
+    rows.append(Row("all", sum(row.hours or 0 for row in rows), max(peaks, default=None), sum(row.disk_gb for row in rows)))
+    return aligned({
+        "stage": ([row.stage for row in rows], ""), "hours": ([row.hours for row in rows], ".3g"),
+        "GPU GiB": ([row.gpu_gib for row in rows], ".1f"), "disk GB": ([row.disk_gb for row in rows], ".2f"),
+        "note": ([row.note for row in rows], ""),
+    })
 
 
 def _texture(size: Size) -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 256, (size[0] // 4, size[1] // 4, 3), np.uint8)
     return cv2.resize(noise, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
-
-
-def _seconds(work: Callable[[], object], times: int = 3) -> float:
-    """Median seconds of a call, after one that does not count."""
-    work()
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return float(np.median(taken))
 
 
 def describe_run(
