@@ -31,6 +31,7 @@ from sspcore.models.image import ImageSegmenter
 from sspcore.models.model_card import model_card
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
 from sspcore.models.systems import assemble, system
+from sspcore.models.wrap import build_smp
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -161,7 +162,7 @@ def save_checkpoint(
         elif folder.exists() and not folder.is_dir():
             raise ArtefactError(f"{folder}: is a file; a checkpoint is a folder: choose another name")
         else:
-            with atomic_folder(folder) as temporary:
+            with atomic_folder(folder, CONFIG) as temporary:
                 _write(temporary, state, config)
     except OSError as error:
         raise ArtefactError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
@@ -212,7 +213,10 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
                 f"{config.system}: its image model is {config.image_model.module}, which sspcore cannot build; build it and "
                 "pass it as image="
             )
-        image = ImageSegmenter(config.image_model, config.classes.n_classes, load_weights=False)
+        image = (
+            build_smp(config.image_model) if isinstance(config.image_model, SmpSpec)
+            else ImageSegmenter(config.image_model, config.classes.n_classes, load_weights=False)
+        )
     return assemble(config.method, image, config.options, config.window)
 
 

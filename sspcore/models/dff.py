@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
-from sspcore.models.image import ImageSegmenter
+from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
 
 KEY_INTERVAL = 8
@@ -33,13 +33,14 @@ class DFFState(VideoState):
 class DFF(VideoSegmenter):
     """Training window: 2 frames, the first taken as key frame, output for the second (T_out = T - 1)."""
 
+    method: ClassVar[str] = "dff"
     context: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"flow"})
 
-    def __init__(self, image: ImageSegmenter, key_interval: int = KEY_INTERVAL) -> None:
+    def __init__(self, image: nn.Module, key_interval: int = KEY_INTERVAL) -> None:
         super().__init__()
-        self.image, self.key_interval = image, key_interval
-        self.n_classes, self.window = image.n_classes, 2
+        self.image, self.key_interval = as_staged_model(image, "DFF"), key_interval
+        self.n_classes, self.window = self.image.n_classes, 2
 
     def forward(self, window: Window) -> Outputs:
         """Frame 0 and every `key_interval`-th after it are key frames, encoded in one call."""

@@ -7,15 +7,17 @@ The stages are separate methods, since video systems reuse them one by one:
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.errors import ProfileError
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models import pretrained as weights
+from sspcore.models.interface import require_agreement, require_multiples, upsample
 from sspcore.models.spec import ImageModelSpec
 
 
@@ -28,7 +30,7 @@ class Renormalise(nn.Module):
     def __init__(self, input_range: weights.InputRange) -> None:
         super().__init__()
         scale, shift = input_range.affine()
-        # Constants of the specification, not learned: no business in a checkpoint.
+        # Constants of the specification, not learned: they are not part of a checkpoint.
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
 
@@ -36,12 +38,39 @@ class Renormalise(nn.Module):
         return frame * self.scale + self.shift
 
 
-class ImageSegmenter(VideoSegmenter):
-    """Frame by frame, without memory: the state is empty and motion is ignored."""
+class ImageSystem(VideoSegmenter):
+    """An image model as a system: frame by frame, without memory. The state is empty and motion is ignored.
+
+    A subclass sets `n_classes` and `feature_channels` and follows `sspcore.models.interface.ImageModel`.
+    """
+
+    method = "image"
+    window = 1
+    feature_channels: int
+
+    @abstractmethod
+    def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """See `sspcore.models.interface.ImageModel`."""
+
+    def forward(self, window: Window) -> Outputs:
+        """Every frame on its own: T_out = T."""
+        logits, _ = self.step(window.frames.flatten(0, 1))
+        return Outputs(logits.unflatten(0, tuple(window.frames.shape[:2])))
+
+    def step(
+        self, frame: Tensor, state: VideoState | None = None, motion: Motion | None = None
+    ) -> tuple[Tensor, VideoState]:
+        logits, features = self.logits_and_features(frame)
+        require_agreement(self, frame, logits, features)
+        return upsample(logits, tuple(frame.shape[-2:])), VideoState()
+
+
+class ImageSegmenter(ImageSystem):
+    """The image models of the study; see `ImageModelSpec`."""
 
     def __init__(self, spec: ImageModelSpec, n_classes: int, load_weights: bool = True) -> None:
         super().__init__()
-        self.spec, self.n_classes, self.window = spec, n_classes, 1
+        self.spec, self.n_classes = spec, n_classes
         network = _network(spec, n_classes)
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder
@@ -50,6 +79,7 @@ class ImageSegmenter(VideoSegmenter):
         self.renormalise: nn.Module = nn.Identity() if input_range is None else Renormalise(input_range)
         channels = self.encoder.out_channels
         self.pyramid_channels: tuple[int, ...] = tuple(channels[-4:])  # strides 4, 8, 16, 32
+        self.feature_channels = self.pyramid_channels[0]
         self.auxiliary_head: nn.Module | None = None
         if spec.auxiliary_channels:
             self.auxiliary_head = _auxiliary_head(self.pyramid_channels[2], spec.auxiliary_channels, n_classes)
@@ -61,19 +91,12 @@ class ImageSegmenter(VideoSegmenter):
 
         Raises: ProfileError if the frame's size is not a multiple of 32.
         """
-        height, width = frame.shape[-2:]
-        if height % STRIDE or width % STRIDE:
-            fitting = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
-            raise ProfileError(
-                f"input size {height}x{width}: height and width must be multiples of {STRIDE}; "
-                f"resize or pad the frames to {fitting[0]}x{fitting[1]}"
-            )
+        require_multiples(frame, STRIDE)
         return self.encoder(self.renormalise(frame))
 
-    @staticmethod
-    def features_stride4(pyramid: list[Tensor]) -> Tensor:
-        """The stride-4 features (B, C, H/4, W/4) of a pyramid."""
-        return pyramid[-4]
+    def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        pyramid = self.encode(frames)
+        return self.decode(pyramid), pyramid[-4]
 
     def decode_features(self, pyramid: list[Tensor]) -> Tensor:
         """The decoder's features in front of the classifier, (B, D, H/4, W/4)."""
@@ -87,10 +110,7 @@ class ImageSegmenter(VideoSegmenter):
         """Logits (B, C, H/4, W/4) of a pyramid."""
         return self.classify(self.decode_features(pyramid))
 
-    @staticmethod
-    def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits at full size (H, W), float32: bicubic, half-pixel centres."""
-        return F.interpolate(logits.float(), size=size, mode="bicubic", align_corners=False)
+    upsample = staticmethod(upsample)
 
     def forward(self, window: Window) -> Outputs:
         """Every frame on its own: T_out = T."""
@@ -102,12 +122,6 @@ class ImageSegmenter(VideoSegmenter):
         if self.training and self.auxiliary_head is not None:
             auxiliary = self.upsample(self.auxiliary_head(pyramid[-2]), size).unflatten(0, (batch, n_frames))
         return Outputs(logits, auxiliary)
-
-    def step(
-        self, frame: Tensor, state: VideoState | None = None, motion: Motion | None = None
-    ) -> tuple[Tensor, VideoState]:
-        logits = self.decode(self.encode(frame))
-        return self.upsample(logits, tuple(frame.shape[-2:])), VideoState()
 
 
 def _network(spec: ImageModelSpec, n_classes: int) -> nn.Module:

@@ -5,7 +5,7 @@
     S_k = decoder(Z~)
 
 The weights start at c = 1, p = 0, so training starts from the image model. What is carried on is the frame's own
-pyramid Z_k, not the mixture: the same in training and in flight. (The reference carries the mixture in flight, after
+pyramid Z_k, not the mixture: the same in training and in a stream. (The reference carries the mixture in a stream, after
 training on pairs without it.)
 """
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
-from sspcore.models.image import ImageSegmenter
+from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
 
 LEVELS = 4  # strides 4, 8, 16, 32: the last entries of a pyramid
@@ -68,14 +68,16 @@ class NetWarpState(VideoState):
 class NetWarp(VideoSegmenter):
     """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past."""
 
+    method: ClassVar[str] = "netwarp"
     context: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"flow"})
 
-    def __init__(self, image: ImageSegmenter) -> None:
+    def __init__(self, image: nn.Module) -> None:
         super().__init__()
-        self.image, self.n_classes, self.window = image, image.n_classes, 2
+        self.image, self.window = as_staged_model(image, "NetWarp"), 2
+        self.n_classes = self.image.n_classes
         self.flow_cnn = FlowCNN()
-        channels = image.pyramid_channels
+        channels = self.image.pyramid_channels
         self.past_weights = nn.ParameterList(nn.Parameter(torch.zeros(1, c, 1, 1)) for c in channels)
         self.present_weights = nn.ParameterList(nn.Parameter(torch.ones(1, c, 1, 1)) for c in channels)
 

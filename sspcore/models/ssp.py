@@ -14,7 +14,6 @@ registration and the two predictions say about each other and which classes they
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -22,57 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
-from sspcore.models.image import ImageSegmenter
+from sspcore.models.interface import FEATURE_STRIDE, at_feature_stride, require_agreement, upsample
+from sspcore.models.similarity import build_similarity, carried_variance, evidence_channels
 from sspcore.models.spec import CLASS_CHANNELS, SSPOptions
+from sspcore.models.wrap import as_image_model
 from sspcore.motion import geometry
-
-_POOL = 4  # stride of the features that alpha is worked out on
-
-
-class Similarity(nn.Module, ABC):
-    """How alike a place looks now and before: alpha (B, 1, h, w) in 0..1, the weight of the past."""
-
-    @abstractmethod
-    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
-        """alpha from registered previous and current features (B, C, h, w) and evidence (B, E, h, w) or None."""
-
-
-class LearnedSimilarity(Similarity):
-    """sigmoid(conv1x1(C/2 -> 1) of conv3x3(C -> C/2) of conv3x3(2C [+ E] -> C)), batch norm and ReLU between."""
-
-    def __init__(self, channels: int, evidence_channels: int = 0) -> None:
-        super().__init__()
-        self.head = nn.Sequential(
-            nn.Conv2d(2 * channels + evidence_channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels // 2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels // 2, 1, 1),
-        )
-
-    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
-        inputs = (past, present) if evidence is None else (past, present, evidence.to(present.dtype))
-        return torch.sigmoid(self.head(torch.cat(inputs, dim=1)))
-
-
-class CosineSimilarity(Similarity):
-    """Cosine of the angle between the feature vectors, negative ones counting 0 (ablation of the paper)."""
-
-    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
-        return F.cosine_similarity(past, present, dim=1).clamp(min=0).unsqueeze(1)
-
-
-class ConstantSimilarity(Similarity):
-    """The same alpha everywhere: plain temporal averaging along the registration, the control of every table."""
-
-    def __init__(self, alpha: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-
-    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
-        return torch.full_like(present[:, :1], self.alpha)
 
 
 @dataclass(frozen=True)
@@ -99,7 +52,7 @@ class Observation:
     """What the image model says of one frame, before any past is mixed in.
 
     Attributes:
-        logits: (B, C, H, W) float32, S_k at full size. logits_stride4: the same before upsampling.
+        logits: (B, C, H, W) float32, S_k at full size. logits_stride4: the same at stride 4.
         features: (B, F, H/4, W/4). frame: (B, 3, H/4, W/4), averaged; None without evidence channels.
     """
 
@@ -149,18 +102,21 @@ class SSP(VideoSegmenter):
     """SSP on an image model. `forward` outputs every frame of the window (T_out = T), the first as P_0 = S_0.
 
     Args:
-        image: the image model, shared by all frames.
+        image: the image model, shared by all frames: a network of segmentation_models_pytorch, what `sspcore.wrap` makes of
+            any other, or a class of your own (`sspcore.models.interface.ImageModel`).
         options: see SSPOptions.
         window: frames of a training window: 2 in the paper, more for back-propagation through the recurrence.
     """
 
-    def __init__(self, image: ImageSegmenter, options: SSPOptions | None = None, window: int = 2) -> None:
+    method = "ssp"
+
+    def __init__(self, image: nn.Module, options: SSPOptions | None = None, window: int = 2) -> None:
         super().__init__()
-        self.image, self.options, self.window = image, options or SSPOptions(), window
-        self.n_classes = image.n_classes
+        self.image, self.options, self.window = as_image_model(image), options or SSPOptions(), window
+        self.n_classes = self.image.n_classes
         self.needs = frozenset({"homography"} if self.options.registration == "homography" else ())
-        self.similarity = _similarity(self.options, image.pyramid_channels[0])
-        self.class_embedding = nn.Conv2d(2 * image.n_classes, CLASS_CHANNELS, 1) if self.options.classes else None
+        self.similarity = build_similarity(self.options, self.image.feature_channels)
+        self.class_embedding = nn.Conv2d(2 * self.n_classes, CLASS_CHANNELS, 1) if self.options.classes else None
         self._image_is_frozen = False
 
     def freeze_image(self) -> None:
@@ -198,13 +154,13 @@ class SSP(VideoSegmenter):
 
     def observe(self, frame: Tensor) -> Observation:
         """Run the image model on frames (B, 3, H, W)."""
-        pyramid = self.image.encode(frame)
-        logits_stride4 = self.image.decode(pyramid).float()
+        logits, features = self.image.logits_and_features(frame)
+        require_agreement(self.image, frame, logits, features)
         return Observation(
-            logits=self.image.upsample(logits_stride4, tuple(frame.shape[-2:])),
-            logits_stride4=logits_stride4,
-            features=self.image.features_stride4(pyramid),
-            frame=F.avg_pool2d(frame, _POOL) if self.options.evidence else None,
+            logits=upsample(logits, tuple(frame.shape[-2:])),
+            logits_stride4=at_feature_stride(logits, features.shape[-2:]),
+            features=features,
+            frame=F.avg_pool2d(frame, FEATURE_STRIDE) if self.options.evidence else None,
         )
 
     def start(self, observation: Observation) -> SSPState:
@@ -272,7 +228,7 @@ class SSP(VideoSegmenter):
             observation: of the current frame.
             valid: (B, 1, h, w), where the past was in view.
         """
-        past_probs = F.avg_pool2d(past.logits, _POOL).float().softmax(1)
+        past_probs = F.avg_pool2d(past.logits, FEATURE_STRIDE).float().softmax(1)
         probs = observation.logits_stride4.float().softmax(1)
         channels = [evidence_channels(past.frame, observation.frame, past_probs, probs, valid)]
         if past.variance is not None:
@@ -281,44 +237,3 @@ class SSP(VideoSegmenter):
             named = torch.cat([past_probs * valid, probs], dim=1)
             channels.append(self.class_embedding(named.to(observation.features.dtype)).float())
         return torch.cat(channels, dim=1)
-
-
-def carried_variance(alpha: Tensor, past_variance: Tensor) -> Tensor:
-    """Variance of alpha * past + (1 - alpha) * present, (B, 1, h, w), in units of that of one prediction.
-
-    v_k = alpha^2 v_{k-1} + (1 - alpha)^2, v_0 = 1: errors of different frames taken as independent and equally large. It is
-    to the head what the covariance is to a Kalman filter's gain: on what has not changed the best weight of the past is
-    1 / (1 + v_{k-1}), one half after a single frame and more the longer a place was seen.
-    """
-    return alpha.square() * past_variance + (1 - alpha).square()
-
-
-def evidence_channels(
-    past_frame: Tensor, frame: Tensor, past_probs: Tensor, probs: Tensor, valid: Tensor
-) -> Tensor:
-    """What tells a place that stayed the same from one that changed, at stride 4, each in 0..1 or nearly so.
-
-    Channels: photometric residual of the registration (mean |I_k - warped I_{k-1}| over normalised colours), total
-    variation distance of the two predictions, confidence (largest probability) of the past, of the present, validity.
-    All but the present's confidence are 0 where the past lies outside the view.
-
-    Args:
-        past_frame, frame: (B, 3, h, w), registered and current.
-        past_probs, probs: (B, C, h, w) float32, registered and current.
-        valid: (B, 1, h, w) bool.
-    Returns: (B, EVIDENCE_CHANNELS, h, w).
-    """
-    channels = (
-        (frame - past_frame).float().abs().mean(1, keepdim=True) * valid,
-        0.5 * (probs - past_probs).abs().sum(1, keepdim=True) * valid,
-        past_probs.amax(1, keepdim=True) * valid,
-        probs.amax(1, keepdim=True),
-        valid.float(),
-    )
-    return torch.cat(channels, dim=1)
-
-
-def _similarity(options: SSPOptions, channels: int) -> Similarity:
-    if options.similarity == "learned":
-        return LearnedSimilarity(channels, options.evidence_channels)
-    return CosineSimilarity() if options.similarity == "cosine" else ConstantSimilarity(options.alpha)

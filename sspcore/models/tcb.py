@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
-from sspcore.models.image import ImageSegmenter
+from sspcore.models.wrap import as_staged_model
 
 CLIP = 4
 PPM_BINS = (1, 2, 3, 6)
@@ -111,11 +111,12 @@ class TCB(VideoSegmenter):
 
     context: ClassVar[int] = CLIP - 1
 
-    def __init__(self, image: ImageSegmenter, block: Literal["ppm", "ocr"]) -> None:
+    def __init__(self, image: nn.Module, block: Literal["ppm", "ocr"]) -> None:
         super().__init__()
-        self.image, self.n_classes, self.window = image, image.n_classes, CLIP
-        channels = image.pyramid_channels[-1]
-        self.block = PyramidContext(channels) if block == "ppm" else ObjectContext(channels, image.n_classes)
+        self.image, self.window, self.method = as_staged_model(image, "TCB"), CLIP, f"tcb_{block}"
+        self.n_classes = self.image.n_classes
+        channels = self.image.pyramid_channels[-1]
+        self.block = PyramidContext(channels) if block == "ppm" else ObjectContext(channels, self.n_classes)
         self.merge = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, window: Window) -> Outputs:

@@ -138,7 +138,7 @@ def test_section_2_warp_by_a_homography(rng: np.random.Generator) -> None:
 def test_section_2_one_whole_step(rng: np.random.Generator, masked: bool) -> None:
     """alpha = sigmoid(sim([warp F_{k-1}, F_k])), P_k = alpha warp P_{k-1} + (1 - alpha) S_k; no past outside the view."""
     channels = 16
-    image = SimpleNamespace(n_classes=C, pyramid_channels=(channels,))
+    image = SimpleNamespace(n_classes=C, feature_channels=channels, logits_and_features=lambda frames: None)
     torch.manual_seed(3)
     model = ready(SSP(image))
     model.options = model.options.model_copy(update={"mask_alpha": masked})
@@ -270,7 +270,7 @@ def test_section_5_learning_rate() -> None:
 class Decoder(nn.Module):
     """In the place of an image model: the frame is its own pyramid, and what is decoded is kept."""
 
-    n_classes, pyramid_channels = C, (2, 3, 4, 5)
+    n_classes, feature_channels, pyramid_channels = C, 2, (2, 3, 4, 5)
 
     def __init__(self, pyramids: list[list[torch.Tensor]] | None = None) -> None:
         super().__init__()
@@ -278,6 +278,9 @@ class Decoder(nn.Module):
 
     def encode(self, frame: torch.Tensor) -> list[torch.Tensor]:
         return [frame] if self.pyramids is None else self.pyramids.pop(0)
+
+    def logits_and_features(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        raise NotImplementedError
 
     def decode_features(self, pyramid: list[torch.Tensor]) -> torch.Tensor:
         return pyramid[0]

@@ -11,14 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from sspcore.models import ImageModelSpec, ImageSegmenter, Motion, Window
+from sspcore.models.similarity import LearnedSimilarity, carried_variance, evidence_channels
 from sspcore.models.spec import CLASS_CHANNELS, EVIDENCE_CHANNELS
-from sspcore.models.ssp import (
-    SSP,
-    LearnedSimilarity,
-    SSPOptions,
-    carried_variance,
-    evidence_channels,
-)
+from sspcore.models.ssp import SSP, SSPOptions
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 SHIFT_X, SHIFT_Y = 8, -4  # the camera's motion: what was at (x, y) is now at (x + 8, y - 4)
@@ -114,7 +109,7 @@ def test_features_are_registered_at_stride_4(image: ImageSegmenter, window: Wind
     model.step(window.frames[:, 1], state, window.motion(1))
     expected = shifted(state.features, SHIFT_X // 4, SHIFT_Y // 4, fill=0.0)
     torch.testing.assert_close(model.similarity.past, expected, rtol=1e-4, atol=1e-5)
-    features = image.features_stride4(image.encode(window.frames[:, 1]))
+    features = image.encode(window.frames[:, 1])[-4]
     assert torch.equal(model.similarity.present, features)
 
 

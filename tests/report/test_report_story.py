@@ -126,23 +126,15 @@ def test_features_share_one_basis_and_no_past_is_grey():
 class Image(torch.nn.Module):
     """An image model of two classes whose logits are set by the test, frame by frame."""
 
-    n_classes, pyramid_channels = 2, (3,)
+    n_classes, feature_channels = 2, 3
 
     def __init__(self, logits):
         super().__init__()
         self.logits = iter(logits)
 
-    def encode(self, frame):
-        return [torch.nn.functional.avg_pool2d(frame, 4)]
-
-    def features_stride4(self, pyramid):
-        return pyramid[0]
-
-    def decode(self, pyramid):
-        return next(self.logits)
-
-    def upsample(self, logits, size):
-        return torch.nn.functional.interpolate(logits, size, mode="nearest")
+    def logits_and_features(self, frames):
+        logits = torch.nn.functional.interpolate(next(self.logits), frames.shape[-2:], mode="nearest")
+        return logits, torch.nn.functional.avg_pool2d(frames, 4)
 
 
 def test_the_telling_step_is_the_one_that_the_past_changes_most(study):
