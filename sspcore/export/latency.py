@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,11 +32,12 @@ def breakdown(model: SSP, rollout: Rollout, registrator: Registrator) -> dict[st
         image, H_cur_to_prev = to_tensor(rollout.frames[k])[None], torch.from_numpy(rollout.H_cur_to_prev[k])[None]
         spent: dict[str, float] = defaultdict(float)
         with (
-            _timed(spent, "encoder", model.image, "encode"), _timed(spent, "decoder", model.image, "decode"),
-            _timed(spent, "decoder", model.image, "upsample"), _timed(spent, "warps", model, "register"),
+            _timed(spent, "decoder", model, "observe"), _timed(spent, "warps", model, "register"),
+            _timed(spent, "encoder", model.image, "encode") if hasattr(model.image, "encode") else nullcontext(),
             _timed(spent, "similarity", model.similarity, "forward"), _timed(spent, "mixing", model, "propagate"),
         ):
             state = model.propagate(model.observe(image), state, H_cur_to_prev).state
+        spent["decoder"] -= spent["encoder"]
         spent["mixing"] -= spent["warps"] + spent["similarity"]
         began = time.perf_counter()
         registrator(rollout.frames[k - 1], rollout.frames[k])
