@@ -35,7 +35,7 @@ from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.data.truth import exact_motion, sequence_truth
 from sspcore.evaluation.clips import clip_records
-from sspcore.inference.stream import clip_motion, segment_video
+from sspcore.inference import motion_for, segment_frames
 from sspcore.metrics import MetricSuite
 from sspcore.models.netwarp import LEVELS, NetWarpState
 from sspcore.motion.cache import HomographyStore
@@ -174,13 +174,13 @@ def streamed(
     if change is not None:
         change(model)
     suite = MetricSuite(spec.n_classes, ("miou", "tc"))
-    homographies = study.homographies(dataset) if "homography" in model.needs else None
+    homographies = study.homographies(dataset)
     if registrator is not None:
         homographies = HomographyStore(homographies.root, build_registrator(registrator), size)
-    flows = study.flows(dataset) if "flow" in model.needs else None
     for clip in tqdm(study.clips(dataset, "val"), desc=f"{dataset}, {name}", unit="clip"):
         images = (clip.frame(k, size) for k in range(len(clip)))
-        labels = [one.labels for one in segment_video(model, images, clip_motion(clip, homographies, flows), size)]
+        motion = motion_for(model, lambda: homographies, lambda: study.flows(dataset), clip)
+        labels = [one.labels for one in segment_frames(model, images, motion, size)]
         suite.start_clip()
         for record in clip_records(clip, labels, study.flows(dataset, study.profile.metric_flow), size):
             suite.update(record)

@@ -32,12 +32,13 @@ from sspcore.export.bundle import export_bundle
 from sspcore.export.check import load_limits
 from sspcore.export.device.step_runner import ONNX, OnnxRunner
 from sspcore.export.latency import breakdown
-from sspcore.inference import BundleBackend, Source, TorchBackend, run
+from sspcore.inference import BundleBackend, Source, TorchBackend, live_motion, motion_for, run
 from sspcore.models.checkpoint import system_config
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
 from sspcore.models.systems import image_spec
+from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.study.loading import load_system, parse_size
 from sspcore.study.profiles import load_profile
@@ -91,8 +92,8 @@ def stream(models: dict[str, VideoSegmenter], options: argparse.Namespace, folde
     taken: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in backends}
     for repeat in range(options.rounds + 1):
         for (name, kind), backend in backends.items():
-            registrator = build_registrator("identity" if name == "Base" else "lk")
-            report = run(Source(iter(frames), False, 12.0, len(frames)), backend, registrator, title=f"{name}, {kind}")
+            motion = motion_for(backend, lambda: build_registrator("lk"), lambda: build_flow("dis-medium"))
+            report = run(Source(iter(frames), False, 12.0, len(frames)), backend, motion, title=f"{name}, {kind}")
             if repeat > 0:  # the first round warms up
                 taken[name, kind].append(report.summary())
     rows = {f"{name}, {kind}": _medians(summaries) for (name, kind), summaries in taken.items()}
@@ -123,7 +124,7 @@ def memory(models: dict[str, VideoSegmenter], options: argparse.Namespace, folde
     resident = []
     for n_frames in (200, options.memory_frames):
         loop = (frames[k % len(frames)] for k in range(n_frames))
-        run(Source(loop, False, 12.0, n_frames), backend, build_registrator("lk"), title="memory")
+        run(Source(loop, False, 12.0, n_frames), backend, live_motion(build_registrator("lk")), title="memory")
         gc.collect()
         resident.append(psutil.Process().memory_info().rss / 2**20)
     return {"size": "64x96", "frames": options.memory_frames, "warm_mib": resident[0], "growth_mib": resident[1] - resident[0]}

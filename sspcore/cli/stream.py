@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 
 def stream(
     source: Annotated[str, typer.Argument(help="Video file, folder of images, or number of a camera.")],
-    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a trained system, run by torch.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder or hub id of a trained system, run by torch.")
+    ] = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder written by sspcore export.")] = None,
     backend: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="Of a bundle.")] = "auto",
-    system: Annotated[str, typer.Option(help="Of the checkpoint.")] = "SSP",
-    dataset: Annotated[str, typer.Option(help="Of the checkpoint.")] = "uavid",
-    profile: Annotated[str, typer.Option(help="Of the checkpoint.")] = "demo",
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the frames, for the checkpoint.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Of the frames (default: the checkpoint's).", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="For the checkpoint: cpu, cuda.")] = "cpu",
-    registration: Annotated[str, typer.Option(metavar="NAME", help="lk, sift, akaze, orb, lightglue, identity.")] = "lk",
+    registration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="lk, sift, akaze, orb, lightglue, identity (default: the checkpoint's, else lk).",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Overlay video, mp4.")] = None,
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for class maps, PNG.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file for counts and latencies.")] = None,
@@ -46,9 +53,11 @@ def stream(
     Decoding, registration and network run at the same time. Ctrl-C ends it and leaves whole files.
     """
     from sspcore.core.files import require_output, write_json
+    from sspcore.inference.motion import motion_for
     from sspcore.inference.outputs import mask_folder, overlay_video
-    from sspcore.inference.pipeline import run
     from sspcore.inference.sources import open_source
+    from sspcore.inference.stream import run
+    from sspcore.motion.flow import build_flow
     from sspcore.motion.registration import build_registrator
 
     if rate is not None and not 0 < rate < math.inf:
@@ -57,11 +66,12 @@ def stream(
         raise ProfileError(f"--max-frames {max_frames}: take 1 or more")
     outputs = [path for path in (out, masks, report) if path is not None]
     for path in outputs:
-        require_output(path, (Path(source), bundle, checkpoint), overwrite)
+        require_output(path, (Path(source), bundle, checkpoint and Path(checkpoint)), overwrite)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    engine, classes = _engine(checkpoint, bundle, backend, system, dataset, profile, size, device)
+    engine, classes, usual, flow = _engine(checkpoint, bundle, backend, size, device)
+    motion = motion_for(engine, lambda: build_registrator(registration or usual), lambda: build_flow(flow, device))
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, rate))
         consumers = []
@@ -70,7 +80,7 @@ def stream(
         if masks:
             consumers.append(mask_folder(masks))
         oldest = None if drop == "auto" else drop == "oldest"
-        done = run(opened, engine, build_registrator(registration), consumers, oldest, max_frames)
+        done = run(opened, engine, motion, consumers, oldest, max_frames)
         if done.frames == 0 and not done.interrupted:
             broken = f"no readable frame ({done.broken} broken)"
             raise SspError(f"{source}: {broken}; is it a video or a folder of images?")
@@ -82,24 +92,17 @@ def stream(
 
 
 def _engine(
-    checkpoint: Path | None, bundle: Path | None, backend: str, system: str, dataset: str, profile: str, size: str | None,
-    device: str,
-) -> tuple[Backend, ClassSpec]:
-    """What segments the frames, and the classes."""
-    from sspcore.data.datasets import SPECS
+    checkpoint: str | None, bundle: Path | None, backend: str, size: str | None, device: str
+) -> tuple[Backend, ClassSpec, str, str]:
+    """What segments the frames, its classes, and the names of the registration and the flow that it goes with."""
     from sspcore.inference.backends import TorchBackend, open_bundle
-    from sspcore.study.loading import load_system, parse_size
-    from sspcore.study.profiles import load_profile
+    from sspcore.models.checkpoint import load_checkpoint
+    from sspcore.study.loading import parse_size
 
     if (checkpoint is None) == (bundle is None):
         raise SspError("one of --checkpoint and --bundle is needed, and not both")
     if bundle:
-        return open_bundle(bundle, backend)
-    loaded, classes = load_profile(profile), SPECS[dataset]
-    chosen = loaded.input_size if size is None else parse_size(size)
-    model = load_system(system, classes, loaded, checkpoint)
-    try:
-        return TorchBackend(model, chosen, device), classes
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise SspError(f"--device {device}: cannot be used here ({reason}); try --device cpu") from error
+        return *open_bundle(bundle, backend), "lk", "dis-medium"
+    model, config = load_checkpoint(checkpoint)
+    chosen = config.input_size if size is None else parse_size(size)
+    return TorchBackend(model, chosen, device), config.classes, config.registration, config.flow

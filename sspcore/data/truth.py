@@ -137,6 +137,13 @@ def exact_labels(truth_root: Path, clip: Clip, position: int, size: Size) -> np.
     return resize_labels(sequence_truth(truth_root / clip.sequence).labels(clip.numbers[position]), size)
 
 
+def true_labels(clip: Clip, position: int, size: Size, truth_root: Path | None = None) -> np.ndarray | None:
+    """The best that is known of a frame: dense exact labels (H, W) where the data is rendered, else its label, else None."""
+    if truth_root is not None:
+        return exact_labels(truth_root, clip, position, size)
+    return clip.label(position, size) if position in clip.labelled else None
+
+
 @lru_cache(maxsize=64)
 def sequence_truth(folder: Path) -> SequenceTruth:
     """The truth of one rendered sequence."""

@@ -18,7 +18,7 @@ from sspcore.core.images import read_grey
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip
 from sspcore.data.datasets import DatasetSpec
-from sspcore.data.truth import exact_motion
+from sspcore.data.truth import exact_motion, true_labels
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.motion.cache import FlowSource, FlowStore
 
@@ -40,7 +40,7 @@ def clip_records(clip: Clip, labels: Iterable[np.ndarray], flows: FlowSource, si
     for position, prediction in enumerate(labels):
         yield FrameRecord(
             prediction=prediction,
-            target=clip.label(position, size) if position in clip.labelled else None,
+            target=true_labels(clip, position, size),
             flow_to_next=flows.between(clip, position, position + 1) if position + 1 < len(clip) else None,
         )
 

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sspcore.core.classes import IGNORE, colourise
 from sspcore.data.clips import Clip
-from sspcore.data.truth import exact_labels
+from sspcore.data.truth import true_labels
 from sspcore.explore.panels import Panel, Scale, nothing, paint, rgb
 from sspcore.metrics.confusion import confusion, iou_per_class, mean_present, pair_counts
 from sspcore.metrics.records import warp_labels
@@ -192,10 +192,7 @@ class SystemsExplorer:
         return [result.state.alpha[0, 0].cpu().numpy().astype(np.float16) for result in results]
 
     def _read_truth(self, number: int, k: int) -> np.ndarray | None:
-        clip = self.clips[number]
-        if self._truth_root is not None:
-            return exact_labels(self._truth_root, clip, k, self.size)
-        return clip.label(k, self.size) if k in clip.labelled else None
+        return true_labels(self.clips[number], k, self.size, self._truth_root)
 
     def _curves(self, number: int, left: str, right: str) -> Curves:
         picture, axes = figure(11.2, 2.1, 1, 2)

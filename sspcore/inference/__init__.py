@@ -1,20 +1,33 @@
-"""The video runtime: frames in, class maps out, in time. Command line: python -m sspcore.inference."""
+"""Streaming: frames in, class maps out, one after the other or in time."""
 
-from sspcore.inference.backends import Backend, BundleBackend, TorchBackend, open_bundle
+from sspcore.inference.backends import Backend, BundleBackend, Prediction, TorchBackend, open_bundle
+from sspcore.inference.motion import MotionSource, Observed, clip_motion, live_motion, motion_for
 from sspcore.inference.outputs import mask_folder, overlay_video
-from sspcore.inference.pipeline import Report, percentiles, run
+from sspcore.inference.report import Report, percentiles
 from sspcore.inference.sources import Source, open_source
+from sspcore.inference.stream import Segmented, run, segment_frames, stream
+from sspcore.inference.video import segment_video
 
 __all__ = [
     "Backend",
     "BundleBackend",
+    "MotionSource",
+    "Observed",
+    "Prediction",
     "Report",
+    "Segmented",
     "Source",
     "TorchBackend",
+    "clip_motion",
+    "live_motion",
     "mask_folder",
+    "motion_for",
     "open_bundle",
     "open_source",
     "overlay_video",
     "percentiles",
     "run",
+    "segment_frames",
+    "segment_video",
+    "stream",
 ]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from sspcore.core.classes import colourise
+from sspcore.core.classes import ClassSpec, colourise
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import write_png
-from sspcore.data.datasets import DatasetSpec
-from sspcore.inference.pipeline import Consumer
+
+Consumer = Callable[[int, np.ndarray, np.ndarray], None]  # of a frame's number, image and class map
 
 
 @contextmanager
-def overlay_video(path: Path, classes: DatasetSpec, fps: float, opacity: float = 0.45) -> Iterator[Consumer]:
+def overlay_video(path: Path, classes: ClassSpec, fps: float, opacity: float = 0.45) -> Iterator[Consumer]:
     """A consumer that draws the classes over the frames into an mp4, which is at `path` when the block ends well.
 
     Raises: SspError if the video cannot be written. After an error nothing is left, and a former file is as it was.

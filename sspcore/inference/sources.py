@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +41,18 @@ class Source:
 
 
 @contextmanager
-def open_source(name: str, rate: float | None = None) -> Iterator[Source]:
-    """A camera ("0"), a folder of images or a video file, closed at the end.
+def open_source(source: Path | str | int | Iterable[np.ndarray], rate: float | None = None) -> Iterator[Source]:
+    """A camera, a folder of images, a video file or frames, closed at the end.
 
     Args:
-        name: number of a camera, or a path.
+        source: number of a camera (0 or "0"), a path, or RGB frames (H, W, 3) uint8.
         rate: plays a file as if it were live, at so many frames a second.
     Raises: SspError if it cannot be opened or holds no frame.
     """
+    if not isinstance(source, (str, Path, int)):
+        yield _paced(Source(iter(source), False, 25.0, len(source) if isinstance(source, Sized) else None), rate)
+        return
+    name = str(source)
     path = Path(name)
     if path.is_dir():
         files = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_key(p.name))

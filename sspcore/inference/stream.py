@@ -1,42 +1,34 @@
-"""Streaming prediction: frames in, label maps out, one explicit state.
+"""The streaming loop: frames in, results out. Prediction, pictures, `segment_video` and the command all use it.
 
-`segment_video` drives any system over any source of frames. Motion comes from a callable, so that the same few lines
-serve a live camera (motion estimated as frames arrive) and an evaluation (motion read from the clip's cache).
+The stream starts again at a scene cut: the registration failed AND the two frames do not look alike. A failed
+registration alone (bare ground, fog) keeps the past, taken as unmoved, and is counted.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sspcore.core.errors import SspError
-from sspcore.core.images import resize_frame, to_tensor
-from sspcore.core.types import Motion, Size, VideoSegmenter, VideoState
-from sspcore.data.clips import Clip
-from sspcore.motion.cache import FlowStore, HomographyStore
-from sspcore.motion.flow import FlowEstimator
-from sspcore.motion.registration import Registrator
+from sspcore.core.progress import tqdm
+from sspcore.core.types import Size, VideoSegmenter, VideoState
+from sspcore.inference.backends import Backend, TorchBackend
+from sspcore.inference.motion import MotionSource
+from sspcore.inference.outputs import Consumer
+from sspcore.inference.report import Report
+from sspcore.inference.shots import overlapped_shots, shots_in_turn
+from sspcore.inference.sources import Source
 
-log = logging.getLogger(__name__)
-
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Motion since the frame before, and whether its registration can be trusted."""
-
-    motion: Motion
-    registered: bool = True
-
-
-MotionSource = Callable[[int, np.ndarray, np.ndarray], Observed]
+_OUTBOX = 8  # results that wait for the writer
 
 
 @dataclass(frozen=True)
@@ -44,107 +36,113 @@ class Segmented:
     """One frame's result.
 
     Attributes:
+        number: of the frame in its source.
+        image: (H, W, 3) uint8 RGB, the frame at the size that the backend wants.
         labels: (H, W) uint8 class ids.
-        logits: (C, H, W) float32, the system's output.
-        state: of the stream after this frame (alpha and the like for pictures).
-        reset: whether the stream was started anew here (first frame, scene cut).
+        logits: (C, H, W) float32; None from a bundle.
+        state: of the stream after this frame (alpha and the like for pictures); None from a bundle.
+        reset: whether the stream started here (first frame, scene cut).
         registered: False where the registration with the frame before failed and fell back to the identity, at a scene
             cut too; True on the first frame, which has none before it.
     """
 
+    number: int
+    image: np.ndarray
     labels: np.ndarray
-    logits: Tensor
-    state: VideoState
+    logits: Tensor | None
+    state: VideoState | None
     reset: bool
     registered: bool
 
 
-@torch.inference_mode()
-def segment_video(
+def segment_frames(
     model: VideoSegmenter, frames: Iterable[np.ndarray], motion: MotionSource, size: Size, out_size: Size | None = None,
     device: torch.device | str = "cpu",
+) -> Iterator[Segmented]:
+    """A system over frames (H, W, 3) uint8 RGB, one after the other in this thread; see `TorchBackend` and `stream`."""
+    return stream(frames, TorchBackend(model, size, device, out_size), motion)
+
+
+def stream(
+    frames: Iterable[np.ndarray | None], backend: Backend, motion: MotionSource, report: Report | None = None,
+    max_frames: int | None = None, threads: bool = False, drop: bool = False,
 ) -> Iterator[Segmented]:
     """Segment a video frame by frame.
 
     Args:
-        model: any system, in eval mode.
-        frames: (H, W, 3) uint8 RGB.
-        motion: called as motion(position, previous, current) from the second frame on, with frames of `size`.
-        size: (H, W) that the model sees.
-        out_size: (H, W) of the label maps; default `size`.
-        device: where the model is.
-    Raises: SspError if logits are no finite numbers: their classes would be arbitrary, here and in later frames.
-    Yields: one `Segmented` per frame. The stream starts anew at a scene cut: registration failed AND the two frames do
-        not look alike; a failed registration alone (bare ground, fog) keeps the past, unregistered.
+        frames: (H, W, 3) uint8 RGB; None for a frame that cannot be decoded, which is left out.
+        backend: what segments; it keeps the state.
+        motion: called as motion(number, previous, current) from the second frame on, with frames of the backend's size.
+        report: filled on the way.
+        max_frames: None runs to the end.
+        threads: decode and register in threads of their own, see `sspcore.inference.shots`; results are the same.
+        drop: with threads: the oldest waiting frame makes room for a new one.
+    Yields: one `Segmented` per frame.
+    Raises: what frames, backend or motion raise.
     """
-    state, previous = None, None
-    for position, image in enumerate(frames):
-        current = resize_frame(image, size)
-        moved, registered = None, True
-        if previous is not None:
-            observed = motion(position, previous, current)
-            moved, registered = _to(observed.motion, device), observed.registered
-            if not registered and looks_like_cut(previous, current):
-                log.info("frame %d: scene cut, the stream starts anew", position)
-                state, moved = None, None
-        reset = state is None
-        logits, state = model.step(to_tensor(current)[None].to(device), state, moved)
-        require_finite(logits, f"frame {position}")
-        shown = logits
-        if out_size is not None and tuple(out_size) != tuple(size):
-            shown = F.interpolate(logits, out_size, mode="bilinear", align_corners=False)
-        labels = shown[0].max(0).indices.to(torch.uint8).cpu().numpy()  # eight times as fast as argmax on a CPU
-        yield Segmented(labels, shown[0], state, reset, registered)
-        previous = current
+    report = Report() if report is None else report
+    make, more = (overlapped_shots, (drop,)) if threads else (shots_in_turn, ())
+    first = before = None
+    with closing(make(frames, backend.size, motion, report, *more)) as shots:
+        for shot in islice(shots, max_frames):
+            began = time.perf_counter()
+            prediction = backend.step(shot.image, shot.motion)
+            done = time.perf_counter()
+            observed = shot.observed.result()
+            if observed.motion is None:
+                report.cuts += not observed.registered
+            else:
+                report.unregistered += not observed.registered
+            report.frames += 1
+            report.network.append(done - began)
+            report.latency.append(done - shot.came)
+            report.waited.append(shot.waited)
+            if before is not None:
+                report.interval.append(done - before)
+            first, before = done if first is None else first, done
+            report.seconds = done - first
+            yield Segmented(
+                shot.number, shot.image, prediction.labels, prediction.logits, prediction.state,
+                observed.motion is None, observed.registered,
+            )
 
 
-def require_finite(logits: Tensor, source: str) -> None:
-    """Raise SspError naming `source` unless all logits are finite."""
-    # the sum alone: it is not finite if one of them is not, and fifty times as fast on a CPU as asking each
-    if not torch.isfinite(logits.sum(dtype=torch.float32)):
-        raise SspError(f"{source}: the logits are no finite numbers; check the weights and the input, or train again")
+def run(
+    source: Source, backend: Backend, motion: MotionSource, consumers: Iterable[Consumer] = (),
+    drop: bool | None = None, max_frames: int | None = None, title: str = "segmenting",
+) -> Report:
+    """Segment a source until it ends, `max_frames` are done, or Ctrl-C.
 
+    Args:
+        source: see `open_source`.
+        backend: what segments.
+        motion: see `motion_for`.
+        consumers: called in a thread of their own with (number in the source, image, class map), in order.
+        drop: whether the oldest waiting frame makes room for a new one; default: for live sources.
+        max_frames: None runs to the end of the source.
+        title: of the progress bar.
+    Returns: the report; what was done until an interrupt is complete.
+    Raises: whatever the source, the backend or a consumer raised.
+    """
+    report, consumers, written = Report(), tuple(consumers), deque[Future[None]]()
 
-def looks_like_cut(previous: np.ndarray, current: np.ndarray, threshold: float = 0.5) -> bool:
-    """Whether two frames are so unlike that the past is of no use: correlation of small grey images below `threshold`."""
-    small = [
-        cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (32, 20), interpolation=cv2.INTER_AREA).astype(np.float32)
-        for image in (previous, current)
-    ]
-    a, b = (image - image.mean() for image in small)
-    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return norm == 0 or float((a * b).sum()) / norm < threshold
+    def write(*item: Any) -> None:
+        for consume in consumers:
+            consume(*item)
 
-
-def live_motion(registrator: Registrator | None, flow: FlowEstimator | None) -> MotionSource:
-    """Motion estimated from the frames themselves; pass None for what the model does not need."""
-
-    def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
-        homography, backward, registered = None, None, True
-        if registrator is not None:
-            registration = registrator(previous, current)
-            homography, registered = torch.from_numpy(registration.H_prev_to_cur)[None], registration.ok
-        if flow is not None:
-            backward = flow(to_tensor(current)[None], to_tensor(previous)[None])
-        return Observed(Motion(homography, backward), registered)
-
-    return observe
-
-
-def clip_motion(clip: Clip, homographies: HomographyStore | None, flows: FlowStore | None) -> MotionSource:
-    """Motion read from a clip's stores; pass None for what the model does not need."""
-    registered = None if homographies is None else homographies.clip(clip)
-
-    def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
-        homography, backward, good = None, None, True
-        if registered is not None:
-            homography, good = registered.at(position)[None], bool(registered.ok[position - 1])
-        if flows is not None:
-            backward = flows.between(clip, position, position - 1)[None]
-        return Observed(Motion(homography, backward), good)
-
-    return observe
-
-
-def _to(motion: Motion, device: torch.device | str) -> Motion:
-    return Motion(*(None if value is None else value.to(device) for value in (motion.H_prev_to_cur, motion.flow_to_prev)))
+    total = source.n_frames if max_frames is None else max_frames
+    drop = source.live if drop is None else drop
+    # the writer ends, and has written what was segmented, when the block is left
+    with ThreadPoolExecutor(1) as writer, tqdm(total=total, desc=title, unit="frame") as bar:
+        try:
+            with closing(stream(source, backend, motion, report, max_frames, threads=True, drop=drop)) as results:
+                for result in results:
+                    while written and (len(written) == _OUTBOX or written[0].done()):
+                        written.popleft().result()
+                    written.append(writer.submit(write, result.number, result.image, result.labels))
+                    bar.update(1)
+        except KeyboardInterrupt:
+            report.interrupted = True
+    for future in written:
+        future.result()
+    return report

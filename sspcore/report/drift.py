@@ -18,10 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
-from sspcore.data.truth import exact_labels
-from sspcore.inference.stream import Observed, clip_motion, segment_video
+from sspcore.data.truth import true_labels
 from sspcore.metrics import FrameRecord, MetricSuite
-from sspcore.models.systems import system
 from sspcore.report.figures import flicker_mask
 from sspcore.report.frontier import averaging
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, figure
@@ -46,14 +44,6 @@ class Course:
     changed: np.ndarray
 
 
-def known_truth(study: Study, dataset: str, clip: Clip, position: int) -> np.ndarray | None:
-    """(H, W) uint8 true labels at the student's size: exact on any rendered frame, else the frame's label or None."""
-    truth, size = study.truth_root(dataset), study.profile.input_size
-    if truth is not None:
-        return exact_labels(truth, clip, position, size)
-    return clip.label(position, size) if position in clip.labelled else None
-
-
 def courses_of(study: Study, dataset: str, clips: Sequence[Clip], streams: Mapping[str, Streams]) -> dict[str, Course]:
     """Score the label maps of several streams by position; truth and flow are read once for all.
 
@@ -62,10 +52,11 @@ def courses_of(study: Study, dataset: str, clips: Sequence[Clip], streams: Mappi
     """
     length, n_classes = min(map(len, clips)), study.spec(dataset).n_classes
     flows = study.flows(dataset, study.profile.metric_flow)
+    truth, size = study.truth_root(dataset), study.profile.input_size
     miou = {name: np.full(length, np.nan) for name in streams}
     changed = {name: np.full(length, np.nan) for name in streams}
     for position in range(length):
-        truths = [known_truth(study, dataset, clip, position) for clip in clips]
+        truths = [true_labels(clip, position, size, truth) for clip in clips]
         to_prev = [flows.between(clip, position, position - 1).numpy() for clip in clips] if position else [None] * len(clips)
         for name, stream in streams.items():
             miou[name][position] = _miou(truths, [labels[position] for labels in stream], n_classes)
@@ -94,18 +85,7 @@ def restarted(
     model: VideoSegmenter, study: Study, name: str, dataset: str, clip: Clip, start: int
 ) -> list[np.ndarray | None]:
     """Label maps of a clip whose stream begins at frame `start`; None before."""
-    moved = clip_motion(
-        clip, study.homographies(dataset) if "homography" in model.needs else None,
-        study.flows(dataset) if "flow" in model.needs else None,
-    )
-
-    def motion(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
-        return moved(position + start, previous, current)
-
-    size = study.input_size(system(name))
-    frames = (clip.frame(position, size) for position in range(start, len(clip)))
-    results = segment_video(model, frames, motion, size, study.profile.input_size, study.device)
-    return [None] * start + [result.labels for result in results]
+    return [None] * start + [result.labels for result in study.stream(model, name, dataset, clip, start)]
 
 
 def drift_courses(study: Study, dataset: str, systems: Sequence[str]) -> dict[str, Course]:

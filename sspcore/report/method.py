@@ -16,9 +16,8 @@ from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.images import to_tensor
 from sspcore.data.clips import Clip
 from sspcore.data.datasets import DatasetSpec
-from sspcore.inference.stream import clip_motion
+from sspcore.data.truth import true_labels
 from sspcore.models.ssp import SSP
-from sspcore.report.drift import known_truth
 from sspcore.report.style import BLACK, class_legend, figure, show_image
 from sspcore.study import Study
 
@@ -66,7 +65,7 @@ class Step:
 def telling_step(study: Study, dataset: str, clip: Clip, model: SSP) -> tuple[int, Step]:
     """The frame of a clip on which the past changes most labels, and its step."""
     size = study.profile.input_size
-    motion = clip_motion(clip, study.homographies(dataset) if "homography" in model.needs else None, None)
+    motion = study.motion(model, dataset, clip)
     state, best = None, None
     for k in range(len(clip)):
         frame = to_tensor(clip.frame(k, size))[None].to(study.device)
@@ -90,7 +89,7 @@ def telling_step(study: Study, dataset: str, clip: Clip, model: SSP) -> tuple[in
         previous=_labels(state.logits),
         past=np.where(step.valid[0, 0].cpu().numpy(), _labels(step.past), IGNORE).astype(np.uint8),
         present=_labels(observation.logits), output=_labels(step.state.logits),
-        alpha=step.state.alpha[0, 0].cpu().numpy(), truth=known_truth(study, dataset, clip, k),
+        alpha=step.state.alpha[0, 0].cpu().numpy(), truth=true_labels(clip, k, size, study.truth_root(dataset)),
     )
 
 

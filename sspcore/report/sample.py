@@ -28,7 +28,8 @@ from sspcore.data.clips import Clip, load_clips
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.truth import exact_labels
 from sspcore.evaluation.clips import clip_records
-from sspcore.inference.stream import Segmented, live_motion, segment_video
+from sspcore.inference.motion import motion_for
+from sspcore.inference.stream import Segmented, segment_frames
 from sspcore.metrics import MetricSuite
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
@@ -112,8 +113,10 @@ class Sample:
 
     def segment(self, model: VideoSegmenter) -> list[Segmented]:
         """A model streamed over the clip as over a live video: motion is estimated as frames arrive."""
-        registrator = build_registrator(self.manifest["registration"]) if "homography" in model.needs else None
-        return list(segment_video(model, self.frames(), live_motion(registrator, None), self.size))
+        motion = motion_for(
+            model, lambda: build_registrator(self.manifest["registration"]), lambda: build_flow(self.manifest["flow"])
+        )
+        return list(segment_frames(model, self.frames(), motion, self.size))
 
     def scores(self, labels: Iterable[np.ndarray]) -> dict[str, float]:
         """mIoU and TC (0..1) of label maps (H, W) of the clip: truth on every frame, flow by the run's metric flow."""

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from sspcore.data.clips import Clip
 from sspcore.data.datasets import SPECS
+from sspcore.data.truth import true_labels
 from sspcore.models.systems import system
 from sspcore.report import figures
 from sspcore.report.captions import PICTURES
-from sspcore.report.drift import drift_story, known_truth
+from sspcore.report.drift import drift_story
 from sspcore.report.frontier import frontier
 from sspcore.report.method import method_story
 from sspcore.report.style import remove_pictures, save
@@ -56,7 +57,7 @@ def flicker_story(study: Study, dataset: str, systems: list[str]) -> Figure:
         frames=[clip.frame(k, size) for k in positions],
         predictions={name: [labels[k] for k in positions] for name, labels in predictions.items()},
         flows_to_prev=[flows.between(clip, k, k - 1).numpy() for k in positions[1:]],
-        truth=[known_truth(study, dataset, clip, k) for k in positions],
+        truth=[true_labels(clip, k, size, study.truth_root(dataset)) for k in positions],
         spec=study.spec(dataset),
         title=f"{study.spec(dataset).title}, {clip.name}, frame k = {positions[1]}",
     )

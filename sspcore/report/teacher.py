@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
-from sspcore.core.classes import IGNORE, colourise
+from sspcore.core.classes import colourise
 from sspcore.data.clips import Clip
-from sspcore.data.truth import exact_labels, exact_motion
+from sspcore.data.truth import exact_labels, exact_motion, true_labels
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.report.figures import FLICKER, flicker_mask
 from sspcore.report.motion import overlay
@@ -104,14 +102,8 @@ def label_quality(study: Study, dataset: str) -> dict[str, dict[str, float]]:
                 for position in (k - 1, k):
                     suite.update(FrameRecord(
                         prediction=stored_labels(store, clip, position, size),
-                        target=_truth(truth, clip, position, size),
+                        target=true_labels(clip, position, size, truth),
                         flow_to_next=flows.between(clip, position, position + 1) if position < k else None,
                     ))
         scores[name] = suite.compute()
     return scores
-
-
-def _truth(truth: Path | None, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray:
-    if truth is not None:
-        return exact_labels(truth, clip, position, size)
-    return clip.label(position, size) if position in clip.labelled else np.full(size, IGNORE, np.uint8)

@@ -22,7 +22,7 @@ from sspcore.core.progress import tqdm
 from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.data.clips import Clip
 from sspcore.data.statistics import class_shares
-from sspcore.data.truth import exact_labels, exact_motion
+from sspcore.data.truth import exact_labels, exact_motion, true_labels
 from sspcore.evaluation.clips import read_prediction
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
 from sspcore.metrics.records import warp_labels
@@ -234,7 +234,7 @@ def _knowledge(study: Study, dataset: str, clip: Clip, estimator: str) -> Iterat
     size, truth = study.profile.input_size, study.truth_root(dataset)
     flows = None if estimator == EXACT else study.flows(dataset, estimator)
     for k in range(len(clip)):
-        known: dict[str, np.ndarray | None] = {"target": _target(truth, clip, k, size)}
+        known: dict[str, np.ndarray | None] = {"target": true_labels(clip, k, size, truth)}
         for field, other in (("flow_to_next", k + 1), ("flow_to_previous", k - 1)):
             if not 0 <= other < len(clip):
                 continue
@@ -246,12 +246,6 @@ def _knowledge(study: Study, dataset: str, clip: Clip, estimator: str) -> Iterat
             if other > k:
                 known["occluded_next"] = hidden.numpy()
         yield known
-
-
-def _target(truth: Path | None, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray | None:
-    if truth is not None:
-        return exact_labels(truth, clip, position, size)
-    return clip.label(position, size) if position in clip.labelled else None
 
 
 def _label_maps(study: Study, name: str, dataset: str) -> LabelMaps:

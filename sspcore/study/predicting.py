@@ -11,23 +11,21 @@ from sspcore.core.images import write_png
 from sspcore.core.progress import tqdm
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
-from sspcore.inference.stream import Segmented, clip_motion, segment_video
+from sspcore.inference.stream import Segmented, segment_frames
 from sspcore.models.systems import system
 
 if TYPE_CHECKING:
     from sspcore.study.stages import Study
 
 
-def stream(study: Study, model: VideoSegmenter, name: str, dataset: str, clip: Clip) -> Iterator[Segmented]:
-    """A clip through `model`, which is the system `name`."""
+def stream(
+    study: Study, model: VideoSegmenter, name: str, dataset: str, clip: Clip, start: int = 0
+) -> Iterator[Segmented]:
+    """A clip from frame `start` on through `model`, which is the system `name`."""
     size = study.input_size(system(name))
-    motion = clip_motion(
-        clip,
-        study.homographies(dataset) if "homography" in model.needs else None,
-        study.flows(dataset) if "flow" in model.needs else None,
-    )
-    images = (clip.frame(position, size) for position in range(len(clip)))
-    return segment_video(model, images, motion, size, study.profile.input_size, study.device)
+    images = (clip.frame(position, size) for position in range(start, len(clip)))
+    motion = study.motion(model, dataset, clip, start)
+    return segment_frames(model, images, motion, size, study.profile.input_size, study.device)
 
 
 def write_predictions(study: Study, name: str, dataset: str, out: Path) -> None:

@@ -19,6 +19,7 @@ from sspcore.core.files import read_json, write_json
 from sspcore.core.types import Size, VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.evaluation.clips import flow_error, read_prediction
+from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.stream import Segmented
 from sspcore.models.systems import SystemSpec, build, start_from, system
 from sspcore.study import fitting, predicting, results, scoring
@@ -124,9 +125,13 @@ class Study(StudyData):
         """A trained system streamed over one clip, everything kept (logits, state), for pictures."""
         return list(self.stream(self.model(name, dataset), name, dataset, clip))
 
-    def stream(self, model: VideoSegmenter, name: str, dataset: str, clip: Clip) -> Iterator[Segmented]:
-        """A clip through `model`, which is the system `name`, with the motion of the study's stores."""
-        return predicting.stream(self, model, name, dataset, clip)
+    def motion(self, model: VideoSegmenter, dataset: str, clip: Clip, start: int = 0) -> MotionSource:
+        """The motion that a model needs of a clip, from the study's stores; the stream begins at frame `start`."""
+        return motion_for(model, lambda: self.homographies(dataset), lambda: self.flows(dataset), clip, start)
+
+    def stream(self, model: VideoSegmenter, name: str, dataset: str, clip: Clip, start: int = 0) -> Iterator[Segmented]:
+        """A clip from frame `start` on through `model`, which is the system `name`."""
+        return predicting.stream(self, model, name, dataset, clip, start)
 
     def label_maps(self, name: str, dataset: str, clip: Clip) -> list[np.ndarray]:
         """The predicted label maps (H, W) of one validation clip, as they were written to disk."""

@@ -17,8 +17,19 @@ from conftest import SIZE, panning_frames, write_rgb, write_video
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID
-from sspcore.inference import Source, TorchBackend, mask_folder, open_source, overlay_video, percentiles, run
-from sspcore.inference.stream import live_motion, segment_video
+from sspcore.inference import (
+    Prediction,
+    Source,
+    TorchBackend,
+    live_motion,
+    mask_folder,
+    open_source,
+    overlay_video,
+    percentiles,
+    run,
+    segment_frames,
+)
+from sspcore.models.checkpoint import save_checkpoint, system_config
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
@@ -30,15 +41,16 @@ TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, we
 class Fake:
     """A back end that answers with the frame's own first channel, after so many seconds."""
 
-    size = SIZE
+    size, needs = SIZE, frozenset({"homography"})
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds, self.motions = seconds, []
 
     def step(self, frame, motion):
         time.sleep(self.seconds)
-        self.motions.append(motion())
-        return frame[..., 0].copy()
+        moved = motion()
+        self.motions.append(None if moved is None else moved.H_prev_to_cur[0].numpy())
+        return Prediction(frame[..., 0].copy())
 
 
 class SlowRegistrator(Identity):
@@ -64,16 +76,16 @@ def test_equals_the_plain_loop():
     model = SSP(ImageSegmenter(TINY, 8)).eval()
     frames = panning_frames(4, 0)
     seen, consume = collector()
-    report = run(source(frames), TorchBackend(model, SIZE), build_registrator("lk"), [consume])
-    plain = segment_video(model, frames, live_motion(build_registrator("lk"), None), SIZE)
+    report = run(source(frames), TorchBackend(model, SIZE), live_motion(build_registrator("lk")), [consume])
+    plain = segment_frames(model, frames, live_motion(build_registrator("lk")), SIZE)
     for (number, class_map), (k, expected) in zip(seen, enumerate(plain), strict=True):
-        assert number == k and (class_map == expected.labels).mean() > 0.999
+        assert number == expected.number == k and np.array_equal(class_map, expected.labels)
     assert report.frames == 4 and report.summary()["latency_ms"]["p50"] > 0
 
 
 def test_registration_hides_behind_the_network():
     began = time.perf_counter()
-    report = run(source(panning_frames(12, 0)), Fake(0.05), SlowRegistrator(0.04))
+    report = run(source(panning_frames(12, 0)), Fake(0.05), live_motion(SlowRegistrator(0.04)))
     assert time.perf_counter() - began < 12 * 0.05 + 0.4  # one after the other it would be 1.04 s
     assert np.median(list(report.waited)) < 0.02
     assert np.median(list(report.interval)) < 0.07
@@ -82,7 +94,7 @@ def test_registration_hides_behind_the_network():
 def test_broken_frames_are_counted_and_skipped():
     frames = panning_frames(5, 0)
     seen, consume = collector()
-    report = run(source([frames[0], None, frames[2], None, frames[4]]), Fake(), Identity(), [consume])
+    report = run(source([frames[0], None, frames[2], None, frames[4]]), Fake(), live_motion(Identity()), [consume])
     assert [number for number, _ in seen] == [0, 2, 4] and report.broken == 2 and report.frames == 3
 
 
@@ -91,7 +103,7 @@ def test_cut_starts_anew_and_failed_registration_does_not():
     flat[: SIZE[0] // 2] = 30
     other = np.full((*SIZE, 3), 200, np.uint8)
     backend = Fake()
-    report = run(source([flat, flat, other]), backend, build_registrator("lk"))
+    report = run(source([flat, flat, other]), backend, live_motion(build_registrator("lk")))
     assert report.unregistered == 1 and report.cuts == 1
     assert backend.motions[0] is None and np.array_equal(backend.motions[1], np.eye(3)) and backend.motions[2] is None
 
@@ -110,7 +122,7 @@ def test_live_sources_drop_the_oldest_and_register_what_was_seen():
             yield np.full((*SIZE, 3), k, np.uint8)
 
     seen, consume = collector()
-    report = run(source(live(), live=True), Fake(0.03), Recorder(), [consume])
+    report = run(source(live(), live=True), Fake(0.03), live_motion(Recorder()), [consume])
     numbers = [number for number, _ in seen]
     assert report.dropped > 5 and report.frames + report.dropped == 40
     assert numbers == sorted(numbers) and numbers[-1] == 39
@@ -118,7 +130,7 @@ def test_live_sources_drop_the_oldest_and_register_what_was_seen():
 
 
 def test_files_are_never_dropped():
-    report = run(source(panning_frames(20, 0)), Fake(0.005), Identity())
+    report = run(source(panning_frames(20, 0)), Fake(0.005), live_motion(Identity()))
     assert report.frames == 20 and report.dropped == 0
 
 
@@ -139,7 +151,7 @@ def test_an_error_anywhere_ends_the_run_and_arrives(culprit):
     registrator = fail if culprit == "registrator" else Identity()
     threads = threading.active_count()
     with pytest.raises(SspError, match=culprit):
-        run(source(frames()), backend, registrator, [fail] if culprit == "consumer" else [])
+        run(source(frames()), backend, live_motion(registrator), [fail] if culprit == "consumer" else [])
     assert threading.active_count() <= threads + 1  # tqdm keeps a monitor
 
 
@@ -159,7 +171,7 @@ def test_interrupt_leaves_a_playable_file(tmp_path, ctrl_c):
             yield panning_frames(1, 0)[0]
 
     with overlay_video(tmp_path / "out.mp4", UAVID, 12) as overlay:
-        report = run(source(long_video()), Fake(0.01), Identity(), [overlay, mask_folder(tmp_path / "masks")])
+        report = run(source(long_video()), Fake(0.01), live_motion(Identity()), [overlay, mask_folder(tmp_path / "masks")])
     assert report.interrupted and report.frames >= 5
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     written = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -169,7 +181,7 @@ def test_interrupt_leaves_a_playable_file(tmp_path, ctrl_c):
 
 
 def test_max_frames():
-    assert run(source(panning_frames(9, 0)), Fake(), Identity(), max_frames=4).frames == 4
+    assert run(source(panning_frames(9, 0)), Fake(), live_motion(Identity()), max_frames=4).frames == 4
 
 
 def test_sources(tmp_path):
@@ -199,14 +211,10 @@ def test_percentiles_by_hand():
 
 
 def test_command_line(tmp_path, capsys):
-    from sspcore.models.systems import build
-    from sspcore.study.profiles import load_profile
-    from sspcore.training.loop import save_weights
-
-    weights = tmp_path / "weights.safetensors"
-    save_weights(weights, build("SSP", UAVID.n_classes, load_profile("smoke"), load_weights=False))
+    model = SSP(ImageSegmenter(TINY, UAVID.n_classes))
+    save_checkpoint(tmp_path / "ssp", model, system_config("SSP", TINY, UAVID, (32, 64)))
     write_video(tmp_path / "video.mp4", panning_frames(3, 0))
-    common = ["--checkpoint", str(weights), "--profile", "smoke", "--size", "64x96"]
+    common = ["--checkpoint", str(tmp_path / "ssp"), "--size", "64x96"]
     done = main([
         "stream", str(tmp_path / "video.mp4"), *common, "--out", str(tmp_path / "o.mp4"), "--report", str(tmp_path / "r.json")
     ])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from conftest import SIZE, panning_frames, texture
 
 from sspcore.core.images import to_tensor
-from sspcore.core.types import Window
-from sspcore.inference.stream import live_motion, looks_like_cut, segment_video
+from sspcore.core.types import Motion, Window
+from sspcore.inference import clip_motion, live_motion, motion_for, segment_frames, stream
+from sspcore.inference.backends import TorchBackend
+from sspcore.inference.shots import looks_like_cut
 from sspcore.models.image import ImageSegmenter
+from sspcore.models.netwarp import NetWarp
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
+from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, weights="none")
@@ -24,13 +31,13 @@ def model():
     return SSP(ImageSegmenter(TINY, 8)).eval()
 
 
-def stream(model, frames, **options):
-    return list(segment_video(model, frames, live_motion(build_registrator("lk"), None), SIZE, **options))
+def results_of(model, frames, **options):
+    return list(segment_frames(model, frames, live_motion(build_registrator("lk")), SIZE, **options))
 
 
 def test_stream_equals_the_pair_forward_on_its_first_two_frames(model):
     frames = panning_frames(3, 0)
-    results = stream(model, frames)
+    results = results_of(model, frames)
     H = torch.from_numpy(build_registrator("lk")(frames[0], frames[1]).H_prev_to_cur)
     window = Window(to_tensor(np.stack(frames[:2]))[None], H_prev_to_cur=H[None, None])
     with torch.inference_mode():
@@ -41,7 +48,7 @@ def test_stream_equals_the_pair_forward_on_its_first_two_frames(model):
 
 
 def test_first_frame_is_the_image_prediction_and_the_past_counts_from_the_second(model):
-    results = stream(model, panning_frames(2, 0))
+    results = results_of(model, panning_frames(2, 0))
     assert results[0].reset and not results[1].reset
     assert float(results[0].state.alpha.max()) == 0.0 and float(results[1].state.alpha.max()) > 0.0
 
@@ -49,17 +56,17 @@ def test_first_frame_is_the_image_prediction_and_the_past_counts_from_the_second
 def test_scene_cut_starts_the_stream_anew(model):
     frames = [*panning_frames(2, 0), *[255 - frame for frame in panning_frames(2, 0)]]
     frames[2:] = [np.full_like(frames[0], 40) for _ in range(2)]  # nothing to register on, nothing alike
-    results = stream(model, frames)
+    results = results_of(model, frames)
     assert [result.reset for result in results] == [True, False, True, True]
     assert [result.registered for result in results] == [True, True, False, False]  # a cut's registration failed too
-    alone = stream(model, frames[2:])
+    alone = results_of(model, frames[2:])
     assert torch.equal(results[2].logits, alone[0].logits)
 
 
 def test_failed_registration_of_alike_frames_keeps_the_past_and_is_counted(model):
     flat = np.full((*SIZE, 3), 120, np.uint8)
     flat[: SIZE[0] // 2] = 30  # alike, but without a corner
-    results = stream(model, [flat, flat])
+    results = results_of(model, [flat, flat])
     assert not results[1].reset and not results[1].registered
 
 
@@ -69,5 +76,83 @@ def test_cut_detection():
 
 
 def test_label_maps_come_at_the_size_asked_for(model):
-    results = stream(model, panning_frames(1, 0), out_size=(32, 48))
+    results = results_of(model, panning_frames(1, 0), out_size=(32, 48))
     assert results[0].labels.shape == (32, 48) and results[0].labels.dtype == np.uint8
+
+
+class Stores:
+    """Motion of a clip by position: the homography shifts by so many pixels, the flow is as many; frame 3 failed."""
+
+    ok, name = np.array([True, True, False, True]), "clip"
+
+    def clip(self, clip):
+        return self
+
+    def at(self, position):
+        H = torch.eye(3, dtype=torch.float64)
+        H[0, 2] = position
+        return H
+
+    def between(self, clip, source, target):
+        return torch.full((2, *SIZE), float(10 * source + target))
+
+
+def test_motion_of_a_clip_is_read_at_the_position_in_the_clip_wherever_the_stream_began():
+    frame = panning_frames(1, 0)[0]
+    for start in (0, 2):
+        motion = clip_motion(Stores(), Stores(), Stores(), start)
+        for position in range(1, 5 - start):
+            observed, k = motion(position, frame, frame), position + start
+            assert float(observed.motion.H_prev_to_cur[0, 0, 2]) == k and observed.registered == (k != 3)
+            assert float(observed.motion.flow_to_prev[0, 0, 0, 0]) == 10 * k + k - 1
+
+
+def test_only_what_a_model_needs_is_made():
+    def never():
+        raise AssertionError("is not needed")
+
+    frame, flow = panning_frames(1, 0)[0], torch.zeros(1, 2, *SIZE)
+    cases = {
+        frozenset(): (never, never, (False, False)),
+        frozenset({"homography"}): (lambda: build_registrator("identity"), never, (True, False)),
+        frozenset({"flow"}): (never, lambda: lambda current, previous: flow, (False, True)),
+    }
+    for needs, (registration, estimator, expected) in cases.items():
+        observed = motion_for(SimpleNamespace(needs=needs), registration, estimator)(1, frame, frame)
+        moved = (observed.motion.H_prev_to_cur is not None, observed.motion.flow_to_prev is not None)
+        assert moved == expected and observed.registered
+    with_stores = motion_for(SimpleNamespace(needs=frozenset({"flow"})), never, Stores, Stores(), start=1)
+    assert float(with_stores(1, frame, frame).motion.flow_to_prev[0, 0, 0, 0]) == 21
+
+
+def test_one_backend_serves_many_videos_and_threads_change_no_bit(model):
+    backend, motion = TorchBackend(model, SIZE), live_motion(build_registrator("lk"))
+    for seed in (0, 1):
+        frames = panning_frames(4, seed)
+        plain, alone = list(stream(frames, backend, motion)), results_of(model, frames)
+        overlapped = list(stream([frames[0], None, *frames[1:]], backend, motion, threads=True))
+        assert [result.number for result in overlapped] == [0, 2, 3, 4]
+        for a, b, c in zip(plain, alone, overlapped, strict=True):
+            assert torch.equal(a.logits, b.logits) and torch.equal(a.logits, c.logits) and a.reset == b.reset == c.reset
+
+
+def test_an_iteration_that_is_left_ends_its_threads(model):
+    motion, before = live_motion(build_registrator("identity")), threading.active_count()
+    results = stream(panning_frames(50, 0), TorchBackend(model, SIZE), motion, threads=True)
+    assert next(results).reset and threading.active_count() > before
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_systems_that_need_flow_stream_as_they_are_stepped():
+    torch.manual_seed(0)
+    netwarp, frames = NetWarp(ImageSegmenter(TINY, 8)).eval(), panning_frames(3, 0)
+    flow = build_flow("dis-fast")
+    results = list(segment_frames(netwarp, frames, live_motion(None, flow), SIZE))
+    state, previous = None, None
+    for frame, result in zip(frames, results, strict=True):
+        image = to_tensor(frame)[None]
+        with torch.inference_mode():
+            logits, state = netwarp.step(image, state, None if previous is None else Motion(None, flow(image, previous)))
+        assert torch.equal(logits[0], result.logits)
+        previous = image

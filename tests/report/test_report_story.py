@@ -11,8 +11,9 @@ from conftest import panning_frames
 from matplotlib.patches import FancyArrowPatch
 
 from sspcore.core.classes import IGNORE
+from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID
-from sspcore.inference.stream import Observed, Segmented
+from sspcore.inference import Observed
 from sspcore.models.ssp import SSP, SSPOptions
 from sspcore.report import drift, method
 from sspcore.report.captions import PICTURES
@@ -48,7 +49,7 @@ def study():
     return SimpleNamespace(
         profile=profile, truth_root=lambda dataset: None, flows=lambda dataset, estimator=None: Still(),
         spec=lambda dataset: UAVID, clips=lambda dataset, split: [Clip(), Clip()], input_size=lambda spec: SIZE, device="cpu",
-        homographies=lambda dataset: SimpleNamespace(clip=lambda clip: None),
+        motion=lambda model, dataset, clip: lambda position, previous, current: Observed(Motion()),
     )
 
 
@@ -73,25 +74,12 @@ def test_positions_with_few_labels_are_left_out(study):
     assert np.isnan(courses["s"].miou).all()
 
 
-def test_a_stream_started_anew_reads_the_motion_of_its_own_frames(study, monkeypatch):
-    asked = []
-
-    def clip_motion(clip, homographies, flows):
-        return lambda position, previous, current: asked.append((position, int(current.mean()))) or Observed(None)
-
-    def segment_video(model, frames, motion, size, out_size, device):
-        previous = None
-        for k, frame in enumerate(frames):
-            if previous is not None:
-                motion(k, previous, frame)
-            previous = frame
-            yield Segmented(np.full(SIZE, frame.mean() // 40, np.uint8), None, None, k == 0, True)
-
-    monkeypatch.setattr(drift, "clip_motion", clip_motion)
-    monkeypatch.setattr(drift, "segment_video", segment_video)
-    labels = drift.restarted(SimpleNamespace(needs=frozenset()), study, "SSP", "uavid", Clip(), 3)
+def test_a_stream_started_anew_has_no_labels_before_its_start(study):
+    study.stream = lambda model, name, dataset, clip, start: (
+        SimpleNamespace(labels=np.full(SIZE, k, np.uint8)) for k in range(start, len(clip))
+    )
+    labels = drift.restarted(None, study, "SSP", "uavid", Clip(), 3)
     assert labels[:3] == [None] * 3 and [int(label[0, 0]) for label in labels[3:]] == [3, 4, 5]
-    assert asked == [(4, 160), (5, 200)]  # position in the clip, and that frame
 
 
 def test_drift_needs_a_recurrent_system_and_its_image_model(study):

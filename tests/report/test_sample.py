@@ -19,7 +19,7 @@ from sspcore.core.files import read_json, write_json
 from sspcore.core.images import read_rgb
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import UAVID
-from sspcore.inference.stream import live_motion, segment_video
+from sspcore.inference import live_motion, segment_frames
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import build
 from sspcore.motion.cache import FlowStore
@@ -116,8 +116,8 @@ class FinishedRun:
 
     def label_maps(self, name: str, dataset: str, clip) -> list[np.ndarray]:
         frames = (clip.frame(k, SIZE) for k in range(len(clip)))
-        motion = live_motion(build_registrator(self.profile.registration), None)
-        return [result.labels for result in segment_video(self.trained, frames, motion, SIZE)]
+        motion = live_motion(build_registrator(self.profile.registration))
+        return [result.labels for result in segment_frames(self.trained, frames, motion, SIZE)]
 
 
 @pytest.fixture

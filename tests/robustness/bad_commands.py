@@ -13,6 +13,11 @@ from cases import COMMON, SIZE, Case, bundle, command, describe, huge_png, panni
 from conftest import write_rgb, write_video
 from safetensors.torch import save_file
 
+from sspcore.data.datasets import UAVID
+from sspcore.models.checkpoint import WEIGHTS, save_checkpoint, system_config
+from sspcore.models.systems import build, image_spec
+from sspcore.study.profiles import load_profile
+
 GREY = np.zeros(SIZE, np.uint8)
 
 
@@ -113,11 +118,13 @@ def _streamed(spoil: Callable[[Path], object], *extra: object, source: str = "vi
 
 
 def _torch(*extra: object, spoil: Callable[[Path], object] = _nothing):
-    """Stream a sound video through a sound checkpoint."""
+    """Stream a sound video through a checkpoint of which `spoil` does something to the weights."""
     def run(folder: Path) -> None:
-        save_file(ssp_state(), folder / "w.safetensors")
-        spoil(folder / "w.safetensors")
-        command("stream", _video(folder / "video.mp4"), "--checkpoint", folder / "w.safetensors", *COMMON, *extra)
+        profile = load_profile("smoke")
+        config = system_config("SSP", image_spec("SSP", profile), UAVID, SIZE)
+        save_checkpoint(folder / "ssp", build("SSP", UAVID.n_classes, profile, load_weights=False), config)
+        spoil(folder / "ssp" / WEIGHTS)
+        command("stream", _video(folder / "video.mp4"), "--checkpoint", folder / "ssp", *extra)
 
     return run
 
@@ -218,12 +225,14 @@ STREAM = (
     Case("size in superscripts", _torch("--size", "²x³"), "--size ²x³: write HEIGHTxWIDTH"),
     Case("size beyond all memory", _torch("--size", "99968x99968"), "--size 99968x99968: "),
     Case("size that the network cannot take", _torch("--size", "60x100"), "60x100: .*multiples of 32"),
-    Case("device that does not exist", _torch("--device", "tpu9"), "--device tpu9: cannot be used here"),
-    Case("system that does not exist", _torch("--system", "SPP"), "SPP"),
-    Case("profile that does not exist", _torch("--profile", "demmo"), "'demmo' is unknown"),
+    Case("device that does not exist", _torch("--device", "tpu9"), "device tpu9: cannot be used here"),
+    Case("registration that does not exist", _torch("--registration", "surf"), "registrator 'surf' is unknown"),
+    Case("checkpoint that is missing", _torch(spoil=lambda path: shutil.rmtree(path.parent)), "ssp: folder is missing"),
+    Case("checkpoint without weights", _torch(spoil=Path.unlink), r"model\.safetensors: file is missing"),
+    Case("checkpoint that is a file", _torch("--checkpoint", __file__), "is a file; give the checkpoint's folder"),
     Case(
         "checkpoint that lacks its last bytes",
-        _torch(spoil=lambda path: path.write_bytes(path.read_bytes()[:-9])), r"w\.safetensors: not readable as safetensors",
+        _torch(spoil=lambda path: path.write_bytes(path.read_bytes()[:-9])), r"model\.safetensors: not readable as safetensors",
     ),
     Case(
         "checkpoint that holds an infinity",

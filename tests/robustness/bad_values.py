@@ -13,11 +13,10 @@ import yaml
 from cases import SIZE, Case, panning_frames
 
 from sspcore.core.errors import ProfileError
-from sspcore.core.types import Motion
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, Window
 from sspcore.data.datasets import UAVID, colours_to_ids
 from sspcore.export.device.step_runner import StepRunner
-from sspcore.inference import TorchBackend
-from sspcore.inference.stream import Observed, segment_video
+from sspcore.inference import Observed, TorchBackend, segment_frames
 from sspcore.metrics import FrameRecord, MeanIoU, MetricSuite
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
@@ -98,11 +97,15 @@ PROFILES = (
 )
 
 
-class Constant:
+class Constant(VideoSegmenter):
     """A system whose logits are one value, but for a pixel of another."""
 
     def __init__(self, odd: float) -> None:
+        super().__init__()
         self.odd = odd
+
+    def forward(self, window: Window) -> Outputs:
+        raise NotImplementedError
 
     def step(self, image: torch.Tensor, state: object, motion: Motion | None) -> tuple[torch.Tensor, object]:
         logits = torch.zeros(1, 8, *image.shape[-2:])
@@ -115,7 +118,7 @@ def _still(position: int, previous: np.ndarray, current: np.ndarray) -> Observed
 
 
 def _streamed(odd: float):
-    return lambda folder: list(segment_video(Constant(odd), panning_frames(2, 0), _still, SIZE))
+    return lambda folder: list(segment_frames(Constant(odd), panning_frames(2, 0), _still, SIZE))
 
 
 def _torch_backend(folder: Path) -> None:
@@ -126,7 +129,7 @@ def _torch_backend(folder: Path) -> None:
 
 
 def _empty_video(folder: Path) -> None:
-    assert list(segment_video(Constant(1.0), [], _still, SIZE)) == []
+    assert list(segment_frames(Constant(1.0), [], _still, SIZE)) == []
 
 
 def _suite_of_nothing(folder: Path) -> None:
@@ -196,9 +199,9 @@ def _nothing_labelled(folder: Path) -> None:
 
 GREY = np.zeros((6, 8), np.uint8)
 ARRAYS = (
-    Case("logits with one NaN", _streamed(NAN), "frame 0: the logits are no finite numbers"),
-    Case("logits with one infinity", _streamed(INF), "frame 0: the logits are no finite numbers"),
-    Case("network with NaN in the runtime", _torch_backend, "the logits are no finite numbers"),
+    Case("logits with one NaN", _streamed(NAN), "the network: its logits are no finite numbers"),
+    Case("logits with one infinity", _streamed(INF), "the network: its logits are no finite numbers"),
+    Case("network with NaN in the runtime", _torch_backend, "its logits are no finite numbers"),
     Case("video without a frame", _empty_video),
     Case("metrics of an empty clip", _suite_of_nothing),
     Case("flow of NaN", _odd_flow(NAN)),

@@ -1,0 +1,91 @@
+"""Where the motion between two frames comes from: estimated from the frames, or read from a clip's stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sspcore.core.images import to_tensor
+from sspcore.core.types import Motion
+from sspcore.data.clips import Clip
+from sspcore.motion.cache import FlowStore, HomographyStore
+from sspcore.motion.flow import FlowEstimator
+from sspcore.motion.registration import Registrator
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known of a frame's motion.
+
+    Attributes:
+        motion: since the frame before; None: there is nothing to go on from, the video starts here.
+        registered: False where the registration failed and fell back to the identity.
+    """
+
+    motion: Motion | None
+    registered: bool = True
+
+
+# motion(position, previous, current): of the frame at `position`; both frames (H, W, 3) uint8 RGB, as the model sees them
+MotionSource = Callable[[int, np.ndarray, np.ndarray], Observed]
+
+
+class HasNeeds(Protocol):
+    """A model, or a backend: `needs` is a subset of {"homography", "flow"}."""
+
+    needs: frozenset[str]
+
+
+def motion_for(
+    model: HasNeeds,
+    registration: Callable[[], Registrator | HomographyStore],
+    flow: Callable[[], FlowEstimator | FlowStore],
+    clip: Clip | None = None, start: int = 0,
+) -> MotionSource:
+    """The motion that a model uses, and no other: what it does not need is not even built.
+
+    Args:
+        registration: makes the registrator, or with a clip the store of its homographies.
+        flow: makes the flow estimator, or with a clip the store of its flow.
+        clip: whose frames are streamed; None where they only become known as they arrive.
+        start: position in the clip of the first frame of the stream.
+    """
+    homographies = registration() if "homography" in model.needs else None
+    flows = flow() if "flow" in model.needs else None
+    return live_motion(homographies, flows) if clip is None else clip_motion(clip, homographies, flows, start)
+
+
+def live_motion(registrator: Registrator | None, flow: FlowEstimator | None = None) -> MotionSource:
+    """Motion estimated from the frames themselves."""
+
+    def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
+        homography, backward, registered = None, None, True
+        if registrator is not None:
+            registration = registrator(previous, current)
+            homography, registered = torch.from_numpy(registration.H_prev_to_cur)[None], registration.ok
+        if flow is not None:
+            backward = flow(to_tensor(current)[None], to_tensor(previous)[None])
+        return Observed(Motion(homography, backward), registered)
+
+    return observe
+
+
+def clip_motion(
+    clip: Clip, homographies: HomographyStore | None, flows: FlowStore | None = None, start: int = 0
+) -> MotionSource:
+    """Motion read from a clip's stores, of a stream that begins at frame `start`."""
+    registered = None if homographies is None else homographies.clip(clip)
+
+    def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
+        k, homography, backward, good = position + start, None, None, True
+        if registered is not None:
+            homography, good = registered.at(k)[None], bool(registered.ok[k - 1])
+        if flows is not None:
+            backward = flows.between(clip, k, k - 1)[None]
+        return Observed(Motion(homography, backward), good)
+
+    return observe

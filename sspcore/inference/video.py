@@ -1,0 +1,88 @@
+"""`segment_video`: a model and a video in, label maps out, without any other setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sspcore.core.classes import ClassSpec
+from sspcore.core.errors import ProfileError
+from sspcore.core.files import require_output
+from sspcore.core.types import Size, VideoSegmenter
+from sspcore.inference.backends import TorchBackend
+from sspcore.inference.motion import motion_for
+from sspcore.inference.outputs import Consumer, mask_folder, overlay_video
+from sspcore.inference.sources import open_source
+from sspcore.inference.stream import Segmented, stream
+from sspcore.models.checkpoint import load_checkpoint
+from sspcore.motion.flow import build_flow
+from sspcore.motion.registration import build_registrator
+
+
+def segment_video(
+    model: VideoSegmenter | Path | str, source: Path | str | int | Iterable[np.ndarray], *,
+    out: Path | str | None = None, masks: Path | str | None = None, overwrite: bool = False,
+    size: Size | None = None, classes: ClassSpec | None = None, registration: str | None = None, flow: str | None = None,
+    device: torch.device | str = "cpu", max_frames: int | None = None,
+) -> Iterator[Segmented]:
+    """Segment a video frame by frame, as it is iterated over; outputs are complete when the iteration ends.
+
+        for frame in segment_video("checkpoint/", "flight.mp4", out="overlay.mp4"):
+            print(frame.number, np.bincount(frame.labels.ravel()))
+
+    Args:
+        model: a checkpoint's folder or hub id, or a model.
+        source: a video file, a folder of images, the number of a camera, or RGB frames (H, W, 3) uint8.
+        out: an mp4 to write, the classes drawn over the frames.
+        masks: a folder for class maps as PNG, named by the number of the frame.
+        overwrite: whether files that are there already may be written over.
+        size: (H, W) that the model sees and that labels have; default: the checkpoint's.
+        classes: for the colours of `out`; default: the checkpoint's.
+        registration, flow: how motion is estimated, where the model needs it; default: the checkpoint's, else "lk" and
+            "dis-medium".
+        device: where the model runs.
+        max_frames: None runs to the end.
+    Yields: a `Segmented` per frame that can be decoded; its `labels` are (H, W) uint8.
+    Raises: SspError in one line for a wrong checkpoint, source or output.
+    """
+    given = source if isinstance(source, (str, Path)) else None
+    outputs = [None if path is None else Path(path) for path in (out, masks)]
+    inputs = [Path(path) for path in (given, model) if isinstance(path, (str, Path))]
+    for path in filter(None, outputs):
+        require_output(path, inputs, overwrite)
+    if isinstance(model, (str, Path)):
+        model, _ = load_checkpoint(model)
+    config = getattr(model, "config", None)
+    if config is not None:
+        size, classes = size or config.input_size, classes or config.classes
+        registration, flow = registration or config.registration, flow or config.flow
+    if size is None:
+        raise ProfileError("size: the model carries no config that says which; pass size=(height, width)")
+    if classes is None and out is not None:
+        raise ProfileError("classes: the model carries no config that says which; pass classes=, for the colours of out")
+    backend = TorchBackend(model, size, device)
+    registration, flow = registration or "lk", flow or "dis-medium"
+    motion = motion_for(model, lambda: build_registrator(registration), lambda: build_flow(flow, device))
+
+    def results() -> Iterator[Segmented]:
+        with ExitStack() as stack:
+            frames = stack.enter_context(open_source(source))
+            consumers: list[Consumer] = []
+            if outputs[0] is not None:
+                consumers.append(stack.enter_context(overlay_video(outputs[0], classes, frames.fps)))
+            if outputs[1] is not None:
+                consumers.append(mask_folder(outputs[1]))
+            own = given is not None or isinstance(source, int)  # frames of the caller are taken in the caller's thread
+            try:
+                for result in stream(frames, backend, motion, max_frames=max_frames, threads=own, drop=frames.live):
+                    for consume in consumers:
+                        consume(result.number, result.image, result.labels)
+                    yield result
+            except GeneratorExit:  # the caller has enough: what was segmented is kept
+                return
+
+    return results()
