@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "explore"))
-from browser import chromium, find_chromium, jupyterlab
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from helpers.browser import chromium, find_chromium, jupyterlab
 from sspcore.core.files import write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "robustness")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from sspcore.core.files import write_json  # noqa: E402
 from sspcore.core.provenance import provenance  # noqa: E402

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from documented_numbers import CLAIMS, README, ROOT, STATED, STRUCTURAL, Claim
 
 DOCUMENTS = [README, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import texture
 
+from helpers.media import texture
 from sspcore.data.augment import ImageAugmentation, Sample, WindowAugmentation, crop_and_resize, flip_horizontally
 from sspcore.motion.geometry import warp_by_flow, warp_by_homography
 

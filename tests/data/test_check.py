@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import shutil
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import panning_frames, write_rgb, write_video
 
+from helpers.archives import VIDEO, contents, cut_end, hashes, pack
+from helpers.media import panning_frames, write_rgb, write_video
 from sspcore.cli.main import main
 from sspcore.core.errors import ReleaseError
 from sspcore.core.paths import Workspace
@@ -34,7 +33,6 @@ RULES = {
     "ruralscapes": ClipRules(frame_step=2, clip_length=3, min_clip_length=2, drop_last=True),
 }
 TRAIN, VAL = Path("uavid_train", "seq1"), Path("uavid_val", "seq16")
-VIDEO = "DJI_0043"
 
 
 @pytest.fixture(scope="session")
@@ -59,18 +57,6 @@ def data(rendered, tmp_path) -> Path:
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
     return Workspace("paper", tmp_path / "work space")
-
-
-def contents(folder: Path) -> dict[str, tuple[str, int]]:
-    """Hash and time of every file."""
-    return {
-        path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*")) if path.is_file()
-    }
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {name: digest for name, (digest, _) in contents(folder).items()}
 
 
 def prepared(data: Path, name: str, workspace: Workspace) -> Path:
@@ -270,17 +256,6 @@ def test_wrong_arguments_are_one_line(data, workspace, capsys, tmp_path):
 # ------------------------------------------------------------------------- archives
 
 
-def pack(data: Path, name: str, write: Callable[[zipfile.ZipFile], None] = lambda file: None) -> Path:
-    """Replace a release's folder by a zip with a folder of another name around it, as downloads have."""
-    archive = data / f"{name}.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in sorted((data / name).rglob("*")):
-            file.write(path, f"{name}_release v1/{path.relative_to(data / name).as_posix()}")
-        write(file)
-    shutil.rmtree(data / name)
-    return archive
-
-
 def member_span(archive: Path, ending: str) -> slice:
     """Where the packed bytes of a member lie."""
     with zipfile.ZipFile(archive) as file:
@@ -323,12 +298,6 @@ def test_what_the_user_has_unpacked_is_not_unpacked_again(data, workspace, tmp_p
     found = check_release(data, RURALSCAPES, workspace)
     assert found.key() == key and found.rows[0].what == f"{archive.name} (files)" and found.rows[0].found == 1
     assert [path.name for path in unpacked.rglob("*.mp4")] == [video.name]
-
-
-def cut_end(archive: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        last = max(file.infolist(), key=lambda entry: entry.header_offset)
-    archive.write_bytes(archive.read_bytes()[: last.header_offset + 60])
 
 
 def flip_bytes(archive: Path) -> None:

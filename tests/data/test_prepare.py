@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SIZE, panning_frames, write_rgb, write_video
 
+from helpers.media import SIZE, panning_frames, write_rgb, write_video
 from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.errors import ArtefactError, ReleaseError
 from sspcore.core.images import write_png

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from test_check import VIDEO, contents, cut_end, hashes, pack
 
+from helpers.archives import VIDEO, contents, cut_end, hashes, pack
 from sspcore.core.errors import ReleaseError
 from sspcore.data import archives as release_archive
 from sspcore.data.archives import Member, choose_members, open_archive, target_of, unpack

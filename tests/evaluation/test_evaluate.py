@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames, write_rgb
 from PIL import Image
 
+from helpers.media import SIZE, panning_frames, write_rgb
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.evaluation.folders import FlowCache, find_clips, natural_order, read_label_map, score_folders

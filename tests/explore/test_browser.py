@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import ROOT, Page, chromium, find_chromium, jupyterlab
+
+from helpers.browser import ROOT, Page, chromium, find_chromium, jupyterlab
 
 PATIENCE = 300.0  # seconds for one step; rendering the smoke data is the longest
 MOVES = 8

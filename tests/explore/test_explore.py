@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames, write_rgb
 
+from helpers.media import SIZE, panning_frames, write_rgb
 from sspcore import explore
 from sspcore.data.clips import Clip, FrameCache
 from sspcore.data.datasets import UAVID

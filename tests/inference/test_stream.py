@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames, texture
 
+from helpers.media import SIZE, panning_frames, texture
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion, Window
 from sspcore.inference import clip_motion, live_motion, motion_for, segment_frames, stream

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames, write_rgb, write_video
 
+from helpers.media import SIZE, panning_frames, write_rgb, write_video
 from sspcore.core.errors import SspError
 from sspcore.core.images import read_grey
 from sspcore.data.datasets import UAVID

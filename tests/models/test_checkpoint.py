@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SIZE
 from safetensors.torch import load_file, save_file
 
+from helpers.media import SIZE
 from sspcore import __version__
 from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import ArtefactError

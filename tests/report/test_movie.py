@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames
 from PIL import Image
 
+from helpers.media import SIZE, panning_frames
 from sspcore.data.datasets import UAVID
 from sspcore.report import movie
 from sspcore.report.figures import FLICKER

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames
 from PIL import Image
-from test_tables import row
 
+from helpers.media import SIZE, panning_frames
+from helpers.tables import row
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.motion.registration import build_registrator
 from sspcore.report import figures, motion, story

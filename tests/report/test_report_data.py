@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SIZE
 
+from helpers.media import SIZE
 from sspcore.core.store import stage
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.datasets import RURALSCAPES

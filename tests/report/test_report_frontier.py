@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
-from test_tables import row
 
+from helpers.tables import row
 from sspcore.models.systems import PAPER_SYSTEMS, SYSTEMS, build
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import LOOKS, averaging, curve_names, frontier, image_of, points_of

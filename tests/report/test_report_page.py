@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_tables import row
 
+from helpers.tables import row
 from sspcore.cli.main import main
 from sspcore.core import paths
 from sspcore.core.errors import ArtefactError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_measures import DATASET, TINY, write_predictions
-from test_tables import row
 
+from helpers.studies import DATASET, TINY, write_predictions
+from helpers.tables import row
 from sspcore.cli.main import main
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import write_json

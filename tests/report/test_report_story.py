@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import panning_frames
 from matplotlib.patches import FancyArrowPatch
 
+from helpers.media import panning_frames
 from sspcore.core.classes import IGNORE
 from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, panning_frames, write_rgb
 from safetensors.torch import load_file, save_file
 
+from helpers.media import SIZE, panning_frames, write_rgb
 from sspcore import study
 from sspcore.cli.main import main
 from sspcore.core.errors import ArtefactError

@@ -8,17 +8,9 @@ import json
 
 import pytest
 
+from helpers.tables import row
 from sspcore.report.tables import COLUMNS, FACTS, to_csv, to_html, to_latex, to_markdown, write_tables
 from sspcore.study.published import published, published_rows
-
-
-def row(system: str, kind: str, miou: float, tc: float) -> dict:
-    return {
-        "system": system, "kind": kind, "dataset": "uavid", "miou": miou, "tc": tc, "tc_exact_flow": tc, "tc_reference": None,
-        "miou_moving": miou, "params_m": 4.0, "encoder_start": "scratch",
-        "per_class_iou": {"road": miou}, "per_class_tc": {"road": tc},
-        "stand_in": "small for large", "training_steps": 7, "gmacs": 1.5, "flow_counted": None,
-    }
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from bad_inputs import CASES
-from cases import Case, Refused, command, scored
 
+from bad_inputs import CASES
+from bad_inputs.cases import Case, Refused, command, scored
 from sspcore.core.errors import SspError
 
 

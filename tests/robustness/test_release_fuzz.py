@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import uavid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bad_inputs.cases import uavid
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.core.store import stage

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.studies import DATASET, TINY, write_predictions
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import write_json
 from sspcore.core.images import write_png
@@ -20,33 +21,6 @@ from sspcore.motion.flow import build_flow
 from sspcore.study import Study
 from sspcore.study import measures as measure
 from sspcore.study.measures import CARRIED, CONSTANT, HELD, TRUTH, metric_matrix
-
-DATASET = "uavid"
-TINY = {
-    "rendering.releases.uavid.train_sequences": 1,
-    "rendering.releases.uavid.frames": 19,
-    "rendering.workers": 1,
-    "clips.uavid.clip_length": 9,
-}
-
-
-def write_predictions(study: Study, name: str, noise: float, key: str | None = None) -> None:
-    """The truth with a share of 8x8 blocks set to class 0, as if the system had been run."""
-    train_key = study.train_key(name, DATASET)
-    folder = study.workspace.run(DATASET, study.seed, name, key or train_key)
-    rng = np.random.default_rng(0)
-    size = study.profile.input_size
-    for clip in study.clips(DATASET, "val"):
-        (folder / "predictions" / clip.name).mkdir(parents=True, exist_ok=True)
-        for k, number in enumerate(clip.numbers):
-            labels = exact_labels(study.truth_root(DATASET), clip, k, size)
-            hit = np.kron(rng.random((size[0] // 8, size[1] // 8)) < noise, np.ones((8, 8), bool))
-            write_png(
-                folder / "predictions" / clip.name / f"{number:06d}.png",
-                np.where(hit | (labels == 255), 0, labels).astype(np.uint8),
-            )
-    write_json(folder / "predictions" / "key.json", {"key": study.keys.predictions(name, DATASET)})
-    write_json(folder / "scores" / "row.json", {"system": name})
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE
 
+from helpers.media import SIZE
 from sspcore.core.errors import ArtefactError
 from sspcore.core.images import to_tensor
 from sspcore.core.store import stage

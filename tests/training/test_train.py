@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE
 from torch import nn
 
+from helpers.media import SIZE
 from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.store import stage

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cases import COMMON, SIZE, Case, bundle, command, describe, huge_png, panning_frames, png, scored, ssp_state
-from conftest import write_rgb, write_video
 from safetensors.torch import save_file
 
+from bad_inputs.cases import COMMON, SIZE, Case, bundle, command, describe, huge_png, panning_frames, png, scored, ssp_state
+from helpers.media import write_rgb, write_video
 from sspcore.data.datasets import UAVID
 from sspcore.models.checkpoint import WEIGHTS, save_checkpoint, system_config
 from sspcore.models.systems import build, image_spec

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from cases import SIZE, Case, huge_png, panning_frames, png, ssp_state, uavid
-from conftest import half_and_half, write_rgb
 from safetensors.torch import save_file
 
+from bad_inputs.cases import SIZE, Case, huge_png, panning_frames, png, ssp_state, uavid
+from helpers.media import half_and_half, write_rgb
 from sspcore.core.checksums import require_checksum
 from sspcore.core.images import read_grey, read_rgb
 from sspcore.core.store import stage

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bad_commands
-import bad_files
-import bad_values
-from cases import Case
+from bad_inputs import commands, files, values
+from bad_inputs.cases import Case
 
-CASES: tuple[Case, ...] = (*bad_files.CASES, *bad_values.CASES, *bad_commands.CASES)
+CASES: tuple[Case, ...] = (*files.CASES, *values.CASES, *commands.CASES)
 
 
 def run_all(tmp: Path) -> list[dict[str, object]]:

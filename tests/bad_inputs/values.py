@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from cases import SIZE, Case, panning_frames
 
+from bad_inputs.cases import SIZE, Case, panning_frames
 from sspcore.core.errors import ProfileError
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, Window
 from sspcore.data.datasets import UAVID, colours_to_ids

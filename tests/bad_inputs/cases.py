@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,10 +18,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the driver imports this file without pytest
-
-from conftest import SIZE, half_and_half, panning_frames, write_rgb, write_video
-
+from helpers.media import SIZE, half_and_half, panning_frames, write_rgb, write_video
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID, UAVID_COLOURS
