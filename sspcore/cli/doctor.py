@@ -16,7 +16,9 @@ from typing import Annotated
 
 import typer
 
-LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
+from sspcore.core.paths import IN_CHECKOUT, PACKAGE
+
+LOCK = PACKAGE.parent / "requirements.lock"
 # What torch brings along on Linux for CUDA; a build with a local version (2.15.0+cpu) has none, or others.
 ACCELERATOR = re.compile(r"(nvidia-|cuda-|triton$)")
 
@@ -104,11 +106,14 @@ def doctor(
     pins: Annotated[bool, typer.Option("--pins", help="Compare versions with requirements.lock only (fast).")] = False,
 ) -> int:
     """Check this environment: one line for each problem."""
-    problems = list(pin_problems())
+    if not IN_CHECKOUT:
+        print("sspcore is installed as a package: its parts are checked, the pins of requirements.lock are in a checkout only")
+    problems = list(pin_problems()) if IN_CHECKOUT else []
     if not pins:
         problems += [*torch_problems(), *opencv_problems()]
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"environment: as pinned (Python {sys.version.split()[0]}, torch {installed_version('torch')})")
+        python, state = sys.version.split()[0], "as pinned" if IN_CHECKOUT else "sound"
+        print(f"environment: {state} (Python {python}, torch {installed_version('torch')})")
     return int(bool(problems))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
@@ -19,12 +20,14 @@ from sspcore.cli.sources import check, weights
 from sspcore.cli.stream import stream
 from sspcore.core.errors import SspError
 from sspcore.core.log import configure_logging
+from sspcore.core.paths import require_checkout
 
 COMMANDS = {
     "Reproduce the paper": (reproduce, check, weights, plan, ablations, seeds, report, sample),
     "Use on your video": (stream, evaluate, export),
     "Look inside": (complexity, benchmark, doctor),
 }
+NEED_CHECKOUT = (reproduce, ablations, seeds, report, sample, benchmark)  # notebooks, figures, results of runs
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -43,9 +46,21 @@ app = typer.Typer(
     name="sspcore", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for panel, functions in COMMANDS.items():
-    for function in functions:
-        app.command(rich_help_panel=panel)(function)
+
+
+def in_checkout(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The command, refused where sspcore is installed as a package."""
+    @wraps(command)
+    def checked(**options: Any) -> int | None:
+        require_checkout(f"sspcore {command.__name__}")
+        return command(**options)
+
+    return checked
+
+
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(in_checkout(command) if command in NEED_CHECKOUT else command)
 
 
 def show_version(asked: bool) -> None:
@@ -77,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return app(given or ["--help"], prog_name="sspcore", standalone_mode=False) or DONE
     except UsageError as error:
-        command = error.ctx.command_path if error.ctx else "sspcore"
+        where = error.ctx.command_path if error.ctx else "sspcore"
         message = " ".join(error.format_message().split())
-        return fail(f"{message.rstrip('.')}; see {command} --help", WRONG_INPUT)
+        return fail(f"{message.rstrip('.')}; see {where} --help", WRONG_INPUT)
     except SspError as error:
         return fail(str(error), WRONG_INPUT)
     except OSError as error:

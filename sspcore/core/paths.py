@@ -1,13 +1,30 @@
-"""Where things lie: the checkout, artefacts of a profile, weights, caches."""
+"""Where things lie: the package, the checkout, artefacts of a profile, weights, caches.
+
+Whatever is made lies in the checkout, in `data/` and `figures/`. Where sspcore is installed as a package there is none: the
+user's cache folder takes its place, never the folder that the package is installed in.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from platformdirs import user_cache_dir
+
+from sspcore.core.errors import SspError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+IN_CHECKOUT = (PACKAGE.parent / "reproduce.sh").is_file()
+REPOSITORY = PACKAGE.parent if IN_CHECKOUT else Path(user_cache_dir("sspcore"))
+SAMPLE = PACKAGE.parent / "data" / "sample" if IN_CHECKOUT else PACKAGE / "_sample"  # setup.py puts it there
 WEIGHTS_FOLDER = REPOSITORY / "data" / "weights"
 FLOW_CACHE = REPOSITORY / "data" / "flow-cache"
+
+
+def require_checkout(what: str) -> None:
+    """Raise SspError where sspcore is installed as a package, without notebooks, figures and the lock of the environment."""
+    if not IN_CHECKOUT:
+        raise SspError(f"{what} needs a checkout of the repository; clone it and run ./reproduce.sh setup there")
 
 
 @dataclass(frozen=True)

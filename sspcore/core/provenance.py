@@ -9,7 +9,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from sspcore.core.paths import REPOSITORY
+from sspcore.core.paths import IN_CHECKOUT, REPOSITORY
 
 RUN_BEGAN = "SSPCORE_RUN_BEGAN"
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
@@ -34,12 +34,14 @@ def run_began(default: float = _PROCESS_BEGAN) -> float:
 
 
 def git_commit() -> str:
-    """Short commit of the repository, "+" appended where the work tree differs, "unknown" outside a repository."""
+    """Short commit of the checkout, "+" appended where the work tree differs; "unknown" where there is none."""
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=20
         ).stdout.strip()
 
+    if not IN_CHECKOUT:
+        return "unknown"
     try:
         # figures/ is what a run writes: its own output must not mark the commit as changed
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures")

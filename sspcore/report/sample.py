@@ -20,7 +20,7 @@ from torch import Tensor
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_png, write_webp
-from sspcore.core.paths import FLOW_CACHE, REPOSITORY
+from sspcore.core.paths import FLOW_CACHE, SAMPLE
 from sspcore.core.provenance import provenance
 from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.core.types import VideoSegmenter
@@ -42,7 +42,6 @@ from sspcore.report.style import origin_line
 from sspcore.study import Study
 from sspcore.training.loop import WEIGHTS, load_weights
 
-SAMPLE = REPOSITORY / "data" / "sample"
 MANIFEST = "sample.json"
 SYSTEM, ALONE = "SSP", "image model alone"  # its own image model flickers as Base does: one checkpoint shows before and after
 SCORES = ("miou", "tc")

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import SspError
 from sspcore.core.files import write_json
-from sspcore.core.paths import REPOSITORY
+from sspcore.core.paths import PACKAGE
 from sspcore.core.types import Window
 from sspcore.training.sampling import Share, World
 
@@ -145,7 +145,7 @@ def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
         "-m", worker, str(folder.absolute()),
     ]
-    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths), "SSPCORE_PROGRESS": "plain",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes))),

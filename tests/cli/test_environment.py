@@ -103,18 +103,6 @@ def test_environment_yml_has_the_pins_of_the_lock() -> None:
     }
 
 
-def test_a_wheel_would_hold_every_file_of_the_library() -> None:
-    """Each folder is a package, and each file that is no Python is named by the package's data."""
-    patterns = pyproject()["tool"]["setuptools"]["package-data"]
-    files = [path for path in (ROOT / "sspcore").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert any(path.name == "published.csv" for path in files)
-    for path in files:
-        assert (path.parent / "__init__.py").is_file(), f"{path.parent} has no __init__.py: setuptools leaves it out"
-        package = ".".join(path.parent.relative_to(ROOT).parts)
-        named = [*patterns.get("*", []), *patterns.get(package, [])]
-        assert path.suffix == ".py" or any(path.match(pattern) for pattern in named), f"{path}: not in package-data"
-
-
 def test_doctor_is_imported_and_compares_pins_without_torch() -> None:
     script = "import sys; sys.modules['torch'] = None; from sspcore.cli import doctor; list(doctor.pin_problems())"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=60)
