@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SIZE, panning_frames, write_rgb
+
+from helpers.media import SIZE, panning_frames, write_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "sspcore", "data/sample")
