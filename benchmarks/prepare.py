@@ -25,8 +25,9 @@ import numpy as np
 from sspcore.core.files import write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
-from sspcore.data.datasets import UAVID, UAVID_COLOURS, VDD_ROOF
-from sspcore.data.prepare import Job, Sequence, plan_clips, prepare_sequence
+from sspcore.data.datasets import UAVID, VDD_ROOF
+from sspcore.data.prepare import Job, plan_clips, prepare_sequence
+from sspcore.data.releases import Sequence
 from sspcore.study.profiles import load_profile
 
 DRIFT = (6, 3)  # of the camera, pixels a frame
@@ -50,7 +51,7 @@ def write_sequence(folder: Path, frames: int, height: int, width: int) -> Sequen
         writer.write(np.ascontiguousarray(ground[y: y + height, x: x + width]))
     writer.release()
     labels, vdd = {}, {}
-    colours = np.array(list(UAVID_COLOURS.values()), np.uint8)
+    colours = np.array(list(UAVID.labels.values()), np.uint8)
     for number in range(0, frames + 1, LABEL_INTERVAL):
         coarse = rng.integers(0, len(colours), (height // 80, width // 80))
         image = cv2.resize(colours[coarse][..., ::-1], (width, height), interpolation=cv2.INTER_NEAREST)

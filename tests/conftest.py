@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers.media import SIZE, half_and_half, panning_frames, write_rgb, write_video
-from sspcore.data.datasets import RURALSCAPES_COLOURS, UAVID_COLOURS
+from sspcore.data.datasets import RURALSCAPES, UAVID
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -46,7 +46,7 @@ def uavid_release(tmp_path: Path) -> Path:
         folder = root / f"uavid_{split}" / name
         write_video(folder / "images.mp4", panning_frames(9, seed))
         for k in (0, 4, 8):
-            write_rgb(folder / "Labels" / f"{k:06d}.png", half_and_half(UAVID_COLOURS["building"], UAVID_COLOURS["clutter"]))
+            write_rgb(folder / "Labels" / f"{k:06d}.png", half_and_half(UAVID.labels["building"], UAVID.labels["clutter"]))
             if name == "seq1":
                 vdd = np.zeros(SIZE, np.uint8)
                 vdd[: SIZE[0] // 2] = 5
@@ -62,6 +62,6 @@ def ruralscapes_release(tmp_path: Path) -> Path:
     for seed, name in enumerate(("DJI_0043", "DJI_0051")):
         write_video(root / "videos" / f"{name}.mp4", panning_frames(21, seed))
         for k in (0, 10, 20):
-            label = half_and_half(RURALSCAPES_COLOURS["forest"], RURALSCAPES_COLOURS["road"])
+            label = half_and_half(RURALSCAPES.labels["forest"], RURALSCAPES.labels["road"])
             write_rgb(root / "labels" / "manual_labels" / name / f"segfull_{name}_{k:06d}.png", label)
     return root

@@ -36,7 +36,8 @@ def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
         yield from pool.map(work, jobs)
     except BrokenProcessPool as error:
         raise ReleaseError(
-            "a worker process died while it read videos; memory may have run out: run again with fewer workers"
+            "a worker process died; a script must start the work below `if __name__ == \"__main__\":`, since workers import "
+            "the script; else memory may have run out: run again with fewer workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Archives of a release, as published: what of them preparation reads is unpacked into a folder of ours.
+"""Archives of a release, as published: the files that preparation reads are unpacked into a folder of the workspace.
 
 A member is taken if its name fits the published layout, whatever folders come before it; it is written to the path that
 the layout gives it, never to the one in its name. Names that lead out of the archive, links and members of absurd size
@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
-import logging
 import lzma
 import re
 import shutil
@@ -19,7 +18,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,10 +28,10 @@ from typing import IO
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_file, read_json, write_json
 from sspcore.core.progress import tqdm
+from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import require_room
-from sspcore.data.zip_scan import Found, scan_zip
-
-log = logging.getLogger(__name__)
+from sspcore.data.releases import target_of
+from sspcore.data.zip_scan import open_member, scan_zip
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 SIZE_LIMITS = {".png": 2**28, ".mp4": 2**37}  # bytes of a member
@@ -44,35 +43,15 @@ READ_ERRORS = (
 )
 CHUNK = 2**20
 
-# name of a member in the published layout -> where it goes
-_LAYOUTS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
-    "uavid": (
-        (re.compile(r"(?:.*/)?uavid_(train|val)/(seq\d+)/images\.mp4", re.I), "uavid_{}/{}/images.mp4"),
-        (re.compile(r"(?:.*/)?uavid_(train|val)/(seq\d+)/labels/(\d+)\.png", re.I), "uavid_{}/{}/Labels/{}.png"),
-        (
-            re.compile(r"(?:.*/)?uavid_(train|val)/(seq\d+)/vdd_labels/(\d+)\.png", re.I),
-            "UAVid7/uavid_{}/{}/VDD_Labels/{}.png",
-        ),
-    ),
-    "ruralscapes": (
-        (re.compile(r"(?:.*/)?videos/(DJI_\d+)\.mp4", re.I), "videos/{}.mp4"),
-        (
-            re.compile(r"(?:.*/)?manual_labels/(DJI_\d+)/(segfull_\1_\d+)\.png", re.I),
-            "labels/manual_labels/{}/{}.png",
-        ),
-    ),
-}
-_NAMES = {"uavid": re.compile("uavid|vdd", re.I), "ruralscapes": re.compile("rural", re.I)}
-
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive; `read` yields its bytes and raises one of READ_ERRORS where they are damaged."""
+    """One file of an archive; what `open` returns, or it, raises one of READ_ERRORS where the member is damaged."""
 
     name: str
     size: int
     is_link: bool
-    read: Callable[[], Iterator[bytes]]
+    open: Callable[[], IO[bytes]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +60,7 @@ class Unpacked:
 
     Attributes:
         archive: the user's file.
-        folder: the release's layout, as far as the archive had it sound.
+        folder: the release's layout, with the members that are whole.
         kept: number of members in it, those that the user has unpacked not counted.
         lost: "name: why" of each member that is damaged or refused.
         problem: what is wrong with the archive as a whole, "" if nothing.
@@ -94,25 +73,17 @@ class Unpacked:
     problem: str
 
 
-def find_archives(data: Path, dataset: str) -> list[Path]:
-    """Archives of a data set: all in `data`/<dataset>, and those in `data` whose members (else whose name) say so."""
-    own = [path for path in _files(data / dataset) if path.name.lower().endswith(SUFFIXES)]
-    shared = [path for path in _files(data) if path.name.lower().endswith(SUFFIXES)]
-    return own + [path for path in shared if _belongs(path, dataset)]
+def find_archives(data: Path, spec: DatasetSpec) -> list[Path]:
+    """Archives of a data set: all in `data`/<name>, and those in `data` whose names (else whose members) are of it."""
+    own, shared = (
+        sorted(path for path in folder.glob("*") if path.is_file() and path.name.lower().endswith(SUFFIXES))
+        for folder in (data / spec.name, data)
+    )
+    return own + [path for path in shared if _belongs(path, spec)]
 
 
-def target_of(name: str, dataset: str) -> str | None:
-    """Path in the release's layout of a member, None if preparation does not read it."""
-    for pattern, target in _LAYOUTS[dataset]:
-        match = pattern.fullmatch(name)
-        if match and ("UAVid7" in target or "uavid7/" not in name.lower()):  # UAVid7 has copies of the rest
-            groups = [part.lower() if part.lower() in ("train", "val") else part for part in match.groups()]
-            return target.format(*groups)
-    return None
-
-
-def unpack(archive: Path, dataset: str, into: Path, there: frozenset[str] = frozenset()) -> Unpacked:
-    """Unpack what is sound of an archive, once; an interrupted unpacking goes on.
+def unpack(archive: Path, spec: DatasetSpec, into: Path, there: frozenset[str] = frozenset()) -> Unpacked:
+    """Unpack the members of an archive that are whole, once; an interrupted unpacking continues.
 
     Args:
         into: receives a folder for this archive as it now is; that of a former file of the same name is removed.
@@ -129,7 +100,7 @@ def unpack(archive: Path, dataset: str, into: Path, there: frozenset[str] = froz
     if record is not None and there.issuperset(record["there"]):
         return Unpacked(archive, folder, record["kept"], tuple(record["lost"]), record["problem"])
     with open_archive(archive) as (members, problem):
-        chosen, lost = choose_members(members, dataset)
+        chosen, lost = choose_members(members, spec)
         wanted = {target: member for target, member in chosen.items() if target not in there}
         missing = {target: member for target, member in wanted.items() if not (folder / target).is_file()}
         size = sum(max(0, member.size) for member in missing.values())
@@ -138,23 +109,12 @@ def unpack(archive: Path, dataset: str, into: Path, there: frozenset[str] = froz
                 f"{archive}: {status.st_size} bytes that would unpack to {size}: that is no release; fetch it again"
             )
         require_room(into, size, f"{archive.name}: {len(missing)} files to unpack")
-        failed = {}
-        with tqdm(desc=f"unpacking {archive.name}", unit="file", total=len(missing)) as bar:
-            for target, member in missing.items():
-                try:
-                    _write(member, folder / target)
-                except READ_ERRORS as error:
-                    failed[target] = f"{_shown(member.name)}: {_reason(error, folder)}"
-                bar.update(1)
+        failed = _write_all(tqdm(missing.items(), desc=f"unpacking {archive.name}", unit="file"), folder)
     if failed and zipfile.is_zipfile(archive):
-        # the table of contents may point beside members that are sound, when bytes before it are missing
-        found = choose_members([_found(entry) for entry in scan_zip(archive)], dataset)[0]
-        for target in failed.keys() & found.keys():
-            try:
-                _write(found[target], folder / target)
-                del failed[target]
-            except READ_ERRORS as error:
-                log.debug("%s: %s", found[target].name, _reason(error, folder))
+        # where bytes are missing, the table of contents is right about names and wrong about places: the headers are asked
+        found = choose_members(_scanned(archive), spec)[0]
+        again = {target: found[target] for target in failed if target in found}
+        failed = {target: line for target, line in failed.items() if target not in again} | _write_all(again.items(), folder)
     lost += failed.values()
     write_json(folder / RECORD, {
         "kept": len(wanted) - len(failed), "lost": lost, "problem": problem, "there": sorted(there.intersection(chosen)),
@@ -162,19 +122,18 @@ def unpack(archive: Path, dataset: str, into: Path, there: frozenset[str] = froz
     return Unpacked(archive, folder, len(wanted) - len(failed), tuple(lost), problem)
 
 
-def choose_members(members: list[Member], dataset: str) -> tuple[dict[str, Member], list[str]]:
+def choose_members(members: list[Member], spec: DatasetSpec) -> tuple[dict[str, Member], list[str]]:
     """Members by the path that they go to, and "name: why" of those that are refused."""
     wanted: dict[str, Member] = {}
     refused = []
     for member in members:
         name = member.name.replace("\\", "/")
+        target = target_of(name, spec)
         if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match(r"[A-Za-z]:", name):
             refused.append(f"{_shown(name)}: leads out of the archive; refused")
+        elif target is None:
             continue
-        target = target_of(name, dataset)
-        if target is None:
-            continue
-        if member.is_link:
+        elif member.is_link:
             refused.append(f"{_shown(member.name)}: is a link; refused")
         elif member.size > SIZE_LIMITS[PurePosixPath(target).suffix]:
             refused.append(f"{_shown(member.name)}: unpacks to {member.size} bytes; refused")
@@ -189,32 +148,23 @@ def choose_members(members: list[Member], dataset: str) -> tuple[dict[str, Membe
 def open_archive(archive: Path) -> Iterator[tuple[list[Member], str]]:
     """The files of an archive as far as they can be listed, and what is wrong with it as a whole ("" if nothing)."""
     with ExitStack() as stack:
-        if archive.name.lower().endswith(".zip"):
-            yield _zip_members(archive, stack)
-        else:
-            yield _tar_members(archive, stack)
+        yield (_zip_members if archive.name.lower().endswith(".zip") else _tar_members)(archive, stack)
 
 
 def _zip_members(archive: Path, stack: ExitStack) -> tuple[list[Member], str]:
     try:
         file = stack.enter_context(zipfile.ZipFile(archive))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return [_found(entry) for entry in scan_zip(archive)], (
-            "its table of contents, which is at its end, is lost: it arrived shortened or damaged"
-        )
+        return _scanned(archive), "its table of contents, which is at its end, is lost: it arrived shortened or damaged"
     return [
-        Member(entry.filename, entry.file_size, stat.S_ISLNK(entry.external_attr >> 16), partial(_read_zip, file, entry))
+        Member(entry.filename, entry.file_size, stat.S_ISLNK(entry.external_attr >> 16), partial(file.open, entry))
         for entry in file.infolist() if not entry.is_dir()
     ], ""
 
 
-def _found(entry: Found) -> Member:
-    return Member(entry.name, entry.size, False, entry.read)
-
-
-def _read_zip(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
-    with file.open(entry) as member:  # checks the CRC at its end
-        yield from _chunks(member)
+def _scanned(archive: Path) -> list[Member]:
+    """The members of a zip by their own headers."""
+    return [Member(each.filename, each.file_size, False, partial(open_member, archive, each)) for each in scan_zip(archive)]
 
 
 def _tar_members(archive: Path, stack: ExitStack) -> tuple[list[Member], str]:
@@ -223,20 +173,10 @@ def _tar_members(archive: Path, stack: ExitStack) -> tuple[list[Member], str]:
         file = stack.enter_context(tarfile.TarFile.open(archive))
         for entry in file:
             if not entry.isdir():
-                members.append(Member(entry.name, entry.size, not entry.isfile(), partial(_read_tar, file, entry)))
+                members.append(Member(entry.name, entry.size, not entry.isfile(), partial(file.extractfile, entry)))
     except READ_ERRORS as error:
         return members, f"it cannot be listed to its end ({_reason(error, archive)}): it arrived shortened or damaged"
     return members, ""
-
-
-def _read_tar(file: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
-    with file.extractfile(entry) as member:
-        yield from _chunks(member)
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk
 
 
 def _shown(name: str) -> str:
@@ -244,35 +184,38 @@ def _shown(name: str) -> str:
     return name.encode("unicode_escape").decode("ascii")
 
 
+def _write_all(members: Iterable[tuple[str, Member]], folder: Path) -> dict[str, str]:
+    """Write members to their paths below `folder`; "name: why" of those that cannot be read, by path."""
+    failed = {}
+    for target, member in members:
+        try:
+            _write(member, folder / target)
+        except READ_ERRORS as error:
+            failed[target] = f"{_shown(member.name)}: {_reason(error, folder)}"
+    return failed
+
+
 def _write(member: Member, path: Path) -> None:
     """Write a member. Raises EOFError if it has another size than announced, which also bounds what is written."""
-    with atomic_file(path) as temporary:
-        size = 0
-        with temporary.open("wb") as file:
-            for chunk in member.read():
-                size += len(chunk)
-                if size > member.size:
-                    break
-                file.write(chunk)
-        if size != member.size:
-            raise EOFError(f"{'more than ' if size > member.size else ''}{min(size, member.size)} of {member.size} bytes")
+    with atomic_file(path) as temporary, temporary.open("wb") as file, member.open() as source:
+        while file.tell() <= member.size and (chunk := source.read(CHUNK)):
+            file.write(chunk[: member.size + 1 - file.tell()])
+        if file.tell() != member.size:
+            more = "more than " if file.tell() > member.size else ""
+            raise EOFError(f"{more}{min(file.tell(), member.size)} of {member.size} bytes")
 
 
-def _belongs(archive: Path, dataset: str) -> bool:
+def _belongs(archive: Path, spec: DatasetSpec) -> bool:
     """By its name; by what is in it only where the name says nothing, since listing a packed tar takes its time."""
-    named = [key for key, pattern in _NAMES.items() if pattern.search(archive.name)]
+    named = [each.name for each in SPECS.values() if re.search(each.archives, archive.name, re.IGNORECASE)]
     if named:
-        return dataset in named
+        return spec.name in named
     with open_archive(archive) as (members, _):
-        return bool(choose_members(members, dataset)[0])
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        return bool(choose_members(members, spec)[0])
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """Why an archive could not be read, in a line. Raises the error again if it is the disk's."""
+    """Why an archive could not be read, in a line. Raises ReleaseError instead if the disk cannot be written."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
         raise ReleaseError(f"{folder}: cannot be written ({error.strerror}); make room or choose another place") from error
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (str(error).splitlines() or ["breaks off" if isinstance(error, EOFError) else type(error).__name__])[0]

@@ -1,9 +1,8 @@
 """What is there of the real releases, what is damaged, and what can go on without it (`sspcore check`).
 
-Looked at are the folders and the archives under DIR (layouts in data/README.md): every archive member by member, every
-video to its last frame, every label in its colours and size. The user's files are opened for reading only; archives are
-unpacked into the workspace. What was found is remembered by the files' names, sizes and times, so that a second look
-takes seconds.
+The folders and the archives under DIR are read (layouts in data/README.md): every archive member by member, every video to
+its last frame, every label in its colours and size. The user's files are opened for reading only; archives are unpacked into
+the workspace. What was found is remembered by the files' names, sizes and times, so that a second check takes seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import cv2
+from pydantic import TypeAdapter
 
 from sspcore.core.code import code_key
 from sspcore.core.errors import ArtefactError, ReleaseError
@@ -22,32 +21,24 @@ from sspcore.core.parallel import run_jobs
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.store import stable_hash
-from sspcore.data.archives import Unpacked, find_archives, target_of, unpack
+from sspcore.data.archives import Unpacked, find_archives, unpack
 from sspcore.data.datasets import SPECS, DatasetSpec
-from sspcore.data.prepare import (
-    Sequence,
-    files_key,
-    list_sequences,
-    natural_key,
-    open_video,
-    read_label,
-    require_splits,
-)
+from sspcore.data.prepare import read_label
+from sspcore.data.releases import SPLITS, Sequence, files_key, list_sequences, natural_key, require_splits, target_of
+from sspcore.data.video import read_through
 
 log = logging.getLogger(__name__)
 
-LEFT_OUT = "goes on without that sequence"
-SOURCES = {
-    "uavid": "uavid.nl: release v1.5 with videos",
-    "vdd": "project page of VDD: extension of UAVid",
-    "ruralscapes": "project page of RuralScapes",
+_KINDS = {  # name of a kind of file, and what becomes of a run without it
+    "video": ("videos", "goes on without that sequence"),
+    "labels": ("labels", "goes on without that sequence"),
+    "vdd": ("VDD labels", "goes on: roofs count as building, water is not labelled"),
 }
-WITHOUT_VDD = "goes on: roofs count as building, water is not labelled"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one sequence's files are like.
+    """State of one sequence's files.
 
     Attributes:
         frames: that can be read of the video; 0 if it is missing or cannot be opened.
@@ -65,6 +56,9 @@ class Verdict:
     problems: tuple[str, ...] = ()
 
 
+_VERDICT = TypeAdapter(Verdict)  # lists of JSON become tuples
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table: counts of sequences, or of an archive's members."""
@@ -80,13 +74,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a data set has that is sound.
+    """The part of a data set that can be used, and what is wrong with the rest.
 
     Attributes:
         spec: the data set.
         release: the folder of the release as the user has it.
         roots: where files may lie: the release, then the folders of unpacked archives.
-        sequences: with a sound video and at least one sound label; of their files the sound ones alone.
+        sequences: with a whole video and at least one usable label; of their files only those that can be used.
         rows: of the table.
         problems: a line each: the file, what is wrong with it, what becomes of it.
         stops: why it cannot go on, in one line; "" if it can.
@@ -100,9 +94,9 @@ class Checked:
     problems: tuple[str, ...]
     stops: str
 
-    def key(self) -> list[tuple[str, int]]:
-        """Names and sizes of the sound files: their fingerprint in artefact keys, the same packed or unpacked."""
-        return files_key(self.sequences, self.roots)
+    def key(self) -> list[object]:
+        """Fingerprint of the usable files in artefact keys (see `files_key`), the same packed or unpacked."""
+        return files_key(self.sequences, self.roots, self.spec)
 
     @property
     def conclusion(self) -> str:
@@ -128,27 +122,27 @@ def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: 
     """
     release = data / spec.name
     there = frozenset(
-        target_of(path.relative_to(release).as_posix(), spec.name) or "" for path in _files(list_sequences(release, spec))
+        target_of(path.relative_to(release).as_posix(), spec) or "" for path in _files(list_sequences(release, spec))
     )
     into = workspace.base / "unpacked" / spec.name
-    archives = [unpack(path, spec.name, into, there) for path in find_archives(data, spec.name)]
+    archives = [unpack(path, spec, into, there) for path in find_archives(data, spec)]
     roots = (release, *(archive.folder for archive in archives))
-    sequences = _united([list_sequences(root, spec) for root in roots])
+    sequences = _united(sequence for root in roots for sequence in list_sequences(root, spec))
     verdicts = _judge(sequences, spec, workspace.base / "checked" / f"{spec.name}.json", workers)
-    sound = tuple(
-        _sound_part(sequence, verdict) for sequence, verdict in zip(sequences, verdicts, strict=True)
+    usable = tuple(
+        _usable_part(sequence, verdict) for sequence, verdict in zip(sequences, verdicts, strict=True)
         if verdict.video == "found" and len(sequence.labels) > len(verdict.bad_labels)
     )
     problems = [line for archive in archives for line in _archive_problems(archive)]
     problems += [line for verdict in verdicts for line in verdict.problems]
     return Checked(
-        spec, release, roots, sound, tuple(_rows(spec, sequences, verdicts, archives)), tuple(problems),
-        _stops(release, spec, sequences, sound),
+        spec, release, roots, usable, tuple(_rows(spec, sequences, verdicts, archives)), tuple(problems),
+        _stops(release, spec, sequences, usable),
     )
 
 
 def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
-    """`check_release` before a run; what it found is told in one line.
+    """`check_release` before a run; logs what it found in one line.
 
     Raises: ReleaseError if the data set cannot go on.
     """
@@ -167,31 +161,32 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
 
 def source_files(data: Path, dataset: str) -> list[Path]:
     """The user's files of a data set, packed and unpacked: what a run depends on, in the order of their names."""
-    return sorted({*_files(list_sequences(data / dataset, SPECS[dataset])), *find_archives(data, dataset)})
+    spec = SPECS[dataset]
+    return sorted({*_files(list_sequences(data / dataset, spec)), *find_archives(data, spec)})
 
 
 def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
     """Read one sequence's video to its end and all its labels; for another process."""
     sequence, spec = job
     problems: list[str] = []
+    bad_labels, bad_vdd = set(), set()
     frames, size, video = 0, None, "found"
     try:
-        frames, size = _read_through(sequence.video)
+        frames, size = read_through(sequence.video)
     except ReleaseError as error:
         video = "damaged" if sequence.video.is_file() else "missing"
         problems.append(f"{error} ({sequence.name} is left out)")
-    bad_labels, bad_vdd = [], []
     for number in sorted(sequence.labels) if size is not None else ():
         try:
             read_label(replace(sequence, vdd={}), number, spec, size)
         except ReleaseError as error:
-            bad_labels.append(number)
+            bad_labels.add(number)
             problems.append(f"{error} (the label is left out)")
             continue
         try:
             read_label(sequence, number, spec, size)
         except ReleaseError as error:
-            bad_vdd.append(number)
+            bad_vdd.add(number)
             problems.append(f"{error} (the label is used without it)")
     beyond = [number for number in sequence.labels if number >= frames]
     if size is not None and beyond:
@@ -199,34 +194,18 @@ def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
             f"{sequence.video}: has {frames} frames, but labels up to frame {max(beyond)}; it may have been shortened: "
             f"fetch it again ({len(beyond)} labels are not used)"
         )
-        bad_labels = sorted({*bad_labels, *beyond})
+        bad_labels.update(beyond)
     if not sequence.labels:
         problems.append(f"{sequence.video}: has no labels ({sequence.name} is left out)")
-    if spec.name == "uavid" and sequence.labels and not sequence.vdd:
+    if "vdd" in spec.files and sequence.labels and not sequence.vdd:
         problems.append(f"{sequence.video.parent}: no VDD labels (roofs count as building, water is not labelled)")
     return Verdict(
         frames, video, _state(sequence.labels, bad_labels), _state(sequence.vdd, bad_vdd),
-        tuple(bad_labels), tuple(bad_vdd), tuple(problems),
+        tuple(sorted(bad_labels)), tuple(sorted(bad_vdd)), tuple(problems),
     )
 
 
-def _read_through(video: Path) -> tuple[int, tuple[int, int]]:
-    """Number of frames and (H, W). Raises ReleaseError if fewer can be decoded than are announced."""
-    capture = open_video(video)
-    try:
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        decoded, image = capture.read()
-        frames = int(decoded)
-        while frames < announced and capture.grab():
-            frames += 1
-        if frames < max(1, announced):
-            raise ReleaseError(f"{video}: ends at frame {frames} though {announced} are announced; fetch it again")
-        return frames, image.shape[:2]
-    finally:
-        capture.release()
-
-
-def _state(files: dict[int, Path], bad: list[int]) -> str:
+def _state(files: dict[int, Path], bad: set[int]) -> str:
     return "missing" if not files else "damaged" if bad else "found"
 
 
@@ -236,7 +215,7 @@ def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: 
         known = read_json(record)
     except ArtefactError:
         known = {}
-    keys = [_fingerprint(sequence) for sequence in sequences]
+    keys = [_fingerprint(sequence, spec) for sequence in sequences]
     known = {key: known[key] for key in keys if key in known}
     new = [(key, sequence) for key, sequence in zip(keys, sequences, strict=True) if key not in known]
     with tqdm(desc=f"checking {spec.title}", unit="video", total=len(new), disable=not new) as bar:
@@ -245,58 +224,49 @@ def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: 
             known[key] = asdict(verdict)
             write_json(record, known)  # after each: a check that is cut off goes on
             bar.update(1)
-    return [
-        Verdict(**{name: tuple(value) if isinstance(value, list) else value for name, value in known[key].items()})
-        for key in keys
-    ]
+    return [_VERDICT.validate_python(known[key]) for key in keys]
 
 
-def _fingerprint(sequence: Sequence) -> str:
+def _fingerprint(sequence: Sequence, spec: DatasetSpec) -> str:
     """Hash of the names, sizes and times of a sequence's files."""
     marks = [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in _files([sequence])]
-    return stable_hash([code_key(__name__), sequence.name, sequence.split, marks])
+    return stable_hash([code_key(__name__), spec.key, sequence.name, sequence.split, marks])
 
 
 def _files(sequences: Iterable[Sequence]) -> list[Path]:
     """The files of sequences that are there."""
-    paths = (path for each in sequences for path in (each.video, *each.labels.values(), *each.vdd.values()))
-    return [path for path in paths if path.is_file()]
+    return [path for sequence in sequences for path in sequence.files if path.is_file()]
 
 
-def _united(found: Iterable[list[Sequence]]) -> list[Sequence]:
-    """One list of several roots' sequences: of each file the first that is there."""
+def _united(sequences: Iterable[Sequence]) -> list[Sequence]:
+    """One list of several roots' sequences, in the order of the roots: of each file the first that is there."""
     united: dict[tuple[str, str], Sequence] = {}
-    for sequence in (sequence for sequences in found for sequence in sequences):
-        key = (sequence.split, sequence.name)
-        if key in united:
-            first = united[key]
-            video = first.video if first.video.is_file() or not sequence.video.is_file() else sequence.video
-            sequence = replace(
-                first, video=video, labels={**sequence.labels, **first.labels}, vdd={**sequence.vdd, **first.vdd}
-            )
-        united[key] = sequence
+    for other in sequences:
+        first = united.setdefault((other.split, other.name), other)
+        united[other.split, other.name] = replace(
+            first, video=other.video if other.video.is_file() and not first.video.is_file() else first.video,
+            labels=other.labels | first.labels, vdd=other.vdd | first.vdd,
+        )
     there = (sequence for sequence in united.values() if sequence.video.is_file() or sequence.labels)
     return sorted(there, key=lambda sequence: (sequence.split, natural_key(sequence.name)))
 
 
-def _stops(release: Path, spec: DatasetSpec, sequences: Iterable[Sequence], sound: Iterable[Sequence]) -> str:
+def _stops(release: Path, spec: DatasetSpec, sequences: Iterable[Sequence], usable: Iterable[Sequence]) -> str:
     """Why a data set cannot go on, "" if it can."""
     try:
         require_splits(sequences, release, spec)
     except ReleaseError as error:
         return str(error)
-    for split in ("train", "val"):
-        if not any(sequence.split == split for sequence in sound):
-            return f"{release}: no {split} sequence of {spec.title} is sound; fetch again what is missing or damaged"
+    kept = {sequence.split for sequence in usable}
+    for split in SPLITS:
+        if split not in kept:
+            return f"{release}: no {split} sequence of {spec.title} can be used; fetch again what is missing or damaged"
     return ""
 
 
-def _sound_part(sequence: Sequence, verdict: Verdict) -> Sequence:
-    return replace(
-        sequence,
-        labels={number: path for number, path in sequence.labels.items() if number not in verdict.bad_labels},
-        vdd={number: path for number, path in sequence.vdd.items() if number not in verdict.bad_vdd},
-    )
+def _usable_part(sequence: Sequence, verdict: Verdict) -> Sequence:
+    labels = {number: path for number, path in sequence.labels.items() if number not in verdict.bad_labels}
+    return replace(sequence, labels=labels, vdd={n: path for n, path in sequence.vdd.items() if n not in verdict.bad_vdd})
 
 
 def _archive_problems(archive: Unpacked) -> list[str]:
@@ -308,20 +278,17 @@ def _archive_problems(archive: Unpacked) -> list[str]:
 def _rows(
     spec: DatasetSpec, sequences: list[Sequence], verdicts: list[Verdict], archives: list[Unpacked]
 ) -> Iterable[Row]:
-    title, source = spec.title, SOURCES[spec.name]
     for archive in archives:
         problems = len(archive.lost) + bool(archive.problem)
         if archive.kept or problems:  # else the user has unpacked it all
-            name = f"{archive.archive.name} (files)"
-            yield Row(title, name, archive.kept, 0, problems, source, "goes on with its sound files")
+            name, source = f"{archive.archive.name} (files)", spec.sources.get("video", "")
+            yield Row(spec.title, name, archive.kept, 0, problems, source, "goes on with the files that are whole")
     absent = set(spec.validation) - {sequence.name for sequence in sequences}
-    kinds = [("videos", "video", source), ("labels", "labels", source)]
-    if spec.name == "uavid":
-        kinds.append(("VDD labels", "vdd", SOURCES["vdd"]))
-    for what, field, origin in kinds:
-        states = [getattr(verdict, field) for verdict in verdicts] + ["missing"] * len(absent)
+    for kind in spec.files:
+        states = [getattr(verdict, kind) for verdict in verdicts] + ["missing"] * len(absent)
         counts = [states.count(state) for state in ("found", "missing", "damaged")]
-        yield Row(title, what, *counts, origin, WITHOUT_VDD if field == "vdd" else LEFT_OUT)
+        what, without = _KINDS[kind]
+        yield Row(spec.title, what, *counts, spec.sources.get(kind, ""), without)
 
 
 def report(checked: Iterable[Checked]) -> str:

@@ -17,7 +17,7 @@ from sspcore.core.files import read_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
-from sspcore.data.prepare import natural_key
+from sspcore.data.releases import natural_key
 
 
 class FrameCache:

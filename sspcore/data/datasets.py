@@ -1,97 +1,142 @@
-"""What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD section 8)."""
+"""What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD section 8).
+
+Each is a file beside this module, `<name>.yaml`, read when it is first asked for.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from string import Formatter
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sspcore.core.classes import IGNORE, ClassSpec, Colour
 from sspcore.core.errors import ReleaseError
 
 _NO_COLOUR = 254
+VDD_ROOF, VDD_WATER = 5, 6  # grey ids of the VDD layer that refine building and clutter
+
+FileKind = Literal["video", "labels", "vdd"]
 
 
 @dataclass(frozen=True)
 class DatasetSpec(ClassSpec):
-    """A data set as training and evaluation see it.
+    """A data set as its file describes it.
 
     Attributes:
-        label_colours: colour in the release's label images -> class id or IGNORE.
+        labels: colour of each name in the release's label images.
         validation: names of the published validation sequences.
+        files: path of each kind of file below the release's folder, with {split}, {sequence} and {frame}; a folder in
+            brackets is where the release has it, but archives may lack it.
+        label_classes: class of a name in the label images, None where it is ignored; left out: the class of that name.
+        sequence: regular expression of a sequence's name.
+        sources: where each kind of file is published.
+        archives: regular expression found in the names of its archives.
     """
 
-    label_colours: dict[Colour, int]
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    labels: dict[str, Colour]
     validation: tuple[str, ...]
+    files: dict[FileKind, str]
+    label_classes: dict[str, str | None] = field(default_factory=dict)
+    sequence: str = "[^/]+"
+    sources: dict[FileKind, str] = field(default_factory=dict)
+    archives: str = ""
+
+    def __post_init__(self) -> None:
+        if fault := next(self._faults(), None):
+            raise ValueError(fault)
+
+    def _faults(self) -> Iterator[str]:
+        named = {*self.moving, *(self.label_classes.get(name, name) for name in self.labels)} - {None}
+        if unknown := sorted(named.difference(self.classes)):
+            yield f"{', '.join(unknown)}: no such class; choose from {', '.join(self.classes)}"
+        if unknown := sorted(self.label_classes.keys() - self.labels):
+            yield f"label_classes: {', '.join(unknown)}: no such label; choose from {', '.join(self.labels)}"
+        colours = [*self.palette, *self.labels.values()]
+        if wrong := [colour for colour in colours if not all(0 <= value <= 255 for value in colour)]:
+            yield f"{wrong[0]} is no colour; give red, green and blue from 0 to 255"
+        if len(set(self.labels.values())) < len(self.labels):
+            yield "labels: two names have the same colour"
+        for kind in ("video", "labels"):
+            if kind not in self.files:
+                yield f"files: {kind} is missing"
+        for path in self.files.values():
+            fields = {field for _, field, _, _ in Formatter().parse(path)} - {None}
+            if not {"sequence"} <= fields <= {"split", "sequence", "frame"}:
+                yield f"files: {path}: must name {{sequence}}, and may name {{split}} and {{frame}}"
+
+    @property
+    def label_colours(self) -> dict[Colour, int]:
+        """Class id, or IGNORE, of each colour in the label images."""
+        classes = {name: self.label_classes.get(name, name) for name in self.labels}
+        return {self.labels[name]: IGNORE if each is None else self.id_of(each) for name, each in classes.items()}
+
+    @property
+    def key(self) -> list[object]:
+        """What artefacts depend on: not the display colours, nor where files are published."""
+        return [self.classes, sorted(self.label_colours.items()), self.moving, self.validation, self.files]
+
+    def path(self, kind: FileKind, split: str, sequence: str, frame: str = "") -> str:
+        """Where a file lies below the release's folder."""
+        return self.files[kind].replace("[", "").replace("]", "").format(split=split, sequence=sequence, frame=frame)
 
 
-# Label colours of UAVid release v1.5. Roof and water have no colour there: they come from the VDD layer.
-UAVID_COLOURS: dict[str, Colour] = {
-    "clutter": (0, 0, 0),
-    "building": (128, 0, 0),
-    "road": (128, 64, 128),
-    "tree": (0, 128, 0),
-    "low vegetation": (128, 128, 0),
-    "moving car": (64, 0, 128),
-    "static car": (192, 0, 192),
-    "human": (64, 64, 0),
-}
-VDD_ROOF, VDD_WATER = 5, 6  # grey ids of the VDD layer that refine building and clutter
+def read_spec(path: Path) -> DatasetSpec:
+    """The data set that a YAML file describes; its name is the file's.
 
-_UAVID_CLASSES = ("road", "vegetation", "tree", "person", "vehicle", "water", "building", "roof")
+    Raises: ReleaseError naming the file and what is wrong in it.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        classes = content.pop("classes")
+        given = {"name": path.stem, "classes": list(classes), "palette": list(classes.values())}
+        for key in given.keys() & content:
+            raise KeyError(f"{key}: follows from classes and the file's name")
+        return TypeAdapter(DatasetSpec).validate_python(content | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ReleaseError(f"{path}: {place and place + ': '}{first['msg']}; see {_FOLDER / 'uavid.yaml'}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise ReleaseError(f"{path}: not the description of a data set ({error!r}); see {_FOLDER / 'uavid.yaml'}") from error
 
-UAVID = DatasetSpec(
-    name="uavid",
-    title="UAVid",
-    classes=_UAVID_CLASSES,
-    palette=(
-        (128, 64, 128), (148, 148, 40), (0, 110, 30), (235, 60, 60),
-        (150, 0, 200), (40, 110, 220), (128, 0, 0), (225, 130, 60),
-    ),
-    label_colours={
-        UAVID_COLOURS["clutter"]: IGNORE,
-        UAVID_COLOURS["building"]: _UAVID_CLASSES.index("building"),
-        UAVID_COLOURS["road"]: _UAVID_CLASSES.index("road"),
-        UAVID_COLOURS["tree"]: _UAVID_CLASSES.index("tree"),
-        UAVID_COLOURS["low vegetation"]: _UAVID_CLASSES.index("vegetation"),
-        UAVID_COLOURS["moving car"]: _UAVID_CLASSES.index("vehicle"),
-        UAVID_COLOURS["static car"]: _UAVID_CLASSES.index("vehicle"),
-        UAVID_COLOURS["human"]: _UAVID_CLASSES.index("person"),
-    },
-    moving=("person", "vehicle"),
-    validation=("seq16", "seq17", "seq18", "seq19", "seq20", "seq36", "seq37"),
-)
 
-RURALSCAPES_COLOURS: dict[str, Colour] = {
-    "residential": (255, 255, 0),
-    "land": (0, 255, 0),
-    "forest": (0, 127, 0),
-    "sky": (0, 255, 255),
-    "fence": (127, 127, 0),
-    "road": (255, 255, 255),
-    "hill": (127, 127, 63),
-    "church": (255, 0, 255),
-    "car": (127, 127, 127),
-    "person": (255, 0, 0),
-    "haystack": (255, 127, 0),
-    "water": (0, 0, 255),
-}
+_FOLDER = Path(__file__).parent
+_NAMES = ("uavid", "ruralscapes")
+_read_once = lru_cache(read_spec)
 
-RURALSCAPES = DatasetSpec(
-    name="ruralscapes",
-    title="RuralScapes",
-    classes=tuple(RURALSCAPES_COLOURS),
-    palette=(
-        (225, 205, 60), (120, 200, 90), (0, 110, 30), (140, 210, 235), (120, 100, 20), (200, 200, 200),
-        (140, 130, 90), (90, 20, 150), (90, 90, 105), (235, 60, 60), (240, 140, 40), (40, 80, 220),
-    ),
-    label_colours={(0, 0, 0): IGNORE} | {colour: i for i, colour in enumerate(RURALSCAPES_COLOURS.values())},
-    moving=("car", "person"),
-    validation=("DJI_0051", "DJI_0056", "DJI_0061", "DJI_0086", "DJI_0088", "DJI_0089", "DJI_0116"),
-)
 
-SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in (UAVID, RURALSCAPES)}
+class _Packaged(Mapping[str, DatasetSpec]):
+    """The data sets that come with the package, each read when it is asked for."""
+
+    def __getitem__(self, name: str) -> DatasetSpec:
+        if name not in _NAMES:
+            raise KeyError(name)
+        return _read_once(_FOLDER / f"{name}.yaml")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+
+SPECS = _Packaged()
+
+
+def __getattr__(name: str) -> DatasetSpec:
+    """UAVID and RURALSCAPES, read when they are first asked for."""
+    if name.isupper() and name.lower() in _NAMES:
+        return SPECS[name.lower()]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def colours_to_ids(label_rgb: np.ndarray, spec: DatasetSpec, source: str) -> np.ndarray:
@@ -134,7 +179,7 @@ def merge_vdd(ids: np.ndarray, clutter: np.ndarray, vdd: np.ndarray) -> np.ndarr
         vdd: (H, W) uint8 grey ids of the VDD layer.
     Returns: (H, W) uint8, a new array.
     """
-    merged = ids.copy()
-    merged[(vdd == VDD_ROOF) & (ids == UAVID.id_of("building"))] = UAVID.id_of("roof")
-    merged[(vdd == VDD_WATER) & clutter] = UAVID.id_of("water")
+    uavid, merged = SPECS["uavid"], ids.copy()
+    merged[(vdd == VDD_ROOF) & (ids == uavid.id_of("building"))] = uavid.id_of("roof")
+    merged[(vdd == VDD_WATER) & clutter] = uavid.id_of("water")
     return merged

@@ -8,71 +8,57 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from zipfile import ZIP_DEFLATED, ZipExtFile, ZipInfo
 
 LOCAL, DESCRIPTOR = b"PK\x03\x04", b"PK\x07\x08"
 END_OF_MEMBERS = (b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06")
 BETWEEN = (LOCAL, DESCRIPTOR, *END_OF_MEMBERS)
-STORED, DEFLATED = 0, 8
 SIZES_FOLLOW, ENCRYPTED, UTF8 = 1 << 3, 1 << 0, 1 << 11
 ZIP64_FIELD, ZIP64_MARK = 1, 0xFFFFFFFF
 CHUNK = 2**20
+PACKED_CHUNK = 2**14  # deflate makes at most a thousand times as much of it
+LOST = -1  # size of a member whose end is lost
 
 
-@dataclass(frozen=True)
-class Found:
-    """A member found by its header: where its data begins, and what the header says of it."""
+def open_member(archive: Path, member: ZipInfo) -> ZipExtFile:
+    """A member that `scan_zip` found, to read as a file that checks its CRC at its end.
 
-    archive: Path
-    name: str
-    method: int
-    flags: int
-    crc: int
-    packed: int
-    size: int
-    begins: int
-
-    def read(self) -> Iterator[bytes]:
-        """Yield its bytes. Raises: zlib.error, EOFError or NotImplementedError where they are damaged or unreadable."""
-        if self.size < 0:
-            raise EOFError("its end is lost")
-        if self.flags & ENCRYPTED:
-            raise NotImplementedError("is encrypted")
-        if self.method not in (STORED, DEFLATED):
-            raise NotImplementedError(f"is packed by method {self.method}")
-        crc = 0
-        with self.archive.open("rb") as file:
-            for chunk in _unpacked(file, self.begins, self.method, self.packed):
-                crc = zlib.crc32(chunk, crc)
-                yield chunk
-        if crc != self.crc:
-            raise EOFError("bad checksum")
+    Raises: EOFError or NotImplementedError if it cannot be read; reading raises zlib.error, BadZipFile or EOFError where it
+        is damaged.
+    """
+    if member.file_size == LOST:
+        raise EOFError("its end is lost")
+    if member.flag_bits & ENCRYPTED:
+        raise NotImplementedError("is encrypted")
+    file = archive.open("rb")
+    file.seek(member.header_offset)
+    return ZipExtFile(file, "r", member, close_fileobj=True)
 
 
-def scan_zip(archive: Path) -> Iterator[Found]:
-    """Yield the members that a zip's local headers tell of, to its end; a damaged stretch is skipped to the next header.
+def scan_zip(archive: Path) -> Iterator[ZipInfo]:
+    """Yield the members that a zip's local headers list, to its end; a damaged stretch is skipped to the next header.
 
-    A member whose header has no sizes, since they follow its data, is read through for them; if it breaks off, it is
-    yielded all the same and fails when it is read.
+    `header_offset` is where a member's data begins, behind its header. A member whose header has no sizes, since they
+    follow its data, is read through for them; if it breaks off, it is yielded with the size LOST.
     """
     end = archive.stat().st_size
     with archive.open("rb") as file:
         position = 0
         while (position := _next_header(file, position)) is not None:
-            found = _parse(file, archive, position)
+            found = _parse(file, position)
             if found is None:
                 position += len(LOCAL)
                 continue
-            if found.flags & SIZES_FOLLOW and not found.packed:
-                found = _measure(file, found)
-            if not found.name.endswith("/"):
+            if found.flag_bits & SIZES_FOLLOW and not found.compress_size:
+                _measure(file, found)
+            if not found.is_dir():
                 yield found
-            after = found.begins + found.packed
+            after = found.header_offset + found.compress_size
             file.seek(after)
             # a length that does not lead to a header is not to be trusted, nor are the bytes on the way
-            position = after if after == end or file.read(4) in BETWEEN else found.begins
+            position = after if after == end or file.read(4) in BETWEEN else found.header_offset
 
 
 def _next_header(file: IO[bytes], position: int) -> int | None:
@@ -92,7 +78,7 @@ def _next_header(file: IO[bytes], position: int) -> int | None:
     return None
 
 
-def _parse(file: IO[bytes], archive: Path, position: int) -> Found | None:
+def _parse(file: IO[bytes], position: int) -> ZipInfo | None:
     """The local header at `position`; None if it is none, though its signature is there."""
     file.seek(position)
     header = file.read(30)
@@ -104,8 +90,10 @@ def _parse(file: IO[bytes], archive: Path, position: int) -> Found | None:
         return None
     if packed == ZIP64_MARK or size == ZIP64_MARK:
         size, packed = _zip64_sizes(extra)
-    name = raw.decode("utf-8" if flags & UTF8 else "cp437", "replace")
-    return Found(archive, name, method, flags, crc, packed, size, position + 30 + name_length + extra_length)
+    found = ZipInfo(raw.decode("utf-8" if flags & UTF8 else "cp437", "replace"))
+    found.compress_type, found.flag_bits, found.CRC = method, flags, crc
+    found.compress_size, found.file_size, found.header_offset = packed, size, file.tell()
+    return found
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int, int]:
@@ -118,51 +106,26 @@ def _zip64_sizes(extra: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _measure(file: IO[bytes], found: Found) -> Found:
-    """A member with the sizes and the checksum that follow its data; size -1, which no data has, if they are lost."""
-    broken = Found(found.archive, found.name, found.method, found.flags, 0, 0, -1, found.begins)
-    if found.method != DEFLATED:
-        return broken
+def _measure(file: IO[bytes], found: ZipInfo) -> None:
+    """Set the sizes and the checksum that follow a member's data; the size is LOST if they are."""
+    found.file_size = LOST
+    if found.compress_type != ZIP_DEFLATED:
+        return
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    crc = size = taken = 0
-    file.seek(found.begins)
+    crc = size = 0
+    file.seek(found.header_offset)
     try:
         while not unpacker.eof:
-            chunk = file.read(CHUNK)
+            chunk = file.read(PACKED_CHUNK)
             if not chunk:
-                return broken
-            for data in _inflate(unpacker, chunk):
-                crc, size = zlib.crc32(data, crc), size + len(data)
-            taken += len(chunk) - len(unpacker.unused_data)
+                return
+            data = unpacker.decompress(chunk)
+            crc, size = zlib.crc32(data, crc), size + len(data)
     except zlib.error:
-        return broken
-    file.seek(found.begins + taken)
+        return
+    after = file.tell() - len(unpacker.unused_data)
+    file.seek(after)
     descriptor = file.read(8)
-    stored = descriptor[4:8] if descriptor[:4] == DESCRIPTOR else descriptor[:4]
-    if len(stored) < 4 or struct.unpack("<I", stored)[0] != crc:
-        return broken
-    return Found(found.archive, found.name, found.method, found.flags, crc, taken, size, found.begins)
-
-
-def _unpacked(file: IO[bytes], begins: int, method: int, packed: int) -> Iterator[bytes]:
-    file.seek(begins)
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS) if method == DEFLATED else None
-    while packed > 0:
-        chunk = file.read(min(CHUNK, packed))
-        if not chunk:
-            raise EOFError("breaks off at the end of the archive")
-        packed -= len(chunk)
-        if unpacker is None:
-            yield chunk
-        else:
-            yield from _inflate(unpacker, chunk)
-
-
-def _inflate(unpacker: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
-    """Unpacked bytes of a chunk, no more than CHUNK at a time: a few bytes may stand for gigabytes."""
-    more = True
-    while more and not unpacker.eof:
-        data = unpacker.decompress(chunk, CHUNK)
-        yield data
-        chunk = unpacker.unconsumed_tail
-        more = bool(chunk) or len(data) == CHUNK
+    stored = descriptor[4:] if descriptor[:4] == DESCRIPTOR else descriptor[:4]
+    if stored == struct.pack("<I", crc):
+        found.CRC, found.file_size, found.compress_size = crc, size, after - found.header_offset

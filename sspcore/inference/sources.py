@@ -14,7 +14,7 @@ import numpy as np
 
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.core.images import read_rgb
-from sspcore.data.prepare import natural_key
+from sspcore.data.releases import natural_key
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from sspcore.core.store import is_fresh, made_since, stage
 from sspcore.data.check import Checked, require_release
 from sspcore.data.clips import Clip, hold_out, load_clips
 from sspcore.data.datasets import SPECS, DatasetSpec
-from sspcore.data.prepare import prepare_clips, release_key_of
+from sspcore.data.prepare import prepare_clips
+from sspcore.data.releases import release_key_of
 from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
@@ -153,7 +154,7 @@ class StudyData:
         if self.release_root is not None or rendering is None:
             return self.release_root / dataset
         settings = rendering.releases[dataset]
-        root = self.workspace.releases / f"{dataset}-{release_key(settings, rendering.seed)}"
+        root = self.workspace.releases / f"{dataset}-{release_key(dataset, settings, rendering.seed)}"
         if self.read_only:
             if not root.is_dir():
                 raise self._missing(f"{spec.title}: release", root)

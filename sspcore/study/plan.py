@@ -25,7 +25,9 @@ from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.check import require_release
 from sspcore.data.datasets import SPECS
-from sspcore.data.prepare import Sequence, count_frames, plan_clips, read_video
+from sspcore.data.prepare import plan_clips
+from sspcore.data.releases import Sequence
+from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.registration import build_registrator

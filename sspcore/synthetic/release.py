@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from tqdm.auto import tqdm
+from pydantic import Field
 
 from sspcore.core.checksums import first_damage, manifest
 from sspcore.core.code import code_key
-from sspcore.core.errors import ReleaseError
-from sspcore.core.lock import stay_in_run
+from sspcore.core.errors import ArtefactError, ReleaseError
+from sspcore.core.files import read_json
+from sspcore.core.parallel import run_jobs
+from sspcore.core.progress import tqdm
+from sspcore.core.settings import Section
 from sspcore.core.store import stable_hash
-from sspcore.data.datasets import SPECS, UAVID
+from sspcore.data.datasets import SPECS, DatasetSpec, FileKind
 from sspcore.data.truth import write_flow_png
 from sspcore.synthetic.camera import ground_homography
 from sspcore.synthetic.render import View, flow_between, render_view, wrap_centre
@@ -30,14 +32,14 @@ from sspcore.synthetic.sensor import random_sensor
 from sspcore.synthetic.things import class_table, colour_table, vdd_table
 from sspcore.synthetic.world import World, make_world
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 DatasetName = Literal["uavid", "ruralscapes"]
 # Imported with the format of truth, and of no effect on what is rendered.
 _READERS = frozenset({"sspcore.data.clips", "sspcore.motion.geometry"})
 
 
-class ReleaseSettings(BaseModel):
+class ReleaseSettings(Section):
     """Size of a rendered release.
 
     Attributes:
@@ -48,8 +50,6 @@ class ReleaseSettings(BaseModel):
         label_interval: prepared frames from one label to the next; the first is at frame 0.
         fps: source frames a second of the videos.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: tuple[int, int]
     train_sequences: int = Field(ge=0)
@@ -62,6 +62,8 @@ class ReleaseSettings(BaseModel):
 
 @dataclass(frozen=True)
 class _Job:
+    """One sequence to render: the number `index` of its split, below `root`."""
+
     dataset: DatasetName
     settings: ReleaseSettings
     seed: int
@@ -71,24 +73,45 @@ class _Job:
     index: int
 
     @property
+    def spec(self) -> DatasetSpec:
+        return SPECS[self.dataset]
+
+    @property
     def key(self) -> dict:
         # the numbers of sequences do not touch what one sequence looks like
         settings = self.settings.model_dump(mode="json", exclude={"train_sequences", "val_sequences"})
-        return {"renderer": renderer_key(), "seed": self.seed, "split": self.split, "index": self.index, "settings": settings}
+        own = {"seed": self.seed, "split": self.split, "index": self.index, "settings": settings}
+        return own | {"renderer": renderer_key(self.dataset)}
+
+    def file(self, kind: FileKind, number: int = 0) -> Path:
+        """Where a file of the release goes, relative to the root."""
+        return Path(self.dataset, self.spec.path(kind, self.split, self.name, f"{number:06d}"))
+
+    @property
+    def images(self) -> Path | None:
+        """Where UAVid has the labelled frames, relative to the root; RuralScapes has none."""
+        return self.file("video").parent / "Images" if self.dataset == "uavid" else None
 
     @property
     def truth(self) -> Path:
-        return self.root / f"{self.dataset}_truth" / self.name
+        """Folder of the truth, relative to the root."""
+        return Path(f"{self.dataset}_truth", self.name)
+
+    @property
+    def parts(self) -> list[Path]:
+        """Files and folders of the sequence, relative to the root, the truth last: it marks the sequence as complete."""
+        folders = [self.file(kind).parent for kind in self.spec.files if kind != "video"]
+        return [self.file("video"), *filter(None, [self.images]), *folders, self.truth]
 
 
-def renderer_key() -> str:
-    """The code that pictures and truth come from."""
-    return code_key(__name__, without=_READERS)
+def renderer_key(dataset: DatasetName) -> str:
+    """The code that pictures and truth come from, and what the data set's labels are like."""
+    return stable_hash([code_key(__name__, without=_READERS), SPECS[dataset].key])
 
 
-def release_key(settings: ReleaseSettings, seed: int) -> str:
+def release_key(dataset: DatasetName, settings: ReleaseSettings, seed: int) -> str:
     """Identity of a rendered release: settings, seed and the renderer's code."""
-    return stable_hash([settings.model_dump(mode="json"), seed, renderer_key()])
+    return stable_hash([settings.model_dump(mode="json"), seed, renderer_key(dataset)])
 
 
 def sequence_names(dataset: DatasetName, settings: ReleaseSettings) -> list[tuple[str, str]]:
@@ -101,10 +124,9 @@ def sequence_names(dataset: DatasetName, settings: ReleaseSettings) -> list[tupl
         raise ReleaseError(
             f"val_sequences={settings.val_sequences}: {spec.title} has {len(spec.validation)}; ask for at most these"
         )
-    numbers = (i for i in range(1 if dataset == "uavid" else 43, 10_000))
-    pattern = "seq{}" if dataset == "uavid" else "DJI_{:04d}"
-    names = (name for name in map(pattern.format, numbers) if name not in spec.validation)
-    train = [("train", next(names)) for _ in range(settings.train_sequences)]
+    pattern, first = ("seq{}", 1) if dataset == "uavid" else ("DJI_{:04d}", 43)
+    names = (name for name in map(pattern.format, count(first)) if name not in spec.validation)
+    train = [("train", name) for name in islice(names, settings.train_sequences)]
     return train + [("val", name) for name in spec.validation[: settings.val_sequences]]
 
 
@@ -119,56 +141,48 @@ class _SequenceWriter:
     """Files of one sequence in a temporary folder, at the paths that they will have below the root."""
 
     def __init__(self, job: _Job, folder: Path) -> None:
-        self.job, self.folder, self._frames = job, folder, 0
-        spec = SPECS[job.dataset]
-        self._colours, self._classes, self._vdd = colour_table(spec), class_table(spec), vdd_table()
-        self._release, truth = folder / job.dataset, folder / f"{job.dataset}_truth" / job.name
-        self._truth = truth
+        self._job, self._folder, self._frames = job, folder, 0
+        self._colours, self._classes, self._vdd = colour_table(job.spec), class_table(job.spec), vdd_table()
+        self._truth = folder / job.truth
         for part in ("labels", "flow_backward", "flow_forward"):
-            (truth / part).mkdir(parents=True)
-        if spec is UAVID:
-            self._base = self._release / f"uavid_{job.split}" / job.name
-            video = self._base / "images.mp4"
-        else:
-            video = self._release / "videos" / f"{job.name}.mp4"
-        video.parent.mkdir(parents=True, exist_ok=True)
-        self._video_file = video
-        height, width = job.settings.size
-        self._video = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), job.settings.fps, (width, height))
+            (self._truth / part).mkdir(parents=True)
+        self._file = folder / job.file("video")
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._video = cv2.VideoWriter(
+            str(self._file), cv2.VideoWriter_fourcc(*"mp4v"), job.settings.fps, job.settings.size[::-1]
+        )
         if not self._video.isOpened():
             raise ReleaseError(
-                f"{video}: this OpenCV cannot write mp4v video; install opencv-python-headless from the lock file"
+                f"{self._file}: this OpenCV cannot write mp4v video; install opencv-python-headless from the lock file"
             )
 
     def frame(self, image: np.ndarray) -> None:
+        """The next frame of the video, (H, W, 3) uint8 RGB."""
         self._video.write(np.ascontiguousarray(image[..., ::-1]))
         self._frames += 1
 
     def label(self, number: int, image: np.ndarray, view: View) -> None:
-        job, colours = self.job, self._colours[view.thing]
-        if job.dataset == "uavid":
-            _write_png(self._base / "Images" / f"{number:06d}.png", image)
-            _write_png(self._base / "Labels" / f"{number:06d}.png", colours)
-            vdd = self._release / "UAVid7" / f"uavid_{job.split}" / job.name / "VDD_Labels"
-            _write_png(vdd / f"{number:06d}.png", self._vdd[view.thing])
-        else:
-            folder = self._release / "labels" / "manual_labels" / job.name
-            _write_png(folder / f"segfull_{job.name}_{number:06d}.png", colours)
+        """The label images of a source frame, as the release has them."""
+        _write_png(self._folder / self._job.file("labels", number), self._colours[view.thing])
+        if self._job.images is not None:
+            _write_png(self._folder / self._job.images / f"{number:06d}.png", image)
+        if "vdd" in self._job.spec.files:
+            _write_png(self._folder / self._job.file("vdd", number), self._vdd[view.thing])
 
     def truth(self, world: World, previous: tuple[int, View] | None, number: int, view: View) -> None:
+        """Exact labels of a frame, and its flow to the one before and back."""
         _write_png(self._truth / "labels" / f"{number:06d}.png", self._classes[view.thing])
-        if previous is None:
-            return
-        before, earlier = previous
-        write_flow_png(self._truth / "flow_backward" / f"{number:06d}.png", *flow_between(world, view, earlier))
-        write_flow_png(self._truth / "flow_forward" / f"{before:06d}.png", *flow_between(world, earlier, view))
+        if previous is not None:
+            before, earlier = previous
+            write_flow_png(self._truth / "flow_backward" / f"{number:06d}.png", *flow_between(world, view, earlier))
+            write_flow_png(self._truth / "flow_forward" / f"{before:06d}.png", *flow_between(world, earlier, view))
 
     def finish(self, frames: list[int], homographies: dict[int, np.ndarray]) -> None:
-        """Close the video and move everything to its place, the truth last: it marks the sequence as complete."""
+        """Close the video and move everything to its place, the truth last."""
         self._video.release()
-        if _count_frames(self._video_file) != self._frames:  # the writer reports no error, not even of a full disk
-            raise ReleaseError(f"{self._video_file}: was not written as a whole; check the free space and run again")
-        job = self.job
+        if _count_frames(self._file) != self._frames:  # the writer reports no error, not even of a full disk
+            raise ReleaseError(f"{self._file}: was not written as a whole; check the free space and run again")
+        job = self._job
         content = {
             "size": list(job.settings.size),
             "frames": frames,
@@ -176,55 +190,43 @@ class _SequenceWriter:
             "seed": job.seed,
             "H_prev_to_cur": {str(k): h.tolist() for k, h in homographies.items()},
             "key": job.key,
-            "files": manifest(self.folder),
+            "files": manifest(self._folder),
         }
         (self._truth / "truth.json").write_text(json.dumps(content, indent=1))
-        for part in _parts(job):
-            target = job.root / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self.folder / part, target)
-
-
-def _parts(job: _Job) -> list[Path]:
-    """Files and folders of a sequence, relative to the root, the truth last."""
-    release = Path(job.dataset)
-    if job.dataset == "uavid":
-        parts = [release / f"uavid_{job.split}" / job.name, release / "UAVid7" / f"uavid_{job.split}" / job.name]
-    else:
-        parts = [release / "videos" / f"{job.name}.mp4", release / "labels" / "manual_labels" / job.name]
-    return [*parts, Path(f"{job.dataset}_truth") / job.name]
+        for part in job.parts:
+            (job.root / part).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self._folder / part, job.root / part)
 
 
 def _count_frames(video: Path) -> int:
     """Frames of a video that can be read."""
-    capture, count = cv2.VideoCapture(str(video)), 0
+    capture, frames = cv2.VideoCapture(str(video)), 0
     while capture.grab():
-        count += 1
+        frames += 1
     capture.release()
-    return count
+    return frames
 
 
 def _is_complete(job: _Job) -> bool:
     """Whether a sequence is there under the same settings, its files as they were written."""
-    path = job.truth / "truth.json"
+    path = job.root / job.truth / "truth.json"
     if not path.is_file():
         return False
     try:
-        content = json.loads(path.read_text())
-        if content["key"] != json.loads(json.dumps(job.key)) or not all((job.root / part).exists() for part in _parts(job)):
+        content = read_json(path)
+        if content["key"] != job.key or not all((job.root / part).exists() for part in job.parts):
             return False
         damaged = first_damage(job.root, content.get("files", {}))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ArtefactError, ValueError, TypeError, KeyError, AttributeError):
         damaged = path.relative_to(job.root)
     if damaged is not None:
-        logger.warning("%s: missing or damaged; the sequence is rendered anew", job.root / damaged)
+        log.warning("%s: missing or damaged; the sequence is rendered again", job.root / damaged)
     return damaged is None
 
 
 def _remove(job: _Job) -> None:
-    """Clear what an interrupted run or other settings left, the truth (the mark of completeness) first."""
-    for part in reversed(_parts(job)):
-        path = job.root / part
+    """Delete what an interrupted run or other settings left, the truth (the mark of completeness) first."""
+    for path in (job.root / part for part in reversed(job.parts)):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -242,6 +244,10 @@ def _image_motion(world: World, time: float, fps: int, focal: float, size: tuple
     return float(x), float(y)
 
 
+def _source_frames(settings: ReleaseSettings) -> int:
+    return (settings.frames - 1) * settings.frame_step + 1
+
+
 def _render_sequence(job: _Job) -> int:
     """Render one sequence; returns its number of source frames."""
     cv2.setNumThreads(1)
@@ -252,7 +258,7 @@ def _render_sequence(job: _Job) -> int:
     rng = np.random.default_rng(sensor_seed)
     sensor = random_sensor(rng, settings.size)
     focal = 0.92 * settings.size[1]
-    last = (settings.frames - 1) * settings.frame_step
+    last = _source_frames(settings) - 1
     wrap_x = wrap_centre(world, last / settings.fps)
     _remove(job)
     job.root.mkdir(parents=True, exist_ok=True)
@@ -290,23 +296,16 @@ def render_release(dataset: DatasetName, settings: ReleaseSettings, seed: int, r
     Raises: ReleaseError.
     """
     root = Path(root)
-    counts = {"train": 0, "val": 0}
-    jobs = []
-    for split, name in sequence_names(dataset, settings):
-        jobs.append(_Job(dataset, settings, seed, root, split, name, counts[split]))
-        counts[split] += 1
+    jobs = [
+        _Job(dataset, settings, seed, root, split, name, k - (split == "val") * settings.train_sequences)
+        for k, (split, name) in enumerate(sequence_names(dataset, settings))
+    ]
     todo = [job for job in jobs if not _is_complete(job)]
     if len(todo) < len(jobs):
-        logger.info("%s: %d of %d sequences already rendered", root / dataset, len(jobs) - len(todo), len(jobs))
+        log.info("%s: %d of %d sequences already rendered", root / dataset, len(jobs) - len(todo), len(jobs))
     for stale in root.glob(f".{dataset}_*") if todo else ():  # of a run that was killed
         shutil.rmtree(stale)
-    frames = ((settings.frames - 1) * settings.frame_step + 1) * len(todo)
-    with tqdm(total=frames, desc=f"render {dataset}", unit="frame", disable=not todo) as bar:
-        if workers <= 1 or len(todo) <= 1:
-            for job in todo:
-                bar.update(_render_sequence(job))
-        else:
-            with multiprocessing.get_context("spawn").Pool(min(workers, len(todo)), initializer=stay_in_run) as pool:
-                for rendered in pool.imap_unordered(_render_sequence, todo):
-                    bar.update(rendered)
+    with tqdm(total=_source_frames(settings) * len(todo), desc=f"render {dataset}", unit="frame", disable=not todo) as bar:
+        for frames in run_jobs(_render_sequence, todo, workers):
+            bar.update(frames)
     return root / dataset

@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from sspcore.core.classes import IGNORE
-from sspcore.data.datasets import RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS, DatasetSpec
+from sspcore.data.datasets import DatasetSpec
 
 
 class Thing(IntEnum):
@@ -31,79 +31,40 @@ class Thing(IntEnum):
     PAVING = 15
 
 
-# name in the release's colour labels, per thing; missing things are clutter / unlabelled
-_UAVID_NAMES = {
-    Thing.ROAD: "road",
-    Thing.LOW_VEGETATION: "low vegetation",
-    Thing.TREE: "tree",
-    Thing.PERSON: "human",
-    Thing.MOVING_CAR: "moving car",
-    Thing.STATIC_CAR: "static car",
-    Thing.WALL: "building",
-    Thing.ROOF: "building",
-}
-_UAVID_CLASSES = {
-    Thing.ROAD: "road",
-    Thing.LOW_VEGETATION: "vegetation",
-    Thing.TREE: "tree",
-    Thing.PERSON: "person",
-    Thing.MOVING_CAR: "vehicle",
-    Thing.STATIC_CAR: "vehicle",
-    Thing.WATER: "water",
-    Thing.WALL: "building",
-    Thing.ROOF: "roof",
-}
-_RURAL_NAMES = {
-    Thing.ROAD: "road",
-    Thing.LOW_VEGETATION: "land",
-    Thing.PAVING: "land",
-    Thing.TREE: "forest",
-    Thing.PERSON: "person",
-    Thing.MOVING_CAR: "car",
-    Thing.STATIC_CAR: "car",
-    Thing.WATER: "water",
-    Thing.WALL: "residential",
-    Thing.ROOF: "residential",
-    Thing.SKY: "sky",
-    Thing.FENCE: "fence",
-    Thing.HILL: "hill",
-    Thing.CHURCH: "church",
-    Thing.HAYSTACK: "haystack",
-}
-# VDD ids: 0 other, 1 wall, 2 road, 3 vegetation, 4 vehicle, 5 roof, 6 water
-_VDD_IDS = {
-    Thing.WALL: 1,
-    Thing.ROAD: 2,
-    Thing.LOW_VEGETATION: 3,
-    Thing.TREE: 3,
-    Thing.MOVING_CAR: 4,
-    Thing.STATIC_CAR: 4,
-    Thing.ROOF: 5,
-    Thing.WATER: 6,
+# what each is in UAVid's label images, in UAVid's classes, in the VDD layer (0 other, 1 wall, 2 road, 3 vegetation, 4 vehicle,
+# 5 roof, 6 water), and in RuralScapes; None: clutter, unlabelled
+_MEANINGS: dict[Thing, tuple[str | None, str | None, int, str | None]] = {
+    Thing.VOID: (None, None, 0, None),
+    Thing.ROAD: ("road", "road", 2, "road"),
+    Thing.LOW_VEGETATION: ("low vegetation", "vegetation", 3, "land"),
+    Thing.TREE: ("tree", "tree", 3, "forest"),
+    Thing.PERSON: ("human", "person", 0, "person"),
+    Thing.MOVING_CAR: ("moving car", "vehicle", 4, "car"),
+    Thing.STATIC_CAR: ("static car", "vehicle", 4, "car"),
+    Thing.WATER: (None, "water", 6, "water"),
+    Thing.WALL: ("building", "building", 1, "residential"),
+    Thing.ROOF: ("building", "roof", 5, "residential"),
+    Thing.SKY: (None, None, 0, "sky"),
+    Thing.FENCE: (None, None, 0, "fence"),
+    Thing.HILL: (None, None, 0, "hill"),
+    Thing.CHURCH: (None, None, 0, "church"),
+    Thing.HAYSTACK: (None, None, 0, "haystack"),
+    Thing.PAVING: (None, None, 0, "land"),
 }
 
 
 def colour_table(spec: DatasetSpec) -> np.ndarray:
     """(n things, 3) uint8 RGB: label colour of each thing in the release."""
-    names, colours = (_UAVID_NAMES, UAVID_COLOURS) if spec is UAVID else (_RURAL_NAMES, RURALSCAPES_COLOURS)
-    table = np.zeros((len(Thing), 3), np.uint8)
-    for thing, name in names.items():
-        table[thing] = colours[name]
-    return table
+    column = 0 if spec.name == "uavid" else 3
+    return np.array([spec.labels.get(_MEANINGS[thing][column], (0, 0, 0)) for thing in Thing], np.uint8)
 
 
 def class_table(spec: DatasetSpec) -> np.ndarray:
     """(n things,) uint8: class id of each thing, IGNORE where the data set has no class for it."""
-    names = _UAVID_CLASSES if spec is UAVID else _RURAL_NAMES
-    table = np.full(len(Thing), IGNORE, np.uint8)
-    for thing, name in names.items():
-        table[thing] = spec.id_of(name)
-    return table
+    names = [_MEANINGS[thing][1 if spec.name == "uavid" else 3] for thing in Thing]
+    return np.array([IGNORE if name is None else spec.id_of(name) for name in names], np.uint8)
 
 
 def vdd_table() -> np.ndarray:
     """(n things,) uint8: grey id of each thing in the VDD layer."""
-    table = np.zeros(len(Thing), np.uint8)
-    for thing, value in _VDD_IDS.items():
-        table[thing] = value
-    return table
+    return np.array([_MEANINGS[thing][2] for thing in Thing], np.uint8)

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from helpers.media import SIZE, half_and_half, panning_frames, write_rgb, write_video
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
-from sspcore.data.datasets import UAVID, UAVID_COLOURS
+from sspcore.data.datasets import UAVID
 from sspcore.models.systems import build
 from sspcore.study.profiles import load_profile
 
@@ -103,7 +103,7 @@ def uavid(root: Path) -> Path:
         folder = root / f"uavid_{split}" / name
         write_video(folder / "images.mp4", panning_frames(9, seed))
         for k in (0, 4, 8):
-            write_rgb(folder / "Labels" / f"{k:06d}.png", half_and_half(UAVID_COLOURS["building"], UAVID_COLOURS["clutter"]))
+            write_rgb(folder / "Labels" / f"{k:06d}.png", half_and_half(UAVID.labels["building"], UAVID.labels["clutter"]))
     for k in (0, 4, 8):
         write_rgb(root / "UAVid7/uavid_train/seq1/VDD_Labels" / f"{k:06d}.png", np.full(SIZE, 5, np.uint8))
     return root

@@ -19,10 +19,11 @@ from sspcore.core.checksums import require_checksum
 from sspcore.core.images import read_grey, read_rgb
 from sspcore.core.store import stage
 from sspcore.data.clips import Clip, FrameCache, load_clips
-from sspcore.data.datasets import UAVID, UAVID_COLOURS
-from sspcore.data.prepare import prepare_clips, read_video
+from sspcore.data.datasets import UAVID
+from sspcore.data.prepare import prepare_clips
 from sspcore.data.rules import ClipRules
 from sspcore.data.truth import SequenceTruth, read_flow_png, write_flow_png
+from sspcore.data.video import read_video
 from sspcore.motion.flow import build_flow
 from sspcore.study.loading import load_system
 from sspcore.study.profiles import load_profile
@@ -110,7 +111,7 @@ def _shortened_video(folder: Path) -> None:
     list(read_video(path, {3, 19}))
 
 
-GOOD_LABEL = half_and_half(UAVID_COLOURS["building"], UAVID_COLOURS["clutter"])
+GOOD_LABEL = half_and_half(UAVID.labels["building"], UAVID.labels["clutter"])
 ONE_PIXEL = GOOD_LABEL.copy()
 ONE_PIXEL[30, 40] = (128, 1, 0)
 

@@ -23,7 +23,8 @@ from sspcore.data import check
 from sspcore.data.check import check_release, examine, report, require_release, source_files
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import RURALSCAPES, SPECS, UAVID
-from sspcore.data.prepare import prepare_clips, release_key_of
+from sspcore.data.prepare import prepare_clips
+from sspcore.data.releases import release_key_of
 from sspcore.data.rules import ClipRules
 from sspcore.synthetic import ReleaseSettings, render_release
 
@@ -186,8 +187,8 @@ def test_damage_in_training_is_one_line_and_the_rest_goes_on(data, workspace, ca
 
 
 @pytest.mark.parametrize("damage, line", [
-    (lambda data: drop_labels(data, VAL), "no val sequence of UAVid is sound; fetch again"),
-    (lambda data: (data / "uavid" / VAL / "images.mp4").unlink(), "no val sequence of UAVid is sound; fetch again"),
+    (lambda data: drop_labels(data, VAL), "no val sequence of UAVid can be used; fetch again"),
+    (lambda data: (data / "uavid" / VAL / "images.mp4").unlink(), "no val sequence of UAVid can be used; fetch again"),
     (lambda data: shutil.rmtree(data / "uavid" / "uavid_train"), "no train sequence of UAVid found; see data/README.md"),
     (lambda data: shutil.rmtree(data / "uavid"), "no train sequence of UAVid found; see data/README.md"),
 ])

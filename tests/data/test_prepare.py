@@ -19,8 +19,10 @@ from sspcore.core.store import stage
 from sspcore.data import prepare
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import RURALSCAPES, UAVID, colours_to_ids
-from sspcore.data.prepare import find_sequences, plan_clips, prepare_clips, read_video
+from sspcore.data.prepare import plan_clips, prepare_clips
+from sspcore.data.releases import find_sequences
 from sspcore.data.rules import ClipRules
+from sspcore.data.video import read_video
 from sspcore.study.profiles import load_profile
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
@@ -212,11 +214,11 @@ def test_room_is_asked_for_beforehand(uavid_release, tmp_path, caplog, monkeypat
     monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sspcore"):
         made = prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
-    told = re.search(r"UAVid: 24 frames of clips: about ([\d.]+) (kB|MB) are needed", caplog.text)
+    told = re.search(r"UAVid: 24 frames of clips: about ([\d.]+)(kB|MB) are needed", caplog.text)
     used = sum(len(content) for content in files(made).values())
     assert used <= float(told[1]) * {"kB": 1e3, "MB": 1e6}[told[2]] < 3 * used
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
-    with pytest.raises(ReleaseError, match=r"UAVid: 24 frames of clips need about .* and 1 kB are free; make room"):
+    with pytest.raises(ReleaseError, match=r"UAVid: 24 frames of clips need about .* and 1.00kB are free; make room"):
         prepared(uavid_release, UAVID, RULES, tmp_path / "more")
     assert not (tmp_path / "more").exists() and not list(tmp_path.glob(".more*"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bad_inputs.cases import uavid
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.core.store import stage
-from sspcore.data import prepare
+from sspcore.data import video
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import prepare_clips
@@ -120,16 +121,13 @@ class Liar:
     def get(self, key: int) -> float:
         return self.frames
 
-    def release(self) -> None:
-        pass
-
 
 @pytest.mark.parametrize("frames", [2.0**40, -9.2e18])
 def test_a_video_that_announces_more_frames_than_it_has_bytes_is_refused(sound, monkeypatch, frames) -> None:
     """A plan for so many would fill the memory before the first frame is read."""
-    monkeypatch.setattr(prepare, "open_video", lambda video: Liar(frames))
+    monkeypatch.setattr(video, "open_video", lambda path: nullcontext(Liar(frames)))
     with pytest.raises(ReleaseError, match=r"images\.mp4: announces -?\d+ frames in \d+ bytes; the file is damaged"):
-        prepare.count_frames(sound / "uavid_train" / "seq1" / "images.mp4")
+        video.count_frames(sound / "uavid_train" / "seq1" / "images.mp4")
 
 
 def test_a_line_end_in_a_name_makes_no_second_line() -> None:

@@ -21,8 +21,8 @@ from sspcore.core.lock import exclusive
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import stage
-from sspcore.data.datasets import RURALSCAPES, RURALSCAPES_COLOURS, UAVID, UAVID_COLOURS
-from sspcore.data.prepare import find_sequences
+from sspcore.data.datasets import RURALSCAPES, UAVID
+from sspcore.data.releases import find_sequences
 from sspcore.study import reproduce
 
 PARAMETERS = """profile = "demo"
@@ -288,9 +288,10 @@ def test_layout_in_the_data_readme_is_what_preparation_reads(tmp_path):
 
 def test_classes_and_validation_in_the_data_readme_are_those_of_the_code():
     text = (REPOSITORY / "data" / "README.md").read_text()
-    for heading, spec, colours in (("### UAVid", UAVID, UAVID_COLOURS), ("### RuralScapes", RURALSCAPES, RURALSCAPES_COLOURS)):
+    for heading, spec in (("### UAVid", UAVID), ("### RuralScapes", RURALSCAPES)):
         section = text.partition(heading)[2].partition("\n### ")[0]
         sentence = re.search(r"Validation: ([^.]*)\.", section)[1]
         assert tuple(re.findall(r"seq\d+|DJI_\d+", sentence)) == spec.validation
         cells = re.findall(r"\| ([a-z ]+) \| (\d+), (\d+), (\d+) ", section)
-        assert {name: tuple(map(int, rgb)) for name, *rgb in cells} == colours
+        colours = {name: tuple(map(int, rgb)) for name, *rgb in cells}
+        assert colours == {name: rgb for name, rgb in spec.labels.items() if name != "unlabelled"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
 from sspcore.core.errors import ReleaseError
-from sspcore.data.datasets import SPECS, UAVID, UAVID_COLOURS, colours_to_ids, merge_vdd
+from sspcore.data.datasets import SPECS, UAVID, colours_to_ids, merge_vdd
 from sspcore.data.truth import SequenceTruth
 from sspcore.synthetic import ReleaseSettings, release, render_release
 from sspcore.synthetic.camera import ground_homography
@@ -79,7 +81,7 @@ def test_release_labels_agree_with_truth(root):
     base = root / "uavid/uavid_val/seq16"
     colours = _rgb(base / "Labels/000004.png")
     vdd = cv2.imread(str(root / "uavid/UAVid7/uavid_val/seq16/VDD_Labels/000004.png"), cv2.IMREAD_GRAYSCALE)
-    clutter = (colours == UAVID_COLOURS["clutter"]).all(-1)
+    clutter = (colours == UAVID.labels["clutter"]).all(-1)
     merged = merge_vdd(colours_to_ids(colours, UAVID, "seq16"), clutter, vdd)
     assert (merged == SequenceTruth(root / "uavid_truth/seq16").labels(4)).all()
     path = root / "ruralscapes/labels/manual_labels/DJI_0051/segfull_DJI_0051_000004.png"
@@ -203,3 +205,18 @@ def test_video_that_did_not_fit_onto_the_disk_is_refused(tmp_path, monkeypatch):
 def test_too_many_validation_sequences(tmp_path):
     with pytest.raises(ReleaseError, match="has 7"):
         render_release("uavid", SETTINGS.model_copy(update={"val_sequences": 8}), 0, tmp_path)
+
+
+def test_a_script_without_a_main_guard_ends_with_one_line_that_says_what_to_do(tmp_path):
+    """Each worker imports the script, which would start workers again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from sspcore.synthetic import ReleaseSettings, render_release\n"
+        "settings = ReleaseSettings(size=(32, 64), train_sequences=1, val_sequences=1, frames=2, frame_step=1,"
+        " label_interval=1, fps=12)\n"
+        f"render_release('uavid', settings, 0, {str(tmp_path / 'out')!r}, workers=2)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert ended.returncode != 0
+    assert 'below `if __name__ == "__main__":`' in ended.stderr.strip().splitlines()[-1]
+    assert ended.stderr.count("Traceback") < 10 and not (tmp_path / "out" / "uavid").exists()
