@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.browser import chromium, find_chromium, jupyterlab
+from helpers.browser import chromium, explorer_of, find_chromium, focus_slider, jupyterlab, response, run_notebook
 from sspcore.core.files import write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
-from sspcore.explore import PairExplorer, SystemsExplorer
-from sspcore.explore.live import Live, LivePair, LiveSystems
+from sspcore.explore import pair_explorer, systems_explorer
+from sspcore.explore.live import Live
 from sspcore.study import Study
 
 PATIENCE = 580.0
@@ -63,38 +63,34 @@ def there_and_back(control: Any, changes: int) -> list[int]:
 
 def kernel(study: Study, dataset: str, changes: int) -> dict[str, Any]:
     """Both explorers, no browser attached."""
-    pair = LivePair({dataset: partial(PairExplorer, study, dataset)})
+    pair = Live({dataset: partial(pair_explorer, study, dataset)})
+    frame, gap = pair.controls["frame"], pair.controls["gap"]
     report: dict[str, Any] = {
-        "02: frame, first visits": sweep(pair, pair.frame, there_and_back(pair.frame, pair.frame.max - pair.frame.min)),
-        "02: frame": sweep(pair, pair.frame, there_and_back(pair.frame, changes)),
-        "02: c2": sweep(pair, pair.c2, [0.1 * (1 + k % 30) for k in range(changes)]),
+        "02: frame, first visits": sweep(pair, frame, there_and_back(frame, frame.max - frame.min)),
+        "02: frame": sweep(pair, frame, there_and_back(frame, changes)),
+        "02: c2": sweep(pair, pair.controls["c2"], [0.1 * (1 + k % 30) for k in range(changes)]),
     }
-    pair.frame.value = pair.frame.max
-    report["02: gap"] = sweep(pair, pair.gap, there_and_back(pair.gap, changes))
-    pair.estimator.value = "exact"
-    report["02: frame, exact flow"] = sweep(pair, pair.frame, there_and_back(pair.frame, changes))
+    frame.value = frame.max
+    report["02: gap"] = sweep(pair, gap, there_and_back(gap, changes))
+    pair.controls["estimator"].value = "exact"
+    report["02: frame, exact flow"] = sweep(pair, frame, there_and_back(frame, changes))
     names = [name for name in ("Base", "SSP", "KD-SSP") if name in study.profile.systems]
     began = time.perf_counter()
-    systems = LiveSystems({dataset: partial(SystemsExplorer, study, dataset, names)})
+    systems = Live({dataset: partial(systems_explorer, study, dataset, names)})
     report["07: first visit of a clip, s"] = round(time.perf_counter() - began, 2)
-    report["07: frame"] = sweep(systems, systems.frame, there_and_back(systems.frame, changes))
+    report["07: frame"] = sweep(systems, systems.controls["frame"], there_and_back(systems.controls["frame"], changes))
     return report
 
 
 def browser(profile: str, changes: int) -> dict[str, Any]:
     """Notebook 02 in JupyterLab: the frame slider, moved by the keyboard."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        jupyterlab(Path(name), profile, PATIENCE) as lab,
-        chromium(Path(name) / "chromium", PATIENCE) as page,
-    ):
-        page.open_notebook(lab, "02_warps_and_occlusion.ipynb")
-        page.run_all()
-        explorer = page.explorer()
-        page.focus_slider("frame")
+    with tempfile.TemporaryDirectory() as name, jupyterlab(Path(name), profile, PATIENCE) as lab, chromium(PATIENCE) as page:
+        run_notebook(page, lab, "02_warps_and_occlusion.ipynb")
+        explorer = explorer_of(page)
+        focus_slider(page, "frame")
         keys = ["ArrowRight"] * 8 + ["ArrowLeft"] * 16 + ["ArrowRight"] * 8
-        times = [page.response(explorer, keys[k % len(keys)]) for k in range(changes)]
-        version = page.send("Browser.getVersion")["product"]
+        times = [response(page, explorer, keys[k % len(keys)]) for k in range(changes)]
+        version = page.context.browser.version
     return {"browser": version, "02: frame": summary(times)}
 
 

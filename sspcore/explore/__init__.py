@@ -1,59 +1,62 @@
 """Places to explore: sliders and pictures in the notebooks, and the same pictures without a browser.
 
-    panels.py   a picture with its words and scale; PNG bytes for the browser, one figure for paper
-    pair.py     two frames of a clip: flow, warps, masks, homography (notebook 02); knows no widget
-    systems.py  two systems over a clip: labels, flicker, alpha, curves (notebook 07); knows no widget
+    panels.py      a picture with its words and scale; what an explorer is
+    pair.py        two frames of a clip: flow, warps, masks, homography (notebook 02)
+    systems.py     two systems over a clip: labels, flicker, alpha, curves (notebook 07)
+    from_study.py  what both show of a study; everything else takes arrays
     stage.py, stage.js, live.py   the widgets around them
+
+Your own frames and labels (arrays, or any sequences of them):
+
+    explore({"mine": lambda: PairExplorer([MotionClip.of_frames("clip", frames)], "my video")})
+    clip = SegmentedClip.of_arrays("clip", frames, {"A": labels_a, "B": labels_b})
+    explore({"mine": lambda: SystemsExplorer([clip], classes, ["A", "B"], "my video")})
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from IPython import get_ipython
 from IPython.display import display
 
-from sspcore.explore.pair import PairExplorer
-from sspcore.explore.panels import contact_sheet
-from sspcore.explore.systems import SystemsExplorer
-from sspcore.report.style import class_legend
+from sspcore.explore.from_study import pair_explorer, systems_explorer
+from sspcore.explore.pair import MotionClip, PairExplorer
+from sspcore.explore.panels import Explorer, contact_sheet
+from sspcore.explore.systems import SegmentedClip, SystemsExplorer
 from sspcore.study import Study
 
-__all__ = ["PairExplorer", "SystemsExplorer", "contact_sheet", "explore_motion", "explore_systems", "somebody_is_there"]
+__all__ = [
+    "MotionClip", "PairExplorer", "SegmentedClip", "SystemsExplorer", "contact_sheet", "explore", "explore_motion",
+    "explore_systems", "is_interactive", "pair_explorer", "systems_explorer",
+]
 
 
-def somebody_is_there() -> bool:
+def is_interactive() -> bool:
     """Whether this cell was started by a person at a notebook and not by papermill, nbval or a script.
 
-    A front end says with each cell whether somebody could answer a prompt; those that only execute notebooks say no.
+    A front end says with each cell whether a prompt could be answered; those that only execute notebooks say no.
     """
     parent = getattr(get_ipython(), "get_parent", dict)()
     return bool(parent.get("content", {}).get("allow_stdin", False))
 
 
-def explore_motion(study: Study, datasets: list[str]) -> None:
-    """Display the explorer of motion: with sliders where somebody is there to move them, else as one picture."""
-    explorers = {name: partial(PairExplorer, study, name) for name in datasets}
-    if somebody_is_there():
-        from sspcore.explore.live import LivePair  # widgets only where a browser is
+def explore(explorers: Mapping[str, Callable[[], Explorer]]) -> None:
+    """Display explorers of one kind, by name: with sliders where a person can move them, else the first as one picture."""
+    if is_interactive():
+        from sspcore.explore.live import Live  # widgets only where a browser is
 
-        display(LivePair(explorers).box)
-        return
-    explorer = explorers[datasets[0]]()
-    panels = explorer.panels(explorer.view(explorer.first()))
-    display(contact_sheet(panels, explorer.columns, f"{explorer.origin}; in JupyterLab this picture has sliders"))
+        display(Live(explorers).box)
+    else:
+        display(next(iter(explorers.values()))().figure("; in JupyterLab this picture has sliders"))
+
+
+def explore_motion(study: Study, datasets: list[str]) -> None:
+    """Display the explorer of motion."""
+    explore({name: partial(pair_explorer, study, name) for name in datasets})
 
 
 def explore_systems(study: Study, datasets: list[str], systems: list[str]) -> None:
-    """Display the explorer of two systems: with sliders where somebody is there to move them, else as one picture."""
-    explorers = {name: partial(SystemsExplorer, study, name, systems) for name in datasets}
-    if somebody_is_there():
-        from sspcore.explore.live import LiveSystems
-
-        display(LiveSystems(explorers).box)
-        return
-    explorer = explorers[datasets[0]]()
-    title = f"{explorer.origin}; in JupyterLab this picture has sliders and a play button"
-    picture = contact_sheet(explorer.panels(explorer.first()), explorer.columns, title)
-    class_legend(picture, explorer.spec)
-    display(picture)
+    """Display the explorer of two systems."""
+    explore({name: partial(systems_explorer, study, name, systems) for name in datasets})

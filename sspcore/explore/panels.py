@@ -1,23 +1,26 @@
 """A panel: one picture of an explorer as plain pixels, with the words and the colour scale that belong to it.
 
-Both faces of an explorer show the same panels: the live one sends their PNG bytes to the browser, the static one draws
-them into one figure. Nothing here knows a widget.
+With sliders the panels go to the browser as bytes; without a browser they are drawn into one figure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from typing import Any, ClassVar
 
 import cv2
-import matplotlib
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from sspcore.report.style import figure, hide_axes
+from sspcore.core.classes import ClassSpec
+from sspcore.report.style import class_legend, figure, hide_axes
 
+MAGENTA = (255, 0, 255)
 NOTHING = np.array([225, 225, 225], np.uint8)  # grey: there is nothing to show here
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -32,6 +35,15 @@ class Scale:
     low: float
     high: float
     meaning: str = ""
+
+    @cached_property
+    def mappable(self) -> ScalarMappable:
+        """Values to colours, NaN to grey."""
+        return ScalarMappable(Normalize(self.low, self.high), colormaps[self.colours].with_extremes(bad=NOTHING / 255))
+
+    def paint(self, values: np.ndarray) -> np.ndarray:
+        """(H, W) values -> (H, W, 3) uint8 RGB."""
+        return np.ascontiguousarray(self.mappable.to_rgba(values, bytes=True)[..., :3])
 
 
 @dataclass(frozen=True)
@@ -53,13 +65,40 @@ class Panel:
     wide: bool = False
 
 
-def paint(values: np.ndarray, scale: Scale) -> np.ndarray:
-    """(H, W) values -> (H, W, 3) uint8 RGB; NaN is grey."""
-    share = (values - scale.low) / (scale.high - scale.low)
-    steps = (np.nan_to_num(share).clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    image = _table(scale.colours)[steps]
-    image[np.isnan(share)] = NOTHING
-    return image
+class Explorer:
+    """Pictures of clips for a choice of clip, frame and some settings; it knows no widget.
+
+    A subclass has
+        clips       sequence of what has a `name` and `frames`
+        origin      where they are from, for the heading
+        first()     the choice to begin with, by name: clip, frame, and its settings
+        controls(**choice)      setting -> (low, high) or (low, high, step) of a number, list of names of one of them
+        panels(**choice)        the pictures
+        values(x, y, **choice)  what is known of pixel (x, y): rows (name, value)
+    Attributes:
+        compared: the two panels that are compared at first.
+        classes: for a legend, None where no labels are shown.
+        columns: panels a row.
+        labels: setting -> words beside its control, where they are not its name.
+    """
+
+    clips: Sequence[Any]
+    origin: str
+    compared: ClassVar[tuple[int, int]]
+    classes: ClassSpec | None = None
+    columns: ClassVar[int] = 3
+    labels: ClassVar[dict[str, str]] = {}
+
+    def frame_at(self, panel: int, share: float, **choice: Any) -> int | None:
+        """The frame that a click at a share of a panel's width means, None if it means a pixel."""
+        return None
+
+    def figure(self, note: str = "") -> Figure:
+        """The first choice as one picture."""
+        picture = contact_sheet(self.panels(**self.first()), self.columns, f"{self.origin}{note}")
+        if self.classes is not None:
+            class_legend(picture, self.classes)
+        return picture
 
 
 def encode(panel: Panel) -> bytes:
@@ -80,9 +119,21 @@ def inset(image: np.ndarray, legend: np.ndarray, share: float = 0.3) -> np.ndarr
     return shown
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
-    """"#0072B2" -> (0, 114, 178)."""
-    return tuple(int(colour[i:i + 2], 16) for i in (1, 3, 5))
+def marked(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = MAGENTA) -> np.ndarray:
+    """The image (H, W, 3) with a mask (H, W) in one colour."""
+    shown = image.copy()
+    shown[mask] = colour
+    return shown
+
+
+def numbers(pixel: np.ndarray) -> str:
+    """The values of a pixel, in words."""
+    return ", ".join(map(str, pixel.tolist()))
+
+
+def percent(mask: np.ndarray) -> str:
+    """How much of the picture a mask covers, in words."""
+    return f"{100 * mask.mean():.1f} % of pixels"
 
 
 def nothing(size: tuple[int, int]) -> np.ndarray:
@@ -91,9 +142,9 @@ def nothing(size: tuple[int, int]) -> np.ndarray:
 
 
 def contact_sheet(panels: list[Panel], columns: int, title: str) -> Figure:
-    """All panels in one figure: the explorer where nobody can move a slider."""
-    rows = _rows(panels, columns)
-    width = 11.2
+    """All panels in one figure, the wide ones last."""
+    narrow, width = [panel for panel in panels if not panel.wide], 11.2
+    rows = [narrow[i:i + columns] for i in range(0, len(narrow), columns)] + [[panel] for panel in panels if panel.wide]
     heights = [max(_height(panel, width if panel.wide else 0.88 * width / columns) for panel in row) for row in rows]
     picture, _ = figure(width, sum(heights) + 0.4)
     picture.clear()
@@ -105,30 +156,10 @@ def contact_sheet(panels: list[Panel], columns: int, title: str) -> Figure:
             hide_axes(axes)
             axes.set_title(f"{panel.title}\n{panel.note}" if panel.note else panel.title, fontsize=9)
             if panel.scale is not None:
-                colours = ScalarMappable(Normalize(panel.scale.low, panel.scale.high), panel.scale.colours)
-                picture.colorbar(colours, ax=axes, shrink=0.75, aspect=14, pad=0.02).ax.tick_params(labelsize=7)
+                bar = picture.colorbar(panel.scale.mappable, ax=axes, shrink=0.75, aspect=14, pad=0.02)
+                bar.ax.tick_params(labelsize=7)
     picture.suptitle(title, fontsize=11)
     return picture
-
-
-def gradient(scale: Scale, steps: int = 9) -> str:
-    """The scale's colours as a CSS gradient, for a caption in the browser."""
-    colours = _table(scale.colours)[np.linspace(0, 255, steps).round().astype(int)]
-    return "linear-gradient(90deg," + ",".join(f"rgb({r},{g},{b})" for r, g, b in colours) + ")"
-
-
-@lru_cache(maxsize=8)
-def _table(colours: str) -> np.ndarray:
-    return (matplotlib.colormaps[colours](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-
-
-def _rows(panels: list[Panel], columns: int) -> list[list[Panel]]:
-    rows: list[list[Panel]] = []
-    for panel in panels:
-        if panel.wide or not rows or rows[-1][0].wide or len(rows[-1]) == columns:
-            rows.append([])
-        rows[-1].append(panel)
-    return rows
 
 
 def _height(panel: Panel, width: float) -> float:

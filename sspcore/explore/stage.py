@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 
-from sspcore.explore.panels import Panel, encode, gradient
+from sspcore.core.classes import ClassSpec
+from sspcore.explore.panels import Panel, encode
 
 _HERE = Path(__file__).parent
 
@@ -54,11 +56,11 @@ def value_table(title: str, rows: list[tuple[str, str]]) -> str:
     return f"<b>{html.escape(title)}</b><table>{body}</table>"
 
 
-def legend(classes: list[tuple[str, tuple[int, int, int]]]) -> str:
+def legend(spec: ClassSpec) -> str:
     """Class names with their colours as HTML."""
     entries = "".join(
         f"<span><i class='swatch' style='background:rgb({r},{g},{b})'></i>{html.escape(name)}</span> "
-        for name, (r, g, b) in classes
+        for name, (r, g, b) in zip(spec.classes, spec.palette, strict=True)
     )
     return f"<p class='legend'>{entries}</p>"
 
@@ -67,5 +69,7 @@ def _caption(panel: Panel) -> dict[str, Any]:
     caption: dict[str, Any] = {"title": panel.title, "note": panel.note, "wide": panel.wide}
     if panel.scale is None:
         return caption
-    scale = panel.scale
-    return caption | {"gradient": gradient(scale), "low": f"{scale.low:g}", "high": f"{scale.high:g}", "meaning": scale.meaning}
+    low, high = panel.scale.low, panel.scale.high
+    colours = ",".join(f"rgb({r},{g},{b})" for r, g, b in panel.scale.paint(np.linspace(low, high, 9)[None])[0])
+    gradient = f"linear-gradient(90deg,{colours})"
+    return caption | {"gradient": gradient, "low": f"{low:g}", "high": f"{high:g}", "meaning": panel.scale.meaning}

@@ -2,70 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import ImageColor
+from torch import Tensor
 
-from sspcore.core.classes import IGNORE, colourise
-from sspcore.data.clips import Clip
-from sspcore.data.truth import true_labels
-from sspcore.explore.panels import Panel, Scale, nothing, paint, rgb
+from sspcore.core.classes import IGNORE, ClassSpec, colourise
+from sspcore.explore.pair import estimated_flow
+from sspcore.explore.panels import Explorer, Panel, Scale, marked, nothing, numbers, percent
 from sspcore.metrics.confusion import confusion, iou_per_class, mean_present, pair_counts
 from sspcore.metrics.records import warp_labels
-from sspcore.models.systems import system
-from sspcore.report.figures import FLICKER, flicker_mask
+from sspcore.report.figures import flicker_mask
 from sspcore.report.style import BLUE, VERMILION, figure
-from sspcore.study import Study
 
 ALPHA = Scale("viridis", 0, 1, "weight of the past")
 LEFT, RIGHT = BLUE, VERMILION
 BOTH_RIGHT, BOTH_WRONG = (235, 235, 235), (40, 40, 40)
 
-
-@dataclass(frozen=True)
-class SystemsChoice:
-    """What the sliders of notebook 07 say: position of the validation clip, of the frame in it, and two systems."""
-
-    clip: int
-    frame: int
-    left: str
-    right: str
+Maps = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
+class SegmentedClip:
+    """A clip with the predictions of several systems. Frames, labels and flows may be made when they are asked for.
+
+    Attributes:
+        name: for captions.
+        frames: (H, W, 3) uint8 RGB each: an array (T, H, W, 3), a list, or any sequence.
+        truth: label maps (H, W), None where a frame has none.
+        truth_is: what the truth is, one word.
+        predict: system -> its label maps (H, W), and its alphas (H, W) or None.
+        flow: flow(source, target) between neighbours, (2, H, W) in pixels, for flicker.
+        metric_flow: the same, for TC.
+    """
+
+    name: str
+    frames: Maps
+    truth: Sequence[np.ndarray | None]
+    predict: Callable[[str], tuple[Maps, Maps | None]]
+    flow: Callable[[int, int], Tensor]
+    metric_flow: Callable[[int, int], Tensor]
+    truth_is: str = "label"
+
+    @classmethod
+    def of_arrays(
+        cls, name: str, frames: Maps, labels: Mapping[str, Maps], alphas: Mapping[str, Maps] | None = None,
+        truth: Sequence[np.ndarray | None] | None = None, flow: str = "dis-medium",
+    ) -> SegmentedClip:
+        """A clip of frames and label maps by system; alphas and truth where they are known; flow is estimated."""
+        between, known = lru_cache(maxsize=256)(estimated_flow(flow, frames)), alphas or {}
+        unlabelled = [None] * len(frames)
+        return cls(name, frames, truth or unlabelled, lambda system: (labels[system], known.get(system)), between, between)
+
+
 class Track:
     """One system over one clip of N frames.
 
     Attributes:
-        labels: N label maps (H, W) as predicted.
+        labels: N label maps (H, W) as predicted. alpha: N maps (H, W), weight of the past; None for a system without.
         flicker: N masks (H, W): changed along the flow since the frame before; none on the first frame.
-        alpha: N maps (H, W) float16, weight of the past; None for a system that has none.
         tc: (N,), TC of the pair of frames that ends here, NaN on the first frame.
         miou: (N,), over the classes present in the frame alone, NaN where no truth is known.
     """
 
-    labels: list[np.ndarray]
-    flicker: list[np.ndarray]
-    alpha: list[np.ndarray] | None
-    tc: np.ndarray
-    miou: np.ndarray
+    def __init__(self, clip: SegmentedClip, system: str, n_classes: int) -> None:
+        self.labels, self.alpha = clip.predict(system)
+        self.flicker, tc, miou = [np.zeros(self.labels[0].shape, bool)], [np.nan], []
+        for k in range(1, len(self.labels)):
+            now, before = self.labels[k], self.labels[k - 1]
+            self.flicker.append(flicker_mask(now, before, clip.flow(k, k - 1).numpy()))
+            counts = pair_counts(before, warp_labels(now, clip.metric_flow(k - 1, k).numpy()), n_classes)
+            tc.append(mean_present(iou_per_class(counts[:n_classes, :n_classes])))
+        for labels, truth in zip(self.labels, clip.truth, strict=True):
+            miou.append(np.nan if truth is None else mean_present(iou_per_class(confusion(labels, truth, n_classes))))
+        self.tc, self.miou = np.array(tc), np.array(miou)
 
 
-@dataclass(frozen=True)
 class Curves:
-    """A picture of curves (h, w, 3), and where its frames lie: columns (axes, N) in pixels, rows (top, bottom)."""
+    """TC and mIoU of tracks, frame by frame, as a picture (h, w, 3) in which a frame can be found."""
 
-    image: np.ndarray
-    columns: np.ndarray
-    rows: tuple[int, int]
+    def __init__(self, tracks: Mapping[str, Track]) -> None:
+        picture, axes = figure(11.2, 2.1, 1, 2)
+        for (name, track), colour, style in zip(tracks.items(), (LEFT, RIGHT), ("-", "--"), strict=False):
+            for panel, values in zip(axes, (track.tc, track.miou), strict=True):
+                known = np.flatnonzero(~np.isnan(values))
+                panel.plot(known, 100 * values[known], style, color=colour, marker=".", markersize=4, label=name)
+        n_frames = len(track.labels)
+        for panel, title in zip(axes, ("TC (%)", "mIoU (%)"), strict=True):
+            panel.set(xlim=(-0.5, n_frames - 0.5), ylabel=title, xlabel="frame")
+        axes[0].legend(loc="best", fontsize=8)
+        canvas = FigureCanvasAgg(picture)
+        canvas.draw()
+        self.image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        # (axes, N): the pixel column of every frame; the rows between which a curve lies
+        self.columns = np.array([
+            [round(panel.transData.transform((k, 0))[0]) for k in range(n_frames)] for panel in axes
+        ])
+        box = axes[0].get_window_extent()
+        self.rows = slice(len(self.image) - round(box.y1), len(self.image) - round(box.y0))
 
     def with_cursor(self, frame: int) -> np.ndarray:
         """The picture with a line at that frame."""
-        shown, (top, bottom) = self.image.copy(), self.rows
+        shown = self.image.copy()
         for column in self.columns[:, frame]:
-            shown[top:bottom, column - 1:column + 1] = 0
+            shown[self.rows, column - 1:column + 1] = 0
         return shown
 
     def frame_at(self, share: float) -> int:
@@ -74,141 +119,100 @@ class Curves:
         return int(np.unravel_index(apart.argmin(), apart.shape)[1])
 
 
-class SystemsExplorer:
-    """The explorer's state: trained systems on the validation clips of one data set; what was worked out is kept.
+class SystemsExplorer(Explorer):
+    """Two systems on a clip; what was worked out is kept.
 
     Args:
-        study: gives predictions, flow and truth; what is missing is trained and predicted.
-        dataset: "uavid" or "ruralscapes".
+        clips: one or more.
+        classes: names and colours of the labels.
         systems: names to choose from, two or more for a comparison.
+        origin: where the clips are from, for the heading.
+        pair: the two systems to begin with; None: the first and the last.
+    A choice has `clip`, `frame`, and the systems `left` and `right`.
     """
 
-    columns = 3
+    compared = (3, 6)
 
-    def __init__(self, study: Study, dataset: str, systems: list[str]) -> None:
-        self.study, self.dataset = study, dataset
-        self.spec = study.spec(dataset)
-        self.size = study.profile.input_size
-        self.clips: list[Clip] = study.clips(dataset, "val")
-        self.systems = list(systems)
-        self.origin = f"{self.spec.title}, {study.data_origin}"
-        self._truth_root = study.truth_root(dataset)
-        self._flows = study.flows(dataset)
-        self._metric_flows = study.flows(dataset, study.profile.metric_flow)
-        self.track = lru_cache(maxsize=8)(self._track)  # a clip of the paper's size takes hundreds of megabytes
-        self.curves = lru_cache(maxsize=24)(self._curves)
-        self._truth = lru_cache(maxsize=256)(self._read_truth)
+    def __init__(
+        self, clips: Sequence[SegmentedClip], classes: ClassSpec, systems: Sequence[str], origin: str,
+        pair: tuple[str, str] | None = None,
+    ) -> None:
+        self.clips, self.classes, self.systems, self.origin = clips, classes, list(systems), origin
+        self._pair = pair or (systems[0], systems[-1])
+        # a clip of the paper's size takes hundreds of megabytes
+        self.track = lru_cache(maxsize=8)(lambda clip, system: Track(self.clips[clip], system, classes.n_classes))
+        self.curves = lru_cache(maxsize=24)(lambda clip, *names: Curves({name: self.track(clip, name) for name in names}))
 
-    def first(self) -> SystemsChoice:
-        """The first system beside the last one that has an alpha (or the last), in the middle of the first clip."""
-        learned = [name for name in self.systems if system(name).options is not None]
-        return SystemsChoice(0, len(self.clips[0]) // 2, self.systems[0], (learned or self.systems)[-1])
+    def first(self) -> dict[str, Any]:
+        return {"clip": 0, "frame": len(self.clips[0].frames) // 2, "left": self._pair[0], "right": self._pair[1]}
 
-    def panels(self, choice: SystemsChoice) -> list[Panel]:
-        """Ten panels: the frame, its truth and who is right; labels, flicker and alpha of each system; the curves."""
-        clip, k = self.clips[choice.clip], choice.frame
-        truth = self._truth(choice.clip, k)
-        if truth is None:
-            shown = Panel("truth", nothing(self.size), "this frame has no label")
-        else:
-            shown = Panel("truth", colourise(truth, self.spec), "exact" if self._truth_root is not None else "label")
-        curves = self.curves(choice.clip, choice.left, choice.right)
+    def controls(self, clip: int, **_: Any) -> dict[str, Any]:
+        return {"frame": (0, len(self.clips[clip].frames) - 1), "left": self.systems, "right": self.systems}
+
+    def frame_at(self, panel: int, share: float, **choice: Any) -> int | None:
+        return self.curves(choice["clip"], choice["left"], choice["right"]).frame_at(share) if panel == 9 else None
+
+    def panels(self, clip: int, frame: int, left: str, right: str) -> list[Panel]:
+        shown, truth = self.clips[clip], self.clips[clip].truth[frame]
+        image = shown.frames[frame]
         return [
-            Panel("frame", clip.frame(k, self.size), f"{clip.name}, position {k}"),
-            shown,
-            self._agreement_panel(choice, truth),
-            *self._system_panels(choice.left, choice.clip, k),
-            *self._system_panels(choice.right, choice.clip, k),
-            Panel("TC of the pair that ends here, and mIoU of the frame", curves.with_cursor(k), wide=True),
+            Panel("frame", image, f"{shown.name}, position {frame}"),
+            Panel("truth", nothing(image.shape[:2]), "this frame has no label") if truth is None
+            else Panel("truth", colourise(truth, self.classes), shown.truth_is),
+            _agreement_panel(*((name, self.track(clip, name).labels[frame]) for name in (left, right)), truth),
+            *self._system_panels(left, clip, frame),
+            *self._system_panels(right, clip, frame),
+            Panel(
+                "TC of the pair that ends here, and mIoU of the frame", self.curves(clip, left, right).with_cursor(frame),
+                wide=True,
+            ),
         ]
 
-    def values(self, choice: SystemsChoice, x: int, y: int) -> list[tuple[str, str]]:
-        """What is known of pixel (x, y): rows (name, value)."""
-        k, truth = choice.frame, self._truth(choice.clip, choice.frame)
-        rgb = ", ".join(str(value) for value in self.clips[choice.clip].frame(k, self.size)[y, x].tolist())
-        rows = [("RGB", rgb), ("truth", "not known" if truth is None else self._class(truth[y, x]))]
-        for name in dict.fromkeys((choice.left, choice.right)):
-            track = self.track(choice.clip, name)
-            rows.append((name, self._class(track.labels[k][y, x])))
-            if track.flicker[k][y, x]:
+    def values(self, x: int, y: int, clip: int, frame: int, left: str, right: str) -> list[tuple[str, str]]:
+        truth = self.clips[clip].truth[frame]
+        rows = [
+            ("RGB", numbers(self.clips[clip].frames[frame][y, x])),
+            ("truth", "not known" if truth is None else self._class(truth[y, x])),
+        ]
+        for name in dict.fromkeys((left, right)):
+            track = self.track(clip, name)
+            rows.append((name, self._class(track.labels[frame][y, x])))
+            if track.flicker[frame][y, x]:
                 rows.append(("", "changed along the flow"))
             if track.alpha is not None:
-                rows.append((f"{name}: alpha", f"{track.alpha[k][y, x]:.3f}"))
+                rows.append((f"{name}: alpha", f"{track.alpha[frame][y, x]:.3f}"))
         return rows
 
     def _class(self, label: int) -> str:
-        return "ignored" if label == IGNORE else self.spec.classes[label]
+        return "ignored" if label == IGNORE else self.classes.classes[label]
 
-    def _system_panels(self, name: str, number: int, k: int) -> list[Panel]:
-        track = self.track(number, name)
-        labels = colourise(track.labels[k], self.spec)
-        flicker = labels // 2 + 110
-        flicker[track.flicker[k]] = FLICKER
+    def _system_panels(self, name: str, clip: int, k: int) -> list[Panel]:
+        track = self.track(clip, name)
+        labels = colourise(track.labels[k], self.classes)
         miou = "" if np.isnan(track.miou[k]) else f"mIoU of this frame {100 * track.miou[k]:.1f} %"
-        changed = "the first frame" if k == 0 else (
-            f"magenta: {100 * track.flicker[k].mean():.1f} % changed; TC {100 * track.tc[k]:.1f} %"
-        )
-        if track.alpha is None:
-            weight = Panel(f"{name}: alpha", nothing(self.size), "this system has none")
-        else:
+        changed = f"magenta: {100 * track.flicker[k].mean():.1f} % changed; TC {100 * track.tc[k]:.1f} %"
+        weight = Panel(f"{name}: alpha", nothing(labels.shape[:2]), "this system has none")
+        if track.alpha is not None:
             alpha = track.alpha[k].astype(np.float32)
-            weight = Panel(f"{name}: alpha", paint(alpha, ALPHA), f"mean {alpha.mean():.2f}", ALPHA)
-        return [Panel(f"{name}: labels", labels, miou), Panel(f"{name}: flicker", flicker, changed), weight]
+            weight = Panel(f"{name}: alpha", ALPHA.paint(alpha), f"mean {alpha.mean():.2f}", ALPHA)
+        return [
+            Panel(f"{name}: labels", labels, miou),
+            Panel(f"{name}: flicker", marked(labels // 2 + 110, track.flicker[k]), changed if k else "the first frame"),
+            weight,
+        ]
 
-    def _agreement_panel(self, choice: SystemsChoice, truth: np.ndarray | None) -> Panel:
-        left, right = (self.track(choice.clip, name).labels[choice.frame] for name in (choice.left, choice.right))
-        if truth is None:
-            image = nothing(self.size)
-            image[left != right] = BOTH_WRONG
-            return Panel("where they differ", image, f"{100 * (left != right).mean():.1f} % of pixels")
-        image = np.empty((*self.size, 3), np.uint8)
-        image[:] = BOTH_WRONG
-        image[right == truth] = rgb(RIGHT)
-        image[left == truth] = rgb(LEFT)
-        image[((left == truth) & (right == truth)) | (truth == IGNORE)] = BOTH_RIGHT
-        scored = max(int((truth != IGNORE).sum()), 1)
-        only = [100 * int(((a == truth) & (b != truth)).sum()) / scored for a, b in ((left, right), (right, left))]
-        note = f"blue: only {choice.left}, {only[0]:.1f} %; vermilion: only {choice.right}, {only[1]:.1f} %"
-        return Panel("who is right (black: neither)", image, note)
 
-    def _track(self, number: int, name: str) -> Track:
-        clip, n = self.clips[number], self.spec.n_classes
-        labels = self.study.label_maps(name, self.dataset, clip)
-        flicker, tc = [np.zeros(self.size, bool)], [np.nan]
-        for k in range(1, len(clip)):
-            flicker.append(flicker_mask(labels[k], labels[k - 1], self._flows.between(clip, k, k - 1).numpy()))
-            warped = warp_labels(labels[k], self._metric_flows.between(clip, k - 1, k).numpy())
-            tc.append(mean_present(iou_per_class(pair_counts(labels[k - 1], warped, n)[:n, :n])))
-        miou = []
-        for k in range(len(clip)):
-            truth = self._truth(number, k)
-            miou.append(np.nan if truth is None else mean_present(iou_per_class(confusion(labels[k], truth, n))))
-        return Track(labels, flicker, self._alpha(name, clip), np.array(tc), np.array(miou))
-
-    def _alpha(self, name: str, clip: Clip) -> list[np.ndarray] | None:
-        if system(name).options is None:
-            return None
-        results = self.study.segment(name, self.dataset, clip)
-        return [result.state.alpha[0, 0].cpu().numpy().astype(np.float16) for result in results]
-
-    def _read_truth(self, number: int, k: int) -> np.ndarray | None:
-        return true_labels(self.clips[number], k, self.size, self._truth_root)
-
-    def _curves(self, number: int, left: str, right: str) -> Curves:
-        picture, axes = figure(11.2, 2.1, 1, 2)
-        for name, colour, style in ((left, LEFT, "-"), (right, RIGHT, "--")):
-            track = self.track(number, name)
-            for panel, values in zip(axes, (track.tc, track.miou), strict=True):
-                known = np.flatnonzero(~np.isnan(values))
-                panel.plot(known, 100 * values[known], style, color=colour, marker=".", markersize=4, label=name)
-        for panel, title in zip(axes, ("TC (%)", "mIoU (%)"), strict=True):
-            panel.set(xlim=(-0.5, len(self.clips[number]) - 0.5), ylabel=title, xlabel="frame")
-        axes[0].legend(loc="best", fontsize=8)
-        canvas = FigureCanvasAgg(picture)
-        canvas.draw()
-        image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        columns = np.array([
-            [round(panel.transData.transform((k, 0))[0]) for k in range(len(self.clips[number]))] for panel in axes
-        ])
-        box = axes[0].get_window_extent()
-        return Curves(image, columns, (image.shape[0] - round(box.y1), image.shape[0] - round(box.y0)))
+def _agreement_panel(left: tuple[str, np.ndarray], right: tuple[str, np.ndarray], truth: np.ndarray | None) -> Panel:
+    """Where one of two systems is right and the other is not; without truth, where their labels differ."""
+    (name_a, a), (name_b, b) = left, right
+    if truth is None:
+        return Panel("where they differ", marked(nothing(a.shape), a != b, BOTH_WRONG), percent(a != b))
+    ignored = truth == IGNORE
+    image = marked(nothing(a.shape), ~ignored, BOTH_WRONG)
+    image[b == truth] = ImageColor.getrgb(RIGHT)
+    image[a == truth] = ImageColor.getrgb(LEFT)
+    image[((a == truth) & (b == truth)) | ignored] = BOTH_RIGHT
+    scored = max(int((~ignored).sum()), 1)
+    only = [100 * int(((x == truth) & (y != truth) & ~ignored).sum()) / scored for x, y in ((a, b), (b, a))]
+    note = f"blue: only {name_a}, {only[0]:.1f} %; vermilion: only {name_b}, {only[1]:.1f} %"
+    return Panel("who is right (black: neither)", image, note)

@@ -7,15 +7,14 @@ else to pytest's temporary folder. Data is that of $SSPCORE_PROFILE (default: sm
 from __future__ import annotations
 
 import json
-import math
 import os
 import statistics
-import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Locator, Page, expect
 
-from helpers.browser import ROOT, Page, chromium, find_chromium, jupyterlab
+from helpers.browser import chromium, explorer_of, find_chromium, focus_slider, jupyterlab, response, run_notebook
 
 PATIENCE = 300.0  # seconds for one step; rendering the smoke data is the longest
 MOVES = 8
@@ -41,52 +40,44 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def page(tmp_path):
-    with chromium(tmp_path / "chromium", PATIENCE) as tab:
+def page():
+    with chromium(PATIENCE) as tab:
         yield tab
 
 
-def pictures(page: Page, explorer: str) -> list[str]:
+def pictures(explorer: Locator) -> list[str]:
     """What every canvas of the grid shows."""
-    return page.run(f"[...{explorer}.querySelectorAll('.grid canvas')].map(c => c.toDataURL())")
+    return explorer.evaluate("e => [...e.querySelectorAll('.grid canvas')].map(c => c.toDataURL())")
 
 
-def test_a_slider_of_notebook_02_changes_the_pictures(lab, page, screenshots):
-    page.open_notebook(lab, "02_warps_and_occlusion.ipynb")
-    page.run_all()
-    explorer = page.explorer()
-    before = pictures(page, explorer)
-    page.screenshot(screenshots / "02_before.png")
-    page.focus_slider("frame")
-    times = [page.response(explorer, key) for key in ("ArrowRight", "ArrowLeft") * (MOVES // 2)]
-    deadline = time.monotonic() + PATIENCE  # the grid is drawn picture by picture
-    while pictures(page, explorer) != before:
-        assert time.monotonic() < deadline, "there and back again is not the same picture"
-        time.sleep(0.2)
-    times.append(page.response(explorer, "ArrowRight"))
-    after = pictures(page, explorer)
-    page.screenshot(screenshots / "02_after.png")
-    assert not any(map(math.isnan, times)), f"a move of the slider brought no new picture: {times}"
+def test_notebook_02_follows_its_slider_and_a_click_shows_values(lab: str, page: Page, screenshots: Path):
+    run_notebook(page, lab, "02_warps_and_occlusion.ipynb")
+    explorer = explorer_of(page)
+    before = pictures(explorer)
+    page.screenshot(path=screenshots / "02_before.png")
+    focus_slider(page, "frame")
+    times = [response(page, explorer, key) for key in ("ArrowRight", "ArrowLeft") * (MOVES // 2)]
+    for _ in range(50):  # the grid is drawn picture by picture
+        if pictures(explorer) == before:
+            break
+        page.wait_for_timeout(200)
+    assert pictures(explorer) == before, "there and back again is not the same picture"
+    times.append(response(page, explorer, "ArrowRight"))
+    page.wait_for_timeout(1000)
+    after = pictures(explorer)
     assert len(after) == 12 and all(a != b for a, b in zip(before[:3], after[:3], strict=True)), "frames or flow stayed"
     report = {"frame slider, median ms": statistics.median(times), "all": times}
     (screenshots / "response.json").write_text(json.dumps(report, indent=1))
 
-
-def test_a_click_shows_the_pixels_values(lab, page, screenshots):
-    page.open_notebook(lab, "02_warps_and_occlusion.ipynb")
-    page.run_all()
-    explorer = page.explorer()
-    box = page.run(f"(() => {{ const b = {explorer}.querySelector('.grid canvas').getBoundingClientRect();"
-                   " return [b.x + b.width / 2, b.y + b.height / 2]; })()")
-    page.click(*box)
-    text = page.wait("the values", f"{explorer}.querySelector('.details').textContent.includes('RGB') && "
-                                   f"{explorer}.querySelector('.details').textContent")
-    assert "of frame k" in text and "M_occ" in text
-    page.screenshot(screenshots / "02_clicked.png")
+    explorer.locator(".grid canvas").first.click()
+    expect(explorer.locator(".details")).to_contain_text("M_occ", timeout=1000 * PATIENCE)
+    page.screenshot(path=screenshots / "02_clicked.png")
+    explorer.locator(".mode").select_option("blink")
+    over = explorer.locator(".stage .over")
+    shown = {over.evaluate("e => e.style.clipPath") for _ in range(12) if page.wait_for_timeout(150) is None}
+    assert len(shown) == 2, f"nothing blinks: {shown}"
 
 
-@pytest.mark.skipif(not (ROOT / "notebooks/00_start_here.ipynb").is_file(), reason="there is no start page yet")
-def test_the_start_page_runs(lab, page, screenshots):
-    page.open_notebook(lab, "00_start_here.ipynb")
-    page.run_all()
-    page.screenshot(screenshots / "00.png")
+def test_the_start_page_runs(lab: str, page: Page, screenshots: Path):
+    run_notebook(page, lab, "00_start_here.ipynb")
+    page.screenshot(path=screenshots / "00.png")

@@ -1,4 +1,4 @@
-"""The explorers: panels against what is known of a panning camera, the live face against the silent one."""
+"""The explorers: panels against what is known of a panning camera, with and without a browser."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from sspcore import explore
 from sspcore.data.clips import Clip, FrameCache
 from sspcore.data.datasets import UAVID
 from sspcore.data.truth import write_flow_png
-from sspcore.explore.pair import Choice, PairExplorer
-from sspcore.explore.panels import NOTHING, Panel, Scale, contact_sheet, encode, paint
-from sspcore.explore.systems import BOTH_RIGHT, LEFT, SystemsChoice, SystemsExplorer
+from sspcore.explore import MotionClip, PairExplorer, SegmentedClip, SystemsExplorer, pair_explorer, systems_explorer
+from sspcore.explore.live import Live
+from sspcore.explore.panels import NOTHING, Panel, Scale, contact_sheet, encode
+from sspcore.explore.systems import BOTH_RIGHT, LEFT
 from sspcore.metrics import FrameRecord, MetricSuite
 
 PAN, N = 2, 8
@@ -99,12 +100,17 @@ def study(tmp_path_factory) -> Study:
 
 @pytest.fixture(scope="module")
 def pair(study) -> PairExplorer:
-    return PairExplorer(study, "uavid")
+    return pair_explorer(study, "uavid")
 
 
 @pytest.fixture(scope="module")
 def systems(study) -> SystemsExplorer:
-    return SystemsExplorer(study, "uavid", ["Base", "KD-SSP"])
+    return systems_explorer(study, "uavid", ["Base", "KD-SSP"])
+
+
+def chosen(frame: int, gap: int = 1, estimator: str = "exact", **more: float) -> dict[str, object]:
+    """A choice of notebook 02."""
+    return {"clip": 0, "frame": frame, "gap": gap, "estimator": estimator, "c1": 0.01, "c2": 0.5} | more
 
 
 def panel(panels: list[Panel], start: str) -> Panel:
@@ -115,19 +121,19 @@ def panel(panels: list[Panel], start: str) -> Panel:
 
 
 def test_exact_motion_of_a_pan_is_closed_but_for_the_edge(pair):
-    view = pair.view(Choice(frame=3))
+    view = pair.view(**chosen(3))
     edge = np.arange(WIDTH) >= WIDTH - PAN
     assert (view.motion.flow_to_prev[0] == PAN).all() and (view.motion.flow_to_prev[1] == 0).all()
     assert np.array_equal(view.valid, np.broadcast_to(~edge, SIZE))
     assert np.array_equal(view.warped[view.valid], view.current[view.valid])
     assert np.allclose(view.soft[view.valid], 1) and (view.soft[~view.valid] == 0).all()
     assert np.array_equal(view.occluded, view.motion.exact_occlusion) and np.array_equal(view.occluded, ~view.valid)
-    assert "precision 1.00, recall 1.00" in panel(pair.panels(view), "hard mask").note
+    assert "precision 1.00, recall 1.00" in panel(pair.panels(**chosen(3)), "hard mask").note
     assert view.motion.registration.ok and np.abs(view.flow_of_H[0] - PAN).max() < 0.2
 
 
 def test_a_composed_exact_flow_ends_where_the_point_is_hidden(pair):
-    view = pair.view(Choice(frame=5, gap=3))
+    view = pair.view(**chosen(5, 3))
     flow = view.motion.flow_to_prev[0].numpy()
     unknown = np.zeros(SIZE, bool)
     unknown[:, WIDTH - 2 * PAN:] = True  # outside the view before the last step
@@ -135,45 +141,45 @@ def test_a_composed_exact_flow_ends_where_the_point_is_hidden(pair):
     assert np.array_equal(np.isnan(flow), unknown) and (flow[~unknown] == 3 * PAN).all()
     assert not view.valid[unknown].any() and view.occluded[unknown].all()
     assert view.motion.exact_occlusion is None
-    panels = pair.panels(view)
+    panels = pair.panels(**chosen(5, 3))
     assert "take gap 1" in panel(panels, "exact").note and "hidden on the way" in panel(panels, "flow k").note
     assert (panel(panels, "flow k").image[30, 40 - PAN] == NOTHING).all()
 
 
 def test_the_constants_move_the_hard_mask(pair):
-    choice = Choice(frame=3, estimator="dis-medium")  # one pixel off: 1 against c1 (4 + 9) + c2
+    choice = chosen(3, estimator="dis-medium")  # one pixel off: 1 against c1 (4 + 9) + c2
     inside = np.s_[:, : WIDTH - PAN]
-    assert pair.view(choice).occluded[inside].all()
-    assert not pair.view(replace(choice, c2=0.9)).occluded[inside].any()
-    assert not pair.view(replace(choice, c1=0.05)).occluded[inside].any()
+    assert pair.view(**choice).occluded[inside].all()
+    assert not pair.view(**choice | {"c2": 0.9}).occluded[inside].any()
+    assert not pair.view(**choice | {"c1": 0.05}).occluded[inside].any()
 
 
 def test_values_of_a_pixel_in_both_frames(pair):
-    view = pair.view(Choice(frame=3))
-    values = dict(pair.values(view, 10, 20))
+    view = pair.view(**chosen(3))
+    values = dict(pair.values(10, 20, **chosen(3)))
     assert values["RGB in frame k"] == ", ".join(map(str, view.current[20, 10])) == values["RGB in frame k−1, where flow leads"]
     assert values["RGB in frame k−1, same pixel"] == ", ".join(map(str, view.previous[20, 10]))
     assert values["flow"] == "(+2.00, +0.00) px" and values["flow back, read there"] == "(-2.00, +0.00) px"
     assert values["M_occ says"] == values["truth says"] == "visible" and values["O"] == "1.000"
-    outside = dict(pair.values(view, WIDTH - 1, 20))
+    outside = dict(pair.values(WIDTH - 1, 20, **chosen(3)))
     assert outside["RGB in frame k−1, where flow leads"] == "no source" and outside["truth says"] == "occluded"
 
 
 @pytest.mark.parametrize(("frame", "gap"), [(0, 1), (2, 3), (N, 1), (3, 0)])
 def test_frames_outside_the_clip_are_refused(pair, frame, gap):
     with pytest.raises(ValueError, match="in order"):
-        pair.view(Choice(frame=frame, gap=gap))
+        pair.view(**chosen(frame, gap))
 
 
 def test_without_truth_there_is_no_exact_estimator(study):
-    real = PairExplorer(Study(study.folder.parent / "real", exact=False), "uavid")
-    assert "exact" not in real.estimators and real.first().estimator == "dis-fast"
-    note = panel(real.panels(real.view(real.first())), "exact").note
+    real = pair_explorer(Study(study.folder.parent / "real", exact=False), "uavid")
+    assert "exact" not in real.clips[0].flows and real.first()["estimator"] == "dis-fast"
+    note = panel(real.panels(**real.first()), "exact").note
     assert note == "no exact truth for real data"
 
 
 def test_every_panel_can_be_sent_and_drawn(pair, systems):
-    for panels in (pair.panels(pair.view(pair.first())), systems.panels(systems.first())):
+    for panels in (pair.panels(**pair.first()), systems.panels(**systems.first())):
         for one in panels:
             assert one.image.dtype == np.uint8 and one.image.ndim == 3
             decoded = cv2.imdecode(np.frombuffer(encode(one), np.uint8), cv2.IMREAD_COLOR)
@@ -183,8 +189,8 @@ def test_every_panel_can_be_sent_and_drawn(pair, systems):
 
 
 def test_paint_runs_from_low_to_high_and_leaves_the_unknown_grey():
-    image = paint(np.array([[0.0, 2.0, 9.0, np.nan]]), Scale("viridis", 0, 2))
-    assert image[0, 0].tolist() == [68, 1, 84] and image[0, 1].tolist() == image[0, 2].tolist() == [253, 231, 37]
+    image = Scale("viridis", 0, 2).paint(np.array([[0.0, 2.0, 9.0, np.nan]]))
+    assert image[0, 0].tolist() == [68, 1, 84] and image[0, 1].tolist() == image[0, 2].tolist() == [253, 231, 36]
     assert np.array_equal(image[0, 3], NOTHING)
 
 
@@ -192,7 +198,7 @@ def test_paint_runs_from_low_to_high_and_leaves_the_unknown_grey():
 
 
 def test_tc_by_frame_is_the_metric_taken_apart(study, systems):
-    track, clip, flow = systems.track(0, "Base"), systems.clips[0], Pan()
+    track, clip, flow = systems.track(0, "Base"), study.clips("uavid", "val")[0], Pan()
     suite = MetricSuite(UAVID.n_classes, ("tc",))
     suite.start_clip()
     for k, labels in enumerate(track.labels):
@@ -209,16 +215,16 @@ def test_what_blinks_is_marked_and_costs_accuracy(systems):
     assert track.alpha is None and systems.track(0, "KD-SSP").alpha[3][0, 0] == pytest.approx(0.3, abs=1e-3)
 
 
-def test_who_is_right_is_told_in_colours(systems):
-    shown = panel(systems.panels(SystemsChoice(0, 4, "KD-SSP", "Base")), "who is right")
+def test_who_is_right_is_shown_in_colours(systems):
+    shown = panel(systems.panels(0, 4, "KD-SSP", "Base"), "who is right")
     assert (shown.image[:8, 20:28] == [0, 114, 178]).all() and LEFT == "#0072B2"
     assert (shown.image[8:] == BOTH_RIGHT).all() and "only KD-SSP, 1.0 %" in shown.note
 
 
 def test_without_dense_truth_only_labelled_frames_are_scored(study):
-    real = SystemsExplorer(Study(study.folder.parent / "sparse", exact=False), "uavid", ["Base", "KD-SSP"])
+    real = systems_explorer(Study(study.folder.parent / "sparse", exact=False), "uavid", ["Base", "KD-SSP"])
     assert np.flatnonzero(~np.isnan(real.track(0, "Base").miou)).tolist() == [0, 4]
-    panels = real.panels(SystemsChoice(0, 5, "Base", "KD-SSP"))
+    panels = real.panels(0, 5, "Base", "KD-SSP")
     assert "no label" in panel(panels, "truth").note and panel(panels, "where they differ").note == "0.0 % of pixels"
 
 
@@ -233,21 +239,44 @@ def test_curves_follow_the_frame_and_a_click_finds_it(systems):
 
 
 def test_values_of_a_pixel_in_both_systems(systems):
-    choice = SystemsChoice(0, 4, "Base", "KD-SSP")
-    rows = systems.values(choice, 22, 3)
+    rows = systems.values(22, 3, 0, 4, "Base", "KD-SSP")
     assert ("", "changed along the flow") in rows and dict(rows)["KD-SSP: alpha"] == "0.400"
     assert dict(rows)["truth"] == dict(rows)["KD-SSP"] != dict(rows)["Base"]
 
 
-# ------------------------------------------------------------- the live face
+# -------------------------------------------------------- frames of one's own
 
 
-def test_nobody_is_there_outside_a_notebook_and_under_papermill(monkeypatch):
-    assert not explore.somebody_is_there()
+def test_own_frames_need_no_study(study):
+    frames = np.stack(panning_frames(N, 0))
+    explorer = PairExplorer([MotionClip.of_frames("mine", frames)], "my video")
+    view = explorer.view(0, 3)
+    assert abs(float(view.motion.flow_to_prev[0].median()) - PAN) < 0.3 and explorer.first()["estimator"] == "dis-fast"
+    assert panel(explorer.panels(**explorer.first()), "exact").note == "no exact truth for real data"
+
+
+def test_own_labels_need_no_study(study):
+    blinking = study.label_maps("Base", "uavid", study.truth)
+    alpha = np.full((N, *SIZE), 0.25, np.float32)
+    clip = SegmentedClip.of_arrays(
+        "mine", panning_frames(N, 0), {"A": blinking, "B": study.truth}, {"B": alpha}, truth=[study.truth[0], *[None] * (N - 1)]
+    )
+    explorer = SystemsExplorer([clip], UAVID, ["A", "B"], "my video")
+    assert dict(explorer.values(5, 5, 0, 4, "A", "B"))["B: alpha"] == "0.250"
+    assert np.flatnonzero(~np.isnan(explorer.track(0, "A").miou)).tolist() == [0]
+    assert explorer.track(0, "A").flicker[4][:8, 20:28].mean() > 0.9
+    assert [one.title for one in explorer.panels(**explorer.first())][2] == "where they differ"
+
+
+# ------------------------------------------------------------------- controls
+
+
+def test_outside_a_notebook_and_under_papermill_no_person_is_assumed(monkeypatch):
+    assert not explore.is_interactive()
     for asked, there in (({"allow_stdin": True}, True), ({"allow_stdin": False}, False), ({}, False)):
         shell = SimpleNamespace(get_parent=lambda content=asked: {"content": content})
         monkeypatch.setattr(explore, "get_ipython", lambda shell=shell: shell)
-        assert explore.somebody_is_there() is there
+        assert explore.is_interactive() is there
 
 
 def test_without_a_browser_the_same_panels_are_one_picture(study, monkeypatch):
@@ -261,51 +290,48 @@ def test_without_a_browser_the_same_panels_are_one_picture(study, monkeypatch):
 
 @pytest.fixture
 def live(study):
-    from sspcore.explore.live import LivePair
-
-    return LivePair({name: partial(PairExplorer, study, name) for name in ("uavid", "ruralscapes")})
+    return Live({name: partial(pair_explorer, study, name) for name in ("uavid", "ruralscapes")})
 
 
 def test_one_change_of_a_slider_is_one_new_picture(live):
     stage, before = live.stage, live.stage.images
-    live.frame.value += 1
+    frame, gap = live.controls["frame"], live.controls["gap"]
+    frame.value += 1
     assert stage.version == 2 and len(stage.images) == 12 and stage.images[0] != before[0]
-    live.gap.value = 3
-    assert stage.version == 3 and live.frame.min == 3 and live.frame.value == 5
-    live.c2.value = 1.0
-    assert stage.version == 4 and live.choice() == Choice(0, 5, 3, "dis-fast", 0.01, 1.0)
+    gap.value = 3
+    assert stage.version == 3 and frame.min == 3 and frame.value == 5
+    live.controls["c2"].value = 1.0
+    assert stage.version == 4 and live.choice() == chosen(5, 3, "dis-fast", c2=1.0)
     live.clip.value = 1  # of five frames
-    assert stage.version == 5 and live.frame.max == N - 4 == live.frame.value and live.gap.max == 4
+    assert stage.version == 5 and frame.max == N - 4 == frame.value and gap.max == 4
     live.dataset.value = "ruralscapes"
-    assert stage.version == 6 and live.clip.value == 0 and live.frame.max == N - 1
+    assert stage.version == 6 and live.clip.value == 0 and frame.max == N - 1
 
 
 def test_a_click_shows_values_until_the_next_one(live):
     live.stage.clicked = {"panel": 0, "x": 10.5 / WIDTH, "y": 20.5 / HEIGHT, "number": 1}
-    assert "Pixel (10, 20) of frame k" in live.stage.details and live.stage.mark == [10.5 / WIDTH, 20.5 / HEIGHT]
-    live.frame.value += 1
+    assert "Pixel (10, 20) of this frame" in live.stage.details and live.stage.mark == [10.5 / WIDTH, 20.5 / HEIGHT]
+    live.controls["frame"].value += 1
     assert "Pixel (10, 20)" in live.stage.details
     live.stage.clicked = {"panel": 4, "x": 1.0, "y": 1.0, "number": 2}
     assert f"Pixel ({WIDTH - 1}, {HEIGHT - 1})" in live.stage.details
 
 
 def test_a_click_on_the_curves_goes_to_that_frame(study, systems):
-    from sspcore.explore.live import LiveSystems
-
-    live = LiveSystems({"uavid": lambda: systems})
-    curves = systems.curves(0, live.left.value, live.right.value)
+    live = Live({"uavid": lambda: systems})
+    curves = systems.curves(0, live.controls["left"].value, live.controls["right"].value)
     live.stage.clicked = {"panel": 9, "x": float(curves.columns[1, 6] / curves.image.shape[1]), "y": 0.5, "number": 1}
-    assert live.frame.value == 6 and live.pixel is None and live.stage.version == 2
-    live.left.value = "KD-SSP"
+    assert live.controls["frame"].value == 6 and live.pixel is None and live.stage.version == 2
+    live.controls["left"].value = "KD-SSP"
     assert live.stage.version == 3 and live.stage.panels[3]["title"] == "KD-SSP: labels"
 
 
 def test_a_failure_is_told_and_the_picture_stays(live, monkeypatch):
     from sspcore.core.errors import WeightsError
 
-    def fail(choice):
+    def fail(**choice):
         raise WeightsError("raft.pth is missing")
 
-    monkeypatch.setattr(live.explorer, "view", fail)
-    live.frame.value += 1
+    monkeypatch.setattr(live.explorer, "panels", fail)
+    live.controls["frame"].value += 1
     assert "raft.pth is missing" in live.status.value and live.stage.version == 1
