@@ -7,6 +7,7 @@ named by the source frame's number.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
+from sspcore.core.paths import SAMPLE, Workspace
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
 from sspcore.data.releases import natural_key
@@ -74,6 +76,12 @@ class Clip:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Frames (H, W, 3) uint8 RGB as stored, each with its label (H, W) uint8, None where there is none."""
+        labelled = set(self.labelled)
+        for k in range(len(self)):
+            yield self.frame(k, self.stored_size), self.label(k, self.stored_size) if k in labelled else None
+
     def frame(self, position: int, size: Size) -> np.ndarray:
         """(H, W, 3) uint8 RGB (read-only)."""
         return self.cache.get(self.folder / "frames" / f"{self.numbers[position]:06d}{self.suffix}", size)
@@ -83,6 +91,21 @@ class Clip:
         if position not in self.labelled:
             raise ArtefactError(f"clip {self.name}: frame {position} has no label; labelled are {self.labelled}")
         return resize_labels(read_grey(self.folder / "labels" / f"{self.numbers[position]:06d}.png"), size)
+
+
+def load_dataset(name: Path | str, split: str = "val") -> list[Clip]:
+    """Prepared clips by name: `for clip in load_dataset("sample"): for frame, label in clip: ...`.
+
+    Args:
+        name: "sample" (the packaged clip), a folder of prepared clips, or profile and data set ("demo/uavid").
+        split: "train" or "val".
+    Raises: ArtefactError if there are none.
+    """
+    profile, _, dataset = str(name).partition("/")
+    if name == "sample":
+        return load_clips(SAMPLE / "clips", split)
+    named = isinstance(name, str) and not Path(name).is_dir() and dataset
+    return load_clips(Workspace(profile).clips(dataset) if named else Path(name), split)
 
 
 def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:

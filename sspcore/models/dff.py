@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.models.hub import Checkpointed
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
 
@@ -30,7 +31,7 @@ class DFFState(VideoState):
     since_key: int
 
 
-class DFF(VideoSegmenter):
+class DFF(VideoSegmenter, Checkpointed):
     """Training window: 2 frames, the first taken as key frame, output for the second (T_out = T - 1)."""
 
     method: ClassVar[str] = "dff"

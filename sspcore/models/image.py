@@ -17,6 +17,7 @@ from sspcore.core.errors import ProfileError
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models import pretrained as weights
+from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import require_agreement, require_multiples, upsample
 from sspcore.models.spec import ImageModelSpec
 
@@ -38,7 +39,7 @@ class Renormalise(nn.Module):
         return frame * self.scale + self.shift
 
 
-class ImageSystem(VideoSegmenter):
+class ImageSystem(VideoSegmenter, Checkpointed):
     """An image model as a system: frame by frame, without memory. The state is empty and motion is ignored.
 
     A subclass sets `n_classes` and `feature_channels` and follows `sspcore.models.interface.ImageModel`.

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sspcore.models.checkpoint import CheckpointConfig
+    from sspcore.models.config import CheckpointConfig
 
 _CARD = """---
 library_name: sspcore
@@ -17,8 +17,9 @@ tags: [video-segmentation, semantic-segmentation, aerial]
 
 # {system}: {title}
 
-{kind}, on {image}. It sees RGB frames of {height}x{width} pixels, normalised by mean {mean} and standard deviation {std} of
-values in 0..1, and gives a class to each pixel.
+{kind}, on {image}. It gives a class to each pixel.
+
+Frames: RGB, {height}x{width} pixels, values in 0..1 normalised by mean {mean} and standard deviation {std}.
 
 Trained on: {data}
 
@@ -28,8 +29,9 @@ Licence of the weights: {licence_text}
 
 ```python
 import sspcore
-model, config = sspcore.load_checkpoint("this folder, or the id on the hub")
-results = sspcore.segment_video(model, "video.mp4")  # a result a frame; its labels are class ids (H, W)
+model, config = sspcore.load_checkpoint("this folder, or its id on the hub")
+for result in sspcore.segment_video(model, "video.mp4"):
+    print(result.labels)  # class ids (H, W) of one frame
 ```
 
 ## Classes

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.models.hub import Checkpointed
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
 
@@ -65,7 +66,7 @@ class NetWarpState(VideoState):
     pyramid: tuple[Tensor, ...]
 
 
-class NetWarp(VideoSegmenter):
+class NetWarp(VideoSegmenter, Checkpointed):
     """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past."""
 
     method: ClassVar[str] = "netwarp"

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import FEATURE_STRIDE, at_feature_stride, require_agreement, upsample
 from sspcore.models.similarity import build_similarity, carried_variance, evidence_channels
 from sspcore.models.spec import CLASS_CHANNELS, SSPOptions
@@ -98,7 +99,7 @@ class Propagation:
     evidence: Tensor | None
 
 
-class SSP(VideoSegmenter):
+class SSP(VideoSegmenter, Checkpointed):
     """SSP on an image model. `forward` outputs every frame of the window (T_out = T), the first as P_0 = S_0.
 
     Args:

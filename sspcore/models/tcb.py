@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
+from sspcore.models.hub import Checkpointed
 from sspcore.models.wrap import as_staged_model
 
 CLIP = 4
@@ -106,7 +107,7 @@ class TCBState(VideoState):
     features: tuple[Tensor, ...]
 
 
-class TCB(VideoSegmenter):
+class TCB(VideoSegmenter, Checkpointed):
     """Training window: 4 frames, output for the last (T_out = T - 3). Frames follow one another without motion."""
 
     context: ClassVar[int] = CLIP - 1

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
+from huggingface_hub import hub_mixin
 from safetensors.torch import load_file, save_file
 
 from helpers.media import SIZE
 from sspcore import __version__
 from sspcore.core.classes import ClassSpec
-from sspcore.core.errors import ArtefactError
+from sspcore.core.errors import ArtefactError, ProfileError, SspError
 from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID
-from sspcore.models import checkpoint
+from sspcore.models import DFF, SSP, SSPOptions, checkpoint, create_model, wrap
 from sspcore.models.checkpoint import (
     CARD,
     CONFIG,
@@ -24,6 +27,7 @@ from sspcore.models.checkpoint import (
     CheckpointConfig,
     build_model,
     load_checkpoint,
+    read_config,
     save_checkpoint,
     system_config,
 )
@@ -213,3 +217,81 @@ def test_image_model_of_the_user_has_to_be_given(saved, tmp_path):
         load_checkpoint(tmp_path / "new")
     again, _ = load_checkpoint(tmp_path / "new", image=build_model(config_of("Base")))
     assert torch.equal(streamed(again), streamed(model.eval()))
+
+
+def test_a_network_of_a_user_is_saved_and_comes_back(tmp_path):
+    torch.manual_seed(0)
+    model = SSP(smp.Unet("resnet18", encoder_weights=None, classes=5), SSPOptions(evidence=True)).eval()
+    with pytest.raises(ProfileError, match=r"input_size: say which \(height, width\)"):
+        model.save_pretrained(tmp_path / "unet")
+    with pytest.raises(ProfileError, match="classes: 2 are named, the model has 5"):
+        model.save_pretrained(tmp_path / "unet", input_size=SIZE, classes=["a", "b"])
+    with pytest.raises(ProfileError, match="input_size: .*multiples of 32"):
+        model.save_pretrained(tmp_path / "unet", input_size=(60, 96))
+    assert not list(tmp_path.iterdir())
+    model.save_pretrained(tmp_path / "unet", input_size=SIZE, classes=["road", "roof", "tree", "car", "lake"], data="mine")
+    again = SSP.from_pretrained(str(tmp_path / "unet"))
+    assert again.config.classes.classes[3] == "car" and again.options.evidence and len(set(again.config.classes.palette)) == 5
+    assert torch.equal(streamed(again), streamed(model))
+    again.save_pretrained(tmp_path / "again", system="My SSP")  # what it carries needs no saying
+    assert load_checkpoint(tmp_path / "again")[1] == again.config and again.config.data == "mine"
+    with pytest.raises(ArtefactError, match="holds My SSP, a SSP, no DFF; take SSP.from_pretrained"):
+        DFF.from_pretrained(tmp_path / "again")
+    change(tmp_path / "again" / CONFIG, image_model={"smp": "Magic", "arguments": {}})
+    with pytest.raises(ArtefactError, match=r"config.json: Magic: segmentation_models_pytorch \S+ has no such network"):
+        load_checkpoint(tmp_path / "again")
+
+
+def test_network_of_another_library_needs_image(tmp_path):
+    class Net(torch.nn.Sequential):
+        pass
+
+    def image():
+        torch.manual_seed(0)
+        return wrap(Net(torch.nn.Conv2d(3, 4, 4, stride=4), torch.nn.Conv2d(4, 2, 1)), "0", 2)
+
+    model = SSP(image()).eval()
+    model.save_pretrained(tmp_path / "net", input_size=SIZE)
+    with pytest.raises(ArtefactError, match="Net, which sspcore cannot build; build it and pass it as image="):
+        SSP.from_pretrained(tmp_path / "net")
+    assert torch.equal(streamed(SSP.from_pretrained(tmp_path / "net", image=image())), streamed(model))
+
+
+def test_push_to_hub_uploads_the_three_files(monkeypatch):
+    pushed = {}
+
+    class Hub:
+        def __init__(self, token=None):
+            pushed["token"] = token
+
+        def create_repo(self, repo_id, private, exist_ok):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id, folder_path, **options):
+            pushed.update(repo=repo_id, files={path.name for path in folder_path.iterdir()}, config=read_config(folder_path))
+            return "address"
+
+    monkeypatch.setattr(hub_mixin, "HfApi", Hub)
+    model = build_model(config_of())
+    with pytest.raises(ProfileError, match="input_size"):
+        model.push_to_hub("owner/name")
+    assert model.push_to_hub("owner/name", input_size=SIZE, classes=CLASSES, options={"token": "mine"}) == "address"
+    assert pushed["files"] == {WEIGHTS, CONFIG, CARD} and pushed["token"] == "mine" and pushed["config"] == model.config
+
+    def offline(self, *arguments, **options):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(Hub, "create_repo", offline)
+    with pytest.raises(SspError, match=r"owner/name: not uploaded \(ConnectionError: no route to host\)"):
+        model.push_to_hub("owner/name")
+
+
+def test_create_model_carries_its_config(tmp_path):
+    model = create_model("SSP-R", ["road", "car"], decoder_channels=16, weights="none", input_size=SIZE, window=4)
+    assert model.config.window == model.window == 4 and model.options.classes and model.config.classes.n_classes == 2
+    model.save_pretrained(tmp_path / "new")
+    assert load_checkpoint(tmp_path / "new")[1] == model.config
+    for wrong, problem in (({"name": "SSP-X"}, "'SSP-X' is unknown"), ({"input_size": (60, 96)}, "multiples of 32"),
+                           ({"encoder": "resnet0"}, "encoder 'resnet0'"), ({"arch": "unet"}, "arch: Input should be")):
+        with pytest.raises(ProfileError, match=problem):
+            create_model(**{"name": "SSP", "classes": 2, "weights": "none"} | wrong)

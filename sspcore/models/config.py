@@ -1,0 +1,159 @@
+"""What a checkpoint says of itself: config.json."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from torch import nn
+
+from sspcore import __version__
+from sspcore.core.classes import ClassSpec, class_spec
+from sspcore.core.errors import ProfileError
+from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
+from sspcore.core.settings import InputSize
+from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
+from sspcore.models.systems import system
+
+FORMAT = 1
+_KINDS = {"smp": "smp", "module": "custom"}  # the key that only this kind of description has
+
+Triple = tuple[float, float, float]
+
+
+def _kind(value: Any) -> str:
+    names = value if isinstance(value, dict) else type(value).model_fields
+    return next((kind for key, kind in _KINDS.items() if key in names), "spec")
+
+
+ImageDescription = Annotated[
+    Annotated[ImageModelSpec, Tag("spec")] | Annotated[SmpSpec, Tag("smp")] | Annotated[CustomSpec, Tag("custom")],
+    Discriminator(_kind),
+]
+
+
+class CheckpointConfig(BaseModel):
+    """What a checkpoint says of itself.
+
+    Attributes:
+        format: of this file; another one is refused.
+        written_by: version of sspcore.
+        system: name in the table of systems, or the user's own.
+        method: what is built around the image model, one of `sspcore.models.systems.METHODS`.
+        image_model: how the image model is built.
+        options: of SSP; None for the other methods.
+        window: frames in a training window.
+        classes: names, colours, and which move.
+        input_size: (H, W) of the frames that the model sees.
+        mean, std: of the normalisation, per channel of RGB in 0..1: ImageNet's, written down for other readers.
+        registration, flow: what motion was estimated with (`build_registrator`, `build_flow`).
+        data: what it was trained on, in words.
+        licence: of the weights; None: not stated.
+        scores: by name, for the model card.
+        provenance: where it is from (`sspcore.core.provenance`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    format: Literal[1] = FORMAT
+    written_by: str = __version__
+    system: str
+    method: Literal["image", "ssp", "dff", "netwarp", "tcb_ppm", "tcb_ocr"]
+    image_model: ImageDescription
+    options: SSPOptions | None = None
+    window: int = Field(default=1, ge=1)
+    classes: ClassSpec
+    input_size: InputSize
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    registration: str = "lk"
+    flow: str = "dis-medium"
+    data: str = ""
+    licence: str | None = None
+    scores: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _plain(cls, value: ClassSpec) -> ClassSpec:
+        """Of a data set's description only what every ClassSpec has."""
+        return ClassSpec(**{field.name: getattr(value, field.name) for field in fields(ClassSpec)})
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> CheckpointConfig:
+        spec = self.classes
+        if not spec.classes or len(set(spec.classes)) != spec.n_classes:
+            raise ValueError("classes: names must be there, each once")
+        if len(spec.palette) != spec.n_classes:
+            raise ValueError(f"classes: {len(spec.palette)} colours for {spec.n_classes} classes")
+        if any(not 0 <= value <= 255 for colour in spec.palette for value in colour):
+            raise ValueError("classes: colours are three numbers in 0..255")
+        if lost := set(spec.moving) - set(spec.classes):
+            raise ValueError(f"classes: moving {sorted(lost)[0]!r} is no class")
+        if (self.mean, self.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            raise ValueError(f"mean, std: frames are normalised by {IMAGENET_MEAN}, {IMAGENET_STD}; let the network do others")
+        if (self.options is None) == (self.method == "ssp"):
+            raise ValueError(f"options: method {self.method} {'needs' if self.method == 'ssp' else 'has none of'} them")
+        return self
+
+
+def system_config(
+    name: str, image_model: ImageModelSpec, classes: ClassSpec, input_size: tuple[int, int], recurrent_window: int = 2,
+    **more: Any,
+) -> CheckpointConfig:
+    """The config of a system of the table.
+
+    Args:
+        name: see `sspcore.models.systems.system`.
+        image_model: as `image_spec(name, profile)` gives it.
+        classes: a data set's description will do.
+        input_size: (H, W) of the frames that the model sees.
+        recurrent_window: frames of a training window of SSP-R.
+        more: other fields of CheckpointConfig.
+    """
+    spec = system(name)
+    window = {"image": 1, "tcb_ppm": 4, "tcb_ocr": 4}.get(spec.method, recurrent_window if spec.recurrent else 2)
+    return CheckpointConfig(
+        system=name, method=spec.method, image_model=image_model, options=spec.options, window=window, classes=classes,
+        input_size=tuple(input_size), **more,
+    )
+
+
+def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
+    """The config of a model: the one that it carries, or what can be read off it, with `entries` in place of its own.
+
+    Args:
+        model: any of the systems.
+        entries: fields of CheckpointConfig; `classes` may be names or a number too.
+    Raises: ProfileError if an entry is missing or wrong.
+    """
+    carried = getattr(model, "config", None)
+    if isinstance(carried, CheckpointConfig):
+        known = {name: getattr(carried, name) for name in type(carried).model_fields if name not in ("format", "written_by")}
+    else:
+        image = getattr(model, "image", model)
+        spec = getattr(image, "spec", None)
+        if not isinstance(spec, BaseModel):
+            spec = CustomSpec(module=f"{type(image).__module__}.{type(image).__qualname__}")
+        known = {
+            "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
+            "options": getattr(model, "options", None), "classes": model.n_classes,
+        }
+    known |= entries
+    if "input_size" not in known:
+        raise ProfileError("input_size: say which (height, width) of frames the model sees, as input_size=(512, 896)")
+    known["classes"] = class_spec(known["classes"])
+    if known["classes"].n_classes != model.n_classes:
+        raise ProfileError(f"classes: {known['classes'].n_classes} are named, the model has {model.n_classes}")
+    try:
+        return CheckpointConfig(**known)
+    except ValidationError as error:
+        raise ProfileError(first_problem(error)) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line: entry and problem."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "config"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
