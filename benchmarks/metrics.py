@@ -24,8 +24,9 @@ import torch
 from sspcore.core.files import write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
-from sspcore.evaluation.folders import FlowCache, FolderClip, clip_records, find_clips
+from sspcore.evaluation.folders import FolderClip, clip_records, find_clips
 from sspcore.metrics import MetricSuite
+from sspcore.motion.cache import FlowStore
 
 N_CLASSES, MOVING, THREADS = 12, (8, 9), 2
 DRIFT = (3, 2)  # of the camera, pixels a frame
@@ -72,7 +73,7 @@ def write_clip(folder: Path, frames: int, height: int, width: int) -> None:
         frame = np.full((height, width, 3), k, np.uint8)
         for kind, image in (("labels", truth), ("predictions", prediction), ("frames", frame)):
             cv2.imwrite(str(folder / kind / f"{k:03d}.png"), image)
-    flows = FlowCache(folder / "cache", DriftFlow(height, width))
+    flows = FlowStore(folder / "cache", DriftFlow(height, width), None)
     for _ in clip_records(the_clip(folder), N_CLASSES, flows):
         pass
 
@@ -81,7 +82,7 @@ def score(folder: Path, size: tuple[int, int], names: tuple[str, ...] | None) ->
     """One pass over the clip on disk."""
     suite = MetricSuite(N_CLASSES, names, moving=MOVING)
     suite.start_clip()
-    flows = FlowCache(folder / "cache", DriftFlow(*size))
+    flows = FlowStore(folder / "cache", DriftFlow(*size), None)
     for record in clip_records(the_clip(folder), N_CLASSES, flows):
         suite.update(record)
     if flows.computed:

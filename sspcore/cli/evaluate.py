@@ -42,7 +42,8 @@ def evaluate(
     from sspcore.core.paths import FLOW_CACHE
     from sspcore.core.provenance import git_commit
     from sspcore.data.datasets import SPECS
-    from sspcore.evaluation.folders import FlowCache, find_clips, score_folders, table
+    from sspcore.evaluation.folders import find_clips, score_folders, table
+    from sspcore.motion.cache import FlowStore
     from sspcore.motion.flow import build_flow
 
     if (classes is None) == (dataset is None):
@@ -61,7 +62,7 @@ def evaluate(
     if json is not None:
         require_output(json, inputs, overwrite)
     clips = find_clips(predictions, frames, labels)
-    scores = score_folders(clips, n_classes, FlowCache(cache, build_flow(flow)), ids)
+    scores = score_folders(clips, n_classes, FlowStore(cache, build_flow(flow), None), ids)
     if json is not None:
         origin = {"predictions": str(predictions), "frames": str(frames), "labels": None if labels is None else str(labels)}
         names = spec.classes if spec else None

@@ -28,15 +28,15 @@ class FrameCache:
     def __init__(self, budget_mb: int) -> None:
         self._budget = budget_mb * 2**20
         self._used = 0
-        self._frames: OrderedDict[tuple[Path, Size], np.ndarray] = OrderedDict()
+        self._frames: OrderedDict[tuple[Path, Size | None], np.ndarray] = OrderedDict()
 
-    def get(self, path: Path, size: Size) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of the file, resized to `size`."""
-        key = (path, tuple(size))
+    def get(self, path: Path, size: Size | None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of the file, resized to `size`; None: as it is."""
+        key = (path, size and tuple(size))
         if key in self._frames:
             self._frames.move_to_end(key)
             return self._frames[key]
-        frame = resize_frame(read_rgb(path), size)
+        frame = read_rgb(path) if size is None else resize_frame(read_rgb(path), size)
         frame.setflags(write=False)
         self._frames[key] = frame
         self._used += frame.nbytes
@@ -85,6 +85,10 @@ class Clip:
     def frame(self, position: int, size: Size) -> np.ndarray:
         """(H, W, 3) uint8 RGB (read-only)."""
         return self.cache.get(self.folder / "frames" / f"{self.numbers[position]:06d}{self.suffix}", size)
+
+    def key(self, position: int) -> str:
+        """Name of the frame in the cache of motion, whose folder carries the key of the data set."""
+        return f"{position:04d}"
 
     def label(self, position: int, size: Size) -> np.ndarray:
         """(H, W) uint8 class ids, 255 ignored. Raises ArtefactError if that frame has no label."""

@@ -94,9 +94,7 @@ class WindowDataset(Dataset[Sample]):
             pairs = {
                 (ref.clip.folder, a, b): (ref.clip, a, b) for ref in self.refs for a, b in self._pairs(ref) if a != b
             }
-            # reads every file: minutes for a real release
-            known = tqdm(pairs.values(), desc="flow: checking", unit="pair", leave=False)
-            missing = [(clip, b, a) for clip, a, b in known if not self._flows.has(clip, b, a)]
+            missing = [(clip, b, a) for clip, a, b in pairs.values() if not self._flows.has(clip, b, a)]
             for clip, source, target in tqdm(missing, desc=f"flow ({self._flows.estimator.name})", unit="pair"):
                 self._flows.between(clip, source, target)
 

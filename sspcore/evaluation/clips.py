@@ -7,24 +7,26 @@ all metrics in one pass. Flow comes from a store, so that a second system costs 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import ArtefactError
 from sspcore.core.images import read_grey
+from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import DatasetSpec
 from sspcore.data.truth import exact_motion, true_labels
-from sspcore.metrics import FrameRecord, MetricSuite
+from sspcore.metrics import FrameRecord, MetricSuite, metrics_for
 from sspcore.motion.cache import FlowSource, FlowStore
+
+LabelMaps = Callable[[Clip], Iterator[np.ndarray]]  # a clip's label maps (H, W) in order
 
 TABLE_METRICS = ("miou", "miou_moving", "tc", "tc_reference")
 EXACT_METRICS = ("tc",)
-
 
 
 def read_prediction(folder: Path, clip: Clip, position: int) -> np.ndarray:
@@ -45,8 +47,56 @@ def clip_records(clip: Clip, labels: Iterable[np.ndarray], flows: FlowSource, si
         )
 
 
+def knowledge(clip: Clip, size: Size, flows: FlowSource | None, truth: Path | None) -> Iterator[dict[str, np.ndarray | None]]:
+    """All that FrameRecords of a clip can hold beside the prediction.
+
+    Args:
+        flows: None: the exact flow and occlusion of `truth`.
+        truth: of rendered data: labels are dense and exact.
+    """
+    for k in range(len(clip)):
+        known: dict[str, np.ndarray | None] = {"target": true_labels(clip, k, size, truth)}
+        for name, other in (("flow_to_next", k + 1), ("flow_to_previous", k - 1)):
+            if not 0 <= other < len(clip):
+                continue
+            if flows is not None:
+                known[name] = flows.between(clip, k, other).numpy()
+                continue
+            flow, hidden = exact_motion(truth, clip, k, other, size)
+            known[name] = flow.numpy()
+            if other > k:
+                known["occluded_next"] = hidden.numpy()
+        yield known
+
+
+def score_all(
+    clips: list[Clip], sources: Mapping[str, LabelMaps], spec: ClassSpec, flows: FlowSource | None, truth: Path | None,
+    size: Size, title: str,
+) -> dict[str, dict[str, float | None]]:
+    """All metrics that can be had of several predictions in one pass: motion and truth are read once for all of them.
+
+    Args:
+        sources: name -> where its label maps come from.
+        flows, truth: see `knowledge`.
+        title: of the progress bar.
+    """
+    inputs = {"target", "flow_to_next", "flow_to_previous"} | ({"dense_target"} if truth is not None else set())
+    metrics = metrics_for(inputs, spec.n_classes, spec.moving_ids)
+    suites = {name: MetricSuite(spec.n_classes, metrics, spec.moving_ids) for name in sources}
+    with tqdm(total=sum(map(len, clips)), desc=title, unit="frame") as bar:
+        for clip in clips:
+            for suite in suites.values():
+                suite.start_clip()
+            streams = {name: source(clip) for name, source in sources.items()}
+            for known in knowledge(clip, size, flows, truth):
+                for name, suite in suites.items():
+                    suite.update(FrameRecord(prediction=next(streams[name]), **known))
+                bar.update(1)
+    return {name: as_json(suite.compute()) for name, suite in suites.items()}
+
+
 def score(
-    clips: list[Clip], predictions: Path, spec: DatasetSpec, flows: FlowSource, size: Size, names: tuple[str, ...]
+    clips: list[Clip], predictions: Path, spec: ClassSpec, flows: FlowSource, size: Size, names: tuple[str, ...]
 ) -> MetricSuite:
     """Feed the predictions of all clips to the named metrics."""
     suite = MetricSuite(spec.n_classes, names, spec.moving_ids)
@@ -59,7 +109,7 @@ def score(
 
 
 def evaluate_system(
-    clips: list[Clip], predictions: Path, spec: DatasetSpec, flows: FlowSource, exact: FlowSource | None, size: Size
+    clips: list[Clip], predictions: Path, spec: ClassSpec, flows: FlowSource, exact: FlowSource | None, size: Size
 ) -> dict[str, Any]:
     """The table's figures of one system on one data set, fractions in 0..1; None where nothing could be scored.
 
@@ -67,14 +117,13 @@ def evaluate_system(
         exact: exact flow of a rendered release; None on real data.
     """
     suite = score(clips, predictions, spec, flows, size, TABLE_METRICS)
-    figures = {name: _number(value) for name, value in suite.compute().items()}
+    figures = as_json(suite.compute())
     details = suite.details()
     figures["tc_exact_flow"] = None
     if exact is not None:
-        figures["tc_exact_flow"] = _number(score(clips, predictions, spec, exact, size, EXACT_METRICS).compute()["tc"])
+        figures["tc_exact_flow"] = as_json(score(clips, predictions, spec, exact, size, EXACT_METRICS).compute()["tc"])
     for column, metric in (("per_class_iou", "miou"), ("per_class_tc", "tc")):
-        per_class = zip(spec.classes, details[metric]["per_class"], strict=True)
-        figures[column] = {name: _number(value) for name, value in per_class}
+        figures[column] = as_json(dict(zip(spec.classes, details[metric]["per_class"], strict=True)))
     return figures
 
 
@@ -90,5 +139,10 @@ def flow_error(clips: list[Clip], flows: FlowStore, truth_root: Path, size: Size
     return total / max(pixels, 1)
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def as_json(value: Any) -> Any:
+    """Scores as JSON values: NaN, where nothing could be scored, becomes None."""
+    if isinstance(value, Mapping):
+        return {name: as_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,15 +1,13 @@
-"""Anybody's label maps in folders, scored by all metrics: the part behind `python -m sspcore.cli.evaluate`. Knows no model.
+"""Label maps of any origin in folders, scored by all metrics: what `sspcore evaluate` calls. Knows no model.
 
 Layout: `<predictions>/<clip>/<frame>.png`, or a flat folder as one clip; frames and labels lie under the same names in
 folders of their own. Neighbouring predictions are consecutive frames. Flow depends on the frames alone: it is estimated
-once, kept on disk, and read as a memory map that is opened afresh for each frame, so that memory stays flat.
+once, kept on disk, and read as a memory map that is opened again for each frame, so that memory stays flat.
 """
 
 from __future__ import annotations
 
 import io
-import logging
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,25 +16,24 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 from PIL import Image
-from torch import Tensor
 
-from sspcore.core.checksums import read_array, write_array
+from sspcore.core.checksums import crc32
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import SspError
-from sspcore.core.files import atomic_file
-from sspcore.core.images import read_rgb, to_tensor
 from sspcore.core.progress import tqdm
-from sspcore.core.store import stable_hash
+from sspcore.core.types import Size
+from sspcore.data.clips import FrameCache
+from sspcore.evaluation.clips import as_json
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
 from sspcore.metrics.records import MAX_SIDE
-from sspcore.motion.flow import FlowEstimator
-
-log = logging.getLogger(__name__)
+from sspcore.motion.cache import FlowStore
 
 GREY, PALETTE = 0, 3  # kinds of PNG
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 COUNTED = ("lag",)  # in frames; all other metrics are fractions and shown in percent
+_DECODED_MB = 64  # of frames: two of 4K, which serve both directions and the next pair
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,21 @@ class FolderClip:
     labels: dict[int, Path]
     gaps: int  # frames between the first and the last prediction that have none
     unused: int  # labels without a prediction
+    cache: FrameCache = field(default_factory=lambda: FrameCache(_DECODED_MB), repr=False)
+    _keys: dict[int, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.predictions)
+
+    def frame(self, position: int, size: Size | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB. Raises ReleaseError if it is not readable."""
+        return self.cache.get(self.frames[position], size)
+
+    def key(self, position: int) -> str:
+        """Name and content of a frame's file, so that changed frames get new flow."""
+        if position not in self._keys:
+            self._keys[position] = f"{self.frames[position].stem}-{crc32(self.frames[position]):08x}"
+        return self._keys[position]
 
 
 def find_clips(predictions: Path, frames: Path, labels: Path | None = None) -> list[FolderClip]:
@@ -136,66 +145,13 @@ def read_label_map(path: Path, n_classes: int) -> np.ndarray:
     return labels
 
 
-@dataclass
-class FlowCache:
-    """Flow between frames given as files, half precision, one file a pair and direction.
-
-    Attributes:
-        root: folder of the cache; may be deleted at any time.
-        estimator: computes what is missing.
-        computed, reused: how many flows were estimated, and found on disk.
-    A file's name depends on path, size and time of both frames, so that changed frames get new flow.
-    """
-
-    root: Path
-    estimator: FlowEstimator
-    computed: int = field(default=0, init=False)
-    reused: int = field(default=0, init=False)
-    _decoded: dict[Path, Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    def between(self, source: Path, target: Path) -> np.ndarray:
-        """Flow source -> target (2, H, W) float16 in pixels, a read-only memory map.
-
-        Raises: SspError if a frame is not readable or the two differ in size.
-        """
-        path = self._path(source, target)
-        if path.is_file():
-            if read_array(path) is not None:
-                self.reused += 1
-                return np.load(path, mmap_mode="r", allow_pickle=False)
-            log.warning("%s: damaged, estimated again", path)
-        frames = [self._frame(source), self._frame(target)]
-        if frames[0].shape != frames[1].shape:
-            raise SspError(f"{target}: frame is {_size(frames[1])}, the frame beside it, {source.name}, is {_size(frames[0])}")
-        flow = self.estimator(*(frame[None] for frame in frames))[0].cpu().numpy()
-        with atomic_file(path) as temporary:
-            write_array(temporary, flow.astype(np.float16))
-        self.computed += 1
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-
-    def _path(self, source: Path, target: Path) -> Path:
-        stamps = [(path.stat().st_size, path.stat().st_mtime_ns) for path in (source, target)]
-        folder = f"{source.parent.name}-{stable_hash(str(source.parent.resolve()))[:8]}"
-        return self.root / self.estimator.name / folder / f"{source.stem}--{target.stem}--{stable_hash(stamps)[:8]}.npy"
-
-    def _frame(self, path: Path) -> Tensor:
-        """A decoded frame; the two latest are kept, which serves both directions and the next pair."""
-        if path not in self._decoded:
-            while len(self._decoded) > 1:
-                del self._decoded[next(iter(self._decoded))]
-            self._decoded[path] = to_tensor(read_rgb(path))
-        return self._decoded[path]
-
-
-def clip_records(clip: FolderClip, n_classes: int, flows: FlowCache) -> Iterator[FrameRecord]:
+def clip_records(clip: FolderClip, n_classes: int, flows: FlowStore) -> Iterator[FrameRecord]:
     """A clip as the records that metrics take. Raises SspError for a file that is unreadable or of another size."""
     for k, (path, frame) in enumerate(zip(clip.predictions, clip.frames, strict=True)):
         prediction = read_label_map(path, n_classes)
-        forward, backward = (
-            flows.between(frame, clip.frames[other]) if 0 <= other < len(clip) else None for other in (k + 1, k - 1)
-        )
+        forward, backward = (_flow(clip, k, other, flows) for other in (k + 1, k - 1))
         motion = forward if forward is not None else backward
-        size = read_rgb(frame).shape[:2] if motion is None else motion.shape[1:]
+        size = clip.frame(k).shape[:2] if motion is None else motion.shape[1:]
         _require_size(path, prediction, frame, size)
         target = None
         if k in clip.labels:
@@ -204,13 +160,25 @@ def clip_records(clip: FolderClip, n_classes: int, flows: FlowCache) -> Iterator
         yield FrameRecord(prediction, target, forward, backward)
 
 
-def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowCache, moving: Sequence[int] = ()) -> dict[str, Any]:
+def _flow(clip: FolderClip, k: int, other: int, flows: FlowStore) -> np.ndarray | None:
+    """Flow from frame k to a neighbour, None outside the clip. Raises SspError if the two differ in size."""
+    if not 0 <= other < len(clip):
+        return None
+    if not flows.has(clip, k, other):
+        size, beside = (clip.frame(position).shape[:2] for position in (k, other))
+        if size != beside:
+            name = clip.frames[k].name
+            raise SspError(f"{clip.frames[other]}: frame is {_shown(beside)}, the frame beside it, {name}, is {_shown(size)}")
+    return flows.map(clip, k, other)
+
+
+def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowStore, moving: Sequence[int] = ()) -> dict[str, Any]:
     """All metrics that can be had from what is given, streamed, as JSON values.
 
     Args:
         clips: see `find_clips`.
         n_classes: label values are 0..n_classes-1 and 255.
-        flows: flow between frames; what it computes stays on disk.
+        flows: flow between frames at their own size; what it computes stays on disk.
         moving: class ids of things that move; without them "miou_moving" and "lag" are left out.
     Returns: metrics (fractions in 0..1, lag in frames, None = nothing to score), details, skipped (metric -> why),
         notes, clips (frames and labels of each), flow (estimator, computed, reused).
@@ -228,8 +196,8 @@ def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowCache,
                 suite.update(record)
                 bar.update(1)
     return {
-        "metrics": _jsonable(suite.compute()),
-        "details": _jsonable(suite.details()),
+        "metrics": as_json(suite.compute()),
+        "details": as_json(suite.details()),
         "skipped": {name: _why_not(name, inputs) for name in METRICS if name not in suite.metrics},
         "notes": _notes(clips),
         "clips": {clip.name: {"frames": len(clip), "labels": len(clip.labels)} for clip in clips},
@@ -240,19 +208,19 @@ def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowCache,
 def table(scores: dict[str, Any]) -> str:
     """The scores as aligned text, one metric a line."""
     clips, flow = scores["clips"].values(), scores["flow"]
-    lines = [
+    head = (
         f"{len(clips)} clips, {sum(clip['frames'] for clip in clips)} frames, {sum(clip['labels'] for clip in clips)} labels; "
         f"flow {flow['estimator']}: {flow['computed']} estimated, {flow['reused']} from the cache"
-    ]
-    for name, value in scores["metrics"].items():
-        shown = "-" if value is None else f"{value:.2f}" if name in COUNTED else f"{100 * value:.2f}"
-        unit = "frames" if name in COUNTED else "%"
-        better = "" if build_metric(name, 1, (0,)).higher_is_better else "  (lower is better)"
-        lines.append(f"  {name:<13} {shown:>7} {unit}{better}")
-    for reason in dict.fromkeys(scores["skipped"].values()):
-        names = ", ".join(name for name, why in scores["skipped"].items() if why == reason)
-        lines.append(f"not scored: {names} ({reason})")
-    return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])]) + "\n"
+    )
+    rows = pd.DataFrame({"value": scores["metrics"]}, dtype=float)
+    in_frames = rows.index.isin(COUNTED)
+    rows["value"] = rows["value"].where(in_frames, 100 * rows["value"])
+    rows["unit"] = np.where(in_frames, "frames", "%")
+    rows["note"] = ["" if build_metric(name, 1, (0,)).higher_is_better else "(lower is better)" for name in rows.index]
+    lines = [line.rstrip() for line in rows.to_string(header=False, float_format="{:.2f}".format, na_rep="-").splitlines()]
+    skipped = pd.Series(scores["skipped"], dtype=str)
+    reasons = [f"not scored: {', '.join(group.index)} ({why})" for why, group in skipped.groupby(skipped, sort=False)]
+    return "\n".join([head, *lines, *reasons, *(f"note: {note}" for note in scores["notes"])]) + "\n"
 
 
 def _why_not(name: str, inputs: set[str]) -> str:
@@ -278,19 +246,11 @@ def _notes(clips: Sequence[FolderClip]) -> list[str]:
     return notes
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _jsonable(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 def _require_size(path: Path, labels: np.ndarray, frame: Path, size: tuple[int, ...]) -> None:
     if labels.shape != tuple(size):
-        height, width = labels.shape
-        raise SspError(f"{path}: label map is {height}x{width}, its frame {frame.name} {size[0]}x{size[1]}; resize one of them")
+        shapes = f"label map is {_shown(labels.shape)}, its frame {frame.name} {_shown(size)}"
+        raise SspError(f"{path}: {shapes}; resize one of them")
 
 
-def _size(frame: Tensor) -> str:
-    return f"{frame.shape[-2]}x{frame.shape[-1]}"
+def _shown(size: tuple[int, ...]) -> str:
+    return f"{size[0]}x{size[1]}"

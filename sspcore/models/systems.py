@@ -101,10 +101,11 @@ METHOD_MODULES: dict[str, str] = {
 _SSP = SSPOptions()
 _SSP_R = SSPOptions(evidence=True, classes=True)
 
+TEACHER = "Teacher"
 SYSTEMS: dict[str, SystemSpec] = {
     spec.name: spec
     for spec in (
-        SystemSpec("Teacher", "image", "teacher", "image", "teacher"),
+        SystemSpec(TEACHER, "image", "teacher", "image", "teacher"),
         SystemSpec("SegFormer-b2", "image", "segformer_b2", "image", "image_baseline"),
         SystemSpec("SegFormer-b3", "image", "segformer_b3", "image", "image_baseline"),
         SystemSpec("ConvNeXt-S + UPerNet", "image", "convnext_s", "image", "image_baseline"),

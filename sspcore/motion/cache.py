@@ -1,24 +1,25 @@
-"""Motion between consecutive frames of a clip, estimated once and kept on disk.
+"""Motion between consecutive frames, estimated once and kept on disk, for clips and for folders of frames alike.
 
 Flow and homography depend on the frames alone, not on any model, so every system, epoch and metric shares them.
-Files lie under `<root>/<clip>/<estimator>/<H>x<W>/`; flow is half precision (below 1/60 px of error at 32 px).
+Files are arrays with a checksum, `<root>/<clip>/<estimator>/<H>x<W>...npy`; what is damaged is estimated again. Flow is
+half precision (below 1/60 px of error at 32 px).
 """
 
 from __future__ import annotations
 
 import logging
-import zipfile
-import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from sspcore.core.checksums import read_array, write_array
+from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
@@ -29,7 +30,6 @@ from sspcore.motion.registration import Registrator
 log = logging.getLogger(__name__)
 
 
-
 class Frames(Protocol):
     """Consecutive frames with a name of their own, such as a clip of a data set."""
 
@@ -38,8 +38,12 @@ class Frames(Protocol):
 
     def __len__(self) -> int: ...
 
-    def frame(self, position: int, size: Size) -> np.ndarray:
-        """(H, W, 3) uint8 RGB at the size (H, W)."""
+    def frame(self, position: int, size: Size | None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB at the size (H, W); None: as it is."""
+        ...
+
+    def key(self, position: int) -> str:
+        """Name of the frame in the names of cached files; another one when its content changes under the same root."""
         ...
 
 
@@ -53,49 +57,52 @@ class FlowSource(Protocol):
 
 @dataclass
 class FlowStore:
-    """Flow between neighbouring frames of clips, computed on first use and kept on disk.
+    """Flow between neighbouring frames, computed on first use and kept on disk.
 
     Attributes:
-        root: folder of the store.
+        root: folder of the store; may be deleted at any time.
         estimator: computes what is missing.
-        size: (H, W) of frames and flow.
-        computed: how many flows this object had to estimate (0 when all were on disk).
+        size: (H, W) of frames and flow; None: the frames' own.
+        computed, reused: how many flows this object had to estimate, and found on disk.
     """
 
     root: Path
     estimator: FlowEstimator
-    size: Size
+    size: Size | None
     computed: int = field(default=0, init=False)
+    reused: int = field(default=0, init=False)
 
     def path(self, clip: Frames, source: int, target: int) -> Path:
         """Where that flow lies, or will."""
-        height, width = self.size
-        return self.root / clip.name / self.estimator.name / f"{height}x{width}" / f"{source:04d}_{target:04d}.npy"
+        folder = self.root / clip.name / self.estimator.name / _size_name(self.size)
+        return folder / f"{clip.key(source)}_{clip.key(target)}.npy"
 
     def has(self, clip: Frames, source: int, target: int) -> bool:
-        """Whether that flow is on disk, and whole."""
-        return self._read(self.path(clip, source, target)) is not None
-
-    def _read(self, path: Path) -> np.ndarray | None:
-        if not path.is_file():
-            return None
-        stored = read_array(path)
-        if stored is None:
-            log.warning("%s: cached flow is damaged; estimated anew", path)
-        return stored
+        """Whether that flow is on disk at its full length; its checksum is looked at when it is read."""
+        path = self.path(clip, source, target)
+        return path.is_file() and path.stat().st_size > 4 * int(np.prod(self.size or 0))
 
     def between(self, clip: Frames, source: int, target: int) -> Tensor:
         """Flow (2, H, W) float32 in pixels from frame `source` of the clip to frame `target`."""
+        return torch.from_numpy(self.map(clip, source, target).astype(np.float32))
+
+    def map(self, clip: Frames, source: int, target: int) -> np.ndarray:
+        """The same as float16, a read-only memory map: of long videos no more is in memory than what is looked at.
+
+        Raises: ArtefactError in a loader process, for a damaged file whose estimator runs on another process's GPU.
+        """
         path = self.path(clip, source, target)
-        stored = self._read(path)
-        if stored is not None:
-            return torch.from_numpy(stored.astype(np.float32))
+        if _read(path) is not None:
+            self.reused += 1
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        if get_worker_info() is not None and getattr(self.estimator, "device", torch.device("cpu")).type != "cpu":
+            path.unlink(missing_ok=True)
+            raise ArtefactError(f"{path}: cached flow is damaged and was removed; run again, it is estimated at the start")
         frames = [to_tensor(clip.frame(position, self.size))[None] for position in (source, target)]
         flow = self.estimator(*frames)[0].cpu()
-        with atomic_file(path) as temporary:
-            write_array(temporary, flow.numpy().astype(np.float16))
+        _write(path, flow.numpy().astype(np.float16))
         self.computed += 1
-        return flow.half().float()  # what a later run will read: the first run must not differ from the second
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # what a later run will read, to the bit
 
     def fill(self, clips: Iterable[Frames], offsets: tuple[int, ...] = (-1,)) -> None:
         """Compute all flows from every frame to its neighbours at `offsets`, with a progress bar."""
@@ -105,7 +112,7 @@ class FlowStore:
             if 0 <= position + offset < len(clip)
         ]
         for clip, source, target in tqdm(pairs, desc=f"flow ({self.estimator.name})", unit="pair"):
-            self.between(clip, source, target)
+            self.map(clip, source, target)
 
 
 @dataclass
@@ -118,19 +125,14 @@ class HomographyStore:
 
     def clip(self, clip: Frames) -> ClipHomographies:
         """All consecutive registrations of a clip."""
-        height, width = self.size
-        path = self.root / clip.name / self.registrator.name / f"{height}x{width}.npz"
-        stored = _read_homographies(path) if path.is_file() else None
-        if stored is not None:
-            return stored
-        results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
-        registered = ClipHomographies(
-            np.array([result.H_prev_to_cur for result in results]).reshape(-1, 3, 3),
-            np.array([result.ok for result in results]), np.array([result.inliers for result in results]),
-        )
-        with atomic_file(path) as temporary:
-            np.savez(temporary, **asdict(registered))
-        return registered
+        path = self.root / clip.name / self.registrator.name / f"{_size_name(self.size)}.npy"
+        rows = _read(path)
+        if rows is None:
+            results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
+            rows = np.array([[*result.H_prev_to_cur.ravel(), result.ok, result.inliers] for result in results])
+            rows = rows.reshape(-1, 11)
+            _write(path, rows)
+        return ClipHomographies(rows[:, :9].reshape(-1, 3, 3), rows[:, 9].astype(bool), rows[:, 10].astype(int))
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,20 @@ class ClipHomographies:
         return torch.from_numpy(self.H_prev_to_cur[position - 1])
 
 
-def _read_homographies(path: Path) -> ClipHomographies | None:
-    """A clip's registrations from disk, whose format carries checksums; None, and a line in the log, if they are damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return ClipHomographies(stored["H_prev_to_cur"], stored["ok"], stored["inliers"])
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        log.warning("%s: cached registration is damaged (%s); registered anew", path, error)
+def _size_name(size: Size | None) -> str:
+    return "own-size" if size is None else f"{size[0]}x{size[1]}"
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """What `_write` wrote; None, and a line in the log, if it is damaged."""
+    if not path.is_file():
         return None
+    stored = read_array(path)
+    if stored is None:
+        log.warning("%s: cached motion is damaged; estimated again", path)
+    return stored
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    with atomic_file(path) as temporary:
+        write_array(temporary, array)

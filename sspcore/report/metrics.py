@@ -17,11 +17,11 @@ from sspcore.core.files import write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS
+from sspcore.evaluation.controls import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
 from sspcore.metrics import METRICS, build_metric
 from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of
 from sspcore.report.style import BLACK, GREEN, figure, remove_pictures, save
 from sspcore.study import Study
-from sspcore.study.measures import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
 
 Row = dict[str, Any]
 Matrices = Mapping[str, Mapping[str, list[Row]]]  # data set -> flow -> rows

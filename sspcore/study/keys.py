@@ -14,10 +14,9 @@ from typing import Any
 
 from sspcore.core.code import code_key
 from sspcore.core.store import stable_hash
-from sspcore.models.systems import METHOD_MODULES, SystemSpec, system
+from sspcore.models.systems import METHOD_MODULES, TEACHER, SystemSpec, system
 from sspcore.study.profiles import Profile
 
-TEACHER = "Teacher"
 TABLES = frozenset({"sspcore.models.systems", "sspcore.study", "sspcore.study.profiles"})
 
 

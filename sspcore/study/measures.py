@@ -1,48 +1,29 @@
-"""Measure the measures: every metric for systems, controls and the truth itself, under several flows (notebook 11).
+"""Every metric for a study's systems, controls and the truth itself, under several flows (notebook 11).
 
-A control is a prediction that nobody would want and that some metric may prize. Those here need no model of their own:
-they are label maps made from the data, or from what Base wrote to disk. The constant-alpha controls are systems of the
-study and are scored like any other.
+The controls of `sspcore.evaluation.controls` need no model of their own: they are label maps made from the data, or from
+what Base wrote to disk. The constant-alpha controls are systems of the study and are scored like any other.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.paths import REPOSITORY, slug
-from sspcore.core.progress import tqdm
 from sspcore.core.store import KEY_FILE, stable_hash
-from sspcore.data.clips import Clip
 from sspcore.data.statistics import class_shares
-from sspcore.data.truth import exact_labels, exact_motion, true_labels
-from sspcore.evaluation.clips import read_prediction
-from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
-from sspcore.metrics.records import warp_labels
+from sspcore.data.truth import exact_labels
+from sspcore.evaluation.clips import LabelMaps, read_prediction, score_all
+from sspcore.evaluation.controls import CARRIED, CONSTANT, HELD, Row, carried, constant_label, held
+from sspcore.metrics import METRICS
 from sspcore.models.systems import SYSTEMS, system
-from sspcore.motion.cache import FlowSource
 from sspcore.motion.flow import RAFT_WEIGHTS
-from sspcore.study import TEACHER, Study
+from sspcore.study import Study
 from sspcore.study.keys import made_by
 
-Row = dict[str, Any]
-LabelMaps = Callable[[Clip], Iterator[np.ndarray]]
-
 EXACT, TRUTH, SOURCE = "exact", "Ground truth", "Base"
-CONSTANT, HELD, CARRIED = "Constant label", "First frame held", "First frame carried"
-LOWER_IS_BETTER = frozenset(name for name in METRICS if not build_metric(name, 1, (0,)).higher_is_better)
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "accuracy": ("miou", "miou_moving", "boundary_iou"),
-    "consistency": ("tc", "tc_reference", "tc_pooled", "tc_masked", "vote5", "flicker"),
-    "both": ("vc8", "vc16", "lag"),
-}
 
 
 def estimators(study: Study, dataset: str) -> list[str]:
@@ -82,7 +63,7 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
     """All metrics of systems (names of the registry) and model-free controls (`controls`) under one flow.
 
     Accuracy is counted on the dense exact labels of rendered data, on the sparse labels of real data; it may therefore
-    differ by a little from the results table. Rows are kept on disk, and made anew when what they rest on changes.
+    differ by a little from the results table. Rows are kept on disk, and made again when what they rest on changes.
 
     Returns: a row each: system, kind ("image", "video", "control", "truth"), dataset, estimator, seed, and all METRICS
         (None where it cannot be scored).
@@ -95,7 +76,7 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
             rows[name] = stored["row"]
         else:
             missing[name] = (path, key)
-    for name, scores in _score(study, list(missing), dataset, estimator).items():
+    for name, scores in _scores(study, list(missing), dataset, estimator).items():
         path, key = missing[name]
         origin = {"system": name, "kind": _kind(name), "dataset": dataset, "estimator": estimator, "seed": study.seed}
         rows[name] = origin | {metric: scores.get(metric) for metric in METRICS}
@@ -123,72 +104,6 @@ def ceilings(study: Study, dataset: str, estimators: Iterable[str]) -> dict[str,
     return {name: {metric: row[metric] for metric in METRICS} for name, row in rows.items()}
 
 
-def oriented(metric: str, value: float | None) -> float:
-    """A value such that more is better; NaN for None."""
-    if value is None:
-        return math.nan
-    return -value if metric in LOWER_IS_BETTER else value
-
-
-def is_student(row: Row) -> bool:
-    """A trained system that sees what all see: no control, no truth, no teacher (it sees a larger image)."""
-    return row["kind"] in ("image", "video") and row["system"] != TEACHER
-
-
-def advantage(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """Control -> metric -> by how much it scores better than the best trained student (negative: worse); NaN unknown.
-
-    A metric is fooled where this is not negative: by that metric alone one would choose the control.
-    """
-    students = [row for row in rows if is_student(row)]
-    best = {metric: max((oriented(metric, row[metric]) for row in students), default=math.nan) for metric in METRICS}
-    return {
-        row["system"]: {metric: float(oriented(metric, row[metric]) - best[metric]) for metric in METRICS}
-        for row in rows
-        if row["kind"] == "control"
-    }
-
-
-def rank_correlation(rows: list[Row], metrics: Iterable[str] = tuple(METRICS)) -> np.ndarray:
-    """Spearman's rank correlation of metrics over rows, (M, M), oriented so that 1 means: the same order of merit.
-
-    Ties get their mean rank; each pair of metrics uses the rows that have both; NaN below three rows or without spread.
-    """
-    values = np.array([[oriented(metric, row[metric]) for row in rows] for metric in metrics])
-    return np.array([[_spearman(a, b) for b in values] for a in values])
-
-
-def flow_sensitivity(rows_by_estimator: Mapping[str, list[Row]]) -> dict[str, float]:
-    """Metric -> largest difference that the choice of flow makes for one system or control (truth left out); NaN unknown."""
-    by_system: dict[str, list[Row]] = {}
-    for rows in rows_by_estimator.values():
-        for row in rows:
-            if row["kind"] != "truth":
-                by_system.setdefault(row["system"], []).append(row)
-    spans = {metric: [math.nan] for metric in METRICS}
-    for group in by_system.values():
-        for metric, span in spans.items():
-            values = [row[metric] for row in group if row[metric] is not None]
-            if len(values) > 1:
-                span.append(max(values) - min(values))
-    return {metric: float(np.nanmax(span)) if len(span) > 1 else math.nan for metric, span in spans.items()}
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    known = ~(np.isnan(a) | np.isnan(b))
-    if known.sum() < 3:
-        return math.nan
-    ranks = [_ranks(values[known]) for values in (a, b)]
-    if any(np.ptp(values) == 0 for values in ranks):
-        return math.nan
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
-
-
 def _kind(name: str) -> str:
     if name == TRUTH:
         return "truth"
@@ -205,47 +120,15 @@ def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Pa
     return folder / f"{slug(name)}.json", key
 
 
-def _score(study: Study, names: list[str], dataset: str, estimator: str) -> dict[str, dict[str, float | None]]:
-    """One pass over the validation clips: motion and truth are read once for all of `names`."""
+def _scores(study: Study, names: list[str], dataset: str, estimator: str) -> dict[str, dict[str, float | None]]:
     if not names:
         return {}
-    spec, clips, truth = study.spec(dataset), study.clips(dataset, "val"), study.truth_root(dataset)
-    inputs = {"target", "flow_to_next", "flow_to_previous"} | ({"dense_target"} if truth is not None else set())
-    metrics = metrics_for(inputs, spec.n_classes, spec.moving_ids)
-    suites = {name: MetricSuite(spec.n_classes, metrics, spec.moving_ids) for name in names}
-    sources = {name: _label_maps(study, name, dataset) for name in names}
-    with tqdm(total=sum(map(len, clips)), desc=f"{spec.title}: all metrics, {estimator} flow", unit="frame") as bar:
-        for clip in clips:
-            for suite in suites.values():
-                suite.start_clip()
-            streams = {name: source(clip) for name, source in sources.items()}
-            for known in _knowledge(study, dataset, clip, estimator):
-                for name, suite in suites.items():
-                    suite.update(FrameRecord(prediction=next(streams[name]), **known))
-                bar.update(1)
-    return {
-        name: {metric: None if math.isnan(value) else value for metric, value in suite.compute().items()}
-        for name, suite in suites.items()
-    }
-
-
-def _knowledge(study: Study, dataset: str, clip: Clip, estimator: str) -> Iterator[dict[str, np.ndarray | None]]:
-    """What FrameRecords of a clip hold beside the prediction."""
-    size, truth = study.profile.input_size, study.truth_root(dataset)
-    flows = None if estimator == EXACT else study.flows(dataset, estimator)
-    for k in range(len(clip)):
-        known: dict[str, np.ndarray | None] = {"target": true_labels(clip, k, size, truth)}
-        for field, other in (("flow_to_next", k + 1), ("flow_to_previous", k - 1)):
-            if not 0 <= other < len(clip):
-                continue
-            if flows is not None:
-                known[field] = flows.between(clip, k, other).numpy()
-                continue
-            flow, hidden = exact_motion(truth, clip, k, other, size)
-            known[field] = flow.numpy()
-            if other > k:
-                known["occluded_next"] = hidden.numpy()
-        yield known
+    spec = study.spec(dataset)
+    return score_all(
+        study.clips(dataset, "val"), {name: _label_maps(study, name, dataset) for name in names}, spec,
+        None if estimator == EXACT else study.flows(dataset, estimator), study.truth_root(dataset), study.profile.input_size,
+        f"{spec.title}: all metrics, {estimator} flow",
+    )
 
 
 def _label_maps(study: Study, name: str, dataset: str) -> LabelMaps:
@@ -254,26 +137,12 @@ def _label_maps(study: Study, name: str, dataset: str) -> LabelMaps:
     if name == TRUTH:
         return lambda clip: (exact_labels(truth, clip, k, size) for k in range(len(clip)))
     if name == CONSTANT:
-        shares = list(class_shares(study.clips(dataset, "train"), study.spec(dataset), size).values())
-        labels = np.full(size, int(np.argmax(shares)), np.uint8)
-        return lambda clip: (labels for _ in range(len(clip)))
+        shares = class_shares(study.clips(dataset, "train"), study.spec(dataset), size).values()
+        return lambda clip: constant_label(clip, shares, size)
     folder = study.predict(SOURCE if name in (HELD, CARRIED) else name, dataset)
     if name == HELD:
-        return lambda clip: (read_prediction(folder, clip, 0) for _ in range(len(clip)))
+        return lambda clip: held(folder, clip)
     if name == CARRIED:
         flows = study.exact_flows(dataset) or study.flows(dataset, study.profile.metric_flow)
         return lambda clip: carried(folder, clip, flows)
     return lambda clip: (read_prediction(folder, clip, k) for k in range(len(clip)))
-
-
-def carried(predictions: Path, clip: Clip, flows: FlowSource) -> Iterator[np.ndarray]:
-    """The first frame's label map moved along the flow through the whole clip; what comes into view is filled as predicted.
-
-    With exact flow it is a memory that never forgets and never learns: all but perfectly consistent by construction.
-    """
-    labels = read_prediction(predictions, clip, 0)
-    yield labels
-    for k in range(1, len(clip)):
-        warped = warp_labels(labels, flows.between(clip, k, k - 1).numpy())
-        labels = np.where(warped == IGNORE, read_prediction(predictions, clip, k), warped)
-        yield labels

@@ -16,8 +16,9 @@ from PIL import Image
 from helpers.media import SIZE, panning_frames, write_rgb
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
-from sspcore.evaluation.folders import FlowCache, find_clips, natural_order, read_label_map, score_folders
+from sspcore.evaluation.folders import find_clips, natural_order, read_label_map, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
+from sspcore.motion.cache import FlowStore
 
 PAN, N_FRAMES, N_CLASSES = 2, 9, 4
 
@@ -86,7 +87,7 @@ def command(folders: dict[str, Path], *extra: str) -> list[str]:
 
 def test_equals_the_metrics_fed_by_hand(folders, tmp_path):
     clips = find_clips(folders["predictions"], folders["frames"], folders["labels"])
-    scores = score_folders(clips, N_CLASSES, FlowCache(tmp_path / "cache", PanFlow()), moving=[1])
+    scores = score_folders(clips, N_CLASSES, FlowStore(tmp_path / "cache", PanFlow(), None), moving=[1])
     suite = MetricSuite(N_CLASSES, tuple(scores["metrics"]), moving=[1])
     for seed in range(2):
         suite.start_clip()
@@ -108,7 +109,7 @@ def test_equals_the_metrics_fed_by_hand(folders, tmp_path):
 
 
 def test_what_cannot_be_scored_is_left_out_and_said(folders, tmp_path):
-    flows = FlowCache(tmp_path / "cache", PanFlow())
+    flows = FlowStore(tmp_path / "cache", PanFlow(), None)
     without = score_folders(find_clips(folders["predictions"], folders["frames"]), N_CLASSES, flows)
     assert set(without["metrics"]) == {"tc", "tc_reference", "tc_pooled", "tc_masked", "vote5", "flicker"}
     assert without["skipped"]["miou"] == "needs --labels" and "never read TC alone" in without["notes"][0]
@@ -124,34 +125,39 @@ def test_what_cannot_be_scored_is_left_out_and_said(folders, tmp_path):
 def test_a_second_system_costs_no_flow(folders, tmp_path):
     estimator = PanFlow()
     clips = find_clips(folders["predictions"], folders["frames"])
-    first = score_folders(clips, N_CLASSES, FlowCache(tmp_path / "cache", estimator))
+    first = score_folders(clips, N_CLASSES, FlowStore(tmp_path / "cache", estimator, None))
     assert estimator.calls == 2 * 2 * (N_FRAMES - 1) == first["flow"]["computed"]
     other = tmp_path / "other"
     shutil.copytree(folders["predictions"], other)
     write_rgb(other / "clip2" / "5.png", np.zeros(SIZE, np.uint8))
-    second = score_folders(find_clips(other, folders["frames"]), N_CLASSES, FlowCache(tmp_path / "cache", estimator))
+    second = score_folders(find_clips(other, folders["frames"]), N_CLASSES, FlowStore(tmp_path / "cache", estimator, None))
     assert estimator.calls == 2 * 2 * (N_FRAMES - 1) and second["flow"]["computed"] == 0
     assert second["metrics"]["tc"] < first["metrics"]["tc"]
 
 
 def test_changed_frames_and_damaged_files_get_new_flow(folders, tmp_path):
-    flows = FlowCache(tmp_path / "cache", PanFlow())
-    a, b = folders["frames"] / "clip10" / "5.png", folders["frames"] / "clip10" / "6.png"
-    before = np.array(flows.between(a, b))
-    assert before.dtype == np.float16 and isinstance(flows.between(a, b), np.memmap) and flows.computed == 1
+    flows = FlowStore(tmp_path / "cache", PanFlow(), None)
+
+    def between() -> np.ndarray:
+        clips = find_clips(folders["predictions"], folders["frames"])
+        return flows.map(next(clip for clip in clips if clip.name == "clip10"), 0, 1)
+
+    before = np.array(between())
+    assert before.dtype == np.float16 and isinstance(between(), np.memmap) and (flows.computed, flows.reused) == (1, 1)
     stored = next((tmp_path / "cache").rglob("*.npy"))
     stored.write_bytes(stored.read_bytes()[:200])
-    assert np.array_equal(flows.between(a, b), before) and flows.computed == 2
+    assert np.array_equal(between(), before) and flows.computed == 2
     flipped = bytearray(stored.read_bytes())
     flipped[-100] ^= 1
     stored.write_bytes(flipped)
-    assert np.array_equal(flows.between(a, b), before) and flows.computed == 3
-    write_rgb(a, panning_frames(N_FRAMES, 7)[3])
-    flows.between(a, b)
+    assert np.array_equal(between(), before) and flows.computed == 3
+    frame = folders["frames"] / "clip10" / "5.png"
+    os.utime(frame, (1, 1))
+    between()
+    assert flows.computed == 3  # the same content
+    write_rgb(frame, panning_frames(N_FRAMES, 7)[3])
+    between()
     assert flows.computed == 4
-    os.utime(a, (1, 1))  # another frame may have the same size
-    flows.between(a, b)
-    assert flows.computed == 5
 
 
 def test_command_line_table_and_json(folders, tmp_path, capsys):
@@ -175,7 +181,7 @@ def test_a_flat_folder_is_one_clip_and_gaps_are_said(folders, tmp_path):
     (folders["predictions"] / "clip2" / "8.png").unlink()
     clips = find_clips(folders["predictions"] / "clip2", folders["frames"] / "clip2", folders["labels"] / "clip2")
     assert [clip.name for clip in clips] == ["clip2"] and [path.stem for path in clips[0].predictions[3:5]] == ["9", "10"]
-    scores = score_folders(clips, N_CLASSES, FlowCache(tmp_path / "cache", PanFlow()))
+    scores = score_folders(clips, N_CLASSES, FlowStore(tmp_path / "cache", PanFlow(), None))
     assert scores["notes"] == ["clip2: 1 frames between predictions have none and are jumped over"]
 
 
@@ -184,12 +190,12 @@ def test_a_clip_of_one_frame_is_reported(folders, tmp_path):
         (folders["predictions"] / "clip2" / f"{k + 5}.png").unlink()
     shutil.rmtree(folders["predictions"] / "clip10")
     clips = find_clips(folders["predictions"], folders["frames"], folders["labels"])
-    scores = score_folders(clips, N_CLASSES, FlowCache(tmp_path / "cache", PanFlow()))
+    scores = score_folders(clips, N_CLASSES, FlowStore(tmp_path / "cache", PanFlow(), None))
     assert scores["metrics"]["tc"] is None and scores["metrics"]["miou"] == 1
     assert scores["notes"][0] == "clip2: a clip of one frame, TC and its relatives are not defined there"
     write_rgb(folders["predictions"] / "clip2" / "5.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(SspError, match=r"5\.png: label map is 8x8, its frame 5\.jpg 64x96"):
-        score_folders(clips, N_CLASSES, FlowCache(tmp_path / "cache", PanFlow()))
+        score_folders(clips, N_CLASSES, FlowStore(tmp_path / "cache", PanFlow(), None))
 
 
 def test_natural_order():

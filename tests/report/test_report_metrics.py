@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from sspcore.evaluation.controls import CARRIED, CONSTANT, rank_correlation
 from sspcore.metrics import METRICS
 from sspcore.report import metrics as report
 from sspcore.report.style import BLACK
-from sspcore.study.measures import CARRIED, CONSTANT, TRUTH, rank_correlation
+from sspcore.study.measures import TRUTH
 
 GOOD = {"miou": 0.6, "tc": 0.7, "tc_reference": 0.6, "flicker": 0.02, "vc8": 0.5, "lag": 1.0}
 

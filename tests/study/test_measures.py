@@ -14,13 +14,16 @@ from sspcore.core.files import write_json
 from sspcore.core.images import write_png
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_labels, exact_motion
+from sspcore.evaluation import controls as ranking
 from sspcore.evaluation.clips import score
-from sspcore.evaluation.folders import FlowCache, find_clips, score_folders
+from sspcore.evaluation.controls import CARRIED, CONSTANT, HELD
+from sspcore.evaluation.folders import find_clips, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
+from sspcore.motion.cache import FlowStore
 from sspcore.motion.flow import build_flow
 from sspcore.study import Study
 from sspcore.study import measures as measure
-from sspcore.study.measures import CARRIED, CONSTANT, HELD, TRUTH, metric_matrix
+from sspcore.study.measures import TRUTH, metric_matrix
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +126,15 @@ def test_agrees_with_folders_scored_from_outside(study, tmp_path):
             write_png(tmp_path / "labels" / clip.name / f"{number:06d}.png", exact_labels(truth, clip, k, size))
     clips = find_clips(study.predict("SSP", DATASET), tmp_path / "frames", tmp_path / "labels")
     spec = study.spec(DATASET)
-    scores = score_folders(clips, spec.n_classes, FlowCache(tmp_path / "cache", build_flow("dis-fast")), spec.moving_ids)
+    scores = score_folders(clips, spec.n_classes, FlowStore(tmp_path / "cache", build_flow("dis-fast"), None), spec.moving_ids)
     row = metric_matrix(study, ["SSP"], DATASET, "dis-fast")[0]
     assert scores["metrics"] == {metric: row[metric] for metric in METRICS}
 
 
 def test_rows_are_kept_and_made_anew_when_predictions_change(study, rows, monkeypatch):
     scored = []
-    original = measure._score
-    monkeypatch.setattr(measure, "_score", lambda s, names, *rest: scored.append(names) or original(s, names, *rest))
+    original = measure._scores
+    monkeypatch.setattr(measure, "_scores", lambda s, names, *rest: scored.append(names) or original(s, names, *rest))
     again = metric_matrix(study, ["SSP", TRUTH], DATASET, "exact")
     assert scored == [[]] and again == [rows["SSP"], rows[TRUTH]]
     path = study.predict("SSP", DATASET) / "key.json"
@@ -168,7 +171,7 @@ def test_carried_labels_follow_the_flow_and_are_filled_where_the_view_is_new(tmp
 
     pan = torch.zeros(2, 4, 6)
     pan[0] = 2  # the camera moves right: a pixel lies 2 px further right in the frame before
-    out = list(measure.carried(tmp_path, Clip(), SimpleNamespace(between=lambda clip, k, j: pan)))
+    out = list(ranking.carried(tmp_path, Clip(), SimpleNamespace(between=lambda clip, k, j: pan)))
     assert [labels[0].tolist() for labels in out] == [[0, 0, 0, 7, 7, 7], [0, 7, 7, 7, 1, 1], [7, 7, 1, 1, 2, 2]]
 
 
@@ -183,7 +186,7 @@ def test_rank_correlation_by_hand():
         made_row("c", "image", tc=0.3, miou=0.9, flicker=0.1, lag=1.0),
         made_row("d", "control", tc=0.9, miou=0.1, flicker=0.0, lag=None),
     ]
-    matrix = measure.rank_correlation(made, ("tc", "miou", "flicker", "lag", "vc8"))
+    matrix = ranking.rank_correlation(made, ("tc", "miou", "flicker", "lag", "vc8"))
     # ranks of tc: 1 2 3 4; of miou, ties shared: 2.5 2.5 4 1
     expected = np.corrcoef([1, 2, 3, 4], [2.5, 2.5, 4, 1])[0, 1]
     assert matrix[0, 1] == matrix[1, 0] == pytest.approx(expected)
@@ -199,12 +202,12 @@ def test_advantage_is_over_the_best_student_and_turned_the_right_way():
         made_row("Constant alpha 0.5", "control", tc=0.8, flicker=0.25, miou=0.6),
         made_row(TRUTH, "truth", tc=0.9, flicker=0.0),
     ]
-    gains = measure.advantage(made)
+    gains = ranking.advantage(made)
     assert list(gains) == ["Constant alpha 0.5"]
     found = gains["Constant alpha 0.5"]
     assert (found["tc"], found["flicker"], found["miou"]) == pytest.approx((0.1, -0.05, 0.0))
     assert np.isnan(found["vc8"])
-    assert all(np.isnan(value) for value in measure.advantage(made[3:4])["Constant alpha 0.5"].values())
+    assert all(np.isnan(value) for value in ranking.advantage(made[3:4])["Constant alpha 0.5"].values())
 
 
 def test_flow_sensitivity_is_the_largest_span_of_one_system():
@@ -212,5 +215,5 @@ def test_flow_sensitivity_is_the_largest_span_of_one_system():
         "exact": [made_row("Base", "image", tc=0.6), made_row("SSP", "video", tc=0.9), made_row(TRUTH, "truth", tc=0.1)],
         "dis-fast": [made_row("Base", "image", tc=0.5), made_row("SSP", "video", tc=0.88), made_row(TRUTH, "truth", tc=0.9)],
     }
-    found = measure.flow_sensitivity(made)
+    found = ranking.flow_sensitivity(made)
     assert found["tc"] == pytest.approx(0.1) and np.isnan(found["lag"])
