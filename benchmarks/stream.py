@@ -33,19 +33,26 @@ from sspcore.export.check import load_limits
 from sspcore.export.device.step_runner import ONNX, OnnxRunner
 from sspcore.export.latency import breakdown
 from sspcore.inference import BundleBackend, Source, TorchBackend, live_motion, motion_for, run
-from sspcore.models.checkpoint import system_config
+from sspcore.models.checkpoint import load_checkpoint, system_config
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
-from sspcore.models.systems import image_spec
+from sspcore.models.systems import build, image_spec
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
-from sspcore.study.loading import load_system, parse_size
-from sspcore.study.profiles import load_profile
+from sspcore.study.profiles import Profile, load_profile
 
 log = logging.getLogger("bench")
 GOLDEN_FRAMES = 20
 MOTIONS = {"rotating": True, "shifting": False}
+
+
+def loaded(name: str, profile: Profile, checkpoint: Path | None) -> VideoSegmenter:
+    """A system in eval mode: a checkpoint, or fresh weights."""
+    if checkpoint is not None:
+        return load_checkpoint(checkpoint)[0]
+    torch.manual_seed(0)
+    return build(name, UAVID.n_classes, profile, load_weights=False).eval()
 
 
 def near_one(model: VideoSegmenter) -> VideoSegmenter:
@@ -144,13 +151,13 @@ def main() -> None:
     parser.add_argument("--motions", default=",".join(MOTIONS), help=f"of the parity rollouts (default: {','.join(MOTIONS)})")
     parser.add_argument("--memory-frames", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both back ends")
-    parser.add_argument("--checkpoint", action="append", default=[], metavar="SYSTEM=FILE")
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="SYSTEM=FOLDER")
     parser.add_argument("--out", type=Path, default=Path("figures/export.json"))
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
     profile = load_profile(options.profile)
-    options.size = tuple(profile.input_size) if options.size is None else parse_size(options.size)
+    options.size = tuple(map(int, options.size.split("x"))) if options.size else tuple(profile.input_size)
     options.checkpoints = {name: Path(file) for name, file in (item.split("=", 1) for item in options.checkpoint)}
     origin = provenance(profile.name, 0, "synthetic plane") | {
         "threads": options.threads, "load_average": os.getloadavg()[0],
@@ -158,7 +165,7 @@ def main() -> None:
     }
     title = f"{profile.name}, {options.size[0]}x{options.size[1]}"
     for part in options.parts.split(","):
-        models = {name: load_system(name, UAVID, profile, options.checkpoints.get(name)) for name in ("SSP", "Base")}
+        models = {name: loaded(name, profile, options.checkpoints.get(name)) for name in ("SSP", "Base")}
         with tempfile.TemporaryDirectory() as folder:
             figures = PARTS[part](models, options, Path(folder))
         log.info("%s, %s: %s", title, part, figures)

@@ -1,12 +1,21 @@
-"""What several commands have: options, lists in one option, the line of an error."""
+"""What several commands have: options, lists in one option, the checkpoint, the line of an error."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sspcore.core.paths import SAMPLE
+
+if TYPE_CHECKING:
+    from sspcore.core.types import VideoSegmenter
+    from sspcore.models.checkpoint import CheckpointConfig
+
+MAX_SIDE = 16_384  # pixels; beyond that a run would only show how much memory there is
 
 
 class Names(tuple):
@@ -26,6 +35,26 @@ class Numbers(tuple):
             raise typer.BadParameter(f"'{text}': expected whole numbers separated by commas, such as 0,1,2") from error
 
 
+class FrameSize(tuple):
+    """Height and width: "736x1280" -> (736, 1280)."""
+
+    def __new__(cls, text: str) -> FrameSize:
+        sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+        if sides is None or not all(1 <= int(side) <= MAX_SIDE for side in sides.groups()):
+            raise typer.BadParameter(f"'{text}': write HEIGHTxWIDTH, such as 736x1280, each 1 to {MAX_SIDE}")
+        return super().__new__(cls, map(int, sides.groups()))
+
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", show_default=False, help="Folder or hub id of a trained system (default: the packaged SSP).",
+    ),
+]
+Size = Annotated[
+    FrameSize | None,
+    typer.Option(parser=FrameSize, metavar="HxW", help="Of the frames (default: the checkpoint's).", show_default=False),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
 Profile = Annotated[str, typer.Option(metavar="NAME", help="smoke, demo, paper, or a YAML file.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training (default: the profile's).", show_default=False)]
@@ -37,6 +66,17 @@ Systems = Annotated[
     Names | None,
     typer.Option(parser=Names, metavar="LIST", help="Systems of the table, separated by commas (default: the profile's)."),
 ]
+
+
+def open_checkpoint(checkpoint: str | None) -> tuple[VideoSegmenter, CheckpointConfig]:
+    """The model of --checkpoint and its config; without one the packaged model, which is said."""
+    from sspcore.models.checkpoint import load_checkpoint
+
+    if checkpoint is not None:
+        return load_checkpoint(checkpoint)
+    model, config = load_checkpoint(SAMPLE)
+    print(f"no --checkpoint: {config.system} as packaged is used, trained on {config.data or 'rendered data'}", file=sys.stderr)
+    return model, config
 
 
 def fail(message: str, status: int) -> int:

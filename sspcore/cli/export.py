@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sspcore.cli.common import Overwrite
+from sspcore.cli.common import Checkpoint, Overwrite, Size, open_checkpoint
 from sspcore.core.errors import ProfileError, SspError
 
 if TYPE_CHECKING:
     import onnx
 
+    from sspcore.core.types import VideoSegmenter
     from sspcore.export import Rollout
+    from sspcore.models.checkpoint import CheckpointConfig
 
 GOLDEN_FRAMES = 20
 
 
 def export(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the bundle.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a trained system.")] = None,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Fresh weights: a check of the export only.")] = False,
+    checkpoint: Checkpoint = None,
+    size: Size = None,
+    untrained: Annotated[
+        str | None, typer.Option(metavar="SYSTEM", help="Fresh weights of SSP, Base, ...: a check of the export only.")
+    ] = None,
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Of --untrained.")] = "demo",
     check: Annotated[Path | None, typer.Option(metavar="ONNX", help="Only check this file against --target.")] = None,
-    system: Annotated[str, typer.Option(help="SSP, KD-SSP, Base, ...")] = "SSP",
-    dataset: Annotated[str, typer.Option(help="Whose classes.")] = "uavid",
-    profile: Annotated[str, typer.Option(help="That describes the model.")] = "demo",
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the frames (default: the profile's).")] = None,
     frame: Annotated[Literal["uint8", "float32"], typer.Option(help="Type of the frame input.")] = "uint8",
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the graph.")] = "fp32",
     target: Annotated[str, typer.Option(metavar="NAME", help="TensorRT version: trt-10.3, trt-10.16, ...")] = "trt-10.3",
@@ -42,33 +44,45 @@ def export(
     that build and time the engine without sspcore.
     """
     from sspcore.core.files import require_output
-    from sspcore.data.datasets import SPECS
     from sspcore.export import StepOptions, check_model, export_bundle
     from sspcore.export.device.step_runner import SIDECAR
-    from sspcore.models.checkpoint import system_config
-    from sspcore.models.systems import image_spec
-    from sspcore.study.loading import load_system, parse_size
-    from sspcore.study.profiles import load_profile
 
     if check:
         operators = check_model(_read_graph(check), target)
         print(f"{check}: {sum(operators.values())} nodes, {len(operators)} operators, all known to {target}")
         return
-    if out is None or not (untrained or checkpoint):
-        raise SspError("--out and one of --checkpoint, --untrained are needed; --help says more")
+    if out is None:
+        raise SspError("--out DIR is needed: the folder of the bundle")
+    if checkpoint is not None and untrained is not None:
+        raise SspError("--checkpoint and --untrained: give one of them")
     if golden_frames < GOLDEN_FRAMES:
         raise ProfileError(f"--golden-frames {golden_frames}: at least {GOLDEN_FRAMES}, shorter ones hide drift")
-    require_output(out, (checkpoint, None if video is None else Path(video)), overwrite, SIDECAR)
-    loaded = load_profile(profile)
-    used = loaded.input_size if size is None else parse_size(size)
-    model = load_system(system, SPECS[dataset], loaded, checkpoint)
-    config = system_config(system, image_spec(system, loaded), SPECS[dataset], used)
-    golden = _rollout(video, golden_frames, loaded.registration, used)
-    sidecar = export_bundle(model, config, StepOptions(used, frame, precision), target, golden, out, untrained)
+    inputs = [None if name is None else Path(name) for name in (checkpoint, video)]
+    require_output(out, inputs, overwrite, SIDECAR)
+    model, config = open_checkpoint(checkpoint) if untrained is None else _fresh(untrained, profile)
+    used = size or config.input_size
+    golden, options = _rollout(video, golden_frames, config.registration, used), StepOptions(used, frame, precision)
+    sidecar = export_bundle(model, config, options, target, golden, out, untrained is not None)
     parity = sidecar["parity_onnxruntime"]
     print(f"{out}: {sidecar['nodes']} nodes checked for {target}; onnxruntime against torch over {parity['frames']} frames: "
           f"logits within {parity['logits_max_difference']:.1e}, class maps identical on {parity['identical_mean']:.4%} of the "
           "pixels")
+
+
+def _fresh(system: str, profile: str) -> tuple[VideoSegmenter, CheckpointConfig]:
+    """A system of a profile, for UAVid's classes, as it is before any training."""
+    import torch
+
+    from sspcore.data.datasets import UAVID
+    from sspcore.models.checkpoint import system_config
+    from sspcore.models.systems import build, image_spec
+    from sspcore.study.profiles import load_profile
+
+    torch.manual_seed(0)
+    loaded = load_profile(profile)
+    model = build(system, UAVID.n_classes, loaded, load_weights=False).eval()
+    spec = image_spec(system, loaded)
+    return model, system_config(system, spec, UAVID, loaded.input_size, registration=loaded.registration)
 
 
 def _rollout(video: str | None, n_frames: int, registration: str, size: tuple[int, int]) -> Rollout:

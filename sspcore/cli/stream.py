@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sspcore.cli.common import Overwrite
+from sspcore.cli.common import Checkpoint, FrameSize, Overwrite, Size, open_checkpoint
 from sspcore.core.errors import ProfileError, SspError
 
 if TYPE_CHECKING:
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 
 def stream(
     source: Annotated[str, typer.Argument(help="Video file, folder of images, or number of a camera.")],
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder or hub id of a trained system, run by torch.")
-    ] = None,
-    bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder written by sspcore export.")] = None,
+    checkpoint: Checkpoint = None,
+    bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a folder written by sspcore export.")] = None,
     backend: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="Of a bundle.")] = "auto",
-    size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Of the frames (default: the checkpoint's).", show_default=False)
-    ] = None,
+    size: Size = None,
     device: Annotated[str, typer.Option(help="For the checkpoint: cpu, cuda.")] = "cpu",
     registration: Annotated[
         str | None,
@@ -92,17 +88,14 @@ def stream(
 
 
 def _engine(
-    checkpoint: str | None, bundle: Path | None, backend: str, size: str | None, device: str
+    checkpoint: str | None, bundle: Path | None, backend: str, size: FrameSize | None, device: str
 ) -> tuple[Backend, ClassSpec, str, str]:
     """What segments the frames, its classes, and the names of the registration and the flow that it goes with."""
     from sspcore.inference.backends import TorchBackend, open_bundle
-    from sspcore.models.checkpoint import load_checkpoint
-    from sspcore.study.loading import parse_size
 
-    if (checkpoint is None) == (bundle is None):
-        raise SspError("one of --checkpoint and --bundle is needed, and not both")
+    if checkpoint is not None and bundle is not None:
+        raise SspError("--checkpoint and --bundle: give one of them")
     if bundle:
         return *open_bundle(bundle, backend), "lk", "dis-medium"
-    model, config = load_checkpoint(checkpoint)
-    chosen = config.input_size if size is None else parse_size(size)
-    return TorchBackend(model, chosen, device), config.classes, config.registration, config.flow
+    model, config = open_checkpoint(checkpoint)
+    return TorchBackend(model, size or config.input_size, device), config.classes, config.registration, config.flow

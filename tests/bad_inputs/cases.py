@@ -155,7 +155,8 @@ def describe(folder: Path, **changes: object) -> None:
     """Write the description of a bundle, with the hash of the graph that lies there; a change to None leaves a key out."""
     description = {
         "sha256": {"step.onnx": hashlib.sha256((folder / "step.onnx").read_bytes()).hexdigest()},
-        "size": list(SIZE), "dataset": "uavid", "state": {}, "normalisation": {"mean": [0, 0, 0], "std": [1, 1, 1]},
+        "size": list(SIZE), "dataset": "uavid", "classes": UAVID.classes, "palette": UAVID.palette, "state": {},
+        "normalisation": {"mean": [0, 0, 0], "std": [1, 1, 1]},
         "inputs": [{"name": "frame", "shape": [1, *SIZE, 3], "dtype": "uint8"}],
         "outputs": [{"name": "class_map", "shape": [1, *SIZE], "dtype": "uint8"}],
     } | changes

@@ -117,13 +117,18 @@ def _streamed(spoil: Callable[[Path], object], *extra: object, source: str = "vi
     return run
 
 
+def _checkpoint(folder: Path) -> Path:
+    """The weights' file of a sound checkpoint, the folder `ssp`."""
+    profile = load_profile("smoke")
+    config = system_config("SSP", image_spec("SSP", profile), UAVID, SIZE)
+    save_checkpoint(folder / "ssp", build("SSP", UAVID.n_classes, profile, load_weights=False), config)
+    return folder / "ssp" / WEIGHTS
+
+
 def _torch(*extra: object, spoil: Callable[[Path], object] = _nothing):
     """Stream a sound video through a checkpoint of which `spoil` does something to the weights."""
     def run(folder: Path) -> None:
-        profile = load_profile("smoke")
-        config = system_config("SSP", image_spec("SSP", profile), UAVID, SIZE)
-        save_checkpoint(folder / "ssp", build("SSP", UAVID.n_classes, profile, load_weights=False), config)
-        spoil(folder / "ssp" / WEIGHTS)
+        spoil(_checkpoint(folder))
         command("stream", _video(folder / "video.mp4"), "--checkpoint", folder / "ssp", *extra)
 
     return run
@@ -199,7 +204,7 @@ STREAM = (
     Case("bundle described without a size", _described(size=None), r"bundle\.json: .*'size'"),
     Case("bundle described with a size in words", _described(size=["a", "b"]), r"bundle\.json: not a bundle's description"),
     Case("bundle described without inputs", _described(inputs=None), r"bundle\.json: .*'inputs'"),
-    Case("bundle of a data set that does not exist", _described(dataset="cityscapes"), r"bundle\.json: .*data set"),
+    Case("bundle described without classes", _described(classes=None), r"bundle\.json: .*'classes'"),
     Case(
         "bundle whose graph was changed", _streamed(lambda f: (f / "bundle" / "step.onnx").write_bytes(b"other")),
         r"step\.onnx: missing, or not the file",
@@ -221,9 +226,9 @@ STREAM = (
     Case("rate that is no number", _streamed(_nothing, "--rate", "nan"), "--rate nan: "),
     Case("rate of zero", _streamed(_nothing, "--rate", "0"), "--rate 0: "),
     Case("no frame asked for", _streamed(_nothing, "--max-frames", "0"), "--max-frames 0: take 1 or more"),
-    Case("size of zero", _torch("--size", "0x0"), "--size 0x0: write HEIGHTxWIDTH"),
-    Case("size in superscripts", _torch("--size", "²x³"), "--size ²x³: write HEIGHTxWIDTH"),
-    Case("size beyond all memory", _torch("--size", "99968x99968"), "--size 99968x99968: "),
+    Case("size of zero", _torch("--size", "0x0"), "'0x0': write HEIGHTxWIDTH"),
+    Case("size in superscripts", _torch("--size", "²x³"), "'²x³': write HEIGHTxWIDTH"),
+    Case("size beyond all memory", _torch("--size", "99968x99968"), "'99968x99968': write"),
     Case("size that the network cannot take", _torch("--size", "60x100"), "60x100: .*multiples of 32"),
     Case("device that does not exist", _torch("--device", "tpu9"), "device tpu9: cannot be used here"),
     Case("registration that does not exist", _torch("--registration", "surf"), "registrator 'surf' is unknown"),
@@ -258,20 +263,20 @@ def _file(name: str, data: bytes):
     return lambda folder: (folder / name).write_bytes(data)
 
 
-FRESH = "--untrained", *COMMON
+FRESH = "--untrained", "SSP", *COMMON
 EXPORT = (
     Case(
         "export over a folder of the user's with --overwrite", _exported(*FRESH, "--out", "FOLDER", "--overwrite"),
         "exists and was not written by",
     ),
-    Case("export to nowhere", _exported(*FRESH), "--out and one of"),
-    Case("export without weights", _exported("--out", "FOLDER/b", *COMMON), "--out and one of"),
+    Case("export to nowhere", _exported(*FRESH), "--out DIR is needed"),
+    Case("export of two systems", _exported(*FRESH, "--checkpoint", "FOLDER/c", "--out", "FOLDER/b"), "give one of them"),
     Case("export over a folder of the user's", _exported(*FRESH, "--out", "FOLDER"), "exists and was not written by"),
     Case("export over a file of the user's", _exported(*FRESH, "--out", "FOLDER/mine.txt"), "exists and was not written by"),
-    Case("export at a size that cannot be", _exported(*FRESH, "--size", "64", "--out", "FOLDER/b"), "--size 64: write"),
+    Case("export at a size that cannot be", _exported(*FRESH, "--size", "64", "--out", "FOLDER/b"), "'64': write HEIGHTxWIDTH"),
     Case("export at a size that the network cannot take", _exported(*FRESH, "--size", "60x100", "--out", "FOLDER/b"), "60x100"),
     Case("export for a target that does not exist", _exported(*FRESH, "--target", "trt-1", "--out", "FOLDER/b"), "trt-1: "),
-    Case("export of a system that does not exist", _exported(*FRESH, "--system", "SPP", "--out", "FOLDER/b"), "SPP"),
+    Case("export of a system that does not exist", _exported("--untrained", "SPP", "--out", "FOLDER/b"), "SPP"),
     Case("golden rollout that hides drift", _exported(*FRESH, "--golden-frames", "3", "--out", "FOLDER/b"), "frames 3: "),
     Case(
         "golden video that is too short",
@@ -285,16 +290,16 @@ EXPORT = (
     ),
     Case(
         "checkpoint of zero bytes to export",
-        _exported("--checkpoint", "FOLDER/w.safetensors", *COMMON, "--out", "FOLDER/b", before=_file("w.safetensors", b"")),
-        r"w\.safetensors: not readable as safetensors",
+        _exported("--checkpoint", "FOLDER/ssp", "--out", "FOLDER/b", before=lambda f: _checkpoint(f).write_bytes(b"")),
+        r"model\.safetensors: not readable as safetensors",
     ),
     Case(
-        "checkpoint of another model to export",
+        "checkpoint with the weights of another model to export",
         _exported(
-            "--checkpoint", "FOLDER/w.safetensors", *COMMON, "--out", "FOLDER/b",
-            before=lambda f: save_file({"a": torch.zeros(1)}, f / "w.safetensors"),
+            "--checkpoint", "FOLDER/ssp", "--out", "FOLDER/b",
+            before=lambda f: save_file({"a": torch.zeros(1)}, _checkpoint(f)),
         ),
-        r"w\.safetensors: no weights for",
+        "config.json and model.safetensors disagree",
     ),
     Case("graph of zero bytes to check", _exported("--check", "FOLDER/g", before=_file("g", b"")), r"g: holds no graph"),
     Case("graph that is text to check", _exported("--check", "FOLDER/g", before=_file("g", b"graph")), "g: not readable as"),

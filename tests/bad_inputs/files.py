@@ -24,11 +24,11 @@ from sspcore.data.prepare import prepare_clips
 from sspcore.data.rules import ClipRules
 from sspcore.data.truth import SequenceTruth, read_flow_png, write_flow_png
 from sspcore.data.video import read_video
+from sspcore.models.systems import build, start_from
 from sspcore.motion.flow import build_flow
-from sspcore.study.loading import load_system
 from sspcore.study.profiles import load_profile
 from sspcore.training.distill import LabelStore
-from sspcore.training.loop import save_weights
+from sspcore.training.loop import load_weights, save_weights
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
 FRAME = panning_frames(1, 0)[0]
@@ -253,7 +253,8 @@ def _weights(change: Callable[[Path], object]):
         path = folder / "weights.safetensors"
         save_file(ssp_state(), path)
         change(path)
-        load_system("SSP", UAVID, load_profile("smoke"), path)
+        model = build("SSP", UAVID.n_classes, load_profile("smoke"), load_weights=False)
+        start_from(model, load_weights(path), str(path))
 
     return run
 

@@ -264,10 +264,10 @@ def test_parts_of_a_step_are_timed_inside_it(options):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--out", "x"], "--checkpoint"),
-    (["--out", "x", "--untrained", "--size", "736"], "HEIGHTxWIDTH"),
-    (["--out", "x", "--untrained", "--profile", "smoke", "--golden-frames", "5"], "at least 20"),
-    (["--out", "x", "--checkpoint", "nothing.safetensors", "--profile", "smoke"], "missing"),
+    (["--untrained", "SSP"], "--out DIR is needed"),
+    (["--out", "x", "--untrained", "SSP", "--size", "736"], "HEIGHTxWIDTH"),
+    (["--out", "x", "--untrained", "SSP", "--profile", "smoke", "--golden-frames", "5"], "at least 20"),
+    (["--out", "x", "--checkpoint", "nothing"], "folder is missing"),
     (["--check", "nothing.onnx"], "not readable"),
 ])
 def test_command_line_errors_are_one_line(arguments, message, capsys):
