@@ -20,7 +20,8 @@ def contents(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {name: digest for name, (digest, _) in contents(folder).items()}
+    """Hash of every file but an artefact's key file, which holds the time that its stage took."""
+    return {name: digest for name, (digest, _) in contents(folder).items() if name != "key.json"}
 
 
 def pack(data: Path, name: str, write: Callable[[zipfile.ZipFile], None] = lambda file: None) -> Path:
