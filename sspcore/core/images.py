@@ -37,12 +37,12 @@ def to_uint8(frames: Tensor) -> np.ndarray:
 
 def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB. Raises ReleaseError if the file is missing or not an image."""
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(read_image(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_grey(path: Path) -> np.ndarray:
     """(H, W) uint8. Raises ReleaseError if the file is missing, not an image or not 8 bit with one channel."""
-    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    image = read_image(path)
     if image.ndim != 2 or image.dtype != np.uint8:
         raise ReleaseError(f"{path}: expected an 8 bit grey image, found shape {image.shape} of {image.dtype}; replace it")
     return image
@@ -78,7 +78,8 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    """An image as OpenCV has it, by its flags. Raises ReleaseError if the file is missing or not an image."""
     # np.fromfile + imdecode, not imread: imread fails on some non-ASCII paths and prints warnings of its own
     if not path.is_file():
         raise ReleaseError(f"{path}: file is missing; restore it from the release")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -41,13 +41,11 @@ class Verdict:
     """State of one sequence's files.
 
     Attributes:
-        frames: that can be read of the video; 0 if it is missing or cannot be opened.
         video, labels, vdd: "found", "missing" or "damaged" (labels, vdd: at least one file).
         bad_labels, bad_vdd: frame numbers of files that cannot be used.
         problems: a line each.
     """
 
-    frames: int
     video: str
     labels: str
     vdd: str
@@ -200,7 +198,7 @@ def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
     if "vdd" in spec.files and sequence.labels and not sequence.vdd:
         problems.append(f"{sequence.video.parent}: no VDD labels (roofs count as building, water is not labelled)")
     return Verdict(
-        frames, video, _state(sequence.labels, bad_labels), _state(sequence.vdd, bad_vdd),
+        video, _state(sequence.labels, bad_labels), _state(sequence.vdd, bad_vdd),
         tuple(sorted(bad_labels)), tuple(sorted(bad_vdd)), tuple(problems),
     )
 
@@ -295,14 +293,9 @@ def report(checked: Iterable[Checked]) -> str:
     """The table, the problems beneath it, and what goes on."""
     checked = list(checked)
     header = ("data set", "what, in sequences", "found", "missing", "damaged", "where to get it", "without it")
-    cells = [header] + [tuple(str(value) for value in asdict(row).values()) for each in checked for row in each.rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if 2 <= column <= 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
-    lines += ["", *(line for each in checked for line in each.problems)] if any(each.problems for each in checked) else []
-    return "\n".join([*lines, "", *(each.conclusion for each in checked)])
+    cells = [header, *(astuple(row) for each in checked for row in each.rows)]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
+    shape = "  ".join(f"{{:{'>' if 2 <= k <= 4 else '<'}{width}}}" for k, width in enumerate(widths))
+    lines = [shape.format(*row).rstrip() for row in cells]
+    problems = [line for each in checked for line in each.problems]
+    return "\n".join([*lines, *([""] if problems else []), *problems, "", *(each.conclusion for each in checked)])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sspcore.core.errors import ArtefactError, ReleaseError
-from sspcore.core.images import resize_labels
+from sspcore.core.images import read_grey, read_image, resize_labels
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip
 from sspcore.motion.geometry import resize_flow
@@ -37,8 +37,11 @@ def write_flow_png(path: Path, flow: np.ndarray, in_view: np.ndarray, occluded: 
 
 def read_flow_png(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Flow (2, H, W) float32, in_view (H, W) bool, occluded (H, W) bool."""
-    coded = _decode(path)
-    if coded is None or coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 3:
+    try:
+        coded = read_image(path)
+    except ReleaseError:
+        coded = np.empty(0)
+    if coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 3:
         raise ReleaseError(f"{path}: missing or not a 16-bit flow image; render the release again")
     flow = np.stack([coded[..., 2], coded[..., 1]]).astype(np.float32)
     return (flow - _ZERO) / _SCALE, (coded[..., 0] & 1) > 0, (coded[..., 0] & 2) > 0
@@ -74,9 +77,7 @@ class SequenceTruth:
     def labels(self, frame: int) -> np.ndarray:
         """(H, W) uint8 class ids, 255 ignored."""
         path = self.folder / "labels" / f"{frame:06d}.png"
-        labels = _decode(path)
-        if labels is None or labels.dtype != np.uint8 or labels.ndim != 2:
-            raise ReleaseError(f"{path}: missing or not an 8-bit grey image; render the release again")
+        labels = read_grey(path)
         self._require_size(path, labels)
         return labels
 
@@ -148,12 +149,3 @@ def true_labels(clip: Clip, position: int, size: Size, truth_root: Path | None =
 def sequence_truth(folder: Path) -> SequenceTruth:
     """The truth of one rendered sequence."""
     return SequenceTruth(folder)
-
-
-def _decode(path: Path) -> np.ndarray | None:
-    """The image as it is stored; None if the file is missing or cannot be read."""
-    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    try:
-        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error:  # a header that announces an absurd size
-        return None

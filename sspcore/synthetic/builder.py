@@ -21,23 +21,13 @@ Colour = Sequence[float] | np.ndarray
 class Pattern(IntEnum):
     """Surface pattern of a face or an ellipsoid."""
 
-    PLAIN = 0
-    WINDOWS = 1
-    TILES = 2
-    BITUMEN = 3
-    PLANKS = 4
-    CAR_SIDE = 5
-    FOLIAGE = 6
-    TURF = 7
-    STRAW = 8
+    PLAIN, WINDOWS, TILES, BITUMEN, PLANKS, CAR_SIDE, FOLIAGE, TURF, STRAW = range(9)
 
 
 class Layer(IntEnum):
     """Painter's order is exact within a layer of things of like size; layers are merged by depth."""
 
-    TERRAIN = 0
-    BUILDING = 1
-    SMALL = 2
+    TERRAIN, BUILDING, SMALL = range(3)
 
 
 _LAYERS = {Thing.HILL: Layer.TERRAIN, Thing.WALL: Layer.BUILDING, Thing.ROOF: Layer.BUILDING, Thing.CHURCH: Layer.BUILDING}

@@ -18,17 +18,7 @@ PERIOD = TEXELS * TEXEL  # the world repeats after this many metres in x and y
 class Material(IntEnum):
     """What the ground is made of."""
 
-    GRASS = 0
-    MEADOW = 1
-    SOIL = 2
-    CROP = 3
-    ASPHALT = 4
-    PATCH = 5
-    MARKING = 6
-    PAVING = 7
-    WATER = 8
-    TRACK = 9
-    BANK = 10
+    GRASS, MEADOW, SOIL, CROP, ASPHALT, PATCH, MARKING, PAVING, WATER, TRACK, BANK = range(11)
 
 
 # what it counts as, base colour, strength of the large, medium and fine variation

@@ -59,6 +59,11 @@ class ReleaseSettings(Section):
     label_interval: int = Field(ge=1)
     fps: int = Field(ge=1)
 
+    @property
+    def source_frames(self) -> int:
+        """Frames of a video."""
+        return (self.frames - 1) * self.frame_step + 1
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -78,7 +83,7 @@ class _Job:
 
     @property
     def key(self) -> dict:
-        # the numbers of sequences do not touch what one sequence looks like
+        """What it looks like depends on; not on the numbers of sequences."""
         settings = self.settings.model_dump(mode="json", exclude={"train_sequences", "val_sequences"})
         own = {"seed": self.seed, "split": self.split, "index": self.index, "settings": settings}
         return own | {"renderer": renderer_key(self.dataset)}
@@ -88,20 +93,16 @@ class _Job:
         return Path(self.dataset, self.spec.path(kind, self.split, self.name, f"{number:06d}"))
 
     @property
-    def images(self) -> Path | None:
-        """Where UAVid has the labelled frames, relative to the root; RuralScapes has none."""
-        return self.file("video").parent / "Images" if self.dataset == "uavid" else None
-
-    @property
     def truth(self) -> Path:
         """Folder of the truth, relative to the root."""
         return Path(f"{self.dataset}_truth", self.name)
 
     @property
     def parts(self) -> list[Path]:
-        """Files and folders of the sequence, relative to the root, the truth last: it marks the sequence as complete."""
-        folders = [self.file(kind).parent for kind in self.spec.files if kind != "video"]
-        return [self.file("video"), *filter(None, [self.images]), *folders, self.truth]
+        """Files and folders that bear its name, relative to the root, the truth last: it marks the sequence as complete."""
+        files = [self.file(kind) for kind in self.spec.files]
+        own = [next(path for path in (*reversed(file.parents), file) if self.name in path.name) for file in files]
+        return [*dict.fromkeys(own), self.truth]
 
 
 def renderer_key(dataset: DatasetName) -> str:
@@ -148,9 +149,8 @@ class _SequenceWriter:
             (self._truth / part).mkdir(parents=True)
         self._file = folder / job.file("video")
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._video = cv2.VideoWriter(
-            str(self._file), cv2.VideoWriter_fourcc(*"mp4v"), job.settings.fps, job.settings.size[::-1]
-        )
+        codec = cv2.VideoWriter_fourcc(*"mp4v")
+        self._video = cv2.VideoWriter(str(self._file), codec, job.settings.fps, job.settings.size[::-1])
         if not self._video.isOpened():
             raise ReleaseError(
                 f"{self._file}: this OpenCV cannot write mp4v video; install opencv-python-headless from the lock file"
@@ -164,8 +164,8 @@ class _SequenceWriter:
     def label(self, number: int, image: np.ndarray, view: View) -> None:
         """The label images of a source frame, as the release has them."""
         _write_png(self._folder / self._job.file("labels", number), self._colours[view.thing])
-        if self._job.images is not None:
-            _write_png(self._folder / self._job.images / f"{number:06d}.png", image)
+        if self._job.dataset == "uavid":
+            _write_png(self._file.parent / "Images" / f"{number:06d}.png", image)
         if "vdd" in self._job.spec.files:
             _write_png(self._folder / self._job.file("vdd", number), self._vdd[view.thing])
 
@@ -184,13 +184,9 @@ class _SequenceWriter:
             raise ReleaseError(f"{self._file}: was not written as a whole; check the free space and run again")
         job = self._job
         content = {
-            "size": list(job.settings.size),
-            "frames": frames,
-            "frame_step": job.settings.frame_step,
-            "seed": job.seed,
+            "size": list(job.settings.size), "frames": frames, "frame_step": job.settings.frame_step, "seed": job.seed,
             "H_prev_to_cur": {str(k): h.tolist() for k, h in homographies.items()},
-            "key": job.key,
-            "files": manifest(self._folder),
+            "key": job.key, "files": manifest(self._folder),
         }
         (self._truth / "truth.json").write_text(json.dumps(content, indent=1))
         for part in job.parts:
@@ -235,17 +231,11 @@ def _remove(job: _Job) -> None:
 
 def _image_motion(world: World, time: float, fps: int, focal: float, size: tuple[int, int]) -> tuple[float, float]:
     """Motion in pixels over a frame time of the ground point in the middle of the view."""
-    cameras = [world.flight.camera(time + offset / fps, focal, size) for offset in (-0.5, 0.5)]
-    matrix = ground_homography(*cameras)
-    height, width = size
-    middle = np.array([(width - 1) / 2, height * 0.65, 1.0])
-    moved = matrix @ middle
+    before, after = (world.flight.camera(time + offset / fps, focal, size) for offset in (-0.5, 0.5))
+    middle = np.array([(size[1] - 1) / 2, size[0] * 0.65, 1.0])
+    moved = ground_homography(before, after) @ middle
     x, y = moved[:2] / moved[2] - middle[:2]
     return float(x), float(y)
-
-
-def _source_frames(settings: ReleaseSettings) -> int:
-    return (settings.frames - 1) * settings.frame_step + 1
 
 
 def _render_sequence(job: _Job) -> int:
@@ -258,15 +248,14 @@ def _render_sequence(job: _Job) -> int:
     rng = np.random.default_rng(sensor_seed)
     sensor = random_sensor(rng, settings.size)
     focal = 0.92 * settings.size[1]
-    last = _source_frames(settings) - 1
-    wrap_x = wrap_centre(world, last / settings.fps)
+    wrap_x = wrap_centre(world, (settings.source_frames - 1) / settings.fps)
     _remove(job)
     job.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{job.dataset}_{job.name}_", dir=job.root) as temporary:
         writer = _SequenceWriter(job, Path(temporary))
         previous: tuple[int, View] | None = None
         homographies: dict[int, np.ndarray] = {}
-        for number in range(last + 1):
+        for number in range(settings.source_frames):
             time = number / settings.fps
             view = render_view(world, time, focal, settings.size, wrap_x)
             image = sensor.expose(view.image, time, _image_motion(world, time, settings.fps, focal, settings.size), rng)
@@ -279,8 +268,8 @@ def _render_sequence(job: _Job) -> int:
             if previous is not None:
                 homographies[number] = ground_homography(previous[1].camera, view.camera)
             previous = (number, view)
-        writer.finish(list(range(0, last + 1, settings.frame_step)), homographies)
-    return last + 1
+        writer.finish(list(range(0, settings.source_frames, settings.frame_step)), homographies)
+    return settings.source_frames
 
 
 def render_release(dataset: DatasetName, settings: ReleaseSettings, seed: int, root: Path, workers: int = 1) -> Path:
@@ -305,7 +294,7 @@ def render_release(dataset: DatasetName, settings: ReleaseSettings, seed: int, r
         log.info("%s: %d of %d sequences already rendered", root / dataset, len(jobs) - len(todo), len(jobs))
     for stale in root.glob(f".{dataset}_*") if todo else ():  # of a run that was killed
         shutil.rmtree(stale)
-    with tqdm(total=_source_frames(settings) * len(todo), desc=f"render {dataset}", unit="frame", disable=not todo) as bar:
+    with tqdm(total=settings.source_frames * len(todo), desc=f"render {dataset}", unit="frame", disable=not todo) as bar:
         for frames in run_jobs(_render_sequence, todo, workers):
             bar.update(frames)
     return root / dataset

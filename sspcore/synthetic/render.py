@@ -65,9 +65,7 @@ def _to_fixed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(np.stack([x, y], -1), -4000, 4000) * 16).astype(np.int32)
 
 
-_CIRCLE = np.stack(
-    [np.cos(np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 16, endpoint=False))]
-)
+_CIRCLE = np.stack([wave(np.linspace(0, 2 * np.pi, 16, endpoint=False)) for wave in (np.cos, np.sin)])
 
 
 def _ball_outlines(centres: np.ndarray, radii: np.ndarray, camera: Camera) -> np.ndarray:

@@ -13,22 +13,8 @@ from sspcore.data.datasets import DatasetSpec
 class Thing(IntEnum):
     """Meaning of a rendered pixel, finer than the classes of either data set."""
 
-    VOID = 0
-    ROAD = 1
-    LOW_VEGETATION = 2
-    TREE = 3
-    PERSON = 4
-    MOVING_CAR = 5
-    STATIC_CAR = 6
-    WATER = 7
-    WALL = 8
-    ROOF = 9
-    SKY = 10
-    FENCE = 11
-    HILL = 12
-    CHURCH = 13
-    HAYSTACK = 14
-    PAVING = 15
+    VOID, ROAD, LOW_VEGETATION, TREE, PERSON, MOVING_CAR, STATIC_CAR, WATER = range(8)
+    WALL, ROOF, SKY, FENCE, HILL, CHURCH, HAYSTACK, PAVING = range(8, 16)
 
 
 # what each is in UAVid's label images, in UAVid's classes, in the VDD layer (0 other, 1 wall, 2 road, 3 vegetation, 4 vehicle,
