@@ -31,9 +31,9 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from sspcore.core.files import write_json  # noqa: E402
-from sspcore.core.provenance import provenance  # noqa: E402
-from sspcore.core.store import stable_hash  # noqa: E402
+from sspcore.core.files import write_json
+from sspcore.core.provenance import provenance
+from sspcore.core.store import stable_hash
 
 TABLES = ("results.json", "results.md", "results.csv", "results.tex", "results.html")
 # how long the run took: in the provenance of results.json, and as a row of it in results.html

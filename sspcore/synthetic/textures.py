@@ -55,7 +55,6 @@ class RepeatingTexture:
                 values = cv2.remap(image, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
             weighted = values * (weight[..., None] if values.ndim == 3 else weight)
             result = weighted if result is None else result + weighted
-        assert result is not None
         return result
 
 

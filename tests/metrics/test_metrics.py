@@ -169,7 +169,7 @@ def test_order_of_clips_types_and_chunks_do_not_matter() -> None:
         suite.start_clip()
         for frame in clip:
             suite.update(FrameRecord(**frame))
-            suite = pickle.loads(pickle.dumps(suite))
+            suite = pickle.loads(pickle.dumps(suite))  # noqa: S301
     assert suite.compute() == pytest.approx(expected, abs=0, nan_ok=True)
 
 

@@ -39,7 +39,7 @@ def rows() -> list[dict]:
         made_row(
             CONSTANT, "control", **GOOD | {"tc": 1.0, "tc_reference": 0.9, "miou": 0.1, "flicker": 0.0, "vc8": 0.1, "lag": 9.0}
         ),
-        made_row(TRUTH, "truth", **{"miou": 1.0, "tc": 0.9, "tc_reference": 0.8, "flicker": 0.01, "vc8": 1.0, "lag": 0.0}),
+        made_row(TRUTH, "truth", miou=1.0, tc=0.9, tc_reference=0.8, flicker=0.01, vc8=1.0, lag=0.0),
     ]
 
 

@@ -1,8 +1,7 @@
-"""What the library must never do, read off its source: unpickle, run strings, unpack blindly, build shell commands."""
+"""What is read from files is data, never code: no unpickling, no blind unpacking; damaged downloads are refused."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator
@@ -20,107 +19,40 @@ from sspcore.models import weight_files
 from sspcore.motion.flow import RAFT_URL, RAFT_WEIGHTS
 
 ROOT = Path(__file__).parents[2]
-UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
-NEVER_CALLED = {
-    "eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "yaml.full_load", "yaml.unsafe_load", "yaml.load_all",
-    "shutil.unpack_archive", "torch.hub.load", "torch.jit.load", "commands.getoutput", "subprocess.getoutput",
-    "subprocess.getstatusoutput", "tempfile.mktemp",
+SCRIPT = ROOT / "reproduce.sh"
+# What ruff's rules (S, TID251 in pyproject.toml) do not see: each pattern, and a line that it has to find.
+UNSAFE = {
+    r"weights_only\s*=\s*False": "torch.load(path, weights_only=False)",
+    r"allow_pickle\s*=\s*True": "np.load(path, allow_pickle=True)",
+    r"trust_remote_code\s*=\s*True": "load(name, trust_remote_code=True)",
+    r"\.extract(all)?\(": "archive.extractall(folder)",
+    r"http://(?!localhost\b|127\.0\.0\.1\b)": "http://example.org/weights.pth",
 }
-SUBPROCESS = {"subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call", "subprocess.check_output"}
-# A list of words, or a name: a string would be taken apart, by a shell or on some systems by the called program.
-WORDS = (ast.List, ast.Name)
 
 
-def findings(source: str) -> Iterator[str]:
-    """What is unsafe in a Python source, "line: what"."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        line = getattr(node, "lineno", 0)
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            for name in names:
-                if name.split(".")[0] in UNPICKLERS - {"pickle"} or (name == "pickle" and isinstance(node, ast.ImportFrom)):
-                    yield f"{line}: imports {name}"
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle" and node.attr != "UnpicklingError":
-            yield f"{line}: uses pickle.{node.attr}"
-        if isinstance(node, ast.Call):
-            yield from _call(node, line)
+def code() -> Iterator[tuple[str, str]]:
+    """Name and text of every module, and the code of every notebook."""
+    for path in sorted((ROOT / "sspcore").rglob("*.py")):
+        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield path.name, "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-def _call(node: ast.Call, line: int) -> Iterator[str]:
-    name = ast.unparse(node.func)
-    given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-    if name in NEVER_CALLED:
-        yield f"{line}: calls {name}"
-    if name == "torch.load" and given.get("weights_only") != "True":
-        yield f"{line}: torch.load without weights_only=True"
-    if name in ("np.load", "numpy.load") and given.get("allow_pickle") != "False":
-        yield f"{line}: np.load without allow_pickle=False"
-    if name.endswith((".extractall", ".extract")):
-        yield f"{line}: {name} writes where an archive says"
-    if given.get("shell", "False") != "False":
-        yield f"{line}: {name} with a shell"
-    if name in SUBPROCESS and not (node.args and isinstance(node.args[0], WORDS)):
-        yield f"{line}: {name} of something else than a list of words"
-    if given.get("trust_remote_code", "False") != "False":
-        yield f"{line}: {name} trusts remote code"
+@pytest.mark.parametrize("pattern", UNSAFE)
+def test_nothing_is_unpickled_unpacked_blindly_or_fetched_over_plain_http(pattern: str) -> None:
+    assert re.search(pattern, UNSAFE[pattern])
+    assert not [name for name, text in code() if re.search(pattern, text)]
 
 
-def _library() -> list[Path]:
-    return sorted((ROOT / "sspcore").rglob("*.py"))
+def test_notebooks_call_no_shell() -> None:
+    assert not [name for name, text in code() if name.endswith(".ipynb") and re.search(r"^\s*[!%]", text, re.MULTILINE)]
 
 
-def _cells(notebook: Path) -> str:
-    """The code of a notebook; lines of the shell and magics are kept as they are found below."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-
-
-def test_the_library_does_nothing_unsafe() -> None:
-    found = [
-        f"{path.relative_to(ROOT)}:{finding}" for path in _library() for finding in findings(path.read_text(encoding="utf-8"))
-    ]
-    assert len(_library()) > 50 and not found, found
-
-
-def test_the_notebooks_do_nothing_unsafe_and_call_no_shell() -> None:
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    assert notebooks
-    for notebook in notebooks:
-        code = _cells(notebook)
-        assert not re.findall(r"^\s*[!%].*", code, re.MULTILINE), notebook.name
-        assert not list(findings(code)), notebook.name
-
-
-def test_the_start_script_evaluates_no_string() -> None:
-    script = (ROOT / "reproduce.sh").read_text(encoding="utf-8")
-    code = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("#"))
-    assert not re.findall(r"(?:^|[;&|]\s*|\bthen\s+|\bdo\s+)\s*(?:eval|source)\b.*", code, re.MULTILINE)
-    assert not re.findall(r"\b(?:ba)?sh -c\b.*", code)
-
-
-def test_nothing_is_fetched_over_plain_http() -> None:
-    for path in _library():
-        found = re.findall(r"http://[^\s\"')]+", path.read_text(encoding="utf-8"))
-        assert all(re.match(r"http://(localhost|127\.0\.0\.1)\b", address) for address in found), (path, found)
-
-
-@pytest.mark.parametrize("source", [
-    "torch.load(path)", "torch.load(path, weights_only=False)", "np.load(path)", "np.load(path, allow_pickle=True)",
-    "import pickle\npickle.load(file)", "import joblib", "from pickle import loads", "yaml.load(text, Loader=yaml.Loader)",
-    "eval(text)", "os.system(text)", "subprocess.run('ls ' + name)", "subprocess.run(f'ls {name}')",
-    "subprocess.run(['ls', name], shell=True)", "archive.extractall(folder)", "shutil.unpack_archive(path)",
-    "load(name, trust_remote_code=True)",
-])
-def test_each_unsafe_thing_would_be_found(source: str) -> None:
-    assert list(findings(source))
-
-
-def test_what_is_safe_is_let_pass() -> None:
-    assert not list(findings(
-        "import pickle\ntry:\n    torch.load(path, weights_only=True)\nexcept pickle.UnpicklingError:\n    pass\n"
-        "np.load(path, mmap_mode='r', allow_pickle=False)\nyaml.safe_load(text)\nmodel.eval()\nsubprocess.run(['git', name])\n"
-    ))
+def test_the_start_script_evaluates_no_text() -> None:
+    lines = [line for line in SCRIPT.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+    evaluated = r"(?:^|[;&|]\s*|\bthen\s+|\bdo\s+)\s*(?:eval|source)\b|\b(?:ba)?sh -c\b"
+    assert not [line for line in lines if re.search(evaluated, line)]
 
 
 class Exploding:
