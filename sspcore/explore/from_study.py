@@ -15,9 +15,9 @@ from sspcore.data.truth import exact_motion, true_labels
 from sspcore.explore.pair import MotionClip, PairExplorer
 from sspcore.explore.systems import SegmentedClip, SystemsExplorer
 from sspcore.models.systems import system
-from sspcore.motion.flow import RAFT_WEIGHTS
 from sspcore.motion.geometry import pixel_grid, sample
 from sspcore.motion.registration import build_registrator
+from sspcore.motion.weights import RAFT_WEIGHTS
 from sspcore.study import Study
 
 EXACT, DIS, RAFT = "exact", ("dis-fast", "dis-medium"), "raft-20"

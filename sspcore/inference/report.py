@@ -1,4 +1,4 @@
-"""What a stream came to: counts and latencies."""
+"""Counts and latencies of a stream."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Report:
 
 
 def percentiles(seconds: Iterable[float]) -> dict[str, float] | None:
-    """p50, p95 and p99 in milliseconds; None of nothing."""
+    """p50, p95 and p99 in milliseconds; None where there are none."""
     values = np.array(list(seconds)) * 1e3
     if not values.size:
         return None

@@ -30,7 +30,7 @@ class VideoConsistency(ClipMeans, FrameMetric):
     (METHOD section 7) is `details()["constant_only"]`. The script also drops each video's last window and averages over
     windows of all videos; we do neither.
     Source: Miao et al., VSPW, CVPR 2021. Needs: dense_target (the target on every frame; a frame without one starts
-    anew).
+    again).
     Streaming: two run-length counters a pixel (three with constant_only), never n frames.
     """
 

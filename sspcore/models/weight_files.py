@@ -18,8 +18,8 @@ from sspcore.core.files import copy_file
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.paths import WEIGHTS_FOLDER
 from sspcore.models.spec import ImageModelSpec
-from sspcore.motion.flow import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
-from sspcore.motion.registration import LIGHTGLUE_FILES, build_registrator, torch_cache
+from sspcore.motion.registration import build_registrator
+from sspcore.motion.weights import LIGHTGLUE_FILES, RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights, torch_cache
 
 HUB_FILE = "model.safetensors"
 

@@ -6,11 +6,9 @@ Every estimator takes normalised frames [B, 3, H, W] and returns flow_source_to_
 
 from __future__ import annotations
 
-import logging
 import pickle
 from pathlib import Path
 from typing import Protocol
-from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -19,18 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large
 
-from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
-from sspcore.core.paths import REPOSITORY
-
-logger = logging.getLogger(__name__)
+from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
 
 FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", "raft-20", "raft-8", "zero")
-
-# torchvision's Raft_Large_Weights.C_T_SKHT_V2: FlyingChairs, FlyingThings3D, then Sintel, KITTI and HD1K.
-RAFT_URL = "https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
-RAFT_WEIGHTS = REPOSITORY / "data/weights/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
 
 _DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -80,7 +71,7 @@ class DISFlow:
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
         _require_frames(source, target)
-        # Made anew for each call: OpenCV's object keeps buffers and can be neither pickled nor shared by threads.
+        # Made for each call: OpenCV's object keeps buffers and can be neither pickled nor shared by threads.
         estimator = cv2.DISOpticalFlow_create(_DIS_PRESETS[self.preset])
         height, width = source.shape[-2:]
         pairs = zip(_grey(source), _grey(target), strict=True)
@@ -176,24 +167,6 @@ def _grey(frames: Tensor) -> list[np.ndarray]:
 
 def _padding(side: int) -> int:
     return max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side
-
-
-def fetch_raft_weights(path: Path = RAFT_WEIGHTS) -> Path:
-    """RAFT's weights at `path`, fetched from torchvision's server if they are not there. Raises: WeightsError."""
-    if path.exists():
-        require_checksum(path)
-        return path
-    logger.info("fetching RAFT weights to %s", path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # Writes to a temporary file, checks the hash in the file's name, then renames.
-        torch.hub.download_url_to_file(RAFT_URL, str(path), hash_prefix="ff5fadd5", progress=False)
-    except (URLError, OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path} is missing and could not be fetched ({' '.join(str(error).split())}): "
-            f"download {RAFT_URL} and put it there, or choose a DIS flow"
-        ) from error
-    return path
 
 
 def _load_raft_weights(model: nn.Module, path: Path) -> None:

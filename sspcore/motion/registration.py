@@ -11,7 +11,6 @@ are our default: consecutive frames differ by little, so tracking is both faster
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -20,11 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.files import copy_file
-from sspcore.core.paths import WEIGHTS_FOLDER
+from sspcore.motion.weights import offer_lightglue
 
-# As kornia's loaders name them; its versions differ in the matcher's ending.
-LIGHTGLUE_FILES = ("depth-save*", "disk_lightglue*")
 REGISTRATOR_NAMES = ("lk", "sift", "akaze", "orb", "identity", "lightglue")
 RANSAC_PX = 2.5
 MAX_SIDE = 480
@@ -199,19 +195,6 @@ class LightGlueRegistrator:
         points_before = before.keypoints[matches[:, 0]].cpu().numpy()
         points_after = after.keypoints[matches[:, 1]].cpu().numpy()
         return _fit_reduced(points_before, points_after, tuple(frames.shape[-2:]), previous.shape[:2])
-
-
-def torch_cache() -> Path:
-    """Where torch keeps the files that libraries fetch through it."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def offer_lightglue() -> None:
-    """Lay the files of data/weights/ where kornia looks before it goes to the network."""
-    for pattern in LIGHTGLUE_FILES:
-        for path in WEIGHTS_FOLDER.glob(pattern):
-            if not (torch_cache() / path.name).is_file():
-                copy_file(path, torch_cache() / path.name)
 
 
 def build_registrator(name: str, max_side: int | None = None) -> Registrator:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json, write_json
-from sspcore.core.paths import REPOSITORY, slug
+from sspcore.core.paths import slug
 from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_labels
@@ -19,7 +19,7 @@ from sspcore.evaluation.clips import LabelMaps, read_prediction, score_all
 from sspcore.evaluation.controls import CARRIED, CONSTANT, HELD, Row, carried, constant_label, held
 from sspcore.metrics import METRICS
 from sspcore.models.systems import SYSTEMS, system
-from sspcore.motion.flow import RAFT_WEIGHTS
+from sspcore.motion.weights import RAFT_WEIGHTS
 from sspcore.study import Study
 from sspcore.study.keys import made_by
 
@@ -29,7 +29,7 @@ EXACT, TRUTH, SOURCE = "exact", "Ground truth", "Base"
 def estimators(study: Study, dataset: str) -> list[str]:
     """Flows to score under: exact on rendered data, DIS, and RAFT where its weights are there (nothing is fetched)."""
     exact = [EXACT] if study.truth_root(dataset) is not None else []
-    return [*exact, "dis-fast", "dis-medium", *(["raft-20"] if (REPOSITORY / RAFT_WEIGHTS).is_file() else [])]
+    return [*exact, "dis-fast", "dis-medium", *(["raft-20"] if RAFT_WEIGHTS.is_file() else [])]
 
 
 def evaluated_systems(study: Study, dataset: str) -> list[str]:

@@ -19,8 +19,8 @@ from sspcore.models import pretrained as weights
 from sspcore.models import weight_files
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
-from sspcore.motion import registration
-from sspcore.motion.flow import fetch_raft_weights
+from sspcore.motion import weights as motion_weights
+from sspcore.motion.weights import fetch_raft_weights
 from sspcore.study.profiles import load_profile
 
 MILITARY_UNIFORM = 652  # ImageNet class
@@ -147,9 +147,9 @@ class TestCommand:
             monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path)
         monkeypatch.setattr(weight_files, "RAFT_WEIGHTS", tmp_path / "raft.pth")
         monkeypatch.setattr(weight_files, "try_to_load_from_cache", lambda *args, **options: None)
-        for module in (weight_files, registration):
+        for module in (weight_files, motion_weights):
             monkeypatch.setattr(module, "torch_cache", lambda: tmp_path / "torch")
-        monkeypatch.setattr(registration, "WEIGHTS_FOLDER", tmp_path)
+        monkeypatch.setattr(motion_weights, "WEIGHTS_FOLDER", tmp_path)
         return tmp_path
 
     def test_the_paper_needs_the_published_encoders_and_raft(self) -> None:
@@ -202,7 +202,7 @@ class TestCommand:
         (folder / "depth-save.pth").write_bytes(b"disk")
         assert weight_files.LightGlueWeights().found() == []
         (folder / "disk_lightglue_v0-1_arxiv-pth").write_bytes(b"matcher")
-        registration.offer_lightglue()
+        motion_weights.offer_lightglue()
         assert sorted(path.read_bytes() for path in (folder / "torch").iterdir()) == [b"disk", b"matcher"]
         assert len(weight_files.LightGlueWeights().found()) == 2
 

@@ -16,7 +16,7 @@ from sspcore.cli.main import main
 from sspcore.core.checksums import published_checksum, require_checksum, sha256
 from sspcore.core.errors import WeightsError
 from sspcore.models import weight_files
-from sspcore.motion.flow import RAFT_URL, RAFT_WEIGHTS
+from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "reproduce.sh"
