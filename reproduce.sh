@@ -26,7 +26,7 @@ Commands:
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
-  hardware           training steps and frame rates of every system on this machine's GPU, into figures/hardware/
+  hardware           sspcore benchmark: training steps and frame rates of every system on this machine's GPU
   report             one page of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
 
 Options of a run:
@@ -45,6 +45,8 @@ Options of a run:
 The environment: an active virtual or conda environment that already has the pins is used as it is; otherwise .venv is
 made with a Python 3.10 or newer, the one named by the variable PYTHON if it is set. A second run re-installs nothing;
 an interrupted installation is taken up again. Windows: run it in WSL (Ubuntu or another Linux).
+
+After the set-up, .venv/bin/sspcore has all commands: sspcore --help. In another environment: python -m sspcore.
 HELP
 }
 
@@ -120,9 +122,18 @@ use_own_environment() {
 
 is_installed() { [ -x "$venv/bin/python" ] && cmp -s "$lock" "$stamp"; }
 
-# Let .venv find the library wherever it is started from, notebook kernels included; says the new place after a move.
+# Let .venv find the library wherever it is started from, notebook kernels included, and give it the command sspcore; says the
+# new place after a move. Safe path: a folder named sspcore where the command is run is not to be taken for the library.
 link_library() {
-    local packages file linked=
+    local packages file linked= command=$venv/bin/sspcore
+    if [ ! -x "$command" ]; then
+        cat >"$command.tmp" <<'COMMAND'
+#!/bin/sh
+PYTHONSAFEPATH=1 exec "$(dirname "$0")/python" -m sspcore "$@"
+COMMAND
+        chmod +x "$command.tmp"
+        mv "$command.tmp" "$command"
+    fi
     for packages in "$venv"/lib/python3*/site-packages; do
         file=$packages/sspcore.pth
         [ ! -f "$file" ] || IFS= read -r linked <"$file" || true
@@ -241,7 +252,8 @@ run_tests() {
         MPLBACKEND=Agg exec "$python" -m pytest "$@"
     fi
     "$python" -m ruff check .
-    MPLBACKEND=Agg "$python" -m pytest
+    # A test uses one thread; a module's tests share fixtures, so they stay in one process.
+    OMP_NUM_THREADS=1 MPLBACKEND=Agg "$python" -m pytest -n auto --dist loadscope
     shopt -s nullglob
     local notebooks=(notebooks/[0-9][0-9]_*.ipynb)
     if [ ${#notebooks[@]} -gt 0 ]; then

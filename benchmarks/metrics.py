@@ -1,6 +1,6 @@
 """Time and memory of all metrics on one 736x1280 clip from disk: python benchmarks/metrics.py [--json FILE].
 
-The path of `python -m sspcore.cli.evaluate` for a second system: label maps and labels on every frame are PNG files, flow is
+The path of `sspcore evaluate` for a second system: label maps and labels on every frame are PNG files, flow is
 in the cache. The scene is smooth regions and small moving blobs under a drifting camera. Not collected by pytest.
 """
 

@@ -149,7 +149,7 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
         raise ReleaseError(checked.stops)
     if checked.problems:
         log.warning(
-            "%s; files not in order: %d, listed by: python -m sspcore.data.check --data %s", checked.conclusion,
+            "%s; files not in order: %d, listed by: sspcore check --data %s", checked.conclusion,
             len(checked.problems), data,
         )
     else:

@@ -134,6 +134,17 @@ def test_first_run_installs_and_second_only_runs(checkout: Checkout) -> None:
     assert checkout.calls() == ["-m sspcore reproduce --ablations --profile smoke"]
 
 
+def test_the_environment_has_the_command(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.run("setup")
+    folder = tmp_path / "else where"
+    folder.mkdir()
+    environment = {"PATH": str(checkout.tools), "CALLS": str(checkout.calls_file)}
+    checkout.calls_file.write_text("")
+    command = str(checkout.root / ".venv/bin/sspcore")
+    subprocess.run([command, "stream", "my video.mp4"], env=environment, cwd=folder, check=True, timeout=60)
+    assert checkout.calls_file.read_text() == f"python|{folder}|-m sspcore stream my video.mp4\n"
+
+
 def test_run_keeps_the_callers_folder_and_passes_its_status_on(checkout: Checkout, tmp_path: Path) -> None:
     checkout.run("setup")
     folder = tmp_path / "else where"
@@ -238,7 +249,7 @@ def test_an_active_environment_without_the_pins_is_left_alone(checkout: Checkout
 
 def test_test_command_lints_tests_and_runs_the_notebooks_in_order(checkout: Checkout) -> None:
     assert checkout.run("test").returncode == 0
-    assert checkout.calls()[-2:] == ["-m ruff check .", "-m pytest"]
+    assert checkout.calls()[-2:] == ["-m ruff check .", "-m pytest -n auto --dist loadscope"]
     (checkout.root / "notebooks").mkdir()
     for name in ("10_last.ipynb", "01_first.ipynb", "scratch.ipynb"):
         (checkout.root / "notebooks" / name).touch()
