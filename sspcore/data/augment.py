@@ -1,4 +1,4 @@
-"""Augmentation that treats a window as one thing: frames, labels, flow and homographies change together.
+"""Augmentation of whole windows: frames, labels, flow and homographies change together.
 
 Geometry is a horizontal flip and a scaled crop: an affine map A of pixel coordinates, x' = A x. Flow vectors are scaled
 and mirrored with it and homographies become A H A^-1; nothing is estimated again. Photometric changes use
@@ -48,15 +48,13 @@ def crop_and_resize(sample: Sample, top: int, left: int, box: Size, size: Size) 
         [0.0, scale_y, (0.5 - top) * scale_y - 0.5],
         [0.0, 0.0, 1.0],
     ], dtype=torch.float64)
-    same = box == size
-    window = (slice(top, top + box[0]), slice(left, left + box[1]))
-    frames, labels = sample.frames[..., window[0], window[1]], sample.labels[..., window[0], window[1]]
-    flow, teacher = sample.flow_to_prev, sample.teacher
-    if flow is not None:
-        flow = flow[..., window[0], window[1]]
+    rows, columns = slice(top, top + box[0]), slice(left, left + box[1])
+    frames, labels = sample.frames[..., rows, columns], sample.labels[..., rows, columns]
+    flow = None if sample.flow_to_prev is None else sample.flow_to_prev[..., rows, columns]
+    teacher = sample.teacher
     if teacher is not None:
         teacher = teacher[..., top // 4: (top + box[0]) // 4, left // 4: (left + box[1]) // 4]
-    if not same:
+    if box != size:
         frames = F.resize_image(frames, list(size), antialias=True)
         # nearest by pixel centres, as the frames: torchvision's mask resize rounds down, half a pixel off
         labels = torch.nn.functional.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(labels.dtype)
@@ -143,7 +141,7 @@ class ImageAugmentation(WindowAugmentation):
         ])
 
     def __call__(self, sample: Sample) -> Sample:
-        """A randomly changed copy; only for windows of one frame, whose motion nobody reads.
+        """A randomly changed copy; only for windows of one frame, whose motion is not read.
 
         Rotation and shear are left out where there are teacher logits: what they draw in from outside has no teacher.
         """

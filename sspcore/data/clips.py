@@ -19,6 +19,7 @@ from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.paths import SAMPLE, Workspace
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
+from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.releases import natural_key
 
 
@@ -73,6 +74,11 @@ class Clip:
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def spec(self) -> DatasetSpec:
+        """Its data set: names and colours of the classes, and which of them move."""
+        return SPECS[self.dataset]
+
     def __len__(self) -> int:
         return len(self.numbers)
 
@@ -105,11 +111,16 @@ def load_dataset(name: Path | str, split: str = "val") -> list[Clip]:
         split: "train" or "val".
     Raises: ArtefactError if there are none.
     """
-    profile, _, dataset = str(name).partition("/")
-    if name == "sample":
-        return load_clips(SAMPLE / "clips", split)
-    named = isinstance(name, str) and not Path(name).is_dir() and dataset
-    return load_clips(Workspace(profile).clips(dataset) if named else Path(name), split)
+    folder = SAMPLE / "clips" if name == "sample" else Path(name)
+    if isinstance(name, str) and name.count("/") == 1 and not folder.is_dir():
+        profile, dataset = name.split("/")
+        folder = Workspace(profile).clips(dataset)
+    if not (folder / KEY_FILE).is_file():
+        raise ArtefactError(
+            f'{name}: no prepared clips in {folder}; give "sample", a folder of clips, or profile and data set as in '
+            '"demo/uavid" (./reproduce.sh --only 01 prepares these)'
+        )
+    return load_clips(folder, split)
 
 
 def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
@@ -136,7 +147,8 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
             raise ArtefactError(f"{path}: has {len(clip)} frames, labels at {clip.labelled}; run notebook 01 with --force")
         clips.append(clip)
     if not clips:
-        raise ArtefactError(f"{folder / split}: the split is empty; check the release and the profile's clip rules")
+        others = ", ".join(sorted({path.parent.parent.name for path in folder.glob("*/*/clip.json")})) or "none"
+        raise ArtefactError(f"{folder}: no clips of the split {split!r}, but of {others}; check the release and the clip rules")
     return clips
 
 

@@ -58,7 +58,7 @@ def prepare_clips(
     Args:
         out: clips that are complete there are kept; they must come from the same release and rules.
         workers: processes; the files are the same for any number.
-        sequences: those to take (see `sspcore.data.check`); default: all of the release, every one sound.
+        sequences: those to take (see `sspcore.data.check`); default: all of the release.
     Raises: ReleaseError naming the file that is missing, unreadable or of another size or colour, or the disk if it has
         too little room.
     """

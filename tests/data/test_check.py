@@ -219,15 +219,15 @@ def test_odd_numbers_of_frames(data, workspace, frames, taken):
     assert sum(len(clip) for clip in clips if clip.sequence == "seq1") == {9: 8, 12: 12}[taken]
 
 
-def test_duplicate_frames_of_a_video_are_told(data, workspace, caplog, monkeypatch):
+def test_duplicate_frames_of_a_video_are_logged(data, workspace, caplog, monkeypatch):
     still = panning_frames(FRAMES, 0)
     still[3:8] = [still[3]] * 5
     write_video(data / "uavid" / TRAIN / "images.mp4", still)
     monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
     with caplog.at_level(logging.WARNING, logger="sspcore"):
         prepared(data, "uavid", workspace)
-    told = [record.getMessage() for record in caplog.records if "copies of the frame before" in record.getMessage()]
-    assert len(told) == 1 and re.search(r"seq1.images\.mp4: 4 frames taken .*first: 000004", told[0])
+    logged = [record.getMessage() for record in caplog.records if "copies of the frame before" in record.getMessage()]
+    assert len(logged) == 1 and re.search(r"seq1.images\.mp4: 4 frames taken .*first: 000004", logged[0])
 
 
 def test_split_files_with_windows_line_ends_change_nothing(data, workspace):

@@ -214,9 +214,9 @@ def test_room_is_asked_for_beforehand(uavid_release, tmp_path, caplog, monkeypat
     monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sspcore"):
         made = prepared(uavid_release, UAVID, RULES, tmp_path / "clips")
-    told = re.search(r"UAVid: 24 frames of clips: about ([\d.]+)(kB|MB) are needed", caplog.text)
+    logged = re.search(r"UAVid: 24 frames of clips: about ([\d.]+)(kB|MB) are needed", caplog.text)
     used = sum(len(content) for content in files(made).values())
-    assert used <= float(told[1]) * {"kB": 1e3, "MB": 1e6}[told[2]] < 3 * used
+    assert used <= float(logged[1]) * {"kB": 1e3, "MB": 1e6}[logged[2]] < 3 * used
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(ReleaseError, match=r"UAVid: 24 frames of clips need about .* and 1.00kB are free; make room"):
         prepared(uavid_release, UAVID, RULES, tmp_path / "more")

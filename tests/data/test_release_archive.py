@@ -1,4 +1,4 @@
-"""Archives of a release: what is sound of them is unpacked, what is not is named, nothing leads out of the folder."""
+"""Archives of a release: whole members are unpacked, the others are named, nothing is written outside the folder."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_an_archive_that_unpacks_to_many_times_its_size_is_refused_whole(tmp_pat
     assert not list(tmp_path.rglob("*.mp4"))
 
 
-def test_a_damaged_xz_by_another_name_is_told(tmp_path):
+def test_a_damaged_xz_by_another_name_is_named(tmp_path):
     with tarfile.open(tmp_path / "whole.tar", "w") as file:
         entry = tarfile.TarInfo("videos/DJI_0043.mp4")
         entry.size = 200_000

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sspcore.core import code
 from sspcore.core.errors import ReleaseError
 from sspcore.data.datasets import SPECS, UAVID, colours_to_ids, merge_vdd
 from sspcore.data.truth import SequenceTruth
@@ -220,3 +221,23 @@ def test_a_script_without_a_main_guard_ends_with_one_line_that_says_what_to_do(t
     assert ended.returncode != 0
     assert 'below `if __name__ == "__main__":`' in ended.stderr.strip().splitlines()[-1]
     assert ended.stderr.count("Traceback") < 10 and not (tmp_path / "out" / "uavid").exists()
+
+
+def test_a_changed_line_of_the_renderer_renders_again_and_a_changed_docstring_does_not(monkeypatch):
+    def key(module, old, new):
+        real = code.source
+        assert old in real(module)
+        with monkeypatch.context() as patch:
+            patch.setattr(code, "source", lambda name: real(name).replace(old, new) if name == module else real(name))
+            code.code_key.cache_clear()
+            found = release.release_key("uavid", SETTINGS, 3)
+        code.code_key.cache_clear()
+        return found
+
+    now = release.release_key("uavid", SETTINGS, 3)
+    for module, docstring, line, other in (
+        ("solids", "A low bush.", "0.2, 0.8, 2", "0.2, 0.7, 2"), ("sensor", "A random camera.", "0.84, 1.14", "0.8, 1.14"),
+        ("things", "Meaning of a rendered pixel", '"building", "roof", 5', '"building", "roof", 1'),
+    ):
+        assert key(f"sspcore.synthetic.{module}", docstring, "Other words.") == now
+        assert key(f"sspcore.synthetic.{module}", line, other) != now

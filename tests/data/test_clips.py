@@ -1,0 +1,53 @@
+"""Clips by name: the packaged one, those of a folder, those of a study, and one line where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sspcore.core.errors import ArtefactError
+from sspcore.core.paths import Workspace
+from sspcore.core.store import stage
+from sspcore.data import clips
+from sspcore.data.clips import load_dataset
+from sspcore.data.datasets import UAVID
+from sspcore.data.prepare import prepare_clips
+from sspcore.data.rules import ClipRules
+
+RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
+
+
+@pytest.fixture
+def prepared(uavid_release, tmp_path, monkeypatch):
+    """Clips of a study in the workspace of a profile "made"."""
+    monkeypatch.setattr(clips, "Workspace", lambda profile: Workspace(profile, tmp_path / "root"))
+    folder = Workspace("made", tmp_path / "root").clips("uavid")
+    return stage("clips", folder, "key", lambda out: prepare_clips(uavid_release, UAVID, RULES, out))
+
+
+def test_the_packaged_sample_has_frames_labels_and_class_names():
+    clip, = load_dataset("sample")
+    pairs = list(clip)
+    assert len(pairs) == len(clip) and all(frame.shape == (*clip.stored_size, 3) for frame, _ in pairs)
+    assert all(set(np.unique(label)) <= {*range(8), 255} for _, label in pairs)
+    assert clip.spec.classes == UAVID.classes
+
+
+def test_clips_of_a_folder_and_of_a_profile_are_the_same(prepared):
+    by_folder, by_name = load_dataset(prepared, "train"), load_dataset("made/uavid", "train")
+    assert [clip.folder for clip in by_folder] == [clip.folder for clip in by_name] and len(by_folder) == 4
+    frames, labels = zip(*by_folder[0], strict=True)
+    assert [label is not None for label in labels] == [False, False, False, True]
+    assert np.array_equal(frames[2], by_folder[0].frame(2, by_folder[0].stored_size))
+
+
+@pytest.mark.parametrize("name, split, line", [
+    ("made/ruralscapes", "val", r'made/ruralscapes: no prepared clips in .*; give "sample", a folder of clips, or profile'),
+    ("uavid", "val", r'uavid: no prepared clips in uavid; give "sample"'),
+    ("made/uavid", "test", "no clips of the split 'test', but of train, val"),
+    ("sample", "train", "no clips of the split 'train', but of val"),
+])
+def test_what_is_not_there_is_one_line(prepared, name, split, line):
+    with pytest.raises(ArtefactError, match=line) as error:
+        load_dataset(name, split)
+    assert "\n" not in str(error.value)
