@@ -55,7 +55,7 @@ def measure(runs: int, keep: Path | None) -> dict[str, Any]:
     if keep is not None:
         nbformat.write(notebook, keep)
     files = [path for path in sample.folder.rglob("*") if path.is_file()]
-    origin = sample.manifest["provenance"]
+    origin = sample.config.provenance
     return {
         "provenance": provenance(f"bench_tour (sample of {origin['profile']})", origin["seed"], origin["data_key"]),
         "seconds": seconds, "runs": runs, "load_average_before": load, "threads": os.environ.get("OMP_NUM_THREADS", "default"),

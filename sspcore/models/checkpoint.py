@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import snapshot_download
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sspcore import __version__
@@ -73,7 +73,7 @@ def save_checkpoint(
 def _write(folder: Path, state: dict[str, Tensor], config: CheckpointConfig) -> None:
     texts = {CARD: model_card(config), CONFIG: config.model_dump_json(indent=1) + "\n"}
     with atomic_file(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+        temporary.write_bytes(save(state, metadata={"format": "pt"}))  # save_file would hide it from other users
     for name, text in texts.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

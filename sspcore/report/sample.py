@@ -1,59 +1,59 @@
 """The packaged sample: a trained SSP of the demo and a short clip, for a tour without rendering or training.
 
-It lies in `data/sample/` and is part of the repository. `python -m sspcore.report.sample` makes it anew from a finished run.
-Frames are shipped without loss, matrices in half precision; the manifest says what that changes in the class maps.
+`data/sample/` is a checkpoint folder with a clip and a manifest beside the weights, and part of the repository. `sspcore
+sample` makes it again from a finished run. Frames are stored without loss, matrices in half precision; the manifest says
+what that changes in the class maps.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
-from torch import Tensor
 
+from sspcore.core.checksums import sha256
+from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_png, write_webp
 from sspcore.core.paths import FLOW_CACHE, SAMPLE
 from sspcore.core.provenance import provenance
 from sspcore.core.store import KEY_FILE, stable_hash
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.types import Size, VideoSegmenter
 from sspcore.data.clips import Clip, load_clips
-from sspcore.data.datasets import SPECS, DatasetSpec
+from sspcore.data.datasets import SPECS
 from sspcore.data.truth import exact_labels
 from sspcore.evaluation.clips import clip_records
 from sspcore.inference.motion import motion_for
 from sspcore.inference.stream import Segmented, segment_frames
 from sspcore.metrics import MetricSuite
-from sspcore.models.spec import ImageModelSpec
+from sspcore.models.checkpoint import CARD, CheckpointConfig, read_config, save_checkpoint, system_config
 from sspcore.models.ssp import SSP
-from sspcore.models.systems import build, image_spec, start_from, system
+from sspcore.models.systems import image_spec
 from sspcore.motion.cache import FlowStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.report.movie import typical_clip
 from sspcore.report.style import origin_line
 from sspcore.study import Study
-from sspcore.training.loop import WEIGHTS, load_weights
 
 MANIFEST = "sample.json"
 SYSTEM, ALONE = "SSP", "image model alone"  # its own image model flickers as Base does: one checkpoint shows before and after
 SCORES = ("miou", "tc")
 _SPLIT = "val"
+BESIDE = """
+## What lies beside the weights
 
+`clips/`: a short clip of **rendered** validation data with exact labels on every frame. `sample.json`: what the model scored,
+what half precision changed, and the checksum of every file. `notebooks/00_start_here.ipynb` runs on them.
 
-@dataclass(frozen=True)
-class _Settings:
-    """What building a model reads of a profile, here from the manifest."""
-
-    models: Mapping[str, ImageModelSpec]
-    recurrent_window: int = 2
+Made by `sspcore sample` from a finished demo run. Do not edit: a changed file is refused; `git checkout -- data/sample`
+restores it. The encoder started from the EfficientNet-Lite weights that the repository's README names under Licences.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,27 @@ class Sample:
 
     Attributes:
         folder: where it lies.
-        manifest: origin, settings, scores and checksums.
+        manifest: scores and checksums.
+        config: what the model is: system, classes, size, origin.
     """
 
     folder: Path
     manifest: dict[str, Any]
+    config: CheckpointConfig
 
     @property
-    def spec(self) -> DatasetSpec:
-        return SPECS[self.manifest["dataset"]]
+    def spec(self) -> ClassSpec:
+        return self.config.classes
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """(H, W) of frames, labels and predictions."""
-        return tuple(self.manifest["input_size"])
+        return self.config.input_size
 
     @property
     def origin(self) -> str:
         """Which data, profile, seed and commit, in one line."""
-        return origin_line(self.manifest["provenance"])
+        return origin_line(self.config.provenance)
 
     @cached_property
     def clip(self) -> Clip:
@@ -91,16 +93,11 @@ class Sample:
     def flows(self) -> FlowStore:
         """Flow between neighbouring frames, estimated on first use."""
         root = FLOW_CACHE / f"sample-{stable_hash(self.manifest['sha256'])[:8]}"
-        return FlowStore(root, build_flow(self.manifest["flow"]), self.size)
+        return FlowStore(root, build_flow(self.config.flow), self.size)
 
     def model(self) -> SSP:
         """The trained system in eval mode; its `image` alone segments frame by frame."""
-        name, role = self.manifest["system"], system(self.manifest["system"]).image_model
-        settings = _Settings({role: ImageModelSpec(**self.manifest["image_model"])})
-        model = build(name, self.spec.n_classes, settings, load_weights=False)
-        path = self.folder / WEIGHTS
-        start_from(model, {key: _upcast(value) for key, value in load_weights(path).items()}, str(path))
-        return model.eval()
+        return SSP.from_pretrained(self.folder)
 
     def frames(self) -> list[np.ndarray]:
         """The clip's frames (H, W, 3) uint8."""
@@ -113,7 +110,7 @@ class Sample:
     def segment(self, model: VideoSegmenter) -> list[Segmented]:
         """A model streamed over the clip as over a live video: motion is estimated as frames arrive."""
         motion = motion_for(
-            model, lambda: build_registrator(self.manifest["registration"]), lambda: build_flow(self.manifest["flow"])
+            model, lambda: build_registrator(self.config.registration), lambda: build_flow(self.config.flow)
         )
         return list(segment_frames(model, self.frames(), motion, self.size))
 
@@ -139,10 +136,10 @@ def open_sample(folder: Path = SAMPLE) -> Sample:
     manifest = read_json(folder / MANIFEST)
     for name, expected in manifest["sha256"].items():
         path = folder / name
-        if not path.is_file() or _sha256(path) != expected:
+        if not path.is_file() or sha256(path) != expected:
             problem = "differs from the one shipped" if path.is_file() else "is missing"
             raise ArtefactError(f"{path}: {problem}; restore it: git checkout -- data/sample")
-    return Sample(folder, manifest)
+    return Sample(folder, manifest, read_config(folder))
 
 
 def make_sample(study: Study, dataset: str, folder: Path = SAMPLE) -> Sample:
@@ -154,25 +151,32 @@ def make_sample(study: Study, dataset: str, folder: Path = SAMPLE) -> Sample:
     if truth is None:
         raise ArtefactError(f"profile {profile.name}: only rendered data may be shipped; take --profile demo")
     clip = typical_clip(study, dataset, "Base")
-    weights = load_weights(study.train(SYSTEM, dataset) / WEIGHTS)
-    origin = provenance(profile.name, study.seed, study.clips_key(dataset)) | {"data": study.data_origin}
-    rows = {name: study.evaluate(name, dataset) for name in ("Base", SYSTEM)}
+    rows = {name: {key: study.evaluate(name, dataset)[key] for key in SCORES} for name in ("Base", SYSTEM)}
+    config = system_config(
+        SYSTEM, image_spec(SYSTEM, profile), SPECS[dataset], profile.input_size, registration=profile.registration,
+        flow=profile.metric_flow, data=study.data_origin, licence="Apache-2.0",
+        scores={f"{key} (all validation clips)": round(value, 4) for key, value in rows[SYSTEM].items()},
+        provenance=provenance(profile.name, study.seed, study.clips_key(dataset)) | {"data": study.data_origin},
+    )
     manifest = {
-        "system": SYSTEM, "dataset": dataset, "provenance": origin,
-        "image_model": image_spec(SYSTEM, profile).model_dump(mode="json"), "input_size": list(profile.input_size),
-        "registration": profile.registration, "flow": profile.metric_flow,
-        "scores_on_all_validation_clips": {name: {key: row[key] for key in SCORES} for name, row in rows.items()},
+        "scores_on_all_validation_clips": rows,
         "clip": clip.name, "chosen": "median flicker of Base among the validation clips",
     }
     with atomic_folder(folder, MANIFEST) as out:
-        save_file({key: _downcast(value) for key, value in weights.items()}, out / WEIGHTS)
+        save_checkpoint(out, study.model(SYSTEM, dataset), config, half=True)
         write_json(out / "clips" / KEY_FILE, {"key": study.clips_key(dataset), "title": f"sample: {study.data_origin}"})
         _write_clip(clip, truth, profile.input_size, out / "clips" / _SPLIT / clip.name)
-        (out / "README.md").write_text(_README, encoding="utf-8")
-        files = sorted(path for path in out.rglob("*") if path.is_file())
-        checksums = {"sha256": {path.relative_to(out).as_posix(): _sha256(path) for path in files}}
-        write_json(out / MANIFEST, manifest | _compared(study, Sample(out, manifest | checksums)) | checksums)
+        card = (out / CARD).read_text(encoding="utf-8")
+        (out / CARD).write_text(card + BESIDE, encoding="utf-8")
+        sample = Sample(out, manifest | {"sha256": checksums(out)}, config)
+        write_json(out / MANIFEST, manifest | _compared(study, sample) | {"sha256": checksums(out)})
     return open_sample(folder)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below the folder but the manifest."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def _compared(study: Study, sample: Sample) -> dict[str, Any]:
@@ -205,28 +209,3 @@ def _write_clip(clip: Clip, truth: Path, size: tuple[int, int], folder: Path) ->
         "dataset": clip.dataset, "split": clip.split, "sequence": clip.sequence, "suffix": ".webp", "size": list(size),
         "frames": list(clip.numbers), "labelled": list(range(len(clip))),
     })
-
-
-def _downcast(value: Tensor) -> Tensor:
-    """Matrices and kernels in half precision; vectors (norms, biases: little space, wide range) stay as they are."""
-    return value.half().contiguous() if value.is_floating_point() and value.ndim > 1 else value.contiguous()
-
-
-def _upcast(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-_README = """# data/sample/
-
-What the tour (`notebooks/00_start_here.ipynb`) runs on: a trained SSP of the demo and a short clip of **rendered**
-validation data, with exact labels on every frame. `sample.json` says which run they are from, what the model scored,
-what half precision changed, and the checksum of every file.
-
-Made by `python -m sspcore.report.sample` from a finished demo run; part of the repository, so do not edit: a changed file is
-refused. To restore: `git checkout -- data/sample`. The encoder was initialised with the EfficientNet-Lite weights that
-the README names under Licences.
-"""

@@ -197,7 +197,7 @@ def test_files_of_others_stay(tmp_path):
 
 def test_nothing_is_left_half_written(tmp_path, monkeypatch):
     model = build_model(config_of())
-    monkeypatch.setattr(checkpoint, "save_file", lambda *arguments, **options: 1 / 0)
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_checkpoint(tmp_path / "new", model, config_of())
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The packaged sample: complete, untouched, what its manifest says; made anew from a run; refused where it was changed."""
+"""The packaged sample: complete, untouched, what its manifest says; made again from a run; refused where it was changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from helpers.media import SIZE, panning_frames, write_rgb
 from sspcore import study
@@ -20,6 +20,7 @@ from sspcore.core.images import read_rgb
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import UAVID
 from sspcore.inference import live_motion, segment_frames
+from sspcore.models.checkpoint import CONFIG, WEIGHTS
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import build
 from sspcore.motion.cache import FlowStore
@@ -28,7 +29,6 @@ from sspcore.motion.registration import build_registrator
 from sspcore.report import sample as module
 from sspcore.report.sample import ALONE, MANIFEST, SAMPLE, SYSTEM, make_sample, open_sample
 from sspcore.study.profiles import load_profile
-from sspcore.training.loop import WEIGHTS
 
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
 
@@ -44,7 +44,7 @@ def test_manifest_names_every_file_and_the_sample_is_small():
     assert files == {*sample.manifest["sha256"], MANIFEST}
     assert sum((SAMPLE / name).stat().st_size for name in files) < 10e6
     assert len(sample.clip) == 24 == len(sample.clip.labelled) and sample.frames()[0].shape == (*sample.size, 3)
-    assert "Rendered" in sample.origin and sample.manifest["provenance"]["commit"] in sample.origin
+    assert "Rendered" in sample.origin and sample.config.provenance["commit"] in sample.origin
     assert sample.manifest["share_of_pixels_that_differ"]["from_float32_weights"] < 2e-3
 
 
@@ -65,6 +65,7 @@ def test_shipped_model_scores_what_the_manifest_says(monkeypatch, tmp_path):
     (WEIGHTS, lambda path: path.unlink(), "is missing"),
     (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "differs from the one shipped"),
     ("README.md", lambda path: path.write_text("mine"), "differs from the one shipped"),
+    (CONFIG, lambda path: path.write_text(path.read_text().replace("SSP", "ssp")), "differs from the one shipped"),
     (MANIFEST, lambda path: path.unlink(), "file is missing"),
 ])
 def test_changed_sample_is_refused(copy, name, damage, problem):
@@ -91,7 +92,6 @@ class FinishedRun:
         write_json(root / "clips" / "key.json", {"key": "k"})
         torch.manual_seed(0)
         self.trained = build(SYSTEM, UAVID.n_classes, self.profile, load_weights=False).eval()
-        save_file({key: value.contiguous() for key, value in self.trained.state_dict().items()}, root / WEIGHTS)
 
     def truth_root(self, dataset: str) -> Path | None:
         return self.root
@@ -104,9 +104,6 @@ class FinishedRun:
 
     def flows(self, dataset: str) -> FlowStore:
         return FlowStore(self.root / "motion", build_flow("dis-ultrafast"), SIZE)
-
-    def train(self, name: str, dataset: str) -> Path:
-        return self.root
 
     def model(self, name: str, dataset: str):
         return self.trained
@@ -139,6 +136,8 @@ def test_sample_is_made_from_a_run_without_loss_but_half_precision(finished, tmp
         halved = trained[key].is_floating_point() and trained[key].ndim > 1
         assert value.dtype == (torch.float16 if halved else trained[key].dtype), key
         assert torch.equal(loaded[key], trained[key].half().float() if halved else trained[key]), key
+    assert sample.config.input_size == SIZE and sample.config.classes.name == "uavid"
+    assert sample.config.scores == {"miou (all validation clips)": 0.5, "tc (all validation clips)": 0.75}
     manifest = read_json(sample.folder / MANIFEST)
     assert manifest["scores_on_all_validation_clips"] == {name: {"miou": 0.5, "tc": 0.75} for name in ("Base", SYSTEM)}
     differ = manifest["share_of_pixels_that_differ"]
