@@ -17,6 +17,7 @@ from sspcore.report import ablations as tables
 from sspcore.report.ablations import ablation_map, findings, gain, points, to_latex, to_markdown, write, write_tables
 from sspcore.study import Study, ablations
 from sspcore.study.ablations import LAMBDAS, SMOKE_VARIANTS, variants
+from sspcore.study.keys import Keys
 from sspcore.study.profiles import load_profile
 
 ORIGIN = {"profile": "demo", "seed": 0, "commit": "c0ffee", "data": "rendered"}
@@ -26,7 +27,7 @@ DEMO = load_profile("demo")
 @pytest.fixture
 def no_data(monkeypatch):
     """Studies that render nothing: keys need an identity of the data only."""
-    monkeypatch.setattr(Study, "clips_key", lambda self, dataset: f"clips of {dataset}")
+    monkeypatch.setattr(Keys, "clips", lambda self, dataset: f"clips of {dataset}")
     monkeypatch.setattr(Study, "flow_error", lambda self, dataset: None)
 
 
