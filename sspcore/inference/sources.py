@@ -18,7 +18,7 @@ from sspcore.data.releases import natural_key
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _BROKEN_IN_A_ROW = 100  # of a video: then its end has been reached, whatever its header says
 
 
