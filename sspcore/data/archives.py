@@ -72,6 +72,12 @@ class Unpacked:
     lost: tuple[str, ...]
     problem: str
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with it, a line each."""
+        whole = f"{self.archive}: {self.problem}; fetch it again ({self.kept} files of it are kept)"
+        return (*([whole] if self.problem else []), *(f"{self.archive}: {line}" for line in self.lost))
+
 
 def find_archives(data: Path, spec: DatasetSpec) -> list[Path]:
     """Archives of a data set: all in `data`/<name>, and those in `data` whose names (else whose members) are of it."""

@@ -8,7 +8,7 @@ the workspace. What was found is remembered by the files' names, sizes and times
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
@@ -131,12 +131,9 @@ def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: 
         _usable_part(sequence, verdict) for sequence, verdict in zip(sequences, verdicts, strict=True)
         if verdict.video == "found" and len(sequence.labels) > len(verdict.bad_labels)
     )
-    problems = [line for archive in archives for line in _archive_problems(archive)]
-    problems += [line for verdict in verdicts for line in verdict.problems]
-    return Checked(
-        spec, release, roots, usable, tuple(_rows(spec, sequences, verdicts, archives)), tuple(problems),
-        _stops(release, spec, sequences, usable),
-    )
+    problems = tuple(line for each in (*archives, *verdicts) for line in each.problems)
+    rows = tuple(_rows(spec, sequences, verdicts, archives))
+    return Checked(spec, release, roots, usable, rows, problems, _stops(release, spec, sequences, usable))
 
 
 def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
@@ -267,20 +264,12 @@ def _usable_part(sequence: Sequence, verdict: Verdict) -> Sequence:
     return replace(sequence, labels=labels, vdd={n: path for n, path in sequence.vdd.items() if n not in verdict.bad_vdd})
 
 
-def _archive_problems(archive: Unpacked) -> list[str]:
-    kept = f"{archive.kept} files of it are kept"
-    lines = [f"{archive.archive}: {archive.problem}; fetch it again ({kept})"] if archive.problem else []
-    return lines + [f"{archive.archive}: {line}" for line in archive.lost]
-
-
-def _rows(
-    spec: DatasetSpec, sequences: list[Sequence], verdicts: list[Verdict], archives: list[Unpacked]
-) -> Iterable[Row]:
+def _rows(spec: DatasetSpec, sequences: list[Sequence], verdicts: list[Verdict], archives: list[Unpacked]) -> Iterator[Row]:
     for archive in archives:
-        problems = len(archive.lost) + bool(archive.problem)
-        if archive.kept or problems:  # else the user has unpacked it all
+        if archive.kept or archive.problems:  # else the user has unpacked it all
             name, source = f"{archive.archive.name} (files)", spec.sources.get("video", "")
-            yield Row(spec.title, name, archive.kept, 0, problems, source, "goes on with the files that are whole")
+            without = "goes on with the files that are whole"
+            yield Row(spec.title, name, archive.kept, 0, len(archive.problems), source, without)
     absent = set(spec.validation) - {sequence.name for sequence in sequences}
     for kind in spec.files:
         states = [getattr(verdict, kind) for verdict in verdicts] + ["missing"] * len(absent)

@@ -29,8 +29,10 @@ class Sensor:
     """A camera's imperfections, constant over a sequence.
 
     Attributes:
-        gain, balance: (3,) amplitudes of exposure drift, white balance drift; frequencies, phases: (4,).
+        exposure: gain; drift, balance: amplitudes of its drift and of the white balance's.
+        frequencies, phases: (4,) of the drift of exposure and of the three channels, in Hz and radians.
         noise: standard deviation at mid grey, 0..255; shutter: share of the frame time that is exposed.
+        vignette: (H, W) brightness towards the corners.
     """
 
     exposure: float

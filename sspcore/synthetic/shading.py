@@ -92,7 +92,7 @@ def shade(
         direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-6)
         light[~is_face] = world.ambient + (1.1 - world.ambient) * np.maximum(direction @ world.sun, 0) + 0.1 * direction[:, 2]
         scale = np.where(pattern == Pattern.TURF, 0.35, 1.0)
-        # every primitive looks at its own part of the tile
+        # every primitive takes another part of the tile
         tile_u, tile_v = (u * scale + index % 61 * 0.53).astype(np.float32), (v * scale + index % 47 * 0.71).astype(np.float32)
         grain = world.surface.sample(tile_u, tile_v, (footprint.ravel()[pixels] * scale).astype(np.float32))
         colour = world.colour[index]
