@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from sspcore.core.errors import ArtefactError, ProfileError, ReleaseError
 from sspcore.core.files import note_output
-from sspcore.core.lock import join_run
+from sspcore.core.lock import stay_in_run
 from sspcore.core.machine import worker_count
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.provenance import run_began
@@ -94,7 +94,7 @@ class StudyData:
             Workspace(loaded.name) if root is None else Workspace(loaded.name, Path(root)), frozenset(force),
             read_only=read_only,
         )
-        study._once(("run",), join_run)  # open as long as the study lives
+        stay_in_run()
         return study
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from sspcore.core import lock
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, atomic_folder, read_json, remove_leftovers, write_json
 from sspcore.core.lock import exclusive, stay_in_run
@@ -128,7 +128,7 @@ def test_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplo
     def refuses(*arguments):
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuses)
+    monkeypatch.setattr(fcntl, "flock", refuses)
     with exclusive(tmp_path / "smoke"):
         stay_in_run()
     assert "start no second run beside this one" in caplog.text

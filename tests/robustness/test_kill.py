@@ -137,8 +137,8 @@ with exclusive(Path(sys.argv[1])):
 """
 KERNEL = """
 import sys, time
-from sspcore.core.lock import join_run
-run = join_run()
+from sspcore.core.lock import stay_in_run
+stay_in_run()
 print("joined", flush=True)
 time.sleep(float(sys.argv[1]))
 """
@@ -169,17 +169,19 @@ def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     with exclusive(tmp_path / "smoke"):
-        assert "SSPCORE_RUN_LOCK" in os.environ
-    assert "SSPCORE_RUN_LOCK" not in os.environ
+        assert "SSPCORE_RUN_LOCKS" in os.environ
+    assert "SSPCORE_RUN_LOCKS" not in os.environ
 
 
 def test_the_kernel_of_a_killed_run_is_waited_for(tmp_path):
-    orphan = started(KERNEL, "2", SSPCORE_RUN_LOCK=str(tmp_path / ".smoke.kernels.lock"))
+    locks = tmp_path / ".smoke.locks"
+    locks.mkdir()
+    orphan = started(KERNEL, "2", SSPCORE_RUN_LOCKS=str(locks))
     began = time.monotonic()
     with exclusive(tmp_path / "smoke"):
         assert time.monotonic() - began > 0.5
     assert orphan.wait(timeout=30) == 0  # the lock goes a moment before the process
-    orphan = started(KERNEL, "30", SSPCORE_RUN_LOCK=str(tmp_path / ".smoke.kernels.lock"))
+    orphan = started(KERNEL, "30", SSPCORE_RUN_LOCKS=str(locks))
     with pytest.raises(ArtefactError, match="that a killed run started"), exclusive(tmp_path / "smoke", patience=0.5):
         pass
     orphan.kill()
@@ -188,12 +190,16 @@ def test_the_kernel_of_a_killed_run_is_waited_for(tmp_path):
 
 def test_workers_of_a_killed_run_are_waited_for(tmp_path):
     """They outlive the kernel until their video is done, and would move it to where the next run has put its own."""
-    orphan = started(WORKER, "30", SSPCORE_RUN_LOCK=str(tmp_path / ".smoke.kernels.lock"))
+    locks = tmp_path / ".smoke.locks"
+    locks.mkdir()
+    orphan = started(WORKER, "30", SSPCORE_RUN_LOCKS=str(locks))
     with pytest.raises(ArtefactError, match="that a killed run started"), exclusive(tmp_path / "smoke", patience=0.5):
         pass
     orphan.kill()
     orphan.wait()
     with exclusive(tmp_path / "smoke", patience=0.5):
+        stay_in_run()
+    with exclusive(tmp_path / "smoke", patience=0):  # its own part in the run before ended with it
         pass
 
 
