@@ -87,25 +87,18 @@ def first_damage(folder: Path, recorded: Mapping[str, list[int]], trusted_until:
     return None
 
 
-def with_crc(data: bytes) -> bytes:
-    """The content of a file with its CRC-32 behind it."""
-    return data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
-
-
-def without_crc(data: bytes) -> bytes | None:
-    """What `with_crc` was given; None if it is damaged, or carries no checksum."""
-    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
-    return body if body and zlib.crc32(body).to_bytes(_CRC_BYTES, "little") == crc else None
-
-
 def write_array(path: Path, array: np.ndarray) -> None:
     """An array as .npy with its CRC-32 behind it, which np.load passes over."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    path.write_bytes(with_crc(buffer.getvalue()))
+    data = buffer.getvalue()
+    path.write_bytes(data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little"))
 
 
 def read_array(path: Path) -> np.ndarray | None:
     """What `write_array` wrote; None if the file is damaged."""
-    body = without_crc(path.read_bytes())
-    return None if body is None else np.load(io.BytesIO(body), allow_pickle=False)
+    data = path.read_bytes()
+    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
+    if not body or zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
+        return None
+    return np.load(io.BytesIO(body), allow_pickle=False)

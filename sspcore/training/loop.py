@@ -7,10 +7,12 @@ together (sspcore.training.distributed), and a run may go on with another number
 
 from __future__ import annotations
 
-import io
 import logging
 import math
+import pickle
 import time
+import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -28,7 +30,6 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from sspcore.core.checksums import with_crc, without_crc
 from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.files import atomic_file, write_json
 from sspcore.core.machine import MachineSettings
@@ -275,25 +276,22 @@ def _save_resume(
     run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR, history: list[dict[str, float]]
 ) -> None:
     """All that another process, or another number of them, goes on from; random states are this process's."""
-    buffer = io.BytesIO()
-    torch.save({
-        "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-        "random": torch.get_rng_state(), "history": history,
-        "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
-    }, buffer)
     with atomic_file(run.folder / RESUME) as temporary:
-        temporary.write_bytes(with_crc(buffer.getvalue()))  # torch.load does not notice a flipped bit
+        torch.save({
+            "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+            "random": torch.get_rng_state(), "history": history,
+            "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
+        }, temporary)
 
 
 def _resume(run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR) -> list[dict[str, float]]:
     path = run.folder / RESUME
     if not path.is_file():
         return []
-    content = without_crc(path.read_bytes())
-    if content is None:
-        log.warning("%s: checkpoint is damaged; the training begins anew", path)
+    stored = _stored(path)
+    if stored is None:
+        log.warning("%s: checkpoint is damaged; the training begins again", path)
         return []
-    stored: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     model.load_state_dict(stored["model"])
     optimiser.load_state_dict(stored["optimiser"])
     schedule.load_state_dict(stored["schedule"])
@@ -302,3 +300,13 @@ def _resume(run: Training, model: nn.Module, optimiser: Optimizer, schedule: Lam
         torch.cuda.set_rng_state(stored["random_cuda"], run.device)
     log.info("%s: goes on after epoch %d", run.name, len(stored["history"]))
     return stored["history"]
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    """What `_save_resume` wrote, None if it is damaged: torch.load does not look at the checksums of its zip file."""
+    try:
+        with zipfile.ZipFile(path) as content:
+            whole = content.testzip() is None
+        return torch.load(path, map_location="cpu", weights_only=True) if whole else None
+    except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError):
+        return None

@@ -7,6 +7,7 @@ import pytest
 from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS
 from sspcore.study.profiles import available_profiles, choose_systems, load_profile
+from sspcore.study.profiles.schema import PROFILE_FOLDER
 
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "paper"])
@@ -125,3 +126,9 @@ def test_a_system_wants_the_recipes_and_models_of_all_that_it_is_built_from():
     assert choose_systems(lent, ["SSP"], ["uavid"], "--systems") == ["Base", "SSP"]
     with pytest.raises(ProfileError, match=r"training\.video"):
         choose_systems(lent, ["SSP"], ["uavid", "ruralscapes"], "--systems")
+
+
+def test_numbers_may_be_written_without_a_point(tmp_path):
+    text = (PROFILE_FOLDER / "smoke.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("lr: 1.0e-3", "lr: 2e-3"), encoding="utf-8")
+    assert load_profile(str(tmp_path / "mine.yaml")).training["video"].lr == 0.002

@@ -181,7 +181,7 @@ def test_damaged_checkpoint_is_not_gone_on_from(clips, tmp_path, monkeypatch, ca
     for content in (*damaged(whole), whole[:-1], b"rubbish"):
         path.write_bytes(content)
         assert epochs_done() == 0
-    assert caplog.text.count("resume.pt: checkpoint is damaged; the training begins anew") == 5
+    assert caplog.text.count("resume.pt: checkpoint is damaged; the training begins again") == 5
 
 
 def damaged(data: bytes) -> list[bytes]:

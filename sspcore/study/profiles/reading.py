@@ -1,8 +1,9 @@
-"""Reading YAML with what its readers let pass in silence made an error: a key set twice, yes or no for a number."""
+"""YAML as people write it: a key set twice is an error, and 1e-3 is a number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +12,25 @@ import yaml
 from sspcore.core.errors import ProfileError
 
 
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: dict[str, yaml.Node] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if keys.setdefault(key.value, key) is not key:  # YAML would take the later one
+                raise ProfileError(f"{key.value} (line {key.start_mark.line + 1}): is set twice; keep one of the two")
+        return node
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, by the safe loader. Raises: ProfileError if it cannot be read or sets a key twice."""
+    """The content of a YAML file as JSON values. Raises: ProfileError if it cannot be read or sets a key twice."""
     try:
-        text = path.read_text(encoding="utf-8")
-        repeated = next(_repeated_keys(yaml.compose(text, yaml.SafeLoader)), None)
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:  # ValueError: bytes that are no text, 2026-02-31
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return json.loads(json.dumps(tree, default=str))
+    except ProfileError as error:
+        raise ProfileError(f"{path.name}: {error}") from None
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:  # ValueError: no text, no such date, a circle
         raise ProfileError(f"{path.name}: not readable as YAML ({str(error).splitlines()[0]}); mend the file") from error
-    if repeated is not None:  # YAML would take the later one
-        raise ProfileError(f"{path.name}: {repeated}: is set twice; keep one of the two")
-    return tree
-
-
-def yes_for_a_number(given: Any, read: Any, where: str = "") -> Iterator[str]:
-    """Settings given as a boolean and read as something else: `yes` would count as 1.
-
-    Args:
-        given: as written. read: the same tree after validation.
-    """
-    if isinstance(given, bool) and not isinstance(read, bool):
-        yield where
-    elif isinstance(given, dict) and isinstance(read, dict):
-        for key, value in given.items():
-            yield from yes_for_a_number(value, read.get(key), f"{where}.{key}" if where else str(key))
-    elif isinstance(given, (list, tuple)) and isinstance(read, list):
-        for k, (value, kept) in enumerate(zip(given, read, strict=False)):
-            yield from yes_for_a_number(value, kept, f"{where}.{k}")
-
-
-def _repeated_keys(node: yaml.Node | None, where: str = "") -> Iterator[str]:
-    """Dotted keys that a mapping sets twice. What an alias stands for is looked at where it is written."""
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            name = f"{where}{key.value}" if isinstance(key, yaml.ScalarNode) else where
-            if name in seen:
-                yield f"{name} (line {key.start_mark.line + 1})"
-            seen.add(name)
-            if value.start_mark.index > key.start_mark.index:
-                yield from _repeated_keys(value, f"{name}.")
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            if item.start_mark.index > node.start_mark.index:
-                yield from _repeated_keys(item, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
@@ -19,7 +20,7 @@ from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import SYSTEMS, SystemSpec, control, system
 from sspcore.motion.flow import FLOW_NAMES
 from sspcore.motion.registration import REGISTRATOR_NAMES
-from sspcore.study.profiles.reading import read_yaml, yes_for_a_number
+from sspcore.study.profiles.reading import read_yaml
 from sspcore.synthetic import ReleaseSettings
 from sspcore.training.recipe import Recipe
 
@@ -226,15 +227,14 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
 
 def _validate(tree: dict[str, Any], source: str) -> Profile:
     try:
-        profile = Profile.model_validate(tree)
+        # strict, so that yes is no number; from JSON, where a list may be a tuple
+        profile = Profile.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "(top level)"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise ProfileError(f"profile {source}: {where}: {problem}{more}; correct this setting") from error
-    for setting in yes_for_a_number(tree, profile.model_dump(mode="json")):
-        raise ProfileError(f"profile {source}: {setting}: is yes or no where a number belongs; correct this setting")
     for setting, problem in _contradictions(profile):
         raise ProfileError(f"profile {source}: {setting}: {problem}; correct this setting")
     datasets = choose_datasets(profile, profile.datasets, f"profile {source}: datasets")
