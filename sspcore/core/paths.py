@@ -1,11 +1,13 @@
 """Where things lie: the package, the checkout, artefacts of a profile, weights, caches.
 
 Whatever is made lies in the checkout, in `data/` and `figures/`. Where sspcore is installed as a package there is none: the
-user's cache folder takes its place, never the folder that the package is installed in.
+user's cache folder takes its place, never the folder that the package is installed in. The environment variable SSPCORE_HOME
+names another folder in place of `data/`.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +19,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 IN_CHECKOUT = (PACKAGE.parent / "reproduce.sh").is_file()
 REPOSITORY = PACKAGE.parent if IN_CHECKOUT else Path(user_cache_dir("sspcore"))
 SAMPLE = PACKAGE.parent / "data" / "sample" if IN_CHECKOUT else PACKAGE / "_sample"  # setup.py puts it there
-WEIGHTS_FOLDER = REPOSITORY / "data" / "weights"
-FLOW_CACHE = REPOSITORY / "data" / "flow-cache"
+HOME = Path(os.environ.get("SSPCORE_HOME") or REPOSITORY / "data").absolute()
+WEIGHTS_FOLDER = HOME / "weights"
+FLOW_CACHE = HOME / "flow-cache"
 
 
 def require_checkout(what: str) -> None:
@@ -29,10 +32,10 @@ def require_checkout(what: str) -> None:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folders of one profile's artefacts under `root` (default: the repository's data folder)."""
+    """Folders of one profile's artefacts under `root`."""
 
     profile: str
-    root: Path = REPOSITORY / "data"
+    root: Path = HOME
 
     @property
     def base(self) -> Path:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +19,6 @@ from sspcore.core.errors import ArtefactError
 from sspcore.core.lock import exclusive, stay_in_run
 from sspcore.core.paths import REPOSITORY
 from sspcore.core.store import is_fresh, stage
-from sspcore.study.profiles import load_profile
-from sspcore.synthetic import release, render_release
 
 SMALLEST = ["--datasets", "uavid", "--systems", "Base,SSP"]
 
@@ -201,16 +198,3 @@ def test_workers_of_a_killed_run_are_waited_for(tmp_path):
         stay_in_run()
     with exclusive(tmp_path / "smoke", patience=0):  # its own part in the run before ended with it
         pass
-
-
-def test_renderers_are_such_workers(tmp_path, monkeypatch):
-    class Asked(Exception):
-        pass
-
-    def pool(workers, initializer):
-        raise Asked(initializer)
-
-    monkeypatch.setattr(release.multiprocessing, "get_context", lambda method: SimpleNamespace(Pool=pool))
-    with pytest.raises(Asked) as asked:
-        render_release("uavid", load_profile("smoke").rendering.releases["uavid"], 0, tmp_path, workers=2)
-    assert asked.value.args == (stay_in_run,)

@@ -28,7 +28,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file as JSON values. Raises: ProfileError if it cannot be read or sets a key twice."""
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        tree = _Loader(path.read_text(encoding="utf-8")).get_single_data()
         return json.loads(json.dumps(tree, default=str))
     except ProfileError as error:
         raise ProfileError(f"{path.name}: {error}") from None
