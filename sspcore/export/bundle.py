@@ -2,7 +2,7 @@
 
     step.onnx          the step                        bundle.json        what it is, for programs
     golden.npz         a rollout with its results      README.md          what it is, for people
-    step_runner.py, build_engine.py, compare_engine.py, bench_engine.py   to run on the device
+    step_runner.py     runs it                         engine.py          builds, compares and times it on the device
 
 An export is refused if its graph holds what the target cannot run, or if onnxruntime and torch disagree over the golden
 rollout.

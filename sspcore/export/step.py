@@ -15,10 +15,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.errors import ProfileError
@@ -107,21 +108,17 @@ class StepModule(nn.Module):
             carried.append(kept if kept is fresh else torch.where(past_valid.view(1, 1, 1, 1) > 0.5, kept, fresh))
         return *carried, class_map(carried[0])
 
-    def described(self) -> dict[str, Any]:
-        """What a runner has to know of the step, as in a bundle's side-car."""
-        inputs = [
-            {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
-            for name, tensor in self.example.items()
-        ]
-        return {"size": list(self.options.size), "inputs": inputs, "state": self.state}
-
 
 class TorchRunner(StepRunner):
     """The exported module run by torch, in float32: what an export is compared with."""
 
     def __init__(self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu") -> None:
         self.module, self.device = StepModule(model, StepOptions(size)).to(device), device
-        super().__init__(self.module.described())
+        inputs = [
+            {"name": name, "shape": tuple(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            for name, tensor in self.module.example.items()
+        ]
+        super().__init__({"size": size, "inputs": inputs, "state": self.module.state})
 
     @torch.inference_mode()
     def network(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -146,12 +143,8 @@ class FixedAveragePool(nn.Module):
 
 
 def averaging_matrix(n_in: int, n_out: int) -> Tensor:
-    """(n_out, n_in): row i averages the cells floor(i n_in / n_out) to ceil((i + 1) n_in / n_out), as torch pools."""
-    matrix = torch.zeros(n_out, n_in)
-    for i in range(n_out):
-        first, end = i * n_in // n_out, -(-(i + 1) * n_in // n_out)
-        matrix[i, first:end] = 1.0 / (end - first)
-    return matrix
+    """(n_out, n_in): row i averages the cells that torch pools into cell i."""
+    return F.adaptive_avg_pool1d(torch.eye(n_in)[None], n_out)[0].T.contiguous()
 
 
 def class_map(logits: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -107,18 +109,18 @@ def test_parity_on_another_rollout(bundle, rotate):
 def test_the_rollout_would_show_a_wrong_warp(bundle, tmp_path):
     """What TensorRT does to a misread mode: nearest. The golden rollout must see it."""
     broken = with_nearest_sampling(bundle, tmp_path / "broken")
-    rows = compare_module().compare(step_runner.OnnxRunner(broken, threads=1), golden_of(bundle))
+    rows = engine_module().compare(step_runner.OnnxRunner(broken, threads=1), golden_of(bundle))
     assert min(row["identical"] for row in rows) < 0.98
-    assert compare_module().compare(step_runner.OnnxRunner(bundle, threads=1), golden_of(bundle))[-1]["identical"] > 0.9999
+    assert engine_module().compare(step_runner.OnnxRunner(bundle, threads=1), golden_of(bundle))[-1]["identical"] > 0.9999
 
 
-def compare_module():
+def engine_module():
     folder = str(Path(step_runner.__file__).parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)  # as on the device, where the scripts lie side by side
-    import compare_engine
+    import engine
 
-    return compare_engine
+    return engine
 
 
 def golden_of(folder: Path) -> dict[str, np.ndarray]:
@@ -155,14 +157,27 @@ def test_sidecar_and_files(bundle):
     assert sidecar["weights"] == "untrained"
     named = ("name", "title", "classes", "palette", "moving")
     assert all(getattr(class_spec(sidecar), key) == getattr(UAVID, key) for key in named)
-    assert set(sidecar["sha256"]) == {
-        "step.onnx", "golden.npz", "step_runner.py", "build_engine.py", "compare_engine.py", "bench_engine.py"
-    }
+    assert set(sidecar["sha256"]) == {"step.onnx", "golden.npz", "step_runner.py", "engine.py"}
     readme = (bundle / "README.md").read_text()
     assert readme.startswith("# SSP, UAVid, 64x96, fp32") and "--precisionConstraints=obey" in readme
     assert "| past_valid | 1 | float32 |" in readme and "`logits` -> `previous_logits`, `features`" in readme
     for script in bundle.glob("*.py"):
         assert "sspcore" not in script.read_text(), script
+
+
+def test_the_device_s_script_runs_without_sspcore(bundle):
+    """As on the device: the bundle's own Python files, nothing on the path but NumPy and onnxruntime."""
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(bundle / "engine.py"), *arguments, "--onnx"]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        return subprocess.run(command, capture_output=True, text=True, cwd=bundle, env=environment, timeout=300)
+
+    compared = run("compare")
+    assert compared.returncode == 0 and '"frames": 24' in compared.stdout, compared.stderr
+    refused = run("compare", "--least-identical", "1.1")
+    assert refused.returncode == 1 and "are asked for" in refused.stderr
+    timed = json.loads(run("bench", "--seconds", "0.2").stdout)
+    assert timed["with_copies"]["p50_ms"] > 0 and timed["bundle"] == "SSP"
 
 
 def test_a_changed_graph_is_found_out(bundle, tmp_path):

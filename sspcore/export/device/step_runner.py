@@ -10,7 +10,6 @@ the current one, the centre of the upper left pixel being (0, 0); the network wa
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import json
 from pathlib import Path
@@ -32,20 +31,6 @@ def sampling_homography(H_prev_to_cur):
 def read_sidecar(folder):
     """The bundle's description."""
     return json.loads((Path(folder) / SIDECAR).read_text(encoding="utf-8"))
-
-
-def read_golden(folder):
-    """The golden rollout: its frames, their motion, and what the trained model made of them."""
-    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
-        return {name: golden[name] for name in golden.files}
-
-
-def command_line(description):
-    """The options that the scripts of a bundle share."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--onnx", action="store_true", help="run step.onnx by onnxruntime instead of the engine")
-    return parser
 
 
 class StepRunner:
@@ -120,11 +105,11 @@ class EngineRunner(StepRunner):
     """A TensorRT engine with two sets of state buffers that change places, and a CUDA graph for each.
 
     Args:
-        folder: the bundle; its engine was built on this very device (build_engine.py).
+        folder: the bundle; its engine was built on this very device (engine.py build).
         keep_logits: whether `outputs` gets the logits too (a slow copy; for comparisons).
     """
 
-    def __init__(self, folder, engine=ENGINE, keep_logits=False):
+    def __init__(self, folder, keep_logits=False, engine=ENGINE):
         import tensorrt as trt
 
         self.cuda, self.keep_logits, self.sets = CudaRuntime(), keep_logits, []
