@@ -13,10 +13,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from sspcore.inference.report import Report
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.1  # seconds between two looks at the stop flag
+_POLL = 0.1  # seconds between two looks whether anybody still takes the items
 _INBOX = 4
 
 
@@ -67,11 +67,7 @@ class Shot:
 def shots_in_turn(frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report) -> Iterator[Shot]:
     """Frames with their motion, one after the other."""
     previous = None
-    for number, image in enumerate(frames):
-        if image is None:
-            report.broken += 1
-            continue
-        shot = Shot(number, resize_frame(image, size), time.perf_counter())
+    for shot in _shots(frames, size, report):
         shot.observe(motion, previous, report)
         yield shot
         previous = shot
@@ -81,84 +77,75 @@ def overlapped_shots(
     frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report, drop: bool
 ) -> Iterator[Shot]:
     """Frames as they come, their motion still being worked out; the threads end when the iterator is closed."""
-    pipe, inbox, waiting = _Pipe(), queue.Queue(_INBOX), queue.Queue(1)
 
-    def read() -> None:
-        for number, image in enumerate(frames):
-            if image is None:
-                report.broken += 1
-                continue
-            shot = Shot(number, resize_frame(image, size), time.perf_counter())
-            if drop and inbox.full():
-                try:
-                    inbox.get_nowait()
-                    report.dropped += 1
-                except queue.Empty:
-                    pass  # the network was faster
-            pipe.put(inbox, shot)
-        pipe.put(inbox, None)
-
-    def register() -> None:
+    def registered() -> Iterator[Shot]:
         previous = None
-        while (shot := pipe.get(inbox)) is not None:
-            pipe.put(waiting, shot)
-            shot.observe(motion, previous, report)
-            previous = shot
-        pipe.put(waiting, None)
+        with closing(_in_thread(_shots(frames, size, report), _INBOX, report if drop else None)) as shots:
+            for shot in shots:
+                yield shot  # the network takes it from here
+                shot.observe(motion, previous, report)
+                previous = shot
 
-    pipe.start(read)
-    pipe.start(register)
-    try:
-        while (shot := pipe.get(waiting)) is not None:
-            yield shot
-    except _Stopped:
-        pass
-    finally:
-        pipe.stop.set()
-        for thread in pipe.threads:
-            thread.join(timeout=5)
-    if pipe.error is not None:
-        raise pipe.error
+    return _in_thread(registered(), 1)
 
 
-class _Stopped(Exception):
-    """A worker found the stop flag set."""
+def _shots(frames: Iterable[np.ndarray | None], size: Size, report: Report) -> Iterator[Shot]:
+    for number, image in enumerate(frames):
+        if image is None:
+            report.broken += 1
+        else:
+            yield Shot(number, resize_frame(image, size), time.perf_counter())
 
 
-class _Pipe:
-    """Threads that pass on work through bounded queues, and one flag that ends them all. The first error is kept."""
+def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report | None = None) -> Iterator[Shot]:
+    """The items, made in a thread of their own, which ends when this iterator is closed. An error comes after what was made.
 
-    def __init__(self) -> None:
-        self.stop, self.error, self.threads = threading.Event(), None, []
+    Args:
+        room: how many may wait.
+        dropping: where it is counted that the oldest waiting item made room for a new one; None: it never does.
+    """
+    box: queue.Queue[Shot | _End] = queue.Queue(room)
+    closed = threading.Event()
 
-    def start(self, work: Callable[[], None]) -> None:
-        def guarded() -> None:
-            try:
-                work()
-            except _Stopped:
+    def put(item: Shot | _End) -> None:
+        while not closed.is_set():
+            with suppress(queue.Full):
+                box.put(item, timeout=_POLL)
                 return
-            except Exception as error:  # handed to the caller's thread, which raises it
-                self.error = self.error or error
-                self.stop.set()
 
-        self.threads.append(threading.Thread(target=guarded, daemon=True))
-        self.threads[-1].start()
+    def work() -> None:
+        end = _End()
+        try:
+            with closing(items):
+                for item in items:
+                    if dropping is not None and box.full():
+                        with suppress(queue.Empty):  # the network was faster
+                            box.get_nowait()
+                            dropping.dropped += 1
+                    put(item)
+                    if closed.is_set():
+                        return
+        except Exception as error:  # handed to the thread that takes the items
+            end = _End(error)
+        put(end)
 
-    def put(self, box: queue.Queue, item: Any) -> None:
-        while not self.stop.is_set():
-            try:
-                return box.put(item, timeout=_POLL)
-            except queue.Full:
-                continue
-        raise _Stopped
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := box.get(), _End):
+            yield item
+    finally:
+        closed.set()
+        thread.join(timeout=5)
+    if item.error is not None:
+        raise item.error
 
-    def get(self, box: queue.Queue) -> Any:
-        while not self.stop.is_set():
-            try:
-                return box.get(timeout=_POLL)
-            except queue.Empty:
-                continue
-        raise _Stopped
+
+@dataclass(frozen=True)
+class _End:
+    """No more items, because of an error or because there are none."""
+
+    error: Exception | None = None
 
 
 def looks_like_cut(previous: np.ndarray, current: np.ndarray, threshold: float = 0.5) -> bool:
