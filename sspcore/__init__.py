@@ -33,8 +33,10 @@ if TYPE_CHECKING:
         CheckpointConfig,
         ImageModelSpec,
         ImageSegmenter,
+        Motion,
         NetWarp,
         SSPOptions,
+        Window,
         check_image_model,
         create_model,
         load_checkpoint,
@@ -44,9 +46,9 @@ if TYPE_CHECKING:
     from sspcore.study import Study
 
 __all__ = [
-    "DFF", "SSP", "TCB", "CheckpointConfig", "ClassSpec", "ImageModelSpec", "ImageSegmenter", "NetWarp", "SSPOptions", "Study",
-    "check_image_model", "create_model", "load_checkpoint", "load_dataset", "metrics", "save_checkpoint", "segment_video",
-    "wrap",
+    "DFF", "SSP", "TCB", "CheckpointConfig", "ClassSpec", "ImageModelSpec", "ImageSegmenter", "Motion", "NetWarp", "SSPOptions",
+    "Study", "Window", "check_image_model", "create_model", "load_checkpoint", "load_dataset", "metrics", "save_checkpoint",
+    "segment_video", "wrap",
 ]
 _ELSEWHERE = {"ClassSpec": "core.classes", "Study": "study", "load_dataset": "data.clips", "segment_video": "inference"}
 

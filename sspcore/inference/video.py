@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from sspcore.core.classes import ClassSpec
+from sspcore.core.classes import ClassSpec, class_spec
 from sspcore.core.errors import ProfileError
 from sspcore.core.files import require_output
 from sspcore.core.types import Size, VideoSegmenter
@@ -26,8 +26,8 @@ from sspcore.motion.registration import build_registrator
 def segment_video(
     model: VideoSegmenter | Path | str, source: Path | str | int | Iterable[np.ndarray], *,
     out: Path | str | None = None, masks: Path | str | None = None, overwrite: bool = False,
-    size: Size | None = None, classes: ClassSpec | None = None, registration: str | None = None, flow: str | None = None,
-    device: torch.device | str = "cpu", max_frames: int | None = None,
+    size: Size | None = None, classes: ClassSpec | Sequence[str] | None = None, registration: str | None = None,
+    flow: str | None = None, device: torch.device | str = "cpu", max_frames: int | None = None,
 ) -> Iterator[Segmented]:
     """Segment a video frame by frame, as it is iterated over; outputs are complete when the iteration ends.
 
@@ -41,7 +41,7 @@ def segment_video(
         masks: a folder for class maps as PNG, named by the number of the frame.
         overwrite: whether files that are there already may be written over.
         size: (H, W) that the model sees and that labels have; default: the checkpoint's.
-        classes: for the colours of `out`; default: the checkpoint's.
+        classes: for the colours of `out`: a description or names; default: the checkpoint's, else colours far apart.
         registration, flow: how motion is estimated, where the model needs it; default: the checkpoint's, else "lk" and
             "dis-medium".
         device: where the model runs.
@@ -62,8 +62,7 @@ def segment_video(
         registration, flow = registration or config.registration, flow or config.flow
     if size is None:
         raise ProfileError("size: the model carries no config that says which; pass size=(height, width)")
-    if classes is None and out is not None:
-        raise ProfileError("classes: the model carries no config that says which; pass classes=, for the colours of out")
+    classes = class_spec(model.n_classes if classes is None else classes)
     backend = TorchBackend(model, size, device)
     registration, flow = registration or "lk", flow or "dis-medium"
     motion = motion_for(model, lambda: build_registrator(registration), lambda: build_flow(flow, device))

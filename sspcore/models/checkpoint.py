@@ -148,7 +148,10 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
             build_smp(config.image_model) if isinstance(config.image_model, SmpSpec)
             else ImageSegmenter(config.image_model, config.classes.n_classes, load_weights=False)
         )
-    return assemble(config.method, image, config.options, config.window)
+    model = assemble(config.method, image, config.options, config.window)
+    if config.key_interval is not None:
+        model.key_interval = config.key_interval
+    return model
 
 
 def checkpoint_folder(source: Path | str, **hub: Any) -> Path:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from torch import nn
 
 from sspcore import __version__
-from sspcore.core.classes import ClassSpec, class_spec
+from sspcore.core.classes import IGNORE, ClassSpec, class_spec
 from sspcore.core.errors import ProfileError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.settings import InputSize
@@ -44,6 +44,7 @@ class CheckpointConfig(BaseModel):
         image_model: how the image model is built.
         options: of SSP; None for the other methods.
         window: frames in a training window.
+        key_interval: of DFF: every so many frames are key frames; None for the other methods and for its default.
         classes: names, colours, and which move.
         input_size: (H, W) of the frames that the model sees.
         mean, std: of the normalisation, per channel of RGB in 0..1: ImageNet's, written down for other readers.
@@ -63,6 +64,7 @@ class CheckpointConfig(BaseModel):
     image_model: ImageDescription
     options: SSPOptions | None = None
     window: int = Field(default=1, ge=1)
+    key_interval: int | None = Field(default=None, ge=1)
     classes: ClassSpec
     input_size: InputSize
     mean: Triple = IMAGENET_MEAN
@@ -83,8 +85,8 @@ class CheckpointConfig(BaseModel):
     @model_validator(mode="after")
     def _parts_agree(self) -> CheckpointConfig:
         spec = self.classes
-        if not spec.classes or len(set(spec.classes)) != spec.n_classes:
-            raise ValueError("classes: names must be there, each once")
+        if not 0 < len(set(spec.classes)) == spec.n_classes < IGNORE:
+            raise ValueError(f"classes: 1 to {IGNORE - 1} names, each once")
         if len(spec.palette) != spec.n_classes:
             raise ValueError(f"classes: {len(spec.palette)} colours for {spec.n_classes} classes")
         if any(not 0 <= value <= 255 for colour in spec.palette for value in colour):
@@ -138,7 +140,8 @@ def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
             spec = CustomSpec(module=f"{type(image).__module__}.{type(image).__qualname__}")
         known = {
             "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
-            "options": getattr(model, "options", None), "classes": model.n_classes,
+            "options": getattr(model, "options", None), "key_interval": getattr(model, "key_interval", None),
+            "classes": model.n_classes,
         }
     known |= entries
     if "input_size" not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,18 +67,20 @@ class Checkpointed(PyTorchModelHubMixin):
             )
         return model
 
-    def push_to_hub(self, repo_id: str, *, options: dict[str, Any] | None = None, **entries: Any) -> str:
+    def push_to_hub(self, repo_id: str, **entries: Any) -> str:
         """Upload the checkpoint to the hub; returns the address of the commit.
 
         Args:
             repo_id: "owner/name"; made if it is not there.
-            options: of the hub's `push_to_hub`: private, token, branch, commit_message, ...
-            entries: fields of CheckpointConfig, see `save_pretrained`.
+            entries: the hub's own options (private, token, branch, commit_message, ...), and fields of CheckpointConfig as in
+                `save_pretrained`.
         Raises: ProfileError for a missing or wrong entry, SspError if it cannot be uploaded.
         """
+        known = inspect.signature(PyTorchModelHubMixin.push_to_hub).parameters
+        options = {name: entries.pop(name) for name in list(entries) if name in known}
         self.config = self._describe(self, **entries)
         try:
-            return super().push_to_hub(repo_id, **(options or {}))
+            return super().push_to_hub(repo_id, **options)
         except SspError:
             raise
         except Exception as error:  # the client lets through what its HTTP library raises, of many kinds

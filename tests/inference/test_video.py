@@ -87,7 +87,6 @@ def test_wrong_arguments_are_one_line_before_any_work(checkpoint, model, tmp_pat
         ("lies in an input", {"model": checkpoint, "masks": checkpoint / "masks"}),
         ("no checkpoint|folder is missing", {"model": tmp_path / "nothing"}),
         ("size: the model carries no config", {"model": model}),
-        ("classes: the model carries no config", {"model": model, "size": SIZE, "out": tmp_path / "new.mp4"}),
         ("device tpu9", {"model": checkpoint, "device": "tpu9"}),
     ):
         with pytest.raises(SspError, match=message):

@@ -262,21 +262,22 @@ def test_push_to_hub_uploads_the_three_files(monkeypatch):
 
     class Hub:
         def __init__(self, token=None):
-            pushed["token"] = token
+            pass
 
         def create_repo(self, repo_id, private, exist_ok):
             return SimpleNamespace(repo_id=repo_id)
 
         def upload_folder(self, *, repo_id, folder_path, **options):
-            pushed.update(repo=repo_id, files={path.name for path in folder_path.iterdir()}, config=read_config(folder_path))
+            files = {path.name for path in folder_path.iterdir()}
+            pushed.update(options, repo=repo_id, files=files, config=read_config(folder_path))
             return "address"
 
     monkeypatch.setattr(hub_mixin, "HfApi", Hub)
     model = build_model(config_of())
     with pytest.raises(ProfileError, match="input_size"):
         model.push_to_hub("owner/name")
-    assert model.push_to_hub("owner/name", input_size=SIZE, classes=CLASSES, options={"token": "mine"}) == "address"
-    assert pushed["files"] == {WEIGHTS, CONFIG, CARD} and pushed["token"] == "mine" and pushed["config"] == model.config
+    assert model.push_to_hub("owner/name", input_size=SIZE, classes=CLASSES, branch="new") == "address"
+    assert pushed["files"] == {WEIGHTS, CONFIG, CARD} and pushed["revision"] == "new" and pushed["config"] == model.config
 
     def offline(self, *arguments, **options):
         raise ConnectionError("no route\nto host")
@@ -284,6 +285,12 @@ def test_push_to_hub_uploads_the_three_files(monkeypatch):
     monkeypatch.setattr(Hub, "create_repo", offline)
     with pytest.raises(SspError, match=r"owner/name: not uploaded \(ConnectionError: no route to host\)"):
         model.push_to_hub("owner/name")
+
+
+def test_key_interval_of_dff_is_kept(tmp_path):
+    model = DFF(smp.Unet("resnet18", encoder_weights=None, classes=2), key_interval=3)
+    model.save_pretrained(tmp_path / "dff", input_size=SIZE)
+    assert DFF.from_pretrained(tmp_path / "dff").key_interval == 3
 
 
 def test_create_model_carries_its_config(tmp_path):
