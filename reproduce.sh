@@ -252,15 +252,12 @@ run_tests() {
         MPLBACKEND=Agg exec "$python" -m pytest "$@"
     fi
     "$python" -m ruff check .
-    # A test uses one thread; a module's tests share fixtures, so they stay in one process.
-    OMP_NUM_THREADS=1 MPLBACKEND=Agg "$python" -m pytest -n auto --dist loadscope
     shopt -s nullglob
-    local notebooks=(notebooks/[0-9][0-9]_*.ipynb)
-    if [ ${#notebooks[@]} -gt 0 ]; then
-        # One process, in numeric order: a notebook finds the artefacts of those before it.
-        SSPCORE_PROFILE=smoke "$python" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
-            --nbval-sanitize-with=tests/notebooks/sanitize.cfg -p no:randomly "${notebooks[@]}"
-    fi
+    # Notebooks and tests together, on all cores but with one thread each: tests/conftest.py says what stays in one process.
+    # Notebooks in numeric order: each builds on the artefacts of those before it.
+    OMP_NUM_THREADS=1 MPLBACKEND=Agg SSPCORE_PROFILE=smoke "$python" -m pytest -n auto --maxprocesses=8 --dist loadgroup \
+        --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+        --nbval-sanitize-with=tests/notebooks/sanitize.cfg notebooks/[0-9][0-9]_*.ipynb tests
 }
 
 open_lab() {

@@ -12,6 +12,22 @@ import torch
 from helpers.media import SIZE, half_and_half, panning_frames, write_rgb, write_video
 from sspcore.data.datasets import RURALSCAPES, UAVID
 
+# Long files that share nothing begin first, so that no process waits for the other at the end.
+FIRST = ("test_distributed.py", "test_export.py", "test_train.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `-n 2 --dist loadgroup`: a file's tests share fixtures and stay in one process.
+
+    So do all notebooks, in order, since each builds on the artefacts of those before it, and what else works in data/smoke.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("notebooks" if item.path.suffix == ".ipynb" else str(item.path)))
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    items.sort(key=lambda item: item.path.suffix != ".ipynb")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():

@@ -249,14 +249,13 @@ def test_an_active_environment_without_the_pins_is_left_alone(checkout: Checkout
 
 def test_test_command_lints_tests_and_runs_the_notebooks_in_order(checkout: Checkout) -> None:
     assert checkout.run("test").returncode == 0
-    assert checkout.calls()[-2:] == ["-m ruff check .", "-m pytest -n auto --dist loadscope"]
     (checkout.root / "notebooks").mkdir()
     for name in ("10_last.ipynb", "01_first.ipynb", "scratch.ipynb"):
         (checkout.root / "notebooks" / name).touch()
     assert checkout.run("test").returncode == 0
-    notebooks = checkout.calls()[-1]
-    assert "--nbval-lax" in notebooks
-    assert notebooks.endswith("notebooks/01_first.ipynb notebooks/10_last.ipynb")
+    lint, tests = checkout.calls()[-2:]
+    assert lint == "-m ruff check ." and "-m pytest -n auto" in tests and "--nbval-lax" in tests
+    assert tests.endswith("notebooks/01_first.ipynb notebooks/10_last.ipynb tests")
     assert checkout.run("test", "-k", "name").returncode == 0
     assert checkout.calls() == ["-m pytest -k name"]
 

@@ -20,6 +20,7 @@ PATIENCE = 300.0  # seconds for one step; rendering the smoke data is the longes
 MOVES = 8
 
 pytestmark = [
+    pytest.mark.xdist_group("notebooks"),  # it makes artefacts in the same folder as they do
     pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed (Debian: apt install chromium)"),
     pytest.mark.skipif(
         "CI" in os.environ and "SSPCORE_BROWSER" not in os.environ,
