@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from IPython.display import HTML, display
 
 from sspcore.core.files import read_json
@@ -18,15 +18,11 @@ __all__ = ["chapters", "configure_logging", "show_table"]
 
 
 def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Display rows (name -> column -> value) as a small HTML table; fractions and floats with three digits."""
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in ["", *columns])
-    body = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        + "".join(f"<td>{html.escape(_text(row.get(column)))}</td>" for column in columns) + "</tr>"
-        for name, row in rows.items()
-    )
-    display(HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"))
+    """Display rows (name -> column -> value) as a small HTML table, floats with four digits, names on the left."""
+    texts = {name: {str(column): _text(value) for column, value in row.items()} for name, row in rows.items()}
+    table = pd.DataFrame.from_dict(texts, orient="index").fillna("–").to_html(border=0)
+    head, body = "".join(line.strip() for line in table.splitlines()).split("<tbody>")
+    display(HTML(head + "<tbody>" + body.replace("<th>", "<th style='text-align:left'>")))
 
 
 def chapters(profile: str) -> dict[str, dict[str, str]]:
