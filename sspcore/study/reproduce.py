@@ -38,7 +38,7 @@ from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
 from sspcore.study import Study
 from sspcore.study.kernel import KERNEL_ARGUMENTS
-from sspcore.study.profiles import CONTROL_IMAGE, Profile, available_profiles, choose_datasets, choose_systems
+from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
 from sspcore.study.run_times import timed
 
 log = logging.getLogger("sspcore.study.reproduce")
@@ -59,16 +59,20 @@ def reproduce(
     os.environ[RUN_BEGAN] = str(time.time())
     profile = Study.open(profile_name, seed, data).profile
     datasets = choose_datasets(profile, profile.datasets if datasets is None else datasets, "--datasets")
+    systems = profile.systems if systems is None else systems
+    chosen = choose_systems(profile, systems, datasets, "--systems")
+    if CONTROL_IMAGE not in systems:
+        log.info("%s is added: the controls are built on it, tables and pictures compare with it", CONTROL_IMAGE)
     parameters = {
         # kernels run in notebooks/: what is relative to the caller's folder must not stay so
         "profile": profile_name if profile_name in available_profiles() else str(Path(profile_name).resolve()),
         "seed": profile.seed if seed is None else seed,
         "datasets": datasets,
-        "systems": _systems(profile, profile.systems if systems is None else systems, datasets),
+        "systems": chosen,
         "data": None if data is None else str(Path(data).resolve()),
         "force": force,
     }
-    notebooks = choose_notebooks(only, parameters["systems"], ablations)
+    notebooks = choose_notebooks(only, chosen, ablations)
     workspace = Workspace(profile.name)
     with exclusive(workspace.base):
         for folder in (workspace.base, REPOSITORY / profile.figures):
@@ -77,9 +81,9 @@ def reproduce(
         inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
         print(f"profile {profile.name}: {profile.description}", flush=True)
         began, seconds = time.perf_counter(), {}
-        chosen = {"profile": profile.name, "datasets": datasets, "systems": parameters["systems"]}
-        entry = chosen | {"provenance": provenance(profile.name, parameters["seed"], inputs_key)}
-        with timed(times, workspace.base, entry, seconds):
+        origin = provenance(profile.name, parameters["seed"], inputs_key)
+        run = {"profile": profile.name, "datasets": datasets, "systems": chosen, "provenance": origin}
+        with timed(times, workspace.base, run, seconds):
             for notebook in notebooks:
                 seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
@@ -195,12 +199,10 @@ def show_check(data: str | None, datasets: list[str], workspace: Workspace) -> N
     """
     if data is None:
         return
-    workers = max(1, worker_count("auto"))
-    checked = [check_release(Path(data), SPECS[name], workspace, workers) for name in datasets]
+    checked = [check_release(Path(data), SPECS[name], workspace, max(1, worker_count("auto"))) for name in datasets]
     print(report(checked), flush=True)
-    for each in checked:
-        if each.stops:
-            raise ReleaseError(each.stops)
+    if stops := [each.stops for each in checked if each.stops]:
+        raise ReleaseError(stops[0])
 
 
 def _accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -208,13 +210,6 @@ def _accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     cells = nbformat.read(notebook, as_version=4).cells
     text = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
     return {name: value for name, value in parameters.items() if re.search(rf"^{name}\s*=", text, re.MULTILINE)}
-
-
-def _systems(profile: Profile, asked: tuple[str, ...], datasets: list[str]) -> list[str]:
-    chosen = choose_systems(profile, asked, datasets, "--systems")
-    if CONTROL_IMAGE not in asked:
-        log.info("%s is added: the controls are built on it, tables and pictures compare with it", CONTROL_IMAGE)
-    return chosen
 
 
 @contextmanager
