@@ -86,3 +86,15 @@ def test_label_maps_are_scored_and_flow_is_kept_in_the_users_cache(installed: In
     assert done.returncode == 0, done.stderr
     assert "1 clips, 3 frames" in done.stdout and "estimated, 0 from the cache" in done.stdout
     assert list((installed.home / "cache").rglob("*.npy")) and files(installed.site) == shipped
+
+
+def test_the_packaged_checkpoint_segments_and_is_exported(installed: Installed) -> None:
+    shipped = files(installed.site)
+    frames = next((installed.site / "sspcore" / "_sample" / "clips").rglob("frames"))
+    done = installed.run("stream", frames, "--out", "overlay.mp4", "--masks", "masks", "--max-frames", 2)
+    assert done.returncode == 0, done.stderr
+    assert "no --checkpoint: SSP as packaged is used" in done.stderr and '"frames": 2' in done.stdout
+    assert (installed.home / "overlay.mp4").stat().st_size > 1000 and len(files(installed.home / "masks")) == 2
+    done = installed.run("export", "--out", "bundle", "--size", "64x96")
+    assert done.returncode == 0, done.stderr
+    assert (installed.home / "bundle" / "step.onnx").is_file() and files(installed.site) == shipped
