@@ -87,7 +87,8 @@ class WindowDataset(Dataset[Sample]):
         """
         clips = list({ref.clip.folder: ref.clip for ref in self.refs}.values())
         if self._homographies is not None:
-            loader = DataLoader(_Registrations(clips, self._homographies), batch_size=None, num_workers=workers)
+            # a clip an item, registered by the loader's processes for the file that the store writes
+            loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=self._homographies.clip)
             for _ in tqdm(loader, desc=f"registration ({self._homographies.registrator.name})", unit="clip"):
                 pass
         if self._flows is not None:
@@ -132,30 +133,8 @@ class WindowDataset(Dataset[Sample]):
         )
 
 
-class _Registrations(Dataset[bool]):
-    """Registers one clip an item, for the sake of the file that the store writes."""
-
-    def __init__(self, clips: list[Clip], store: HomographyStore) -> None:
-        self._clips, self._store = clips, store
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __getitem__(self, index: int) -> bool:
-        return bool(self._store.clip(self._clips[index]).ok.all())
-
-
 def collate(samples: list[Sample]) -> Window:
     """A batch of samples as the window that models and objectives take."""
-    first = samples[0]
-
-    def stacked(name: str) -> Tensor:
-        return torch.stack([getattr(sample, name) for sample in samples])
-
-    return Window(
-        frames=normalise(stacked("frames")),
-        labels=stacked("labels").long(),
-        H_prev_to_cur=stacked("H_prev_to_cur"),
-        flow_to_prev=None if first.flow_to_prev is None else stacked("flow_to_prev"),
-        teacher=None if first.teacher is None else stacked("teacher"),
-    )
+    names = [name for name, value in vars(samples[0]).items() if value is not None]
+    stacked = {name: torch.stack([getattr(sample, name) for sample in samples]) for name in names}
+    return Window(**stacked | {"frames": normalise(stacked["frames"]), "labels": stacked["labels"].long()})
