@@ -51,8 +51,8 @@ def stream(
     from sspcore.core.files import require_output, write_json
     from sspcore.inference.motion import motion_for
     from sspcore.inference.outputs import mask_folder, overlay_video
+    from sspcore.inference.runtime import run
     from sspcore.inference.sources import open_source
-    from sspcore.inference.stream import run
     from sspcore.motion.flow import build_flow
     from sspcore.motion.registration import build_registrator
 
@@ -91,7 +91,8 @@ def _engine(
     checkpoint: str | None, bundle: Path | None, backend: str, size: FrameSize | None, device: str
 ) -> tuple[Backend, ClassSpec, str, str]:
     """What segments the frames, its classes, and the names of the registration and the flow that it goes with."""
-    from sspcore.inference.backends import TorchBackend, open_bundle
+    from sspcore.inference.backends import TorchBackend
+    from sspcore.inference.bundles import open_bundle
 
     if checkpoint is not None and bundle is not None:
         raise SspError("--checkpoint and --bundle: give one of them")

@@ -1,11 +1,13 @@
 """Streaming: frames in, class maps out, one after the other or in time."""
 
-from sspcore.inference.backends import Backend, BundleBackend, Prediction, TorchBackend, open_bundle
+from sspcore.inference.backends import Backend, Prediction, TorchBackend
+from sspcore.inference.bundles import BundleBackend, open_bundle
 from sspcore.inference.motion import MotionSource, Observed, clip_motion, live_motion, motion_for
 from sspcore.inference.outputs import mask_folder, overlay_video
 from sspcore.inference.report import Report, percentiles
+from sspcore.inference.runtime import run
 from sspcore.inference.sources import Source, open_source
-from sspcore.inference.stream import Segmented, run, segment_frames, stream
+from sspcore.inference.stream import Segmented, segment_frames, stream
 from sspcore.inference.video import segment_video
 
 __all__ = [

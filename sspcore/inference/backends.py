@@ -1,10 +1,9 @@
-"""What segments a frame: any system run by torch, or an exported bundle run by onnxruntime or TensorRT."""
+"""What segments a frame: any system run by torch, or an exported bundle (`sspcore.inference.bundles`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,13 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion, Size, VideoSegmenter, VideoState
-from sspcore.export.bundle import class_spec, verify_bundle
-from sspcore.export.device.step_runner import ENGINE, EngineRunner, OnnxRunner, StepRunner, sampling_homography
-from sspcore.models.ssp import SSP
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class TorchBackend:
     @torch.inference_mode()
     def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:
         image = to_tensor(frame)[None].to(self.device)
-        if isinstance(self.model, SSP):
+        if hasattr(self.model, "propagate"):  # SSP and its variants
             logits, self._state = self._propagated(image, motion)
         else:
             moved = _to(motion(), self.device)
@@ -96,38 +91,6 @@ class TorchBackend:
             H_cur_to_prev = self.model.sampling_homography(image, moved)
             state = self.model.propagate(observation, self._state, H_cur_to_prev).state
         return state.logits, state
-
-
-class BundleBackend:
-    """An exported bundle run by onnxruntime or TensorRT."""
-
-    def __init__(self, runner: StepRunner) -> None:
-        self.runner, self.size = runner, tuple(runner.sidecar["size"])
-        self.needs = frozenset({"homography"} if runner.sidecar["state"] else ())
-
-    def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:
-        moved = motion()
-        H_prev_to_cur = None if moved is None else moved.H_prev_to_cur
-        labels = self.runner.step(frame, None if H_prev_to_cur is None else sampling_homography(H_prev_to_cur[0].numpy()))
-        if not np.isfinite(self.runner.outputs["logits"].sum(dtype=np.float32)):
-            raise SspError("the bundle: its logits are no finite numbers; export it again, in fp32 if it is fp16")
-        return Prediction(labels)
-
-
-def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[BundleBackend, ClassSpec]:
-    """A bundle's backend ("onnxruntime", "tensorrt", or "auto": TensorRT where an engine was built) and its classes.
-
-    Raises: SspError if the bundle is damaged or the backend cannot be had.
-    """
-    sidecar = verify_bundle(folder)
-    if backend == "auto":
-        backend = "tensorrt" if (folder / ENGINE).is_file() else "onnxruntime"
-    try:
-        runner = EngineRunner(folder) if backend == "tensorrt" else OnnxRunner(folder, threads)
-    except Exception as error:  # onnxruntime's and TensorRT's errors share no base but this
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SspError(f"{folder}: back end {backend} cannot start ({problem}); try --backend onnxruntime") from error
-    return BundleBackend(runner), class_spec(sidecar)
 
 
 def _to(motion: Motion | None, device: torch.device | str) -> Motion | None:

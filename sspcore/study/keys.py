@@ -20,10 +20,6 @@ from sspcore.study.profiles import Profile
 TABLES = frozenset({"sspcore.models.systems", "sspcore.study", "sspcore.study.profiles"})
 
 
-# What the streaming loop imports for exported models: of no effect on the label maps of a study.
-EXPORTED = frozenset({"sspcore.export.bundle", "sspcore.export.device.step_runner", "sspcore.models.ssp"})
-
-
 def made_by(*modules: str) -> str:
     """The code behind an artefact that is made by these modules of the package."""
     return code_key(*modules, without=TABLES)
@@ -86,9 +82,7 @@ class Keys:
 
     def predictions(self, name: str, dataset: str) -> str:
         """Of a system's label maps."""
-        return stable_hash([
-            self.training(name, dataset), code_key("sspcore.study.predicting", without=TABLES | EXPORTED),
-        ])
+        return stable_hash([self.training(name, dataset), made_by("sspcore.study.predicting")])
 
     def scores(self, name: str, dataset: str) -> str:
         """Of a system's row of the results table."""
