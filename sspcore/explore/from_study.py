@@ -17,10 +17,8 @@ from sspcore.explore.systems import SegmentedClip, SystemsExplorer
 from sspcore.models.systems import system
 from sspcore.motion.geometry import pixel_grid, sample
 from sspcore.motion.registration import build_registrator
-from sspcore.motion.weights import RAFT_WEIGHTS
 from sspcore.study import Study
-
-EXACT, DIS, RAFT = "exact", ("dis-fast", "dis-medium"), "raft-20"
+from sspcore.study.measures import EXACT, estimators
 
 
 class _Lazy(Sequence):
@@ -41,8 +39,8 @@ class _Lazy(Sequence):
 def pair_explorer(study: Study, dataset: str) -> PairExplorer:
     """The explorer of motion on the validation clips of a data set; estimated flow is kept on disk."""
     size, truth, used = study.profile.input_size, study.truth_root(dataset), study.profile.flow
+    names = dict.fromkeys((*estimators(study, dataset), used))
     stores = lru_cache(maxsize=None)(lambda name: study.flows(dataset, name))
-    names = dict.fromkeys((*DIS, *[RAFT] * RAFT_WEIGHTS.exists(), used))
     registrator = build_registrator(study.profile.registration)
 
     def explored(clip: Clip) -> MotionClip:
@@ -51,9 +49,10 @@ def pair_explorer(study: Study, dataset: str) -> PairExplorer:
         if truth is None:
             return MotionClip(clip.name, frames, flows, registrator)
         step = lru_cache(maxsize=64)(lambda source, target: exact_motion(truth, clip, source, target, size))
+        flows[EXACT] = lambda source, target: composed_flow(step, source, target)
         return MotionClip(
-            clip.name, frames, {EXACT: lambda source, target: composed_flow(step, source, target), **flows}, registrator,
-            lambda k, j: step(k, j)[1].numpy() if k - j == 1 else None, "known between neighbours only: take gap 1",
+            clip.name, frames, flows, registrator, lambda k, j: step(k, j)[1].numpy() if k - j == 1 else None,
+            "known between neighbours only: take gap 1",
         )
 
     clips = [explored(clip) for clip in study.clips(dataset, "val")]

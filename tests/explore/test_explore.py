@@ -326,7 +326,7 @@ def test_a_click_on_the_curves_goes_to_that_frame(study, systems):
     assert live.stage.version == 3 and live.stage.panels[3]["title"] == "KD-SSP: labels"
 
 
-def test_a_failure_is_told_and_the_picture_stays(live, monkeypatch):
+def test_an_error_is_shown_and_the_picture_stays(live, monkeypatch):
     from sspcore.core.errors import WeightsError
 
     def fail(**choice):

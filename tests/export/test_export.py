@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
 from sspcore.cli.main import main
+from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion
@@ -27,7 +29,8 @@ from sspcore.export.graph import export_graph, grid_path, opset_of
 from sspcore.export.latency import breakdown
 from sspcore.export.rollout import drift, summary, synthetic_rollout
 from sspcore.export.step import FixedAveragePool, StepModule, StepOptions, TorchRunner, averaging_matrix
-from sspcore.models.checkpoint import system_config
+from sspcore.inference.backends import open_bundle
+from sspcore.models.checkpoint import CheckpointConfig, system_config
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
@@ -255,6 +258,20 @@ def test_what_cannot_be_exported_is_said():
         StepModule(DFF(image), StepOptions(SIZE))
     with pytest.raises(ProfileError, match="multiples of 32"):
         StepModule(image, StepOptions((60, 96)))
+
+
+def test_a_network_and_classes_of_one_s_own_are_exported_and_streamed(tmp_path):
+    mine = ClassSpec("mine", "My classes", ("field", "cow"), ((0, 200, 0), (90, 60, 0)), ("cow",))
+    torch.manual_seed(0)
+    model = SSP(smp.Unet("resnet18", encoder_weights=None, classes=2)).eval()
+    config = CheckpointConfig(
+        system="cows", method="ssp", image_model=model.image.spec, options=model.options, classes=mine, input_size=SIZE
+    )
+    rollout = synthetic_rollout(SIZE, 3)
+    export_bundle(model, config, StepOptions(SIZE), "trt-10.3", rollout, tmp_path / "bundle")
+    backend, classes = open_bundle(tmp_path / "bundle", "onnxruntime")
+    assert classes == mine and "# cows, My classes" in (tmp_path / "bundle" / "README.md").read_text()
+    assert backend.step(rollout.frames[0], lambda: None).labels.max() <= 1
 
 
 def test_an_operator_that_cannot_be_exported_is_named():

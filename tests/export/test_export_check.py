@@ -136,27 +136,27 @@ def test_dynamic_and_unnamed_dimensions_are_refused(dimension):
     refused(model, "", "static shapes")
 
 
-def test_float16_on_the_grid_path_is_refused_even_when_cast_back():
+def through_float16(value: str, reader: str, prefix: str, position: int) -> onnx.ModelProto:
+    """The good graph in which a node reads a value that was float16 for a moment."""
     model = good_graph()
     nodes = list(model.graph.node)
-    down = helper.make_node("Cast", ["scaled"], ["small"], "geo_down", to=TensorProto.FLOAT16)
-    up = helper.make_node("Cast", ["small"], ["again"], "geo_up", to=TensorProto.FLOAT)
-    node(model, "geo_add").input[1] = "again"
+    down = helper.make_node("Cast", [value], ["half"], f"{prefix}_down", to=TensorProto.FLOAT16)
+    up = helper.make_node("Cast", ["half"], ["whole"], f"{prefix}_up", to=TensorProto.FLOAT)
+    inputs = node(model, reader).input
+    inputs[list(inputs).index(value)] = "whole"
     del model.graph.node[:]
-    model.graph.node.extend([*nodes[:5], down, up, *nodes[5:]])
+    model.graph.node.extend([*nodes[:position], down, up, *nodes[position:]])
+    return model
+
+
+def test_float16_on_the_grid_path_is_refused_even_when_cast_back():
+    model = through_float16("scaled", "geo_add", "geo", 5)
     refused(model, "geo_down", "float32 grid")
     refused(model, "geo_up", "float32 grid")
 
 
 def test_float16_off_the_grid_path_passes():
-    model = good_graph()
-    nodes = list(model.graph.node)
-    down = helper.make_node("Cast", ["scores"], ["half"], "net_down", to=TensorProto.FLOAT16)
-    up = helper.make_node("Cast", ["half"], ["whole"], "net_up", to=TensorProto.FLOAT)
-    node(model, "net_resize").input[0] = "whole"
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes[:3], down, up, *nodes[3:]])
-    check_model(model, "trt-10.3")
+    check_model(through_float16("scores", "net_resize", "net", 3), "trt-10.3")
 
 
 @pytest.mark.parametrize("op_type", ["Det", "Inverse", "NonZero"])
