@@ -72,7 +72,7 @@ def kernel(study: Study, dataset: str, changes: int) -> dict[str, Any]:
     }
     frame.value = frame.max
     report["02: gap"] = sweep(pair, gap, there_and_back(gap, changes))
-    pair.controls["estimator"].value = "exact"
+    gap.value, pair.controls["estimator"].value = gap.min, "exact"
     report["02: frame, exact flow"] = sweep(pair, frame, there_and_back(frame, changes))
     names = [name for name in ("Base", "SSP", "KD-SSP") if name in study.profile.systems]
     began = time.perf_counter()
