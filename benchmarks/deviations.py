@@ -49,9 +49,9 @@ from sspcore.motion.geometry import (
     warp_by_sampling_homography,
 )
 from sspcore.motion.registration import build_registrator
-from sspcore.report.teacher import label_quality, occlusion_scores
 from sspcore.study import Study
 from sspcore.study.notebook import configure_logging
+from sspcore.study.teacher import label_quality, occlusion_scores
 
 REGISTRATORS = ("lk", "sift", "akaze", "orb", "identity")
 EVERY = 4  # of the validation frames, for what is registered anew

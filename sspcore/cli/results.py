@@ -38,13 +38,13 @@ def seeds(
 
 def report(profile: Profile = "demo") -> None:
     """Write one page of a run: tables, pictures, notebooks."""
-    from sspcore.core.paths import REPOSITORY, Workspace
-    from sspcore.report.page import find_run, shown, write_page
+    from sspcore.core.paths import REPOSITORY, Workspace, shown
+    from sspcore.report.page import write_page
     from sspcore.study.profiles import load_profile
 
     loaded = load_profile(profile)
     workspace = Workspace(loaded.name)
-    page = write_page(find_run(loaded, workspace, REPOSITORY / loaded.figures), workspace.base / "report")
+    page = write_page(loaded, workspace, REPOSITORY / loaded.figures, workspace.base / "report")
     print(f"report: {shown(page)} (open it in a browser)")
 
 

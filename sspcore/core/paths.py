@@ -59,6 +59,11 @@ class Workspace:
         return self.base / "notebooks"
 
 
+def shown(path: Path) -> str:
+    """A path for people: relative to the repository where it lies in it."""
+    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
+
+
 def slug(name: str) -> str:
     """A system's name as a folder name: "ConvNeXt-S + UPerNet" -> "convnext-s-upernet"."""
     kept = "".join(c if c.isalnum() or c in "._-" else " " for c in name.lower())

@@ -16,12 +16,12 @@ class Caption:
     Attributes:
         title: a heading.
         text: what is drawn, then what to see.
-        of_story: whether `sspcore.report.story.write_figures` writes it; the others have chapters of their own.
+        of_run: whether `sspcore.report.collect.write_figures` writes it; the others have chapters of their own.
     """
 
     title: str
     text: str
-    of_story: bool = True
+    of_run: bool = True
 
 
 PICTURES: dict[str, Caption] = {
@@ -62,7 +62,7 @@ PICTURES: dict[str, Caption] = {
         "Does the recurrence drift?",
         "Streams scored apart for every position in their clips. Above: mIoU minus the image model's on the very same frames; "
         "below: labels that change from frame to frame. What to see: errors that pile up would bend a curve down with the "
-        "frames, as averaging with a large constant does; a stream started anew half-way tells what the long past brings or "
+        "frames, as averaging with a large constant does; a stream started again half-way shows what the long past brings or "
         "costs where it meets the other again.",
     ),
     "alpha": Caption(
@@ -82,24 +82,24 @@ PICTURES: dict[str, Caption] = {
         "Ablations",
         "SSP with one thing changed at a time. What to see: a part earns its place where taking it away moves the point "
         "towards the constant-alpha curve or below it.",
-        of_story=False,
+        of_run=False,
     ),
     "frontier_seeds": Caption(
         "Accuracy and consistency over training seeds",
         "Means, with bars from the least to the greatest value. What to see: differences smaller than the bars are not "
         "decided.",
-        of_story=False,
+        of_run=False,
     ),
     "frontier_moving_seeds": Caption(
         "Accuracy of moving classes over training seeds",
         "The same for classes that move by themselves.",
-        of_story=False,
+        of_run=False,
     ),
     "frontier_all": Caption(
         "Systems and controls",
         "Accuracy over consistency with the trivial controls of chapter 11. What to see: what does nothing at all can be "
         "perfectly consistent.",
-        of_story=False,
+        of_run=False,
     ),
 }
 

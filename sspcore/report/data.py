@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from sspcore.core.classes import colourise
+from sspcore.core.classes import ClassSpec, colourise
+from sspcore.core.types import Size
 from sspcore.data.clips import Clip
-from sspcore.data.datasets import DatasetSpec
 from sspcore.data.statistics import class_shares
-from sspcore.report.style import BLUE, VERMILION, class_legend, figure, hide_axes
+from sspcore.report.grids import Panel, image_grid
+from sspcore.report.style import BLUE, VERMILION, class_legend, figure
 
 
-def label_gallery(clips: list[Clip], spec: DatasetSpec, size: tuple[int, int], title: str, columns: int = 4) -> Figure:
+def label_gallery(clips: Sequence[Clip], spec: ClassSpec, size: Size, title: str, columns: int = 4) -> Figure:
     """One labelled frame of up to `columns` sequences, the label below it."""
     chosen = list({clip.sequence: clip for clip in clips if clip.labelled}.values())[:columns]
-    panel = 11.0 / len(chosen)
-    picture, axes = figure(11.2, 2 * panel * size[0] / size[1] + 1.1, 2, len(chosen), squeeze=False)
-    for column, clip in enumerate(chosen):
-        position = clip.labelled[-1]
-        axes[0][column].imshow(clip.frame(position, size))
-        axes[1][column].imshow(colourise(clip.label(position, size), spec))
-        axes[0][column].set_title(f"{clip.sequence}, frame {clip.numbers[position]}", fontsize=9)
-        for row in range(2):
-            hide_axes(axes[row][column])
+    places = [(clip, clip.labelled[-1]) for clip in chosen]
+    frames = [Panel(clip.frame(k, size), f"{clip.sequence}, frame {clip.numbers[k]}") for clip, k in places]
+    labels = [Panel(colourise(clip.label(k, size), spec)) for clip, k in places]
+    picture, _ = image_grid([frames, labels], title, width=11.2, extra=0.5)
     class_legend(picture, spec)
-    picture.suptitle(title)
     return picture
 
 
-def label_density(splits: dict[str, list[Clip]], spec: DatasetSpec, size: tuple[int, int]) -> Figure:
+def label_density(splits: Mapping[str, Sequence[Clip]], spec: ClassSpec, size: Size) -> Figure:
     """Left: labelled frames (dark) of every clip; right: class shares of both splits."""
     picture, (left, right) = figure(11.2, 3.6, 1, 2)
     clips = [clip for split in splits.values() for clip in split]
@@ -42,8 +39,8 @@ def label_density(splits: dict[str, list[Clip]], spec: DatasetSpec, size: tuple[
     left.set(xlabel="frame of the clip", ylabel="clip", title=f"{spec.title}: labelled frames (train above the line)")
     left.grid(False)
     positions = np.arange(spec.n_classes)
-    for shift, (colour, (name, split)) in zip((-0.2, 0.2), zip((BLUE, VERMILION), splits.items(), strict=True), strict=True):
-        shares = class_shares(split, spec, size)
+    for shift, colour, (name, split) in zip((-0.2, 0.2), (BLUE, VERMILION), splits.items(), strict=True):
+        shares = class_shares(list(split), spec, size)
         right.bar(positions + shift, [100 * shares[c] for c in spec.classes], 0.4, color=colour, label=name)
     right.set_xticks(positions, spec.classes, rotation=35, ha="right")
     right.set(ylabel="labelled pixels (%)", title="class shares")

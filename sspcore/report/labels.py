@@ -93,7 +93,7 @@ def _marker(axes: Axes, label: Label, unit: float) -> Bbox:
 def _dots(axes: Axes, line: np.ndarray, step: float) -> np.ndarray:
     """(m, 2) points along a polyline in data coordinates, `step` pixels apart."""
     ends = axes.transData.transform(line)
-    places = [
-        np.linspace(a, b, max(2, int(np.linalg.norm(b - a) / step))) for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    places = [ends[:1]]
+    for a, b in zip(ends[:-1], ends[1:], strict=True):
+        places.append(np.linspace(a, b, max(2, int(np.linalg.norm(b - a) / step))))
     return axes.transData.inverted().transform(np.concatenate(places))

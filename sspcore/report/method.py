@@ -12,17 +12,11 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
-from sspcore.core.classes import IGNORE, colourise
-from sspcore.core.images import to_tensor
-from sspcore.data.clips import Clip
-from sspcore.data.datasets import DatasetSpec
-from sspcore.data.truth import true_labels
-from sspcore.models.ssp import SSP
+from sspcore.core.classes import IGNORE, ClassSpec, colourise
 from sspcore.report.style import BLACK, class_legend, figure, show_image
-from sspcore.study import Study
 
 # inches
-WIDTH, PANEL, GAP = 10.4, 2.15, 0.5  # of the picture, of a panel, and the room for an arrow between two panels
+WIDTH, PANEL, GAP = 10.4, 2.15, 0.5  # of the picture, of a panel, and the space for an arrow between two panels
 TOP, TITLE, BOTTOM = 0.62, 0.28, 0.7  # above the first row, between rows, for the legend
 ROWS = 4
 ALPHA = r"$\alpha$, weight of the past"
@@ -61,42 +55,6 @@ class Step:
         return float((self.output != self.present).mean())
 
 
-@torch.inference_mode()
-def telling_step(study: Study, dataset: str, clip: Clip, model: SSP) -> tuple[int, Step]:
-    """The frame of a clip on which the past changes most labels, and its step."""
-    size = study.profile.input_size
-    motion = study.motion(model, dataset, clip)
-    state, best = None, None
-    for k in range(len(clip)):
-        frame = to_tensor(clip.frame(k, size))[None].to(study.device)
-        observation = model.observe(frame)
-        if state is None:
-            state = model.start(observation)
-            continue
-        moved = motion(k, clip.frame(k - 1, size), clip.frame(k, size)).motion
-        H_cur_to_prev = model.sampling_homography(frame, moved)
-        step = model.propagate(observation, state, H_cur_to_prev)
-        following = step.state
-        corrected = float((following.logits.argmax(1) != observation.logits.argmax(1)).float().mean())
-        if best is None or corrected > best[0]:
-            best = corrected, k, observation, state, step
-        state = following
-    _, k, observation, state, step = best
-    return k, Step(
-        frames=(clip.frame(k - 1, size), clip.frame(k, size)),
-        features=(state.features[0].cpu(), observation.features[0].cpu()),
-        past_features=step.past_features[0].cpu(),
-        previous=_labels(state.logits),
-        past=np.where(step.valid[0, 0].cpu().numpy(), _labels(step.past), IGNORE).astype(np.uint8),
-        present=_labels(observation.logits), output=_labels(step.state.logits),
-        alpha=step.state.alpha[0, 0].cpu().numpy(), truth=true_labels(clip, k, size, study.truth_root(dataset)),
-    )
-
-
-def _labels(logits: Tensor) -> np.ndarray:
-    return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
-
-
 def feature_colours(features: list[Tensor]) -> list[np.ndarray]:
     """Features (F, h, w) as RGB (h, w, 3) by their first three principal components, one basis and scale for all.
 
@@ -117,8 +75,8 @@ def feature_colours(features: list[Tensor]) -> list[np.ndarray]:
     return [part.reshape(*f.shape[1:], 3) for part, f in zip(parts, features, strict=True)]
 
 
-def method_picture(step: Step, spec: DatasetSpec, title: str) -> Figure:
-    """Frames, features, registered past, alpha, and what they add up to; arrows say what makes what."""
+def method_picture(step: Step, spec: ClassSpec, title: str) -> Figure:
+    """Frames, features, registered past, alpha, and what they add up to; arrows show what is made from what."""
     height = PANEL * step.frames[0].shape[0] / step.frames[0].shape[1]
     picture, spare = figure(WIDTH, TOP + ROWS * (height + TITLE) - TITLE + BOTTOM)
     spare.remove()
@@ -158,7 +116,7 @@ def method_picture(step: Step, spec: DatasetSpec, title: str) -> Figure:
     return picture
 
 
-def _with_past(labels: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+def _with_past(labels: np.ndarray, spec: ClassSpec) -> np.ndarray:
     image = colourise(labels, spec)
     image[labels == IGNORE] = NO_PAST
     return image
@@ -217,14 +175,3 @@ def _draw(picture: Figure, start: tuple[float, float], end: tuple[float, float],
         start, end, transform=picture.transFigure, arrowstyle="-|>" if head else "-", mutation_scale=11, color=BLACK,
         linewidth=1.1, shrinkA=0, shrinkB=0,
     ))
-
-
-def method_story(study: Study, dataset: str, name: str) -> Figure:
-    """The method picture of a trained system, on the first validation clip."""
-    clip = study.clips(dataset, "val")[0]
-    k, step = telling_step(study, dataset, clip, study.model(name, dataset))
-    title = (
-        f"One step of {name} on {study.spec(dataset).title}, {clip.name}, frame {k}: "
-        f"the past gives {100 * step.corrected:.1f} % of pixels another label"
-    )
-    return method_picture(step, study.spec(dataset), title)

@@ -20,7 +20,7 @@ from sspcore.data.datasets import SPECS
 from sspcore.evaluation.controls import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
 from sspcore.metrics import METRICS, build_metric
 from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of
-from sspcore.report.style import BLACK, GREEN, figure, remove_pictures, save
+from sspcore.report.style import BLACK, GREEN, figure, save_set
 from sspcore.study import Study
 
 Row = dict[str, Any]
@@ -342,10 +342,6 @@ def write_measures(
         },
         "rows": [row | {"data": study.data_origin} for flows in matrices.values() for rows in flows.values() for row in rows],
     })
-    written = [save(picture, study.figures, f"{dataset}_controls_{flow}", origin) for (dataset, flow), picture in maps.items()]
-    written += [save(picture, study.figures, f"{name}_frontier_all", origin) for name, picture in frontiers.items()]
-    kept = {path.stem for path in written}
-    patterns = [f"{dataset}_{name}.png" for dataset in SPECS for name in ("controls_*", "frontier_all")]
-    stale = [path.stem for pattern in patterns for path in study.figures.glob(pattern) if path.stem not in kept]
-    remove_pictures(study.figures, stale)
-    return [path, *written]
+    pictures = {f"{dataset}_controls_{flow}": picture for (dataset, flow), picture in maps.items()}
+    pictures |= {f"{name}_frontier_all": picture for name, picture in frontiers.items()}
+    return [path, *save_set(pictures, study.figures, origin, ("controls_*", "frontier_all"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 from torchvision.utils import flow_to_image
 
 from sspcore.core.images import to_tensor
@@ -16,10 +17,15 @@ from sspcore.motion.geometry import (
     warp_by_homography,
 )
 from sspcore.motion.registration import Registration
-from sspcore.report.style import GREEN, VERMILION, figure, hide_axes
+from sspcore.report.figures import overlay
+from sspcore.report.grids import Panel, image_grid, in_rows
+from sspcore.report.style import GREEN, VERMILION, hide_axes
+
+WIDTH = 11.2  # inches
+BRIGHTEST = 80  # grey levels of difference
 
 
-def flow_picture(flow: torch.Tensor) -> np.ndarray:
+def flow_picture(flow: Tensor) -> np.ndarray:
     """(2, H, W) flow as RGB by the usual colour wheel; the largest vector has full saturation."""
     return flow_to_image(flow).movedim(0, -1).numpy()
 
@@ -33,28 +39,21 @@ def flow_wheel(size: int = 101) -> np.ndarray:
     return wheel
 
 
-def warp_panels(previous: np.ndarray, current: np.ndarray, flow_to_prev: torch.Tensor) -> Figure:
+def warp_panels(previous: np.ndarray, current: np.ndarray, flow_to_prev: Tensor) -> Figure:
     """Frame before, frame, flow, the frame before warped into the frame, their difference, and the soft mask O."""
     frame, before = to_tensor(current)[None], to_tensor(previous)[None]
     warped, valid = warp_by_flow(before, flow_to_prev[None])
     weight = (soft_occlusion(frame, warped) * valid)[0, 0].numpy()
-    shown = warp_by_flow(torch.from_numpy(previous.copy()).movedim(-1, 0)[None].float(), flow_to_prev[None])[0]
-    shown = shown[0].round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()
-    difference = np.abs(shown.astype(int) - current).mean(-1)
-    picture, axes = _grid(current, 2, 3)
+    shown = _image(warp_by_flow(_values(previous), flow_to_prev[None])[0])
     longest = float(flow_to_prev.norm(dim=0).max())
     panels = [
-        ("frame k-1", previous, {}), ("frame k", current, {}),
-        (f"flow k to k-1 (longest {longest:.1f} px)", flow_picture(flow_to_prev), {}),
-        ("k-1 warped into k", shown, {}), ("absolute difference to k", difference, {"cmap": "magma", "vmin": 0, "vmax": 80}),
-        ("soft mask O (1 = same place)", weight, {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+        Panel(previous, "frame k-1"), Panel(current, "frame k"),
+        Panel(flow_picture(flow_to_prev), f"flow k to k-1 (longest {longest:.1f} px)"),
+        Panel(shown, "k-1 warped into k"),
+        Panel(_difference(shown, current), "absolute difference to k", colours="magma", top=BRIGHTEST, scale=True),
+        Panel(weight, "soft mask O (1 = same place)", scale=True),
     ]
-    for cell, (title, image, options) in zip(axes.flat, panels, strict=True):
-        drawn = cell.imshow(image, **options)
-        hide_axes(cell)
-        cell.set_title(title)
-        if options:
-            picture.colorbar(drawn, ax=cell, shrink=0.7)
+    picture, axes = image_grid(in_rows(panels, 3), width=WIDTH)
     wheel = axes[0][2].inset_axes([0.83, 0.02, 0.16, 0.27])
     wheel.imshow(flow_wheel())
     hide_axes(wheel)
@@ -69,7 +68,7 @@ def precision_recall(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 
 
 def occlusion_panels(
-    current: np.ndarray, flow_to_prev: torch.Tensor, flow_from_prev: torch.Tensor, exact: np.ndarray | None
+    current: np.ndarray, flow_to_prev: Tensor, flow_from_prev: Tensor, exact: np.ndarray | None
 ) -> Figure:
     """The hard mask M_occ in both readings beside the exact occlusion; titles carry precision and recall.
 
@@ -81,54 +80,46 @@ def occlusion_panels(
         "followed along the flow": occlusion_mask(flow_to_prev[None], flow_from_prev[None])[0, 0].numpy(),
         "same pixel (reference)": occlusion_mask_same_pixel(flow_to_prev[None], flow_from_prev[None])[0, 0].numpy(),
     }
-    if exact is not None:
-        masks = {"exact": exact} | masks
-    picture, axes = _grid(current, 1, len(masks))
-    for cell, (name, mask) in zip(axes.flat, masks.items(), strict=True):
-        cell.imshow(overlay(current, mask))
-        hide_axes(cell)
+    panels = [] if exact is None else [Panel(overlay(current, exact), f"exact\n{100 * exact.mean():.1f} % of pixels")]
+    for name, mask in masks.items():
         title = f"{name}\n{100 * mask.mean():.1f} % of pixels"
-        if exact is not None and name != "exact":
+        if exact is not None:
             precision, recall = precision_recall(mask, exact)
             title += f", precision {precision:.2f}, recall {recall:.2f}"
-        cell.set_title(title)
-    return picture
+        panels.append(Panel(overlay(current, mask), title))
+    return image_grid([panels], width=WIDTH)[0]
 
 
 def registration_panels(previous: np.ndarray, current: np.ndarray, registration: Registration) -> Figure:
     """Matched points on the frame (inliers and outliers), and the frame before brought in by the homography."""
     H_prev_to_cur = torch.from_numpy(registration.H_prev_to_cur)[None]
-    before = torch.from_numpy(previous.copy()).movedim(-1, 0)[None].float()
-    warped, valid = warp_by_homography(before, H_prev_to_cur)
-    shown = warped[0].round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()
-    residual = np.abs(shown.astype(int) - current).mean(-1)
-    residual[~valid[0, 0].numpy()] = np.nan
-    picture, axes = _grid(current, 1, 3)
-    axes[0][0].imshow(current)
+    warped, valid = warp_by_homography(_values(previous), H_prev_to_cur)
+    shown, no_past = _image(warped), ~valid[0, 0].numpy()
+    residual = _difference(shown, current)
+    residual[no_past] = np.nan
+    picture, axes = image_grid([[
+        Panel(current, f"{registration.inliers} inliers of {registration.matches} matches"),
+        Panel(overlay(shown, no_past), "k-1 warped by H; no past in magenta"),
+        Panel(residual, "absolute difference to k", colours="magma", top=BRIGHTEST, scale=True),
+    ]], width=WIDTH)
     if registration.matches:
         points, inlier = registration.current_points, registration.inlier_mask
         axes[0][0].scatter(*points[~inlier].T, s=6, color=VERMILION, label="outlier")
         axes[0][0].scatter(*points[inlier].T, s=6, color=GREEN, label="inlier")
         axes[0][0].legend(loc="lower left", fontsize=8, frameon=True)
-    axes[0][0].set_title(f"{registration.inliers} inliers of {registration.matches} matches")
-    axes[0][1].imshow(overlay(shown, ~valid[0, 0].numpy()))
-    axes[0][1].set_title("k-1 warped by H; no past in magenta")
-    drawn = axes[0][2].imshow(residual, cmap="magma", vmin=0, vmax=80)
-    axes[0][2].set_title("absolute difference to k")
-    picture.colorbar(drawn, ax=axes[0][2], shrink=0.7)
-    for cell in axes.flat:
-        hide_axes(cell)
     return picture
 
 
-def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image, dimmed, with the mask in magenta."""
-    shown = (0.6 * image + 50).astype(np.uint8)
-    shown[mask] = (255, 0, 255)
-    return shown
+def _values(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 as (1, 3, H, W) float in 0..255."""
+    return torch.from_numpy(image.copy()).movedim(-1, 0)[None].float()
 
 
-def _grid(image: np.ndarray, rows: int, columns: int):
-    panel = 11.0 / columns
-    height = panel * image.shape[0] / image.shape[1]
-    return figure(11.2, rows * (height + 0.28) + 0.2, rows, columns, squeeze=False)
+def _image(values: Tensor) -> np.ndarray:
+    """The opposite of `_values`."""
+    return values[0].round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()
+
+
+def _difference(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean absolute difference over the channels, (H, W), in grey levels."""
+    return np.abs(image.astype(int) - other).mean(-1)

@@ -7,26 +7,20 @@ dithering, so that nothing flickers but what is shown to flicker.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sspcore.core.classes import colourise
+from sspcore.core.classes import ClassSpec, colourise
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import resize_frame
-from sspcore.data.clips import Clip
-from sspcore.data.datasets import DatasetSpec
 from sspcore.report.figures import FLICKER, flicker_mask
-from sspcore.report.story import flicker_shares, told
-from sspcore.report.style import origin_line
-from sspcore.study import Study
 
 PANEL_WIDTH = 320
 FPS = 8
@@ -57,7 +51,7 @@ def photo_panel(title: str, frames: Sequence[np.ndarray]) -> Panel:
 
 def label_panel(
     title: str, frames: Sequence[np.ndarray], labels: Sequence[np.ndarray], flows_to_prev: Sequence[np.ndarray],
-    spec: DatasetSpec,
+    spec: ClassSpec,
 ) -> Panel:
     """Classes over the frames; magenta where a label changed along the flow, with the share of such pixels.
 
@@ -83,7 +77,7 @@ def alpha_panel(title: str, alphas: Sequence[np.ndarray]) -> Panel:
     return Panel(title, drawn, [f"mean {alpha.mean():.2f}" for alpha in alphas])
 
 
-def compose(panels: Sequence[Panel], columns: int, spec: DatasetSpec, text: str) -> list[np.ndarray]:
+def compose(panels: Sequence[Panel], columns: int, spec: ClassSpec, text: str) -> list[np.ndarray]:
     """All panels of each moment on one sheet (H, W, 3) uint8 of even size, with the palette and a line of text below."""
     height, width = panels[0].frames[0].shape[:2]
     size = (round(PANEL_WIDTH * height / width), PANEL_WIDTH)
@@ -105,7 +99,7 @@ def compose(panels: Sequence[Panel], columns: int, spec: DatasetSpec, text: str)
     return sheets
 
 
-def gif(sheets: Sequence[np.ndarray], spec: DatasetSpec, comment: str = "", fps: float = FPS) -> bytes:
+def gif(sheets: Sequence[np.ndarray], spec: ClassSpec, comment: str = "", fps: float = FPS) -> bytes:
     """An endless animated GIF of sheets (H, W, 3) uint8; the same bytes for the same sheets."""
     kept = (*spec.palette, FLICKER.tolist())
     # one palette: from a few frames at once, and the colours that mean something (Pillow hits them within four levels)
@@ -134,37 +128,16 @@ def write_mp4(path: Path, sheets: Sequence[np.ndarray], fps: float = FPS) -> Non
         writer.release()
 
 
-def typical_clip(study: Study, dataset: str, system: str) -> Clip:
-    """The validation clip of median flicker of the system (of two in the middle, the one that flickers more)."""
-    clips = study.clips(dataset, "val")
-    shares = [flicker_shares(study, dataset, clip, system).mean() for clip in clips]
-    return clips[int(np.argsort(shares, kind="stable")[len(clips) // 2])]
-
-
-def write_movie(study: Study, dataset: str, systems: list[str], origin: Mapping[str, Any], folder: Path) -> Path:
-    """A run's `<dataset>_movie.gif` and `.mp4`: frame, its first and its best told system, on a typical clip.
-
-    Args:
-        origin: provenance of the predictions (results.json), written below the pictures.
-    Returns: the GIF's path.
-    """
-    shown = told(systems)
-    clip, flows, spec = typical_clip(study, dataset, shown[0]), study.flows(dataset), study.spec(dataset)
-    frames = [clip.frame(k, study.profile.input_size) for k in range(len(clip))]
-    backward = [flows.between(clip, k, k - 1).numpy() for k in range(1, len(clip))]
-    panels = [photo_panel(f"{spec.title}, {clip.name}", frames)]
-    for name in dict.fromkeys((shown[0], shown[-1])):
-        panels.append(label_panel(name, frames, study.label_maps(name, dataset, clip), backward, spec))
-    text = origin_line(origin)
+def write(panels: Sequence[Panel], spec: ClassSpec, text: str, path: Path) -> Path:
+    """Write panels side by side as `path` (GIF) and as mp4 beside it, with a line of text below; returns `path`."""
     sheets = compose(panels, len(panels), spec, text)
-    path = folder / f"{dataset}_movie.gif"
     with atomic_file(path) as temporary:
         temporary.write_bytes(gif(sheets, spec, text))
     write_mp4(path.with_suffix(".mp4"), sheets)
     return path
 
 
-def _legend(spec: DatasetSpec, text: str, width: int) -> Image.Image:
+def _legend(spec: ClassSpec, text: str, width: int) -> Image.Image:
     """The palette, magenta included, and a line of text, both wrapped to `width`."""
     font, entries = _font(), zip(
         (*spec.palette, tuple(FLICKER.tolist())), (*spec.classes, "changed along the flow"), strict=True,

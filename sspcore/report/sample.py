@@ -37,7 +37,7 @@ from sspcore.models.systems import image_spec
 from sspcore.motion.cache import FlowStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
-from sspcore.report.movie import typical_clip
+from sspcore.report.collect import typical_clip
 from sspcore.report.style import origin_line
 from sspcore.study import Study
 

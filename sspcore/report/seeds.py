@@ -3,8 +3,8 @@
     sspcore seeds --profile demo --seeds 0,1,2
 
 Reads what finished runs have left in the workspace and trains nothing; a run that is missing is an error of one line.
-Writes tables/seeds.json and seeds.md and, per data set, `<dataset>_frontier_seeds` and `<dataset>_frontier_moving_seeds`
-beside the pictures of the profile.
+Writes tables/seeds.* and, for each data set, `<dataset>_frontier_seeds` and `<dataset>_frontier_moving_seeds` beside the
+pictures of the profile.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from sspcore.core.errors import ArtefactError
-from sspcore.core.files import atomic_file, write_json
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import curve_names, frontier, image_of
-from sspcore.report.style import origin_line, remove_pictures, save
+from sspcore.report.style import origin_line, save_set
+from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, side_by_side
 from sspcore.study import Study
 
-Row = dict[str, Any]
 METRICS = {"miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "miou_moving": "mIoU moving"}
 BASE = "Base"
+CURVE_COLUMN = "Above the curve of"
 PICTURES = {"frontier_seeds": "miou", "frontier_moving_seeds": "miou_moving"}
 CURVE_NOTE = (
     "Above the curve: mIoU minus that of the constant-alpha curve of the system's own image model at the same TC, seed by "
@@ -162,56 +163,70 @@ def _statistics(values: list[float | None]) -> Row:
     }
 
 
-def to_markdown(origin: Row, entries: list[Row]) -> str:
-    """One table a data set, in percent and percentage points."""
-    parts = [f"{origin_line(origin)} {SPREAD_NOTE} All in percent or points of percent.\n\n{CURVE_NOTE}\n"]
-    head = ["System", "Encoder start", "Seeds", *METRICS.values(), "mIoU to Base", "TC to Base", "Above the curve of"]
-    for dataset in dict.fromkeys(entry["dataset"] for entry in entries):
-        parts.append(f"\n### {SPECS[dataset].title} ({origin['data']})\n| {' | '.join(head)} |\n|" + "---|" * len(head) + "\n")
-        for entry in (entry for entry in entries if entry["dataset"] == dataset):
-            base = entry["to_base"] or {}
-            cells = [
-                entry["system"], entry["encoder_start"] or "–", str(len(entry["seeds"])),
-                *(_spread(entry[metric]) for metric in METRICS),
-                *(_spread(base.get(metric), "+") for metric in ("miou", "tc")), _curve_cell(entry["above_curve"]),
-            ]
-            parts.append("| " + " | ".join(cells) + " |\n")
-    return "".join(parts)
+def document(results: Row) -> Document:
+    """Tables of mean and spread, in percent and points of percent; `results` is the content of seeds.json."""
+    origin, entries = results["provenance"], results["rows"]
+    frames = by_dataset(results, _frame)
+    wide = side_by_side(frames, {"mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", CURVE_COLUMN: "above the curve"})
+    lines = [
+        {"system": entry["system"], "dataset": entry["dataset"], "seeds": len(entry["seeds"])}
+        | {f"{column}_{value}": found[value] for column, found in _columns(entry) for value in ("mean", "std")}
+        for entry in entries
+    ]
+    notes = f"{origin_line(origin)} {SPREAD_NOTE} All in percent or points of percent.", CURVE_NOTE
+    return Document("Over training seeds", notes, headings(frames, origin["data"]), wide, lines, origin)
 
 
-def _spread(value: Row | None, sign: str = "") -> str:
-    if value is None or value["mean"] is None:
-        return "–"
+def _columns(entry: Row) -> list[tuple[str, Row]]:
+    """(column, mean and spread) of an entry; empty values where there is nothing to compare with."""
+    empty = {"mean": None, "std": None}
+    to_base = entry["to_base"] or {}
+    return [
+        *((metric, entry[metric]) for metric in METRICS),
+        *((f"{metric}_to_base", to_base.get(metric, empty)) for metric in METRICS),
+        ("above_curve", entry["above_curve"] or empty),
+    ]
+
+
+def _frame(entries: list[Row]) -> pd.DataFrame:
+    columns = [dict(_columns(entry)) for entry in entries]
+    return pd.DataFrame({
+        "System": [entry["system"] for entry in entries],
+        "Encoder start": [entry["encoder_start"] or NONE for entry in entries],
+        "Seeds": [str(len(entry["seeds"])) for entry in entries],
+        **{title: [_spread(found[metric]) for found in columns] for metric, title in METRICS.items()},
+        **{f"{METRICS[metric]} to Base": [_spread(found[f"{metric}_to_base"], "+") for found in columns]
+           for metric in ("miou", "tc")},
+        CURVE_COLUMN: [_curve_cell(entry["above_curve"]) for entry in entries],
+    }, index=[""] * len(entries))
+
+
+def _spread(value: Row, sign: str = "") -> str:
+    if value["mean"] is None:
+        return NONE
     return f"{100 * value['mean']:{sign}.2f}" + ("" if value["std"] is None else f" ± {100 * value['std']:.2f}")
 
 
 def _curve_cell(value: Row | None) -> str:
     if value is None:
-        return "–"
+        return NONE
     marks = "".join(mark for mark, end in (("†", "below"), ("‡", "beyond")) if end in value["ends"])
     return f"{_spread(value, '+')}{marks} ({value['image_model']})"
 
 
 def write_seeds(studies: Sequence[Study], systems: Sequence[str], datasets: Sequence[str], folder: Path) -> list[Path]:
-    """Gather, and write tables/seeds.json, tables/seeds.md and the pictures into `folder`; returns the paths."""
-    rows = gather(studies, systems, datasets)
-    first = studies[0]
+    """Gather, and write the tables (tables/seeds.*) and the pictures into `folder`; returns the paths."""
+    rows, first = gather(studies, systems, datasets), studies[0]
     origin = provenance(first.profile.name, first.seed, stable_hash([first.clips_key(name) for name in datasets]))
     del origin["seed"]
     origin |= {"seeds": [study.seed for study in studies], "data": first.data_origin, "metric_flow": first.profile.metric_flow}
-    entries = summary(rows)
-    tables = folder / "tables"
-    write_json(tables / "seeds.json", {"provenance": origin, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": entries})
-    with atomic_file(tables / "seeds.md") as temporary:
-        temporary.write_text(to_markdown(origin, entries), encoding="utf-8")
-    written = [tables / "seeds.json", tables / "seeds.md"]
+    results = {"provenance": origin, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": summary(rows)}
+    written = document(results).write(results, folder / "tables", "seeds")
+    pictures = {}
     for dataset in datasets:
         own = [row for row in rows if row["dataset"] == dataset]
         for name, accuracy in PICTURES.items():
             if any(row[accuracy] is not None for row in own):
                 title = SPECS[dataset].title + (", moving classes" if accuracy == "miou_moving" else "")
-                written.append(save(frontier(own, title, accuracy=accuracy), folder, f"{dataset}_{name}", origin))
-    kept = {path.stem for path in written}
-    names = (f"{dataset}_{name}" for dataset in SPECS for name in PICTURES)
-    remove_pictures(folder, [name for name in names if name not in kept])
-    return written
+                pictures[f"{dataset}_{name}"] = frontier(own, title, accuracy=accuracy)
+    return [*written, *save_set(pictures, folder, origin, PICTURES)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 
+from sspcore.core.classes import ClassSpec
 from sspcore.core.files import atomic_file
-from sspcore.data.datasets import DatasetSpec
+from sspcore.data.datasets import SPECS
 
 # Okabe and Ito's colours, distinguishable with every common colour-vision deficiency
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
@@ -43,7 +45,7 @@ _FOOTNOTE_POINTS, _POINTS_PER_INCH = 8, 72
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subplots: Any) -> tuple[Figure, Any]:
-    """`plt.subplots` of the given size in inches in the house style, with constrained layout."""
+    """`plt.subplots` of the given size in inches in the common style, with constrained layout."""
     with plt.rc_context(SETTINGS):
         picture, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **subplots)
     plt.close(picture)  # out of pyplot's hands: a notebook would show it a second time at the end of the cell
@@ -51,7 +53,7 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subpl
 
 
 def footnote(picture: Figure, text: str) -> Figure:
-    """Small text below the picture, outside its layout (`save` adds the room); a second call replaces it.
+    """Small text below the picture, outside its layout (`save` enlarges the page); a second call replaces it.
 
     Returns: the picture.
     """
@@ -96,11 +98,21 @@ def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | N
     return path
 
 
-def remove_pictures(folder: Path, names: Iterable[str]) -> None:
-    """Delete pictures that `save` wrote under these names, where they are there."""
-    for name in names:
-        for suffix in SUFFIXES:
-            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+def save_set(
+    pictures: Mapping[str, Figure], folder: Path, origin: Mapping[str, Any], names: Iterable[str]
+) -> list[Path]:
+    """Save pictures by name and delete what an earlier run left of the same set, `<data set>_<one of names>`.
+
+    Args:
+        names: of the whole set without the data set; * stands for any text.
+    Returns: the paths of the PNGs.
+    """
+    written = [save(picture, folder, name, origin) for name, picture in pictures.items()]
+    for dataset, name, suffix in itertools.product(SPECS, names, SUFFIXES):
+        for path in folder.glob(f"{dataset}_{name}.{suffix}"):
+            if path.stem not in pictures:
+                path.unlink()
+    return written
 
 
 def _resolution(picture: Figure) -> int:
@@ -137,18 +149,21 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def legend_below(picture: Figure, handles: Sequence[Any], columns: int, **options: Any) -> None:
+    """A legend below the whole picture. `options`: of `Figure.legend`."""
+    options = {"fontsize": 9, "frameon": False} | options
+    picture.legend(handles=handles, loc="outside lower center", ncols=columns, **options)
+
+
 def class_legend(
-    picture: Figure, spec: DatasetSpec, columns: int | None = None, more: Mapping[str, str] | None = None
+    picture: Figure, spec: ClassSpec, columns: int | None = None, more: Mapping[str, str] | None = None
 ) -> None:
-    """The data set's palette as a legend below the picture. `more`: further entries, name -> colour."""
+    """The classes' palette as a legend below the picture. `more`: further entries, name -> colour."""
     handles = [
         Patch(color=[c / 255 for c in colour], label=name) for name, colour in zip(spec.classes, spec.palette, strict=True)
     ]
     handles += [Patch(facecolor=colour, edgecolor="#777777", label=name) for name, colour in (more or {}).items()]
-    picture.legend(
-        handles=handles, loc="outside lower center", ncols=columns or min(len(handles), 8), fontsize=9,
-        handlelength=1.0, columnspacing=1.0, frameon=False,
-    )
+    legend_below(picture, handles, columns or min(len(handles), 8), handlelength=1.0, columnspacing=1.0)
 
 
 def show_image(axes: Axes, image: np.ndarray, **options: Any) -> AxesImage:

@@ -31,7 +31,7 @@ from sspcore.core.errors import ArtefactError, ReleaseError, SspError
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, read_json, remove_leftovers, write_json
 from sspcore.core.lock import exclusive
 from sspcore.core.machine import worker_count
-from sspcore.core.paths import REPOSITORY, Workspace
+from sspcore.core.paths import REPOSITORY, Workspace, shown
 from sspcore.core.provenance import RUN_BEGAN, provenance
 from sspcore.core.store import changed_file, stable_hash
 from sspcore.data.check import check_release, report, source_files
@@ -87,7 +87,7 @@ def reproduce(
             for notebook in notebooks:
                 seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
-              f"executed notebooks: {_relative(workspace.notebooks)}/", flush=True)
+              f"executed notebooks: {shown(workspace.notebooks)}/", flush=True)
 
 
 def find_notebooks(only: Sequence[str] | None) -> list[Path]:
@@ -144,7 +144,7 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
             failed = executed.with_suffix(".failed.ipynb")
             os.replace(temporary, failed)
             problem = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {' '.join(error.evalue.split())}"
-            raise SspError(f"{problem} (executed so far: {_relative(failed)})") from error
+            raise SspError(f"{problem} (executed so far: {shown(failed)})") from error
         except DeadKernelError as error:
             raise SspError(f"{notebook.name}: its kernel died; check memory, then run again") from error
         # text bars rewrite their line: keep what a reader of the terminal sees at the end
@@ -155,7 +155,7 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
     page = executed.with_suffix(".html")
     page.write_text(html, encoding="utf-8")
     seconds = round(time.perf_counter() - began, 1)
-    made = {_relative(path): path for path in (executed, page, *outputs)}
+    made = {shown(path): path for path in (executed, page, *outputs)}
     checksums = {name: crc32(path) for name, path in made.items() if path.is_file()}
     write_json(stamp, {"key": key, "seconds": seconds, "outputs": list(made), "checksums": checksums})
     print(f"{notebook.stem}: done in {seconds / 60:.1f} min", flush=True)
@@ -233,8 +233,3 @@ def _lasting(noted: Path, workspace: Workspace) -> list[Path]:
         path for path in paths
         if path.exists() and not paths.intersection(path.parents) and not (path.is_file() and path.is_relative_to(cache))
     )
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
-

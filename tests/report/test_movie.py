@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers.media import SIZE, panning_frames
 from sspcore.data.datasets import UAVID
-from sspcore.report import movie
+from sspcore.report import collect, movie
 from sspcore.report.figures import FLICKER
 
 STILL = np.zeros((2, *SIZE), np.float32)
@@ -37,7 +37,7 @@ def magenta(image: np.ndarray) -> np.ndarray:
     return (np.asarray(image) == FLICKER).all(-1)
 
 
-def test_flicker_is_marked_and_told():
+def test_flicker_is_marked_and_counted():
     panel = movie.label_panel("Base", panning_frames(3, 0), changing_labels(3), [STILL] * 2, UAVID)
     assert [int(magenta(frame).sum()) for frame in panel.frames] == [0, 200, 0]
     assert magenta(panel.frames[1])[20:30, 30:50].all()
@@ -85,10 +85,10 @@ def test_gif_holds_all_frames_their_colours_and_its_origin(sheets):
             assert not magenta(shown)[np.abs(sheet.astype(int) - FLICKER).max(-1) > 100].any()
 
 
-def test_movie_of_a_run_shows_the_first_and_the_last_told_system(tmp_path, monkeypatch):
+def test_movie_of_a_run_shows_the_first_and_the_last_system_of_the_strip(tmp_path, monkeypatch):
     frames, made = panning_frames(3, 0), []
     clip = ClipOfThree(name="seq16_000001", frame=lambda k, size: frames[k])
-    monkeypatch.setattr(movie, "typical_clip", lambda study, dataset, system: clip)
+    monkeypatch.setattr(collect, "typical_clip", lambda study, dataset, system: clip)
     compose = movie.compose
     monkeypatch.setattr(movie, "compose", lambda panels, *rest: made.append(panels) or compose(panels, *rest))
     study = SimpleNamespace(
@@ -96,19 +96,19 @@ def test_movie_of_a_run_shows_the_first_and_the_last_told_system(tmp_path, monke
         flows=lambda name: SimpleNamespace(between=lambda *_: torch.from_numpy(STILL)),
         label_maps=lambda system, dataset, clip: changing_labels(3),
     )
-    path = movie.write_movie(study, "uavid", ["Teacher", "Base", "SSP", "KD-SSP"], ORIGIN, tmp_path)
+    path = collect.write_movie(study, "uavid", ["Teacher", "Base", "SSP", "KD-SSP"], ORIGIN, tmp_path)
     assert [panel.title for panel in made[0]] == ["UAVid, seq16_000001", "Base", "KD-SSP"]
     with Image.open(path) as image:
         assert b"commit abc" in image.info["comment"] and image.n_frames == 3
     video = cv2.VideoCapture(str(path.with_suffix(".mp4")))
     read = [video.read()[1] for _ in range(3)]
     assert read[2].shape[:2] == image.size[::-1] and not video.read()[0]
-    movie.write_movie(study, "uavid", ["Base"], ORIGIN, tmp_path)
+    collect.write_movie(study, "uavid", ["Base"], ORIGIN, tmp_path)
     assert len(made[1]) == 2
 
 
 def test_typical_clip_is_neither_the_worst_nor_the_best(monkeypatch):
     shares = {"a": 0.3, "b": 0.1, "c": 0.2, "d": 0.9}
-    monkeypatch.setattr(movie, "flicker_shares", lambda study, dataset, clip, system: np.array([shares[clip]]))
-    assert movie.typical_clip(SimpleNamespace(clips=lambda *_: list("abc")), "uavid", "Base") == "c"
-    assert movie.typical_clip(SimpleNamespace(clips=lambda *_: list("abcd")), "uavid", "Base") == "a"
+    monkeypatch.setattr(collect, "flicker_shares", lambda study, dataset, clip, system: np.array([shares[clip]]))
+    assert collect.typical_clip(SimpleNamespace(clips=lambda *_: list("abc")), "uavid", "Base") == "c"
+    assert collect.typical_clip(SimpleNamespace(clips=lambda *_: list("abcd")), "uavid", "Base") == "a"

@@ -14,8 +14,8 @@ from helpers.media import SIZE, panning_frames
 from helpers.tables import row
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.motion.registration import build_registrator
-from sspcore.report import figures, motion, story
-from sspcore.report.style import WIDEST_IMAGE, figure, remove_pictures, save, show_image
+from sspcore.report import collect, figures, motion
+from sspcore.report.style import WIDEST_IMAGE, figure, save, save_set, show_image
 
 
 def test_flicker_is_change_along_the_flow_and_not_motion():
@@ -82,22 +82,25 @@ def test_pictures_carry_their_provenance(tmp_path):
     assert len([text for text in picture.texts if "commit" in text.get_text()]) == 1
 
 
-def test_only_pictures_of_this_program_are_removed(tmp_path):
+def test_only_pictures_of_the_same_set_are_removed(tmp_path):
     for name in ("uavid_alpha.png", "uavid_alpha.pdf", "uavid_alpha.txt", "uavid_alpha_mine.png", "mine.png"):
         (tmp_path / name).touch()
-    remove_pictures(tmp_path, ["uavid_alpha", "uavid_frontier"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "uavid_alpha.txt", "uavid_alpha_mine.png"]
+    (tmp_path / "uavid_controls_exact.png").touch()
+    written = save_set({"uavid_frontier": figure(2, 2)[0]}, tmp_path, ORIGIN, ("alpha", "frontier", "controls_*"))
+    assert [path.name for path in written] == ["uavid_frontier.png"]
+    kept = ["mine.png", "uavid_alpha.txt", "uavid_alpha_mine.png", "uavid_frontier.pdf", "uavid_frontier.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 def test_the_picture_set_leaves_out_what_cannot_be_drawn_and_removes_what_is_stale(tmp_path, monkeypatch):
     """Of a run without Base, without moving classes and without RuralScapes."""
-    monkeypatch.setattr(story, "flicker_story", lambda study, dataset, systems: figure(2, 2)[0])
+    monkeypatch.setattr(collect, "flicker_picture", lambda study, dataset, systems: figure(2, 2)[0])
     study = SimpleNamespace(spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
     rows = [row("TCB_ocr", "video", 0.6, 0.7) | {"miou_moving": None}, row("Constant alpha 0.5", "control", 0.6, 0.8)]
     rows[1]["miou_moving"] = None
     for name in ("ruralscapes_frontier.png", "uavid_alpha.pdf", "uavid_frontier_all.png"):
         (tmp_path / name).touch()
-    written = story.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
+    written = collect.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
     names = ("flicker", "frontier", "per_class_iou", "per_class_tc", "training")
     assert {path.stem for path in written} == {f"uavid_{name}" for name in names}
     assert not (tmp_path / "ruralscapes_frontier.png").exists() and not (tmp_path / "uavid_alpha.pdf").exists()
@@ -127,15 +130,15 @@ def test_pictures_full_of_images_have_fewer_dots(tmp_path):
 
 def test_only_systems_that_learned_from_fused_labels_have_some():
     study = SimpleNamespace(profile=SimpleNamespace(fuse_teacher=True))
-    assert story.fuses(study, ["Base", "KD-SSP"]) and not story.fuses(study, ["SSP", "KD Base"])
+    assert collect.fuses(study, ["Base", "KD-SSP"]) and not collect.fuses(study, ["SSP", "KD Base"])
     study.profile.fuse_teacher = False
-    assert not story.fuses(study, ["KD-SSP"])
+    assert not collect.fuses(study, ["KD-SSP"])
 
 
-def test_strips_show_the_systems_of_the_story():
-    assert story.told(["Teacher", "Base", "DFF", "TCB_ocr", "SSP"]) == ["Base", "TCB_ocr", "SSP"]
-    assert story.told(["DFF", "TCB_ppm"]) == ["DFF", "TCB_ppm"]
-    assert story.learned_alpha(["Base", "KD-SSP", "SSP"]) == "KD-SSP" and story.learned_alpha(["Base"]) is None
+def test_strips_show_systems_that_tell_most():
+    assert collect.strip_systems(["Teacher", "Base", "DFF", "TCB_ocr", "SSP"]) == ["Base", "TCB_ocr", "SSP"]
+    assert collect.strip_systems(["DFF", "TCB_ppm"]) == ["DFF", "TCB_ppm"]
+    assert collect.learned_alpha(["Base", "KD-SSP", "SSP"]) == "KD-SSP" and collect.learned_alpha(["Base"]) is None
 
 
 def test_motion_panels_state_precision_and_recall():
@@ -155,3 +158,11 @@ def test_precision_and_recall_of_known_masks():
     mask, truth = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
     mask[0], truth[:, 0] = True, True
     assert motion.precision_recall(mask, truth) == (0.25, 0.5)
+
+
+def test_streams_by_position_are_told_apart_without_colour_too():
+    known = {"miou": np.array([0.5, 0.6]), "changed": np.array([np.nan, 0.1])}
+    streams = dict.fromkeys(("Base", "SSP", "Constant alpha 0.5", "Constant alpha 0.9", "SSP, started again"), known)
+    above, below = figures.drift_plot(streams, ["Constant alpha 0.5", "Constant alpha 0.9"], "t").axes
+    assert len({line.get_color() for line in below.lines}) == 5 and len({line.get_linestyle() for line in below.lines}) == 4
+    assert above.lines[1].get_ydata().tolist() == [0, 0] and below.lines[1].get_xydata().tolist() == [[1, 10]]

@@ -12,7 +12,7 @@ from sspcore.data.prepare import prepare_clips
 from sspcore.data.rules import ClipRules
 from sspcore.data.statistics import class_shares, summary
 from sspcore.report.data import label_density, label_gallery
-from sspcore.report.export import drift_plot, latency_bars
+from sspcore.report.figures import latency_bars, rollout_plot
 from sspcore.study import notebook
 
 
@@ -55,7 +55,7 @@ def test_density_marks_labelled_frames_and_draws_shares_of_both_splits(splits):
 
 def test_drift_is_drawn_in_percent_of_pixels_and_survives_no_difference():
     rows = [{"frame": k, "identical": 1 - k / 100, "logits_max_difference": 0.0} for k in range(3)]
-    left, right = drift_plot({"onnx": rows}, "drift").axes
+    left, right = rollout_plot({"onnx": rows}, "drift").axes
     assert left.lines[0].get_ydata() == pytest.approx([0, 1, 2]) and min(right.lines[0].get_ydata()) > 0
 
 

@@ -16,7 +16,8 @@ from sspcore.core import paths
 from sspcore.core.errors import ArtefactError
 from sspcore.core.paths import Workspace
 from sspcore.report.captions import PICTURES
-from sspcore.report.page import TABLES_STAMP, find_run, render, write_page
+from sspcore.report.page import TABLES_STAMP, write_page
+from sspcore.report.seeds import summary
 from sspcore.study.profiles import load_profile
 
 ORIGIN = {"data": "rendered data, not the real data set", "profile": "smoke", "seed": 3, "commit": "c0ffee<>"}
@@ -69,25 +70,27 @@ def lay_out(root: Path, rows: list[dict], pictures: tuple[str, ...], own: bool =
 
 
 def page_of(root: Path, workspace: Workspace, figures: Path) -> tuple[Page, str, Path]:
-    path = write_page(find_run(load_profile("smoke"), workspace, figures), root / "report")
+    path = write_page(load_profile("smoke"), workspace, figures, root / "report")
     text = path.read_text(encoding="utf-8")
     return Page(text), text, path.parent
 
 
-def test_every_link_resolves_within_the_folder_and_pictures_are_inlined(tmp_path):
+def test_every_link_resolves_within_the_folder_and_so_do_pictures(tmp_path):
     rows = [row("Base", "image", 0.61, 0.70), row("SSP", "video", 0.62, 0.85)]
     workspace, figures = lay_out(tmp_path, rows, ("method", "drift", "ablations"))
-    (figures / "tables" / "seeds.md").write_text("| a | b |\n|---|---|\n| SSP | 7 ± 1 |\n", encoding="utf-8")
+    seeds = summary([entry | {"seed": seed, "miou": entry["miou"] + seed / 50} for entry in rows for seed in (0, 1)])
+    content = {"provenance": ORIGIN | {"seeds": [0, 1]}, "rows": seeds}
+    (figures / "tables" / "seeds.json").write_text(json.dumps(content), encoding="utf-8")
     page, text, folder = page_of(tmp_path, workspace, figures)
     assert page.open_tags == [] and len(page.links) > 8
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else (folder / link).is_file(), link
     shown = [f"{PICTURES[name].title}, UAVid" for name in ("method", "drift", "ablations")]
     assert [image["alt"] for image in page.images] == shown
-    assert all(image["src"].startswith("data:image/png;base64,") for image in page.images)
+    assert all((folder / image["src"]).is_file() for image in page.images)
     assert "<script" not in text and "http" not in text
     assert "SSP against Base: +1.00 mIoU, +15.00 TC, +1.00 mIoU of moving classes" in text
-    assert "7 ± 1</td>" in text and "03 · Base &amp; SSP</a>, 1.5 min" in text
+    assert "62.00 ± 1.41</td>" in text and "03 · Base &amp; SSP</a>, 1.5 min" in text
     assert "c0ffee&lt;&gt;" in text and "c0ffee<>" not in text and text.count(ORIGIN["data"]) >= 3
     for name in ("method", "drift"):
         assert text.index(PICTURES[name].title) < text.index(PICTURES["ablations"].title)
@@ -96,13 +99,13 @@ def test_every_link_resolves_within_the_folder_and_pictures_are_inlined(tmp_path
 def test_a_run_of_one_system_and_no_pictures_has_a_page(tmp_path):
     workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
     page, text, _ = page_of(tmp_path, workspace, figures)
-    assert page.open_tags == [] and page.images == [] and "against" not in text and "id='pictures'" not in text
+    assert page.open_tags == [] and page.images == [] and "against" not in text and 'id="pictures"' not in text
     assert ">61.00<" in text and "not written by a run on this machine" not in text
 
 
 def test_tables_of_another_machine_and_of_another_profile_are_told_apart(tmp_path):
     workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ("method",), own=False)
-    assert "not written by a run on this machine" in render(find_run(load_profile("smoke"), workspace, figures))
+    assert "not written by a run on this machine" in page_of(tmp_path, workspace, figures)[1]
     foreign = {"provenance": ORIGIN | {"profile": "demo"}, "rows": [row("Base", "image", 0.61, 0.70)]}
     (figures / "tables" / "results.json").write_text(json.dumps(foreign), encoding="utf-8")
     page, text, _ = page_of(tmp_path, workspace, figures)
@@ -112,7 +115,7 @@ def test_tables_of_another_machine_and_of_another_profile_are_told_apart(tmp_pat
 
 def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
     with pytest.raises(ArtefactError, match="no run of profile smoke here; start one with ./reproduce.sh --profile smoke"):
-        find_run(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "figures")
+        write_page(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "figures", tmp_path / "report")
     monkeypatch.setattr(paths, "Workspace", lambda name: Workspace(name, tmp_path))
     assert main(["report", "--profile", "smoke"]) == 2
     captured = capsys.readouterr()

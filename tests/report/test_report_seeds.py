@@ -55,7 +55,7 @@ def test_the_table_says_where_the_curve_ended():
     rows = made(0, 0.0)
     rows[1]["tc"] = 0.85
     origin = {"data": "rendered data, not the real data set", "profile": "smoke", "seeds": [0], "commit": "abc"}
-    text = seeds.to_markdown(origin, seeds.summary(rows))
+    text = seeds.document({"provenance": origin, "rows": seeds.summary(rows)}).to_markdown()
     line = next(line for line in text.splitlines() if line.startswith("| SSP |"))
     assert line.endswith("| +1.00‡ (Base) |") and "+3.00" in line and "Rendered data, not the real data set" in text
 
@@ -83,7 +83,8 @@ def test_finished_runs_are_gathered_and_written(finished, tmp_path):
     (tmp_path / "ruralscapes_frontier_seeds.png").touch()
     written = seeds.write_seeds(opened(finished, 0, 1), ["Base", "SSP"], [DATASET], tmp_path)
     assert [path.name for path in written] == [
-        "seeds.json", "seeds.md", "uavid_frontier_seeds.png", "uavid_frontier_moving_seeds.png"
+        *(f"seeds.{suffix}" for suffix in ("json", "csv", "md", "tex", "html")),
+        "uavid_frontier_seeds.png", "uavid_frontier_moving_seeds.png"
     ]
     found = json.loads(written[0].read_text())
     assert found["provenance"]["seeds"] == [0, 1] and "seed" not in found["provenance"]

@@ -6,11 +6,19 @@ import csv
 import io
 import json
 
+import pandas as pd
 import pytest
 
 from helpers.tables import row
-from sspcore.report.tables import COLUMNS, FACTS, to_csv, to_html, to_latex, to_markdown, write_tables
+from sspcore.core.files import read_json
+from sspcore.core.paths import REPOSITORY
+from sspcore.report import ablations, seeds
+from sspcore.report.results import SCORES, document, write_tables
+from sspcore.report.tables import side_by_side
 from sspcore.study.published import published, published_rows
+
+TABLES = REPOSITORY / "figures" / "tables"
+FIRST = 4  # columns before the scores
 
 
 @pytest.fixture
@@ -27,54 +35,52 @@ def cells(markdown: str, system: str) -> list[str]:
 
 
 def test_markdown_marks_students_only_and_names_the_data(results):
-    text = to_markdown(results)
-    first = 1 + len(FACTS)
+    text = document(results).to_markdown()
     assert "Ours: rendered data, not the real data set" in text and "seed 3" in text and "not comparable" in text
     assert "### UAVid (rendered data, not the real data set)" in text
-    assert cells(text, "SSP")[first:first + 2] == ["**62.00**", "**85.00**"]
-    assert cells(text, "Base")[first:first + 2] == ["<ins>61.00</ins>", "70.00"]
-    assert cells(text, "Teacher")[first] == "90.00" and cells(text, "Constant alpha 0.5")[first] == "99.00"
+    assert cells(text, "SSP")[FIRST:FIRST + 2] == ["**62.00**", "**85.00**"]
+    assert cells(text, "Base")[FIRST:FIRST + 2] == ["<ins>61.00</ins>", "70.00"]
+    assert cells(text, "Teacher")[FIRST] == "90.00" and cells(text, "Constant alpha 0.5")[FIRST] == "99.00"
     assert cells(text, "SSP")[-1] == "79.75 / 92.10" and cells(text, "Constant alpha 0.5")[-1] == "–"
-    assert cells(text, "Base")[first + 3] == "–"  # not measured
+    assert cells(text, "Base")[FIRST + 3] == "–"  # not measured
 
 
 def test_rows_say_what_stood_in_what_it_began_from_and_what_it_costs(results):
     results["rows"][1] |= {"stand_in": None, "gmacs": 2.345, "flow_counted": False, "training_steps": None}
-    text = to_markdown(results)
+    text = document(results).to_markdown()
     assert cells(text, "SSP")[1:4] == ["small for large", "scratch", "7"] and cells(text, "SSP")[-2] == "1.50"
     assert cells(text, "Base")[1:4] == ["the paper's own", "scratch", "–"] and cells(text, "Base")[-2] == "2.35+"
     del results["rows"][1]["gmacs"]
-    assert cells(to_markdown(results), "Base")[-2] == "–"
+    assert cells(document(results).to_markdown(), "Base")[-2] == "–"
 
 
 def test_html_is_one_page_with_the_same_cells(results):
     results["rows"][3]["stand_in"] = "<small>"
     results["provenance"]["minutes"] = 1.5
-    page = to_html(results)
+    page = document(results).to_html()
     body = page[page.index("<tbody>"):page.index("</tbody>")]
-    for piece in ("<span class='best'>62.00</span>", "<span class='second'>61.00</span>", "&lt;small&gt;", "79.75", "322.80"):
+    for piece in ("<strong>62.00</strong>", "<ins>61.00</ins>", "&lt;small&gt;", "79.75", "322.80"):
         assert piece in body
-    head = page[page.index("<thead>"):page.index("</thead>")].count("<th")
-    lines = [line for line in body.splitlines() if line.startswith("<tr>")]
-    assert head - 1 == 1 + len(FACTS) + len(COLUMNS) + 2 + 4  # <thead> itself counts once
-    assert {line.count("<td") for line in lines} == {head - 1} and len(lines) == 5
+    head = page[page.index("<thead>"):page.index("</thead>")].count("<th>")
+    assert head == FIRST + len(SCORES) + 2 + 4
+    assert {line.count("<td") for line in body.split("<tr>")[1:]} == {head} and body.count("<tr>") == 5 + 3  # three headings
     assert "until this table" in page and "src=" not in page and "href=" not in page and "<script" not in page
     assert page.count("rendered data, not the real data set") >= 3
 
 
 def test_latex_escapes_and_balances(results):
-    text = to_latex(results)
+    text = document(results).to_latex()
     assert r"TCB\_ocr$^\dagger$" in text and "–" not in text and r"\toprule" in text and text.count("{tabular}") == 2
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len({line.count("&") for line in rows[1:]}) == 1
     system, *cells = next(line for line in rows if line.startswith("SSP$")).rstrip("\\ ").split(" & ")
     assert cells == [r"\textbf{62.00}", r"\textbf{85.00}", r"\textbf{62.00}", "1.50", "79.75", "92.10"]
-    assert r"\underline{61.00}" in text and r"\cmidrule(lr){2-7}" in text
+    assert r"\underline{61.00}" in text and text.count(r"\midrule") == 3
     assert sum(column in "lr" for column in text[text.index("{tabular}{") + 10:].split("}")[0]) == 1 + len(cells)
 
 
 def test_csv_holds_the_fractions(results):
-    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    rows = list(csv.DictReader(io.StringIO(document(results).to_csv())))
     assert [float(r["miou"]) for r in rows] == [0.9, 0.61, 0.62, 0.60, 0.99]
     assert "per_class_iou" not in rows[0]
 
@@ -83,6 +89,24 @@ def test_files_are_written_together(results, tmp_path):
     names = [path.name for path in write_tables(results, tmp_path)]
     assert names == ["results.json", "results.csv", "results.md", "results.tex", "results.html"]
     assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+@pytest.mark.parametrize("name, make", [
+    ("results", document), ("seeds", seeds.document), ("ablations_ssp-r", ablations.document),
+])
+@pytest.mark.parametrize("suffix, form", [("md", "markdown"), ("csv", "csv"), ("tex", "latex"), ("html", "html")])
+def test_committed_tables_come_from_their_json(name, make, suffix, form):
+    written = make(read_json(TABLES / f"{name}.json"))
+    assert getattr(written, f"to_{form}")() == (TABLES / f"{name}.{suffix}").read_text(encoding="utf-8")
+
+
+def test_data_sets_stand_side_by_side_with_gaps_and_in_sections():
+    left = pd.DataFrame({"System": ["A", "C"], "mIoU": ["1", "3"]}, index=["one", "two"])
+    right = pd.DataFrame({"System": ["B", "C"], "mIoU": ["5", "6"]}, index=["one", "two"])
+    wide = side_by_side({"uavid": left, "ruralscapes": right}, {"mIoU": "m"})
+    assert list(wide.columns) == [("", "System"), ("UAVid", "m"), ("RuralScapes", "m")]
+    assert wide.to_numpy().tolist() == [["A", "1", "–"], ["B", "–", "5"], ["C", "3", "6"]]
+    assert list(wide.index) == ["one", "one", "two"]
 
 
 def test_published_figures_are_the_papers():

@@ -14,12 +14,14 @@ from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.types import Motion
 from sspcore.models.systems import ABLATIONS, RECURRENT_ABLATIONS, START, SYSTEMS, build, system
 from sspcore.report import ablations as tables
-from sspcore.report.ablations import ablation_map, findings, gain, points, to_latex, to_markdown, write, write_tables
+from sspcore.report.ablations import ablation_map, document, findings, gain, write
+from sspcore.report.tables import points
 from sspcore.study import Study, ablations
 from sspcore.study.ablations import LAMBDAS, SMOKE_VARIANTS, variants
 from sspcore.study.keys import Keys
 from sspcore.study.profiles import load_profile
 
+FORMATS = ("json", "csv", "md", "tex", "html")
 ORIGIN = {"profile": "demo", "seed": 0, "commit": "c0ffee", "data": "rendered"}
 DEMO = load_profile("demo")
 
@@ -181,16 +183,17 @@ def test_command_line_passes_its_options_on_and_tells_failures(monkeypatch, resu
 
 
 def test_tables_hold_every_row_with_its_difference(results, tmp_path):
-    written = write_tables(results, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"ablations.{s}" for s in ("json", "csv", "md", "tex"))
+    written = document(results).write(results, tmp_path, "ablations")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map("ablations.{}".format, FORMATS))
     assert json.loads(written[0].read_text()) == results
     with (tmp_path / "ablations.csv").open() as file:
         assert [row["variant"] for row in csv.DictReader(file)] == [row["variant"] for row in results["rows"]]
-    lines = {line.split("|")[1].strip(): line for line in to_markdown(results).splitlines() if line.startswith("|")}
+    lines = {line.split("|")[1].strip(): line for line in document(results).to_markdown().splitlines() if line.startswith("|")}
     assert "| 58.00 | 86.00 | – | – | −4.00 | +1.00 | – | 8 |" in lines["no registration"]
     assert "lambda 0.5 (the run of SSP)" in lines and "| – | – | – | 8 |" in lines["SSP"]
-    assert "Failed: cosine similarity on uavid" in to_markdown(results) and "commit c0ffee" in to_markdown(results)
-    assert r"$\lambda$ 0.5 & 62.00 & 85.00 & 50.00 \\" in to_latex(results)
+    text = document(results).to_markdown()
+    assert "Failed: cosine similarity on uavid" in text and "commit c0ffee" in text
+    assert r"$\lambda$ 0.5 & 62.00 & 85.00 & 50.00 \\" in document(results).to_latex()
 
 
 def test_differences_are_within_a_data_set(results):
@@ -217,4 +220,4 @@ def test_picture_joins_the_path_of_lambda_and_leaves_out_what_is_unknown(results
     assert curves[0][-1][0] == pytest.approx([86.0, 58.0]) and len(curves[0]) == len(curves[1]) + 1
     assert {text.get_text() for text in panels[0].texts} == {"Base", r"$\alpha$=0.5", r"$\lambda$=0", r"$\lambda$=0.5"}
     names = {Path(path).name for path in write(results, tmp_path)}
-    assert names == {f"ablations.{suffix}" for suffix in ("json", "csv", "md", "tex")} | {"uavid_ablations.png"}
+    assert names == {f"ablations.{suffix}" for suffix in FORMATS} | {"uavid_ablations.png"}

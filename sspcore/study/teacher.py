@@ -1,20 +1,15 @@
-"""Pictures and figures of teacher labels and their fusion (notebook 04)."""
+"""How good teacher labels and their fusion are (notebook 04)."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 
-from sspcore.core.classes import colourise
 from sspcore.data.clips import Clip
-from sspcore.data.truth import exact_labels, exact_motion, true_labels
+from sspcore.data.truth import exact_motion, true_labels
 from sspcore.metrics import FrameRecord, MetricSuite
-from sspcore.report.figures import FLICKER, flicker_mask
-from sspcore.report.motion import overlay
-from sspcore.report.style import class_legend, figure, show_image
-from sspcore.study import Study
+from sspcore.study.stages import Study
 from sspcore.training.distill import LabelStore
 from sspcore.training.fusion import OCCLUSION_RULES
 
@@ -23,37 +18,6 @@ def stored_labels(store: LabelStore, clip: Clip, position: int, size: tuple[int,
     """(H, W) uint8 label map of stored logits, upsampled bilinearly as the distillation loss does."""
     logits = F.interpolate(store.read(clip, [position]), size, mode="bilinear", align_corners=False)
     return logits[0].argmax(0).to(torch.uint8).numpy()
-
-
-def teacher_panels(study: Study, dataset: str) -> Figure:
-    """A pair of frames: image with M_occ, unfused and fused labels (changes along the flow in magenta), truth."""
-    clip, size = study.clips(dataset, "train")[0], study.profile.input_size
-    k = 2 * (len(clip) // 4) + 1  # pairs are (0, 1), (2, 3), ...
-    flows, truth = study.flows(dataset), study.truth_root(dataset)
-    rule = OCCLUSION_RULES[study.profile.occlusion]
-    there, back = flows.between(clip, k, k - 1), flows.between(clip, k - 1, k)
-    occluded = rule(there[None], back[None])[0, 0].numpy()
-    panels = {f"frame k: {100 * occluded.mean():.1f} % occluded ($M_{{occ}}$)": overlay(clip.frame(k, size), occluded)}
-    stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
-    for name, store in stores.items():
-        labels = stored_labels(store, clip, k, size)
-        changed = flicker_mask(labels, stored_labels(store, clip, k - 1, size), there.numpy())
-        shown = colourise(labels, study.spec(dataset))
-        shown[changed] = FLICKER
-        panels[f"{name}: {100 * changed.mean():.1f} % changed"] = shown
-    if truth is not None:
-        panels["exact labels"] = colourise(exact_labels(truth, clip, k, size), study.spec(dataset))
-    lines = -(-len(panels) // 2)
-    picture, axes = figure(8.4, lines * (4.1 * size[0] / size[1] + 0.3) + 1.0, lines, 2, squeeze=False)
-    for cell in axes.flat[len(panels):]:
-        cell.remove()
-    for cell, (title, image) in zip(axes.flat, panels.items(), strict=False):  # an odd number leaves a cell over
-        show_image(cell, image)
-        cell.set_title(title, fontsize=10)
-    more = {"occluded, or changed along the flow": "magenta"} | ({} if truth is None else {"not scored": "black"})
-    class_legend(picture, study.spec(dataset), columns=5, more=more)
-    picture.suptitle(f"{study.spec(dataset).title}, {clip.name}, pair ({k - 1}, {k}); {study.data_origin}")
-    return picture
 
 
 def occlusion_scores(study: Study, dataset: str) -> dict[str, float] | None:
@@ -90,7 +54,7 @@ def label_quality(study: Study, dataset: str) -> dict[str, dict[str, float]]:
     Scored against dense exact labels under exact flow on rendered data, against the sparse labels under the profile's
     flow on real data.
     """
-    size, spec, truth = study.profile.input_size, study.spec(dataset), study.truth_root(dataset)
+    size, spec = study.profile.input_size, study.spec(dataset)
     flows = study.exact_flows(dataset) or study.flows(dataset)
     scores = {}
     stores = {"unfused": study.teacher_labels(dataset), "fused": study.fused_labels(dataset)}
@@ -102,7 +66,7 @@ def label_quality(study: Study, dataset: str) -> dict[str, dict[str, float]]:
                 for position in (k - 1, k):
                     suite.update(FrameRecord(
                         prediction=stored_labels(store, clip, position, size),
-                        target=true_labels(clip, position, size, truth),
+                        target=true_labels(clip, position, size, study.truth_root(dataset)),
                         flow_to_next=flows.between(clip, position, position + 1) if position < k else None,
                     ))
         scores[name] = suite.compute()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sspcore.report import teacher
+from sspcore.study import teacher
 
 SIZE = (4, 8)
 

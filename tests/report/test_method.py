@@ -1,4 +1,4 @@
-"""The method picture and the drift picture: right for hand-made streams and tensors, and drawn without overlaps."""
+"""The method picture: right for hand-made tensors, and drawn without overlaps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID
 from sspcore.inference import Observed
 from sspcore.models.ssp import SSP, SSPOptions
-from sspcore.report import drift, method
+from sspcore.report import collect, method
 from sspcore.report.captions import PICTURES
 
 SIZE = (8, 12)
@@ -53,53 +53,6 @@ def study():
     )
 
 
-def test_courses_score_each_position_apart_and_only_what_is_known(study):
-    right, half = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
-    half[:, SIZE[1] // 2:] = 1
-    worse = [right, right, half, half, half, half]
-    late = [None, None, None, right, right, right]
-    courses = drift.courses_of(study, "uavid", [Clip(), Clip()], {"worse": [worse] * 2, "late": [late] * 2})
-    assert np.isnan(courses["worse"].miou).tolist() == [False, True, True, True, True, False]  # labelled: 0 and 5
-    assert courses["worse"].miou[0] == 1 and courses["worse"].miou[5] == pytest.approx(0.25)  # class 0: half, class 1: none
-    assert courses["worse"].changed[1:].tolist() == [0, 0.5, 0, 0, 0] and np.isnan(courses["worse"].changed[0])
-    assert np.isnan(courses["late"].miou[0]) and courses["late"].miou[5] == 1
-    assert np.isnan(courses["late"].changed).tolist() == [True] * 4 + [False] * 2  # its first frame has none before it
-
-
-def test_positions_with_few_labels_are_left_out(study):
-    bare = Clip()
-    bare.labelled = ()
-    right = [np.zeros(SIZE, np.uint8)] * LENGTH
-    courses = drift.courses_of(study, "uavid", [Clip(), bare, bare], {"s": [right] * 3})
-    assert np.isnan(courses["s"].miou).all()
-
-
-def test_a_stream_started_anew_has_no_labels_before_its_start(study):
-    study.stream = lambda model, name, dataset, clip, start: (
-        SimpleNamespace(labels=np.full(SIZE, k, np.uint8)) for k in range(start, len(clip))
-    )
-    labels = drift.restarted(None, study, "SSP", "uavid", Clip(), 3)
-    assert labels[:3] == [None] * 3 and [int(label[0, 0]) for label in labels[3:]] == [3, 4, 5]
-
-
-def test_drift_needs_a_recurrent_system_and_its_image_model(study):
-    assert drift.drift_story(study, "uavid", ["Base", "NetWarp"]) is None
-    assert drift.drift_story(study, "uavid", ["SSP"]) is None
-
-
-def test_drift_shows_the_middle_and_the_largest_constant(study, monkeypatch):
-    study.label_maps = lambda name, dataset, clip: [np.zeros(SIZE, np.uint8)] * LENGTH
-    study.model = lambda name, dataset: None
-    monkeypatch.setattr(drift, "restarted", lambda *arguments: [None] * arguments[-1] + [np.zeros(SIZE, np.uint8)] * 3)
-    courses = drift.drift_courses(study, "uavid", ["Base", "KD-SSP", "SSP"])
-    assert list(courses) == ["Base", "SSP", "Constant alpha 0.5", "Constant alpha 0.9", "SSP, started anew at frame 3"]
-    picture = drift.drift_plot(courses, "t")
-    assert len(picture.axes) == 2 and len({line.get_color() for line in picture.axes[1].lines}) == 5
-    assert len({line.get_linestyle() for line in picture.axes[1].lines}) >= 4  # told apart without colour, too
-    study.profile.constant_alphas = []
-    assert list(drift.drift_courses(study, "uavid", ["Base", "SSP"])) == ["Base", "SSP", "SSP, started anew at frame 3"]
-
-
 def test_features_share_one_basis_and_no_past_is_grey():
     rng = np.random.default_rng(0)
     feature = torch.from_numpy(rng.normal(size=(6, 4, 5)))
@@ -125,11 +78,11 @@ class Image(torch.nn.Module):
         return logits, torch.nn.functional.avg_pool2d(frames, 4)
 
 
-def test_the_telling_step_is_the_one_that_the_past_changes_most(study):
+def test_the_step_shown_is_the_one_that_the_past_changes_most(study):
     road, other = torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 3)
     road[:, 0], other[:, 1] = 9.0, 1.0
     model = SSP(Image([road, road, road, other, road, road]), SSPOptions(similarity="constant", registration="identity")).eval()
-    k, step = method.telling_step(study, "uavid", Clip(), model)
+    k, step = collect.most_corrected_step(study, "uavid", Clip(), model)
     assert k == 3 and step.corrected == 1 and (step.present == 1).all() and (step.output == 0).all()
     assert step.frames[0].mean() == 80 and step.frames[1].mean() == 120 and step.truth is None
     assert (step.alpha == 0.5).all() and (step.past == 0).all()
@@ -168,4 +121,4 @@ def test_panels_titles_and_notes_of_the_method_picture_do_not_overlap(truth):
 def test_every_picture_says_what_to_see():
     for name, caption in PICTURES.items():
         assert caption.title and caption.text.endswith("."), name
-        assert not caption.of_story or "What to see: " in caption.text, name
+        assert not caption.of_run or "What to see: " in caption.text, name

@@ -1,0 +1,264 @@
+"""What the pictures of a run show, collected from its study. The pictures themselves are drawn from arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sspcore.core.classes import IGNORE
+from sspcore.core.images import to_tensor
+from sspcore.data.clips import Clip
+from sspcore.data.truth import true_labels
+from sspcore.models.ssp import SSP, Observation, Propagation, SSPState
+from sspcore.models.systems import system
+from sspcore.report import figures, movie
+from sspcore.report.captions import PICTURES
+from sspcore.report.frontier import averaging, frontier
+from sspcore.report.method import Step, method_picture
+from sspcore.report.style import origin_line, save_set
+from sspcore.study import Study
+from sspcore.study.drift import drift
+from sspcore.study.recurrence import SETTLED
+from sspcore.study.teacher import stored_labels
+from sspcore.training.fusion import OCCLUSION_RULES
+
+STRIP_FRAMES = 4
+STRIP_SYSTEMS = ("Base", "NetWarp", "TCB_ocr", "SSP", "KD-SSP")
+EVIDENCE = (
+    "photometric residual", "disagreement of past and present", "confidence of the past", "confidence of the present",
+    "inside the view before",
+)  # the classes' channels follow; what they mean is learned, so none is shown
+
+
+# ----------------------------------------------------------- which frames to show
+
+
+def flicker_shares(study: Study, dataset: str, clip: Clip, name: str) -> np.ndarray:
+    """Share of pixels that change along the flow, for each frame from the second on, (T - 1,)."""
+    labels, flows = study.label_maps(name, dataset, clip), study.flows(dataset)
+    return np.array([
+        figures.flicker_mask(labels[k], labels[k - 1], flows.between(clip, k, k - 1).numpy()).mean()
+        for k in range(1, len(clip))
+    ])
+
+
+def most_flickering(study: Study, dataset: str, name: str) -> tuple[Clip, int]:
+    """Validation clip and last frame of the stretch of STRIP_FRAMES frames on which the system flickers most."""
+    best: tuple[float, Clip, int] | None = None
+    for clip in study.clips(dataset, "val"):
+        shares = flicker_shares(study, dataset, clip, name)
+        n = min(STRIP_FRAMES, len(shares))
+        means = np.convolve(shares, np.ones(n) / n, mode="valid")
+        start = int(means.argmax())
+        if best is None or means[start] > best[0]:
+            best = (float(means[start]), clip, start + n)
+    return best[1], best[2]
+
+
+def typical_clip(study: Study, dataset: str, name: str) -> Clip:
+    """The validation clip of median flicker of the system (of two in the middle, the one that flickers more)."""
+    clips = study.clips(dataset, "val")
+    shares = [flicker_shares(study, dataset, clip, name).mean() for clip in clips]
+    return clips[int(np.argsort(shares, kind="stable")[len(clips) // 2])]
+
+
+def most_moving(study: Study, dataset: str) -> tuple[Clip, int]:
+    """The labelled validation frame, past the first few, with the largest share of moving classes."""
+    size, moving = study.profile.input_size, study.spec(dataset).moving_ids
+    places = [(clip, k) for clip in study.clips(dataset, "val") for k in clip.labelled if k > 0]
+    settled = [place for place in places if place[1] >= SETTLED]
+    return max(settled or places, key=lambda place: float(np.isin(place[0].label(place[1], size), moving).mean()))
+
+
+def strip_systems(systems: Sequence[str]) -> list[str]:
+    """Those systems that a strip of pictures has space for; the first is the one whose flicker is looked for."""
+    return [name for name in STRIP_SYSTEMS if name in systems] or list(systems[:len(STRIP_SYSTEMS)])
+
+
+def learned_alpha(systems: Sequence[str]) -> str | None:
+    """The first system that has an alpha to show, None if there is none."""
+    return next((name for name in systems if system(name).kind == "video" and system(name).options is not None), None)
+
+
+def fuses(study: Study, systems: Sequence[str]) -> bool:
+    """Whether a run has fused teacher labels: whether one of its systems learned from them."""
+    learned = any(system(name).teacher and system(name).kind == "video" for name in systems)
+    return learned and study.profile.fuse_teacher
+
+
+# -------------------------------------------------------------------- one picture
+
+
+def flicker_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figure:
+    """Consecutive frames of the stretch on which the first system flickers most, with all systems' labels."""
+    clip, last = most_flickering(study, dataset, systems[0])
+    positions = range(max(0, last - STRIP_FRAMES), last + 1)
+    size, flows = study.profile.input_size, study.flows(dataset)
+    predictions = {name: study.label_maps(name, dataset, clip) for name in systems}
+    return figures.consecutive_strip(
+        frames=[clip.frame(k, size) for k in positions],
+        predictions={name: [labels[k] for k in positions] for name, labels in predictions.items()},
+        flows_to_prev=[flows.between(clip, k, k - 1).numpy() for k in positions[1:]],
+        truth=[true_labels(clip, k, size, study.truth_root(dataset)) for k in positions],
+        spec=study.spec(dataset),
+        title=f"{study.spec(dataset).title}, {clip.name}, frame k = {positions[1]}",
+    )
+
+
+def alpha_picture(study: Study, dataset: str, name: str = "SSP", columns: int = 4) -> Figure:
+    """Alpha over frames of the first validation clip."""
+    clip = study.clips(dataset, "val")[0]
+    results = study.segment(name, dataset, clip)
+    chosen = np.linspace(1, len(clip) - 1, columns).round().astype(int)
+    return figures.alpha_strip(
+        [clip.frame(k, study.profile.input_size) for k in chosen],
+        [results[k].state.alpha[0, 0].cpu().numpy() for k in chosen],
+        f"{name} on {study.spec(dataset).title}, {clip.name}",
+    )
+
+
+def teacher_picture(study: Study, dataset: str) -> Figure:
+    """A pair of training frames: where it is occluded, the teacher's labels before and after fusion, and the truth."""
+    clip, size, flows = study.clips(dataset, "train")[0], study.profile.input_size, study.flows(dataset)
+    k = 2 * (len(clip) // 4) + 1  # pairs are (0, 1), (2, 3), ...
+    to_prev, from_prev = flows.between(clip, k, k - 1), flows.between(clip, k - 1, k)
+    stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
+    return figures.teacher_panels(
+        frame=clip.frame(k, size),
+        occluded=OCCLUSION_RULES[study.profile.occlusion](to_prev[None], from_prev[None])[0, 0].numpy(),
+        labels={name: tuple(stored_labels(store, clip, n, size) for n in (k, k - 1)) for name, store in stores.items()},
+        flow_to_prev=to_prev.numpy(),
+        truth=None if study.truth_root(dataset) is None else true_labels(clip, k, size, study.truth_root(dataset)),
+        spec=study.spec(dataset),
+        title=f"{study.spec(dataset).title}, {clip.name}, pair ({k - 1}, {k}); {study.data_origin}",
+    )
+
+
+def drift_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figure | None:
+    """Streams by frames since their start; None where the run has nothing to compare."""
+    streams = drift(study, dataset, systems)
+    if not streams:
+        return None
+    title = f"{study.spec(dataset).title}: streams by frames since their start ({len(study.clips(dataset, 'val'))} clips)"
+    return figures.drift_plot(streams, [name for name in streams if averaging(name)], title)
+
+
+def evidence_picture(study: Study, name: str, dataset: str) -> Figure:
+    """One frame with moving things: the frame, alpha, and the channels that the similarity head sees beside the features."""
+    clip, k = most_moving(study, dataset)
+    step = next(step for at, _, _, step in propagations(study, dataset, clip, study.model(name, dataset)) if at == k)
+    return figures.evidence_panels(
+        clip.frame(k, study.profile.input_size), step.state.alpha[0, 0].cpu().numpy(),
+        dict(zip(EVIDENCE, () if step.evidence is None else step.evidence[0].cpu().numpy(), strict=False)),
+        f"{name} on {study.spec(dataset).title}, {clip.name}, frame {k}: what alpha is worked out from",
+    )
+
+
+@torch.inference_mode()
+def propagations(
+    study: Study, dataset: str, clip: Clip, model: SSP
+) -> Iterator[tuple[int, Observation, SSPState, Propagation]]:
+    """Each step of SSP over a clip from the second frame on: position, observation, the state before, the step."""
+    size, state = study.profile.input_size, None
+    motion = study.motion(model, dataset, clip)
+    for k in range(len(clip)):
+        frame = to_tensor(clip.frame(k, size))[None].to(study.device)
+        observation = model.observe(frame)
+        if state is None:
+            state = model.start(observation)
+            continue
+        moved = motion(k, clip.frame(k - 1, size), clip.frame(k, size)).motion
+        step = model.propagate(observation, state, model.sampling_homography(frame, moved))
+        yield k, observation, state, step
+        state = step.state
+
+
+def most_corrected_step(study: Study, dataset: str, clip: Clip, model: SSP) -> tuple[int, Step]:
+    """The frame of a clip on which the past changes most labels, and its step."""
+    def corrected(found: tuple[int, Observation, SSPState, Propagation]) -> float:
+        _, observation, _, step = found
+        return float((step.state.logits.argmax(1) != observation.logits.argmax(1)).float().mean())
+
+    k, observation, state, step = max(propagations(study, dataset, clip, model), key=corrected)
+    size = study.profile.input_size
+    return k, Step(
+        frames=(clip.frame(k - 1, size), clip.frame(k, size)),
+        features=(state.features[0].cpu(), observation.features[0].cpu()), past_features=step.past_features[0].cpu(),
+        previous=_labels(state.logits),
+        past=np.where(step.valid[0, 0].cpu().numpy(), _labels(step.past), IGNORE).astype(np.uint8),
+        present=_labels(observation.logits), output=_labels(step.state.logits),
+        alpha=step.state.alpha[0, 0].cpu().numpy(), truth=true_labels(clip, k, size, study.truth_root(dataset)),
+    )
+
+
+def _labels(logits: Tensor) -> np.ndarray:
+    return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def step_picture(study: Study, dataset: str, name: str) -> Figure:
+    """The method picture of a trained system, on the first validation clip."""
+    clip = study.clips(dataset, "val")[0]
+    k, step = most_corrected_step(study, dataset, clip, study.model(name, dataset))
+    title = (
+        f"One step of {name} on {study.spec(dataset).title}, {clip.name}, frame {k}: "
+        f"the past gives {100 * step.corrected:.1f} % of pixels another label"
+    )
+    return method_picture(step, study.spec(dataset), title)
+
+
+# ------------------------------------------------------------------- a whole run
+
+
+def write_figures(
+    study: Study, results: Mapping[str, Any], systems: Sequence[str], datasets: Sequence[str], folder: Path
+) -> list[Path]:
+    """The picture set of a run as PNG and PDF, with its provenance; returns the PNG paths.
+
+    Nothing is trained: what a run has no system for is left out. Pictures of this set that the run does not have (of
+    other data sets, of systems left out) are removed.
+    """
+    everything: dict[str, Figure] = {}
+    for dataset in datasets:
+        title = study.spec(dataset).title
+        rows = [row for row in results["rows"] if row["dataset"] == dataset]
+        real = [row for row in rows if row["kind"] != "control"]
+        trained = {name: study.history(name, dataset) for name in systems if system(name).recipe is not None}
+        learned = learned_alpha(systems)
+        pictures = {
+            "flicker": flicker_picture(study, dataset, strip_systems(systems)),
+            "frontier": frontier(rows, title),
+            "per_class_iou": figures.per_class(real, f"{title}: IoU of each class"),
+            "per_class_tc": figures.per_class(real, f"{title}: TC of each class", "per_class_tc"),
+            "training": figures.training_curves(trained, title),
+            "frontier_moving": frontier(rows, f"{title}, moving classes", accuracy="miou_moving")
+            if any(row["miou_moving"] is not None for row in rows) else None,
+            "method": step_picture(study, dataset, learned) if learned else None,
+            "alpha": alpha_picture(study, dataset, learned) if learned else None,
+            "teacher": teacher_picture(study, dataset) if fuses(study, systems) else None,
+            "drift": drift_picture(study, dataset, systems),
+        }
+        everything |= {f"{dataset}_{name}": picture for name, picture in pictures.items() if picture is not None}
+    return save_set(everything, folder, results["provenance"], [name for name in PICTURES if PICTURES[name].of_run])
+
+
+def write_movie(study: Study, dataset: str, systems: Sequence[str], origin: Mapping[str, Any], folder: Path) -> Path:
+    """A run's `<dataset>_movie.gif` and `.mp4`: a typical clip with the labels of the first and the last of `strip_systems`.
+
+    Args:
+        origin: provenance of the predictions (results.json), written below the pictures.
+    Returns: the GIF's path.
+    """
+    shown = strip_systems(systems)
+    clip, flows, spec = typical_clip(study, dataset, shown[0]), study.flows(dataset), study.spec(dataset)
+    frames = [clip.frame(k, study.profile.input_size) for k in range(len(clip))]
+    backward = [flows.between(clip, k, k - 1).numpy() for k in range(1, len(clip))]
+    panels = [movie.photo_panel(f"{spec.title}, {clip.name}", frames)]
+    for name in dict.fromkeys((shown[0], shown[-1])):
+        panels.append(movie.label_panel(name, frames, study.label_maps(name, dataset, clip), backward, spec))
+    return movie.write(panels, spec, origin_line(origin), folder / f"{dataset}_movie.gif")

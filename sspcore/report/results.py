@@ -1,0 +1,90 @@
+"""The results table: every cell is read from `results.json`, the published figure stands beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, percent, ranked, sectioned, side_by_side, text
+from sspcore.study.published import published
+
+SECTIONS = {"image": "Image systems", "video": "Video systems", "control": "Controls (no training)"}
+SCORES = {
+    "miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "tc_reference": "TC, reference's warp",
+    "miou_moving": "mIoU moving",
+}
+COST_NOTE = (
+    "Multiply-adds: billions for one streamed frame at the size that a system sees, by the convention of the published table "
+    "(convolutions and linear layers; attention's products are in the JSON). "
+    "Registration is in no figure; +: needs optical flow that runs on the CPU and is not counted either."
+)
+START_NOTE = (
+    "Encoder start: an encoder that began from scratch does not compare with one that began from ImageNet weights, even where "
+    "it trained for more steps. Steps: optimiser steps in all, those of the weights started from included."
+)
+LATEX_NOTE = "An asterisk marks the published scores, a dagger encoders that began from scratch. G: multiply-adds."
+PAIR = "mIoU / TC published"
+THEIRS = ("published mIoU", "published TC", "published params (M)", "published multiply-adds (G)")
+
+
+def caption(results: Mapping[str, Any]) -> str:
+    """What the numbers are and where they are from."""
+    origin = results["provenance"]
+    return (
+        f"Ours: {origin['data']}, profile {origin['profile']}, training seed {origin['seed']}, commit {origin['commit']}. "
+        "Published: the paper's figures on the real data sets; they are not comparable with figures on rendered data. "
+        "Scores in percent, best trained student bold, second best underlined. "
+        "TC is to be read together with mIoU: constant predictions are perfectly consistent."
+    )
+
+
+def document(results: Mapping[str, Any]) -> Document:
+    """The results table of a run; `results` is the content of results.json."""
+    frames = by_dataset(results, _frame)
+    scratch = {row["system"]: f"{row['system']}†" for row in results["rows"] if row["encoder_start"] == "scratch"}
+    wide = side_by_side({name: frame.replace({"System": scratch}) for name, frame in frames.items()}, {
+        "mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", "Multiply-adds (G)": "G",
+        "published mIoU": "mIoU∗", "published TC": "TC∗",
+    })
+    return Document(
+        "Results", (caption(results), START_NOTE, COST_NOTE), headings(frames, results["provenance"]["data"]), wide,
+        results["rows"], results["provenance"], hidden={"md": THEIRS, "html": (PAIR,)}, latex_note=LATEX_NOTE,
+    )
+
+
+def write_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write results.json, .csv, .md, .tex and .html into `folder`; returns their paths."""
+    return document(results).write(results, folder, "results")
+
+
+def _frame(rows: list[Row]) -> pd.DataFrame:
+    """All cells of one data set, published figures last."""
+    rows, sections = sectioned(rows, "kind", SECTIONS)
+    cells = {
+        "System": [row["system"] for row in rows],
+        "Ours for the paper's encoder": [row.get("stand_in") or "the paper's own" for row in rows],
+        "Encoder start": [row["encoder_start"] for row in rows],
+        "Steps": [text(row.get("training_steps")) for row in rows],
+        **{title: ranked(rows, name, _is_student) for name, title in SCORES.items()},
+        "Params (M)": [text(row["params_m"], ".2f") for row in rows],
+        "Multiply-adds (G)": [gmacs_text(row) for row in rows],
+    }
+    theirs = [
+        [percent(published(row["system"], f"{row['dataset']}_{name}")) for name in ("miou", "tc")]
+        + [text(published(row["system"], name), ".2f") for name in ("params_m", "gflops")] for row in rows
+    ]
+    cells |= {title: [line[k] for line in theirs] for k, title in enumerate(THEIRS)}
+    cells[PAIR] = [NONE if NONE in line[:2] else " / ".join(line[:2]) for line in theirs]
+    return pd.DataFrame(cells, index=sections)
+
+
+def gmacs_text(row: Row) -> str:
+    """Multiply-adds in billions; + where a flow on the CPU comes on top."""
+    return text(row.get("gmacs"), ".2f") + ("+" if row.get("gmacs") and row.get("flow_counted") is False else "")
+
+
+def _is_student(row: Row) -> bool:
+    return row["kind"] != "control" and row["system"] != "Teacher"
