@@ -228,7 +228,7 @@ class TestVariance:
             torch.testing.assert_close(variance.item(), 1 / (k + 1))  # as of a mean of k + 1
 
     @torch.no_grad()
-    def test_it_is_carried_along_and_begins_anew_where_there_is_no_past(self, image: ImageSegmenter, window: Window) -> None:
+    def test_it_is_carried_along_and_begins_again_where_there_is_no_past(self, image: ImageSegmenter, window: Window) -> None:
         model = ssp(image, evidence=True, variance=True)
         model.similarity = Fixed([0.5, 0.5])
         _, state = model.step(window.frames[:, 0], None, None)
