@@ -97,6 +97,8 @@ class StepModule(nn.Module):
             logits, _ = self.model.step(image, None)
             return logits, class_map(logits)
         H_cur_to_prev, *previous, past_valid = inputs
+        if not self.model.needs:  # an ablation: the host may register frames, this system does not look
+            H_cur_to_prev = torch.eye(3, device=frame.device)[None]
         observation = self.model.observe(image)
         start = self.model.start(observation)
         past = dataclasses.replace(start, **dict(zip(self.fields, previous, strict=True)))

@@ -29,7 +29,7 @@ from sspcore.export.graph import export_graph, grid_path, opset_of
 from sspcore.export.latency import breakdown
 from sspcore.export.rollout import drift, summary, synthetic_rollout
 from sspcore.export.step import FixedAveragePool, StepModule, StepOptions, TorchRunner, averaging_matrix
-from sspcore.inference.backends import open_bundle
+from sspcore.inference.bundles import open_bundle
 from sspcore.models.checkpoint import CheckpointConfig, system_config
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
@@ -242,6 +242,19 @@ def test_recurrent_system_carries_its_frame_and_variance(tmp_path):
     rows = drift(runner, TorchRunner(model, SIZE), synthetic_rollout(SIZE, 12, reset_at=9))
     assert summary(rows)["logits_max_difference"] < 1e-3
     assert runner.outputs["variance"].max() < 0.9, "it was never averaged"
+
+
+def test_without_registration_the_host_s_homography_is_not_looked_at(tmp_path):
+    model = tiny_ssp(3.0, registration="identity")
+    rollout = synthetic_rollout(SIZE, 4)
+    export_bundle(model, CONFIG, StepOptions(SIZE), "trt-10.3", rollout, tmp_path / "bundle")
+    runner, state = step_runner.OnnxRunner(tmp_path / "bundle", threads=1), None
+    for k, frame in enumerate(rollout.frames):
+        class_map = runner.step(frame, rollout.motion(k))
+        with torch.inference_mode():
+            logits, state = model.step(to_tensor(frame)[None], state)
+        assert np.abs(runner.outputs["logits"] - logits.numpy()).max() < 1e-3
+        assert (class_map == logits[0].argmax(0).numpy()).mean() > 0.999
 
 
 def test_image_system_has_no_state(tmp_path):
