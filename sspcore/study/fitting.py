@@ -12,8 +12,9 @@ from sspcore.core.types import VideoSegmenter
 from sspcore.data.augment import ImageAugmentation, WindowAugmentation
 from sspcore.data.statistics import class_shares
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
+from sspcore.models.checkpoint import WEIGHTS, read_weights
 from sspcore.models.systems import SystemSpec, build, encoder_start, freeze_image, image_spec, start_from, system
-from sspcore.training.loop import WEIGHTS, Training, load_weights
+from sspcore.training.loop import Training
 from sspcore.training.losses import Objective, balanced_weights, build_objective
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
     model = build(name, study.spec(dataset).n_classes, profile)
     if spec.starts_from is not None:
         weights = study.folder(spec.starts_from, dataset) / "training" / WEIGHTS
-        trained = start_from(model, load_weights(weights), str(weights))
+        trained = start_from(model, read_weights(weights), str(weights))
     else:
         pretrained = encoder_start(image_spec(name, profile)) != "scratch"
         trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}

@@ -3,7 +3,7 @@
     release --> clips --> training (--> teacher's labels --> training) --> predictions --> scores
 
 A stage's code is followed from the module of this package that makes its artefact (see `sspcore.core.code`). Following
-ends at the tables in TABLES: what they say of one system or profile is part of the keys as values.
+ends at the modules in TABLES: what they say of one system, profile or file format is part of the keys as values.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 from sspcore.core.code import code_key
 from sspcore.core.store import stable_hash
+from sspcore.models.config import FORMAT
 from sspcore.models.systems import METHOD_MODULES, TEACHER, SystemSpec, system
 from sspcore.study.profiles import Profile
 
-TABLES = frozenset({"sspcore.models.systems", "sspcore.study", "sspcore.study.profiles"})
+TABLES = frozenset({"sspcore.models.checkpoint", "sspcore.models.systems", "sspcore.study", "sspcore.study.profiles"})
 
 
 def made_by(*modules: str) -> str:
@@ -62,7 +63,7 @@ class Keys:
         if self.profile.machine.precision != "float32":
             sections.append("machine.precision")
         return stable_hash([
-            spec.key(), recipe, self.profile.key(*sections), self.clips(dataset), self.seed,
+            FORMAT, spec.key(), recipe, self.profile.key(*sections), self.clips(dataset), self.seed,
             None if spec.starts_from is None else self.training(spec.starts_from, dataset),
             self.labels(dataset, self.fused(spec)) if spec.teacher else None,
             made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"), system_code(spec),

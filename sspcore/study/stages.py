@@ -9,26 +9,29 @@ that it depends on, so any of them can be asked for first. Notebooks and the com
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sspcore.core.files import read_json, write_json
+from sspcore.core.provenance import provenance
 from sspcore.core.types import Size, VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.evaluation.clips import flow_error, read_prediction
 from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.stream import Segmented
-from sspcore.models.systems import SystemSpec, build, start_from, system
+from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
+from sspcore.models.config import CheckpointConfig, system_config
+from sspcore.models.systems import SystemSpec, build, image_spec, start_from, system
 from sspcore.study import fitting, predicting, results, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
 from sspcore.training.distill import LabelStore, label_clips
 from sspcore.training.distributed import launch
 from sspcore.training.fusion import OCCLUSION_RULES, fuse_clips
-from sspcore.training.loop import HISTORY, WEIGHTS, Training, load_weights, train
+from sspcore.training.loop import HISTORY, Training, train
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Study(StudyData):
     # ---------------------------------------------------------------- training
 
     def train(self, name: str, dataset: str) -> Path:
-        """Stage: clips -> trained weights; trains the system it starts from first. A killed run goes on."""
+        """Stage: clips -> checkpoint folder, with history.json; first trains what it starts from. A killed run goes on."""
         spec = system(name)
         if spec.recipe is None:  # a control has nothing to learn: its weights are those it starts from
             return self.train(spec.starts_from, dataset)
@@ -65,7 +68,17 @@ class Study(StudyData):
 
     def training(self, name: str, dataset: str, out: Path) -> Training:
         """What the training loop is given for a system; what it starts from must be trained already."""
-        return fitting.training(self, name, dataset, out)
+        job = fitting.training(self, name, dataset, out)
+        return replace(job, save=lambda model: save_checkpoint(out, model, self.config(name, dataset), overwrite=True))
+
+    def config(self, name: str, dataset: str) -> CheckpointConfig:
+        """What a checkpoint of the system says of itself."""
+        profile = self.profile
+        return system_config(
+            name, image_spec(name, profile), self.spec(dataset), self.input_size(system(name)), profile.recurrent_window,
+            registration=profile.registration, flow=profile.flow, data=f"{self.spec(dataset).title}: {self.data_origin}",
+            provenance=provenance(profile.name, self.seed, self.clips_key(dataset)),
+        )
 
     def history(self, name: str, dataset: str) -> list[dict[str, float]]:
         """Training history of a system, one entry an epoch."""
@@ -74,7 +87,7 @@ class Study(StudyData):
     def model(self, name: str, dataset: str) -> VideoSegmenter:
         """The trained system, in eval mode."""
         spec = system(name)
-        weights = load_weights(self.train(name, dataset) / WEIGHTS)
+        weights = read_weights(self.train(name, dataset) / WEIGHTS)
         model = build(name, self.spec(dataset).n_classes, self.profile, load_weights=False)
         if spec.recipe is None:
             start_from(model, weights)

@@ -16,21 +16,19 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file, write_json
 from sspcore.core.machine import MachineSettings
 from sspcore.core.progress import tqdm
@@ -43,7 +41,6 @@ from sspcore.training.sampling import EpochSampler, Share, World
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "weights.safetensors"
 HISTORY = "history.json"
 RESUME = "resume.pt"
 BOARD = "tensorboard"
@@ -61,11 +58,12 @@ class Training:
         recipe: schedule, batch and optimiser settings.
         seed: of order, augmentation and dropout.
         fresh: names of parameters that do not start from trained weights (they learn at `head_lr_factor`).
-        folder: receives weights, history and, while training, the resume file.
+        folder: receives the history and, while training, the resume file.
         device: where it trains.
         workers: loader processes.
         machine: precision, memory and the like.
         world: this process among those that train together.
+        save: called with the trained model at the end, by one process.
     """
 
     name: str
@@ -80,14 +78,15 @@ class Training:
     workers: int = 0
     machine: MachineSettings = MachineSettings()
     world: World = World()
+    save: Callable[[nn.Module], object] = field(default=lambda model: None)
 
 
 def train(run: Training) -> list[dict[str, float]]:
-    """Train and write `weights.safetensors` and `history.json` into the run's folder.
+    """Train, save the model and write `history.json` into the run's folder.
 
     Motion that is missing is estimated first, unless this is one of several processes, who find it on disk.
     Returns: the history, one entry an epoch: mean of each loss, learning rate, seconds.
-    Raises: SspError if the loss is no longer a finite number (no weights are written then; what the last whole epoch left
+    Raises: SspError if the loss is no longer a finite number (nothing is saved then; what the last whole epoch left
         to resume from stays), or if there is nothing to train on.
     """
     if len(run.dataset) == 0:
@@ -122,7 +121,7 @@ def train(run: Training) -> list[dict[str, float]]:
             if world.is_main:
                 _save_resume(run, model, optimiser, schedule, history)
     if world.is_main:
-        save_weights(run.folder / WEIGHTS, model)
+        run.save(model)
         write_json(run.folder / HISTORY, history)
         (run.folder / RESUME).unlink(missing_ok=True)
     return history
@@ -249,27 +248,6 @@ def build_schedule(optimiser: Optimizer, recipe: Recipe, steps_per_epoch: int) -
         return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimiser, factor)
-
-
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write the model's state as safetensors, atomically."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_file(path) as temporary:
-        save_file(state, temporary)
-
-
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """State of a model from safetensors. Raises ArtefactError if the file is missing, damaged or not finite."""
-    try:
-        weights = load_file(path)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: trained weights are missing; run the training notebook first") from error
-    except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{path}: not readable as safetensors ({error}); delete it and train again") from error
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise ArtefactError(f"{path}: {name} holds values that are no finite numbers; delete it and train again")
-    return weights
 
 
 def _save_resume(

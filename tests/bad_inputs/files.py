@@ -24,11 +24,11 @@ from sspcore.data.prepare import prepare_clips
 from sspcore.data.rules import ClipRules
 from sspcore.data.truth import SequenceTruth, read_flow_png, write_flow_png
 from sspcore.data.video import read_video
+from sspcore.models.checkpoint import read_weights
 from sspcore.models.systems import build, start_from
 from sspcore.motion.flow import build_flow
 from sspcore.study.profiles import load_profile
 from sspcore.training.distill import LabelStore
-from sspcore.training.loop import load_weights, save_weights
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
 FRAME = panning_frames(1, 0)[0]
@@ -254,7 +254,7 @@ def _weights(change: Callable[[Path], object]):
         save_file(ssp_state(), path)
         change(path)
         model = build("SSP", UAVID.n_classes, load_profile("smoke"), load_weights=False)
-        start_from(model, load_weights(path), str(path))
+        start_from(model, read_weights(path), str(path))
 
     return run
 
@@ -286,9 +286,9 @@ WEIGHTS = (
     Case("weights that are text", _weights(lambda path: path.write_text("weights " * 99)), "not readable as safetensors"),
     Case("weights that are a pickle", _weights(lambda path: path.write_bytes(pickle.dumps([1]))), "not readable as safetens"),
     Case("weights that are a folder", _weights(lambda path: (path.unlink(), path.mkdir())), r"weights\.safetensors: "),
-    Case("weights that are missing", _weights(lambda path: path.unlink()), r"weights\.safetensors: trained weights are"),
+    Case("weights that are missing", _weights(lambda path: path.unlink()), r"weights\.safetensors: file is missing"),
     Case("weights with one NaN", _weights(_with_nan), r"weights\.safetensors: \S+ holds values that are no finite numbers"),
-    Case("weights of another model", _weights(lambda path: save_weights(path, torch.nn.Linear(2, 2))), "no weights for"),
+    Case("weights of another model", _weights(lambda path: save_file({"x": torch.ones(2)}, path)), "no weights for"),
     Case("flow weights that are not what their name says", _raft, r"raft_large-0+\.pth: SHA-256 is .*, published is 0"),
     Case("hub file that is not what the hub published", _cached, r"model\.safetensors: SHA-256 is"),
 )

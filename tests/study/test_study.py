@@ -16,6 +16,7 @@ from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.types import Outputs, Window
 from sspcore.data.statistics import class_shares
 from sspcore.data.truth import exact_motion
+from sspcore.models.checkpoint import load_checkpoint
 from sspcore.models.systems import system
 from sspcore.motion.geometry import warp_by_flow
 from sspcore.study import Study
@@ -75,6 +76,14 @@ def test_balanced_classes_reach_the_loss(study, results):
     assert not torch.isclose(losses[0.0], losses[1.0])
 
 
+def test_a_trained_system_is_a_checkpoint_that_knows_itself(study, results):
+    model, config = load_checkpoint(study.train("SSP", "uavid"))
+    assert config.system == "SSP" and config.input_size == (96, 160) and config.classes.name == "uavid"
+    assert config.provenance["profile"] == "smoke" and "not the real data set" in config.data
+    trained = study.model("SSP", "uavid").state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+
+
 def test_only_ssp_has_something_to_freeze(study, results, tmp_path):
     frozen = Study.open("smoke", root=study.workspace.root, overrides=TINY | {"training.tcb.freeze_image": True})
     with pytest.raises(ProfileError, match="training.tcb.freeze_image: TCB_ppm is not SSP"):
@@ -89,7 +98,7 @@ def written(study: Study) -> dict[str, int]:
 
 def test_second_run_does_nothing(study, results, caplog, monkeypatch):
     first = written(study)
-    for name in ("weights", "row.json", "clip.json", "images.mp4", "stream.json"):
+    for name in ("model.safetensors", "config.json", "row.json", "clip.json", "images.mp4", "stream.json"):
         assert [path for path in first if name in path], f"the first run made no {name}"
     monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sspcore"):

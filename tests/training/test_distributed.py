@@ -20,6 +20,7 @@ from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.machine import MachineSettings, worker_count
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.types import Outputs, Window
+from sspcore.models.checkpoint import WEIGHTS, read_weights
 from sspcore.study import Study
 from sspcore.study.profiles import load_profile
 from sspcore.study.worker import main
@@ -121,7 +122,7 @@ class Killed(Exception):
 def test_two_processes_train_what_one_trains_and_runs_go_on_with_another_number(uavid_release, tmp_path, monkeypatch):
     one = study(tmp_path / "one", uavid_release)
     alone = one.history(SYSTEM, "uavid")
-    weights = training.load_weights(one.train(SYSTEM, "uavid") / training.WEIGHTS)
+    weights = read_weights(one.train(SYSTEM, "uavid") / WEIGHTS)
     model = one.training(SYSTEM, "uavid", tmp_path / "unused").model
     start, learned = model.state_dict(), [name for name, _ in model.named_parameters()]
     assert len(alone) == 2
@@ -151,21 +152,22 @@ def test_two_processes_train_what_one_trains_and_runs_go_on_with_another_number(
     two = study(root, uavid_release, processes=2)
     assert two.train_key(SYSTEM, "uavid") == one.train_key(SYSTEM, "uavid")
     folder = two.train(SYSTEM, "uavid")
-    assert sorted(path.name for path in folder.iterdir()) == ["history.json", "key.json", "weights.safetensors"]
-    same(two.history(SYSTEM, "uavid"), training.load_weights(folder / training.WEIGHTS))
+    written = sorted(path.name for path in folder.iterdir())
+    assert written == ["README.md", "config.json", "history.json", "key.json", "model.safetensors"]
+    same(two.history(SYSTEM, "uavid"), read_weights(folder / WEIGHTS))
 
     # Two processes train the first epoch and fail, since a folder is in the way of the weights; one goes on.
     first = study(tmp_path / "two", uavid_release, processes=2, recipe={"epochs": 1})
     folder = first.workspace.run("uavid", 0, SYSTEM, first.train_key(SYSTEM, "uavid"))
     working = folder / f".training.{first.train_key(SYSTEM, 'uavid')}.partial"
-    (working / training.WEIGHTS).mkdir(parents=True)
+    (working / WEIGHTS).mkdir(parents=True)
     with pytest.raises(SspError, match="training in 2 processes failed"):
         first.train(SYSTEM, "uavid")
-    assert sorted(path.name for path in working.iterdir()) == ["resume.pt", "weights.safetensors"]
+    assert sorted(path.name for path in working.iterdir()) == ["model.safetensors", "resume.pt"]
     (tmp_path / "on").mkdir()
     shutil.copy(working / training.RESUME, tmp_path / "on")
     history = training.train(one.training(SYSTEM, "uavid", tmp_path / "on"))
-    same(history, training.load_weights(tmp_path / "on" / training.WEIGHTS))
+    same(history, read_weights(tmp_path / "on" / WEIGHTS))
 
 
 def test_a_process_without_its_job_says_so_in_one_line(tmp_path, capsys):
