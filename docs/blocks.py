@@ -1,0 +1,159 @@
+"""The tables within README.md and docs/*.md, written from the files under figures/: `python docs/blocks.py`.
+
+A document holds `<!-- generated: NAME -->` and `<!-- end -->`; what stands between them is the table NAME of this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sspcore.core.files import atomic_file, read_json
+from sspcore.report.frontier import curve_names, image_of
+from sspcore.report.results import SCORES
+from sspcore.report.seeds import above_curve, document
+from sspcore.report.tables import NONE, markdown, percent, points, text
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("README.md", "docs/METHOD.md", "docs/deviations.md")
+BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TITLES = {"uavid": "UAVid", "ruralscapes": "RuralScapes"}
+README_SYSTEMS = ("Base", "DFF", "SSP", "KD Base", "KD-SSP")
+
+read = cache(lambda name: read_json(ROOT / "figures" / name))
+
+
+def rows_of(dataset: str) -> dict[str, dict[str, Any]]:
+    """System -> its row of the committed results."""
+    return {row["system"]: row for row in read("tables/results.json")["rows"] if row["dataset"] == dataset}
+
+
+def curve_distance(dataset: str, name: str) -> float | None:
+    """mIoU above the constant-alpha curve of a system's own image model, at equal TC; None for image models."""
+    rows, image = rows_of(dataset), image_of(name)
+    if image == name or image is None:
+        return None
+    return above_curve([(rows[one]["tc"], rows[one]["miou"]) for one in curve_names(rows)[image]],
+                       rows[name]["tc"], rows[name]["miou"])[0]
+
+
+def results() -> pd.DataFrame:
+    """The systems that README speaks of."""
+    columns: dict[str, list[str]] = {"System": list(README_SYSTEMS)}
+    for dataset, title in TITLES.items():
+        rows = rows_of(dataset)
+        columns |= {
+            f"{title}: {SCORES[score]}": [percent(rows[name][score]) for name in README_SYSTEMS]
+            for score in ("miou", "tc", "miou_moving")
+        }
+        columns[f"{title}: above the curve"] = [points(curve_distance(dataset, name)) for name in README_SYSTEMS]
+    return pd.DataFrame(columns)
+
+
+def seeds() -> pd.DataFrame:
+    """SSP and SSP-R over training seeds."""
+    tables = []
+    for heading, frame in document(read("tables/seeds.json")).tables.items():
+        chosen = frame[frame["System"].isin(["Base", "SSP", "SSP-R"])]
+        chosen = chosen.drop(columns=["Encoder start", "TC, exact flow", "Seeds"])
+        chosen.insert(0, "Data set", heading.split(" (")[0])
+        tables.append(chosen)
+    return pd.concat(tables)
+
+
+def costs() -> pd.DataFrame:
+    """Parameters and multiply-adds of the paper's systems, printed and counted by us."""
+    entries = read("complexity.json")
+    columns = {
+        "params (M), printed": ("published_params_m", ".2f"), "params, counted as printed": ("params_m", ".2f"),
+        "params of our network": ("own_params_m", ".2f"), "multiply-adds (G), printed": ("published_gflops", ".1f"),
+        "counted as printed": ("gmacs", ".1f"), "with attention": ("gmacs_with_attention", ".1f"),
+        "of our stream": ("own_gmacs", ".1f"),
+    }
+    return pd.DataFrame({"System": [entry["system"] for entry in entries]} | {
+        title: [text(entry[key], form) for entry in entries] for title, (key, form) in columns.items()
+    })
+
+
+def measured(lines: Iterable[tuple[str, Callable[[dict[str, Any]], float], str]]) -> pd.DataFrame:
+    """Rows (what, where it stands in deviations.json of a data set, format), a column a data set."""
+    return pd.DataFrame([
+        [title, *(format(value(read("deviations.json")[dataset]), form) for dataset in TITLES)] for title, value, form in lines
+    ], columns=["", *TITLES.values()])
+
+
+def geometry() -> pd.DataFrame:
+    """Half pixel, past outside the view, flow warp."""
+    frame = measured([
+        ("A. shift of a place of the stride-4 grid (px)", lambda found: found["stride4"]["mean_px"], ".3f"),
+        ("B. pixels without a past (%)", lambda found: 100 * found["no_past"]["share"], ".2f"),
+        ("C. error of the warp, one convention (grey levels)", lambda found: found["flow_warp"]["one_convention"], ".2f"),
+        ("C. error of the warp, two conventions", lambda found: found["flow_warp"]["two_conventions"], ".2f"),
+    ])
+    epe = read("tables/results.json")["provenance"]["metric_flow_epe_px"]
+    frame.loc[len(frame)] = ["end-point error of the demo's flow, DIS (px)", *(f"{epe[name]:.2f}" for name in TITLES)]
+    return frame
+
+
+def soft_occlusion() -> pd.DataFrame:
+    """Mean weight O on visible and hidden pixels."""
+    return measured([
+        (f"{norm}, {place} pixels", lambda found, key=f"{key}_{place}": found["soft_occlusion"][key], ".2f")
+        for norm, key in (("L1 norm", "l1"), ("absolute sum", "sum")) for place in ("visible", "hidden")
+    ])
+
+
+def occlusion() -> pd.DataFrame:
+    """Both readings of M_occ, and what fusion under them does to teacher labels."""
+    masks = [
+        (f"M_occ, {name}: {score}", lambda found, name=name, score=score: found["occlusion"][name][score], ".2f")
+        for name in ("followed", "same-pixel") for score in ("precision", "recall")
+    ]
+    labels = [
+        (f"labels, {name}: {title} (%)", lambda found, name=name, key=key: 100 * found["fusion"][name][key], ".2f")
+        for name in ("unfused", "followed", "same-pixel") for key, title in (("miou", "mIoU"), ("tc", "TC"))
+    ]
+    return measured([*masks, *labels])
+
+
+def consistency() -> pd.DataFrame:
+    """TC as corrected, as the reference computes it, and under exact flow."""
+    columns: dict[str, list[str]] = {"System": ["Base", "SSP", "KD-SSP"]}
+    for dataset, title in TITLES.items():
+        for column, name in (("tc", "TC"), ("tc_reference", "reference's"), ("tc_exact_flow", "exact flow")):
+            columns[f"{title}: {name}"] = [percent(rows_of(dataset)[system][column]) for system in columns["System"]]
+    return pd.DataFrame(columns)
+
+
+def registration() -> pd.DataFrame:
+    """Error of each estimator."""
+    names = ("lk", "sift", "akaze", "orb", "identity")
+    return measured([
+        (f"`{name}` (px)", lambda found, name=name: found["registration"][name]["mean_px"], ".2f") for name in names
+    ])
+
+
+BLOCKS = {
+    "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
+    "occlusion": occlusion, "consistency": consistency, "registration": registration,
+}
+
+
+def written(document_text: str) -> str:
+    """A document with its blocks as the files under figures/ have it."""
+    def block(found: re.Match[str]) -> str:
+        frame = BLOCKS[found[2]]()
+        return found[1] + markdown(frame.set_axis([""] * len(frame)).fillna(NONE)) + found[3]
+
+    return BLOCK.sub(block, document_text)
+
+
+if __name__ == "__main__":
+    for name in DOCUMENTS:
+        with atomic_file(ROOT / name) as temporary:
+            temporary.write_text(written((ROOT / name).read_text(encoding="utf-8")), encoding="utf-8")

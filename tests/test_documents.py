@@ -1,0 +1,81 @@
+"""README.md and docs/*.md: their tables are those of the files under figures/, and what their sentences say holds."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED_SHA256 = "b4bc13b3d51b98d32ebfd8db20f85f3ec31e7954d066d7248f889d2ae7c699c6"
+
+
+def git(*arguments: str) -> str:
+    """Output of git; nothing outside a repository."""
+    try:
+        return subprocess.check_output(["git", *arguments], cwd=ROOT, text=True, stderr=subprocess.DEVNULL, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    """docs/blocks.py. A run rewrites figures/ while the documents speak of the committed run: where figures are changed
+    and no document is, the committed figures count."""
+    spec = importlib.util.spec_from_file_location("blocks", ROOT / "docs" / "blocks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    changed = git("diff", "--name-only", "HEAD", "--", "README.md", "docs", "figures").split()
+    if changed and all(name.startswith("figures/") for name in changed):
+        module.read = lambda name: json.loads(git("show", f"HEAD:figures/{name}"))
+    return module
+
+
+def test_tables_in_documents_are_those_of_the_figures(blocks):
+    found = []
+    for name in blocks.DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert text == blocks.written(text), f"{name}: run `python docs/blocks.py`"
+        found += [match[1] for match in blocks.BLOCK.findall(text)]
+    assert sorted(found) == sorted(blocks.BLOCKS)
+
+
+def test_a_wrong_digit_is_replaced_and_the_text_around_it_stays(blocks):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    right = blocks.rows_of("uavid")["KD-SSP"]["miou"]
+    wrong = text.replace(f"{100 * right:.2f}", "99.99")
+    assert wrong != text and blocks.written(wrong) == text
+
+
+@pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
+def test_what_readme_says_of_the_committed_run_holds(blocks, dataset):
+    rows = blocks.rows_of(dataset)
+    students = [row for row in rows.values() if row["kind"] != "control" and row["system"] != "Teacher"]
+    assert max(students, key=lambda row: row["miou"])["system"] == "KD-SSP"
+    assert rows["KD-SSP"]["tc"] > rows["Base"]["tc"] + 0.10
+    distances = [blocks.curve_distance(dataset, name) for name in ("SSP", "KD-SSP")]
+    assert all(value > 0.02 if dataset == "uavid" else 0 < value < 0.01 for value in distances)
+    if dataset == "uavid":
+        assert rows["DFF"]["tc"] > rows["KD-SSP"]["tc"] and rows["DFF"]["miou"] < rows["Base"]["miou"] - 0.05
+    else:
+        assert rows["KD-SSP"]["miou_moving"] < rows["Base"]["miou_moving"]
+
+
+def test_what_readme_says_of_three_seeds_holds(blocks):
+    entries = {(entry["system"], entry["dataset"]): entry for entry in blocks.read("tables/seeds.json")["rows"]}
+    for dataset in ("uavid", "ruralscapes"):
+        ours, paper = entries["SSP-R", dataset], entries["SSP", dataset]
+        assert ours["seeds"] == [0, 1, 2]
+        assert 0 < ours["above_curve"]["mean"] < paper["above_curve"]["mean"]
+        gain = ours["miou_moving"]["mean"] - paper["miou_moving"]["mean"]
+        assert gain > 0.01 if dataset == "uavid" else gain < paper["miou_moving"]["std"]
+
+
+def test_the_published_table_is_as_it_was_transcribed():
+    """Read against the paper digit by digit when it was written; no later change is right."""
+    text = (ROOT / "sspcore/study/published.csv").read_bytes().replace(b"\r\n", b"\n")
+    assert hashlib.sha256(text).hexdigest() == PUBLISHED_SHA256
