@@ -25,35 +25,28 @@ def reproduce(
     times: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of a run that starts from nothing: note its times in this JSON file.")
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Run nothing, say what the run would take: sspcore plan.")] = False,
-) -> int:
+    only_plan: Annotated[bool, typer.Option("--plan", help="Run nothing, say what the run would take: sspcore plan.")] = False,
+) -> None:
     """Train, evaluate, write all tables and figures.
 
     Runs the notebooks in order; what is up to date is skipped, a killed run goes on where it was.
     """
-    if plan:
-        return show_plan(profile, datasets, systems, data)
+    if only_plan:
+        return plan(profile, datasets, systems, data)
     from sspcore.study.reproduce import reproduce as run
 
-    run(profile, datasets, systems, only, seed, data, ablations, force, times)
-    return 0
+    return run(profile, datasets, systems, only, seed, data, ablations, force, times)
 
 
-def plan(profile: Profile = "demo", datasets: Datasets = None, systems: Systems = None, data: Data = None) -> int:
+def plan(profile: Profile = "demo", datasets: Datasets = None, systems: Systems = None, data: Data = None) -> None:
     """Say what a run will take: hours, GPU memory, disk.
 
     From a few timed steps on this machine; nothing is trained or fetched.
     """
-    return show_plan(profile, datasets, systems, data)
-
-
-def show_plan(profile: str, datasets: Names | None, systems: Names | None, data: Path | None) -> int:
-    """Time the stages of a run and print what they will take."""
     from sspcore.study.plan import describe_run
 
     for line in describe_run(profile, datasets, systems, data):
         print(line, flush=True)
-    return 0
 
 
 def ablations(

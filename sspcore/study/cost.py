@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,10 +64,10 @@ PUBLISHED_ACCOUNTING: dict[str, Accounting] = {
     "TCB_ocr": _TCB,
 }
 COLUMNS = {  # of the printed table: title and format
-    "params_m": ("params M", ".3f"), "published_params_m": ("paper M", ".2f"), "difference_m": ("diff M", "+.3f"),
-    "gmacs": ("madd G", ".1f"), "published_gflops": ("paper G", ".1f"), "difference_percent": ("diff %", "+.2f"),
-    "gmacs_with_attention": ("+attention", ".1f"), "own_params_m": ("own M", ".3f"), "own_gmacs": ("own G", ".1f"),
-    "fps": ("fps", ".1f"),
+    "system": ("system", ""), "params_m": ("params M", ".3f"), "published_params_m": ("paper M", ".2f"),
+    "difference_m": ("diff M", "+.3f"), "gmacs": ("madd G", ".1f"), "published_gflops": ("paper G", ".1f"),
+    "difference_percent": ("diff %", "+.2f"), "gmacs_with_attention": ("+attention", ".1f"),
+    "own_params_m": ("own M", ".3f"), "own_gmacs": ("own G", ".1f"), "fps": ("fps", ".1f"), "note": ("note", ""),
 }
 
 
@@ -238,12 +237,12 @@ def _inputs(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, 
 
 def table(costs: list[Cost]) -> str:
     """The rows as aligned text: ours, published, difference, and our own accounting."""
-    rows = pd.DataFrame([asdict(cost) for cost in costs])
-    figures = rows.drop(columns=["system", "note"]).astype(float)
-    figures["difference_m"] = figures.params_m - figures.published_params_m
-    figures["difference_percent"] = 100 * (figures.gmacs / figures.published_gflops - 1)
-    numbers = {title: (figures[name], form) for name, (title, form) in COLUMNS.items()}
-    return aligned({"system": (rows.system, ""), **numbers, "note": (rows.note, "")})
+    return aligned([
+        asdict(cost) | {
+            "difference_m": cost.published_params_m and cost.params_m - cost.published_params_m,
+            "difference_percent": cost.published_gflops and 100 * (cost.gmacs / cost.published_gflops - 1),
+        } for cost in costs
+    ], COLUMNS)
 
 
 def costs(profile_name: str, speed: dict[str, Any] | None = None) -> list[Cost]:

@@ -9,7 +9,7 @@ so such hours tell the order of magnitude.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
 CPU_BATCH = 2
 SAMPLE_FRAMES = 8
 FLOAT16, FLOAT32 = 2, 4
+COLUMNS = {  # of the printed table: title and format
+    "stage": ("stage", ""), "hours": ("hours", ".3g"), "gpu_gib": ("GPU GiB", ".1f"), "disk_gb": ("disk GB", ".2f"),
+    "note": ("note", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -77,32 +81,24 @@ def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) 
         n_frames = (made.frames - 1) * made.frame_step + 1
         labels = set(range(0, n_frames, made.label_interval * made.frame_step))
         videos = [("train", n_frames, labels)] * made.train_sequences + [("val", n_frames, labels)] * made.val_sequences
-    clips: dict[str, list[tuple[int, int]]] = {"train": [], "val": []}
-    for split, n_frames, labels in videos:
-        for clip in plan_clips(n_frames, labels, rules):
-            clips[split].append((len(clip), sum(number in labels for number in clip[1:])))
+    train, val = (
+        [(len(clip), sum(number in labels for number in clip[1:])) for part, n_frames, labels in videos if part == split
+         for clip in plan_clips(n_frames, labels, rules)]
+        for split in ("train", "val")
+    )
     return Counts(
-        train_frames=sum(n for n, _ in clips["train"]), train_clips=len(clips["train"]),
-        labelled=sum(n for _, n in clips["train"]), strided=sum(n // 2 for n, _ in clips["train"]),
-        val_frames=sum(n for n, _ in clips["val"]), val_clips=len(clips["val"]), video=video,
+        train_frames=sum(n for n, _ in train), train_clips=len(train), labelled=sum(n for _, n in train),
+        strided=sum(n // 2 for n, _ in train), val_frames=sum(n for n, _ in val), val_clips=len(val), video=video,
     )
 
 
 def trainings(systems: Iterable[str]) -> list[str]:
     """All systems to be trained, those that others start from or learn from first."""
     order: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        spec = system(name)
-        if spec.starts_from is not None:
-            visit(spec.starts_from)
-        if spec.teacher:
-            visit("Teacher")
-        if spec.recipe is not None:
-            order[name] = None
-
     for name in systems:
-        visit(name)
+        spec = system(name)
+        first = [other for other in (spec.starts_from, "Teacher" if spec.teacher else None) if other is not None]
+        order |= dict.fromkeys([*trainings(first), *([] if spec.recipe is None else [name])])
     return list(order)
 
 
@@ -260,11 +256,7 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     peaks = [row.gpu_gib for row in rows if row.gpu_gib is not None]
     rows.append(Row("all", sum(row.hours or 0 for row in rows), max(peaks, default=None), sum(row.disk_gb for row in rows)))
-    return aligned({
-        "stage": ([row.stage for row in rows], ""), "hours": ([row.hours for row in rows], ".3g"),
-        "GPU GiB": ([row.gpu_gib for row in rows], ".1f"), "disk GB": ([row.disk_gb for row in rows], ".2f"),
-        "note": ([row.note for row in rows], ""),
-    })
+    return aligned([asdict(row) for row in rows], COLUMNS)
 
 
 def _texture(size: Size) -> np.ndarray:

@@ -53,11 +53,15 @@ def timed(work: Callable[[int], object], device: torch.device | str = "cpu", tim
     return Timing(tuple(seconds[warm_up:]), memory)
 
 
-def aligned(columns: Mapping[str, tuple[Sequence[float | str | None], str]]) -> str:
-    """A table as text: title -> values and their format; "" for words, which are aligned on the left. None shows as "-"."""
+def aligned(rows: Sequence[Mapping[str, float | str | None]], columns: Mapping[str, tuple[str, str]]) -> str:
+    """Rows as an aligned text table.
+
+    Args:
+        columns: field of a row -> title and format; words, whose format is "", are aligned on the left. None shows as "-".
+    """
     shown = {}
-    for title, (values, form) in columns.items():
-        texts = [format(value, form) if value is not None and value == value else "-" for value in values]
+    for name, (title, form) in columns.items():
+        texts = ["-" if row[name] is None else format(row[name], form) for row in rows]
         if not form:
             width = max(map(len, [title, *texts]))
             title, texts = title.ljust(width), [text.ljust(width) for text in texts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import logging
 import sys
@@ -21,9 +20,7 @@ from sspcore.training.loop import train
 
 def main(arguments: list[str] | None = None) -> int:
     """One of the processes of `launch`: train what the job file in the folder names. Status 2 after a known error."""
-    parser = argparse.ArgumentParser(prog="python -m sspcore.study.worker", description="One training process of several.")
-    parser.add_argument("folder", type=Path, help=f"working folder of the training, with {JOB}")
-    folder = parser.parse_args(arguments).folder
+    (folder,) = map(Path, sys.argv[1:] if arguments is None else arguments)
     stay_in_run()
     try:
         job = read_json(folder / JOB)
