@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -37,9 +38,7 @@ from sspcore.core.store import changed_file, stable_hash
 from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
 from sspcore.study import Study
-from sspcore.study.kernel import KERNEL_ARGUMENTS
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
-from sspcore.study.run_times import timed
 
 log = logging.getLogger("sspcore.study.reproduce")
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -74,6 +73,9 @@ def reproduce(
     }
     notebooks = choose_notebooks(only, chosen, ablations)
     workspace = Workspace(profile.name)
+    if times is not None and workspace.base.exists():
+        raise SspError(f"--times {times}: {workspace.base} is there already, so not all would be done; use a fresh clone")
+    others = read_json(times) if times is not None and times.exists() else []
     with exclusive(workspace.base):
         for folder in (workspace.base, REPOSITORY / profile.figures):
             remove_leftovers(folder)
@@ -83,10 +85,13 @@ def reproduce(
         began, seconds = time.perf_counter(), {}
         origin = provenance(profile.name, parameters["seed"], inputs_key)
         run = {"profile": profile.name, "datasets": datasets, "systems": chosen, "provenance": origin}
-        with timed(times, workspace.base, run, seconds):
-            for notebook in notebooks:
-                seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
-        print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {profile.figures}/, "
+        for notebook in notebooks:
+            seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
+        minutes = (time.perf_counter() - began) / 60
+        if times is not None:
+            others = [other for other in others if any(other[name] != run[name] for name in ("profile", "datasets", "systems"))]
+            write_json(times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": _peak_mib(), "notebooks": seconds}])
+        print(f"done in {minutes:.1f} min; tables and pictures: {profile.figures}/, "
               f"executed notebooks: {shown(workspace.notebooks)}/", flush=True)
 
 
@@ -138,7 +143,7 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
             papermill.execute_notebook(
                 str(notebook), str(temporary), parameters=_accepted(notebook, parameters), cwd=str(NOTEBOOKS),
                 progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
-                extra_arguments=list(KERNEL_ARGUMENTS),
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # nobody can act on its notice about its transport
             )
         except PapermillExecutionError as error:
             failed = executed.with_suffix(".failed.ipynb")
@@ -210,6 +215,12 @@ def _accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     cells = nbformat.read(notebook, as_version=4).cells
     text = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
     return {name: value for name, value in parameters.items() if re.search(rf"^{name}\s*=", text, re.MULTILINE)}
+
+
+def _peak_mib() -> int:
+    """Size of the largest process among those of this run that have ended."""
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(largest / (2**20 if sys.platform == "darwin" else 2**10))  # bytes there, KiB elsewhere
 
 
 @contextmanager

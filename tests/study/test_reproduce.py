@@ -99,6 +99,14 @@ def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
     assert entry["provenance"]["profile"] == "smoke" and entry["notebooks"]["01_tiny"] > 0
     assert main(["reproduce", "--profile", "smoke", "--times", str(times)]) == 2
     assert "is there already" in capsys.readouterr().err
+    for arguments, n_entries in (((), 1), (("--systems", "Base"), 2)):  # a later run of the same choice takes its place
+        shutil.rmtree(tmp_path / "data")
+        assert run("--times", str(times), *arguments)
+        assert len(json.loads(times.read_text())) == n_entries
+    shutil.rmtree(tmp_path / "data")
+    times.write_text("[")
+    assert main(["reproduce", "--profile", "smoke", "--times", str(times)]) == 2 and not (tmp_path / "data" / "smoke").exists()
+    assert "not readable as JSON" in capsys.readouterr().err
 
 
 def test_only_takes_numbers_with_or_without_the_zero():
@@ -243,7 +251,7 @@ def test_kernels_pass_on_all_but_the_notice_about_their_transport(tmp_path, monk
     code = f"""import sys
 from sspcore.core.files import write_json
 write_json(__import__("pathlib").Path({str(tmp_path / "a.json")!r}), 1)
-get_ipython().kernel.parent.log.warning("kept")"""
+get_ipython().kernel.parent.log.error("kept")"""
     nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / "01_tiny.ipynb")
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
