@@ -1,8 +1,8 @@
 """The code behind an artefact as part of its key: a changed line makes the artefact stale, a changed comment does not.
 
-A key that named a version would stay as it is when somebody changes the code and forgets the number. So `code_key` reads
-the code itself: the syntax tree of a module, without docstrings, comments and layout, and of all modules of the package
-that it imports, directly or through others.
+A version number in a key has to be raised by hand, and is forgotten. So `code_key` reads the code itself: the syntax tree
+of a module, without docstrings, comments and layout, and of all modules of the package that it imports, directly or
+through others.
 """
 
 from __future__ import annotations

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sspcore.core.errors import ProfileError
+from sspcore.core.settings import Section
 
 Count = Annotated[int, Field(ge=1)]
 MAX_AUTOMATIC_WORKERS = 12  # a process: beyond that one GPU is no longer kept waiting, and memory goes to frames in flight
 
 
-class MachineSettings(BaseModel):
+class MachineSettings(Section):
     """The section `machine` of a profile.
 
     Attributes:
@@ -32,8 +33,6 @@ class MachineSettings(BaseModel):
         compile: whether networks go through torch.compile (minutes at the start of a training).
         tensorboard: whether training writes TensorBoard logs too.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: Literal["float32", "bfloat16"] = "float32"
     microbatch: Count | None = None

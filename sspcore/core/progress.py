@@ -1,6 +1,6 @@
 """Progress bars: widgets in an interactive notebook, plain text where a run is watched from a terminal.
 
-A notebook executed by papermill has nobody to look at its widgets; `sspcore.study.reproduce` sets SSPCORE_PROGRESS=plain in
+Nobody looks at the widgets of a notebook that papermill executes: `sspcore.study.reproduce` sets SSPCORE_PROGRESS=plain in
 its kernels and passes their text on to the terminal.
 """
 

@@ -51,7 +51,7 @@ class LabelStore:
         """
         half = logits.half()
         if not torch.isfinite(half).all():
-            raise ArtefactError(f"teacher logits of clip {clip.name} are not finite in half precision; train the teacher anew")
+            raise ArtefactError(f"teacher logits of clip {clip.name} are not finite in half precision; train the teacher again")
         half = half.contiguous()
         with atomic_file(self.path(clip)) as temporary:
             save_file({"logits": half}, temporary, {"crc32": _crc32(half)})

@@ -75,5 +75,5 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         own = slice(self._share.first, self._share.first + self._share.count)
         for k, batch in enumerate(order.reshape(-1, self._batch_size)):
             for part in np.split(batch, self._share.parts)[own]:
-                # the k-th step enters the address, so that a window repeated within an epoch is augmented anew
+                # the k-th step enters the address, so that a window repeated within an epoch is augmented in another way
                 yield [(self.epoch * self.steps + k, int(index)) for index in part]
