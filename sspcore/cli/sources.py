@@ -12,7 +12,7 @@ from sspcore.cli.common import Datasets, Profile, fail
 from sspcore.core.errors import ReleaseError, SspError
 
 if TYPE_CHECKING:
-    from sspcore.models.weight_files import Weights
+    from sspcore.models.pretrained import Weights
     from sspcore.study.profiles import Profile as LoadedProfile
 
 
@@ -58,7 +58,7 @@ def weights(
     Status 2 if a file is damaged or cannot be fetched.
     """
     from sspcore.core.checksums import require_checksum
-    from sspcore.models.weight_files import LightGlueWeights
+    from sspcore.models.pretrained import LightGlueWeights
     from sspcore.study.profiles import load_profile
 
     wanted, status = list(needed(load_profile(profile))), 0
@@ -78,7 +78,7 @@ def weights(
 
 def needed(profile: LoadedProfile) -> Iterator[Weights]:
     """The weights that a profile loads; LightGlue's only where it names that registration."""
-    from sspcore.models.weight_files import LightGlueWeights, RaftWeights, encoder_weights
+    from sspcore.models.pretrained import LightGlueWeights, RaftWeights, encoder_weights
 
     for role, spec in profile.models.items():
         if spec.weights != "none":

@@ -8,6 +8,11 @@ class SspError(Exception):
         return " ".join(super().__str__().splitlines())  # names of files and settings may hold line ends
 
 
+def reason(error: BaseException) -> str:
+    """What another library's exception says, on one line and shortened, to be part of an error of ours."""
+    return " ".join(str(error).split())[:160]
+
+
 class ProfileError(SspError):
     """A profile key or value is unknown or out of range."""
 

@@ -9,34 +9,36 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from pydantic import ValidationError
+from jinja2 import Template
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sspcore import __version__
 from sspcore.core.classes import ClassSpec, class_spec
-from sspcore.core.errors import ArtefactError, ProfileError, SspError
+from sspcore.core.errors import ArtefactError, ProfileError, SspError, reason
 from sspcore.core.files import atomic_file, atomic_folder
 from sspcore.core.paths import SAMPLE
 from sspcore.core.types import Size, VideoSegmenter
-from sspcore.models.config import FORMAT, CheckpointConfig, config_of, first_problem, system_config
+from sspcore.models.config import FORMAT, CheckpointConfig, first_problem, system_config
 from sspcore.models.hub import Checkpointed
 from sspcore.models.image import ImageSegmenter
-from sspcore.models.model_card import model_card
+from sspcore.models.pretrained import PYPI
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec
 from sspcore.models.systems import assemble
-from sspcore.models.weight_files import PYPI
 from sspcore.models.wrap import build_smp
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
 
 def save_checkpoint(
     folder: Path | str, model: nn.Module, config: CheckpointConfig, *, overwrite: bool = False, half: bool = False
@@ -45,14 +47,14 @@ def save_checkpoint(
 
     Args:
         folder: new or empty, unless `overwrite`.
-        model: its state is written.
-        config: what it is.
         overwrite: replace the checkpoint's three files in a folder that holds files; others there stay.
         half: matrices and kernels in half precision (vectors keep theirs: little space, wide range).
     Raises: ArtefactError if the folder holds files, cannot be written, or the weights are no finite numbers.
     """
     folder = Path(folder)
-    state = {name: _stored(value, half) for name, value in model.state_dict().items()}
+    state = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
+    if half:
+        state = {name: v.half() if v.is_floating_point() and v.ndim > 1 else v for name, v in state.items()}
     _require_finite(state, f"{folder}: not written")
     try:
         if folder.is_dir() and any(folder.iterdir()):
@@ -71,12 +73,49 @@ def save_checkpoint(
 
 
 def _write(folder: Path, state: dict[str, Tensor], config: CheckpointConfig) -> None:
-    texts = {CARD: model_card(config), CONFIG: config.model_dump_json(indent=1) + "\n"}
     with atomic_file(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save(state, metadata={"format": "pt"}))  # save_file would hide it from other users
-    for name, text in texts.items():
+    for name, text in ((CARD, model_card(config)), (CONFIG, config.model_dump_json(indent=1) + "\n")):
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
+    """The config that a model carries, or what can be read off it, with `entries` in place of its own.
+
+    Args:
+        entries: fields of CheckpointConfig; `classes` may be names or a number too.
+    Raises: ProfileError if an entry is missing or wrong.
+    """
+    carried = getattr(model, "config", None)
+    if isinstance(carried, CheckpointConfig):
+        known = {name: getattr(carried, name) for name in type(carried).model_fields if name not in ("format", "written_by")}
+    else:
+        image = getattr(model, "image", model)
+        spec = getattr(image, "spec", None)
+        if not isinstance(spec, BaseModel):
+            spec = CustomSpec(module=f"{type(image).__module__}.{type(image).__qualname__}")
+        known = {
+            "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
+            "options": getattr(model, "options", None), "key_interval": getattr(model, "key_interval", None),
+            "classes": model.n_classes,
+        }
+    known |= entries
+    if "input_size" not in known:
+        raise ProfileError("input_size: say which (height, width) of frames the model sees, as input_size=(512, 896)")
+    known["classes"] = class_spec(known["classes"])
+    if known["classes"].n_classes != model.n_classes:
+        raise ProfileError(f"classes: {known['classes'].n_classes} are named, the model has {model.n_classes}")
+    try:
+        return CheckpointConfig(**known)
+    except ValidationError as error:
+        raise ProfileError(first_problem(error)) from error
+
+
+def model_card(config: CheckpointConfig) -> str:
+    """The text of README.md in Markdown, with the head that the hub reads."""
+    template = Template(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"), keep_trailing_newline=True)
+    return template.render(dict(config), provenance_text=json.dumps(config.provenance, indent=1))
 
 
 def load_checkpoint(
@@ -99,7 +138,6 @@ def load_checkpoint(
         raise ArtefactError(f"{folder / CONFIG}: {error}") from error
     _require_fit(model, state, folder)
     model.load_state_dict(state)
-    model.config = config
     return model.eval(), config
 
 
@@ -127,17 +165,11 @@ def create_model(
         config = system_config(name, spec, class_spec(classes), input_size, window, **entries)
     except ValidationError as error:
         raise ProfileError(first_problem(error)) from error
-    image = ImageSegmenter(spec, config.classes.n_classes)
-    model = assemble(config.method, image, config.options, config.window)
-    model.config = config
-    return model
+    return build_model(config, ImageSegmenter(spec, config.classes.n_classes))
 
 
 def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> VideoSegmenter:
-    """The model that a config describes, its weights as initialised.
-
-    Raises: ArtefactError if its image model is the user's own and is not given.
-    """
+    """The model that a config describes, its weights as initialised; ArtefactError if it needs the user's `image`."""
     if image is None:
         if isinstance(config.image_model, CustomSpec):
             raise ArtefactError(
@@ -151,6 +183,7 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
     model = assemble(config.method, image, config.options, config.window)
     if config.key_interval is not None:
         model.key_interval = config.key_interval
+    model.config = config
     return model
 
 
@@ -168,10 +201,9 @@ def checkpoint_folder(source: Path | str, **hub: Any) -> Path:
     try:
         return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG, CARD], **hub))
     except Exception as error:  # the client lets through what its HTTP library raises, of many kinds
-        reason = " ".join(str(error).split())[:120]
         raise ArtefactError(
-            f"{source}: no such folder, and it cannot be fetched from the hub ({type(error).__name__}: {reason}); check the "
-            "name and the network, or give a folder"
+            f"{source}: no such folder, and it cannot be fetched from the hub ({type(error).__name__}: {reason(error)}); check "
+            "the name and the network, or give a folder"
         ) from error
 
 
@@ -215,10 +247,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _require_fit(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     """Raise ArtefactError, naming the first entry, unless the weights are those of the model."""
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    differing = [name for name in expected | found if expected.get(name) != found.get(name)]
-    if differing:
+    expected, found = ({name: tuple(value.shape) for name, value in each.items()} for each in (model.state_dict(), state))
+    if differing := [name for name in expected | found if expected.get(name) != found.get(name)]:
         first = differing[0]
         raise ArtefactError(
             f"{folder}: {CONFIG} and {WEIGHTS} disagree at {first}: expected {expected.get(first, 'no such entry')}, found "
@@ -232,9 +262,4 @@ def _require_finite(state: dict[str, Tensor], source: str) -> None:
             raise ArtefactError(f"{source}: {name} holds values that are no finite numbers; train again")
 
 
-def _stored(value: Tensor, half: bool) -> Tensor:
-    value = value.detach().to("cpu", copy=True).contiguous()
-    return value.half() if half and value.is_floating_point() and value.ndim > 1 else value
-
-
-Checkpointed.use(config_of, save_checkpoint, load_checkpoint)
+Checkpointed.checkpoints = sys.modules[__name__]

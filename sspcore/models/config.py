@@ -6,25 +6,21 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
-from torch import nn
 
 from sspcore import __version__
-from sspcore.core.classes import IGNORE, ClassSpec, class_spec
-from sspcore.core.errors import ProfileError
+from sspcore.core.classes import IGNORE, ClassSpec
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.settings import InputSize
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
 from sspcore.models.systems import system
 
 FORMAT = 1
-_KINDS = {"smp": "smp", "module": "custom"}  # the key that only this kind of description has
-
 Triple = tuple[float, float, float]
 
 
 def _kind(value: Any) -> str:
-    names = value if isinstance(value, dict) else type(value).model_fields
-    return next((kind for key, kind in _KINDS.items() if key in names), "spec")
+    entries = value if isinstance(value, dict) else type(value).model_fields
+    return "smp" if "smp" in entries else "custom" if "module" in entries else "spec"
 
 
 ImageDescription = Annotated[
@@ -108,9 +104,7 @@ def system_config(
 
     Args:
         name: see `sspcore.models.systems.system`.
-        image_model: as `image_spec(name, profile)` gives it.
         classes: a data set's description will do.
-        input_size: (H, W) of the frames that the model sees.
         recurrent_window: frames of a training window of SSP-R.
         more: other fields of CheckpointConfig.
     """
@@ -120,39 +114,6 @@ def system_config(
         system=name, method=spec.method, image_model=image_model, options=spec.options, window=window, classes=classes,
         input_size=tuple(input_size), **more,
     )
-
-
-def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
-    """The config of a model: the one that it carries, or what can be read off it, with `entries` in place of its own.
-
-    Args:
-        model: any of the systems.
-        entries: fields of CheckpointConfig; `classes` may be names or a number too.
-    Raises: ProfileError if an entry is missing or wrong.
-    """
-    carried = getattr(model, "config", None)
-    if isinstance(carried, CheckpointConfig):
-        known = {name: getattr(carried, name) for name in type(carried).model_fields if name not in ("format", "written_by")}
-    else:
-        image = getattr(model, "image", model)
-        spec = getattr(image, "spec", None)
-        if not isinstance(spec, BaseModel):
-            spec = CustomSpec(module=f"{type(image).__module__}.{type(image).__qualname__}")
-        known = {
-            "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
-            "options": getattr(model, "options", None), "key_interval": getattr(model, "key_interval", None),
-            "classes": model.n_classes,
-        }
-    known |= entries
-    if "input_size" not in known:
-        raise ProfileError("input_size: say which (height, width) of frames the model sees, as input_size=(512, 896)")
-    known["classes"] = class_spec(known["classes"])
-    if known["classes"].n_classes != model.n_classes:
-        raise ProfileError(f"classes: {known['classes'].n_classes} are named, the model has {model.n_classes}")
-    try:
-        return CheckpointConfig(**known)
-    except ValidationError as error:
-        raise ProfileError(first_problem(error)) from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from huggingface_hub import PyTorchModelHubMixin
 from typing_extensions import Self
 
-from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.errors import ArtefactError, SspError, reason
 
 
 class Checkpointed(PyTorchModelHubMixin):
@@ -18,21 +17,11 @@ class Checkpointed(PyTorchModelHubMixin):
 
     Attributes:
         config: the CheckpointConfig of a model that was loaded, saved or made by `create_model`; None for others.
-
-    `sspcore.models.checkpoint` reads and writes the folder. It imports all systems, and they this class, so it cannot be
-    imported here: it sets its functions by `use`.
+        checkpoints: the module `sspcore.models.checkpoint`, which sets it: it imports all systems, and they this class.
     """
 
     config: Any = None
-    _describe: ClassVar[Callable[..., Any]]
-    _save: ClassVar[Callable[..., Path]]
-    _load: ClassVar[Callable[..., tuple[Any, Any]]]
-
-    @staticmethod
-    def use(describe: Callable[..., Any], save: Callable[..., Path], load: Callable[..., tuple[Any, Any]]) -> None:
-        """Set the functions that describe, save and load a model: `config_of`, `save_checkpoint`, `load_checkpoint`."""
-        Checkpointed._describe = staticmethod(describe)
-        Checkpointed._save, Checkpointed._load = staticmethod(save), staticmethod(load)
+    checkpoints: ClassVar[Any]
 
     def save_pretrained(
         self, folder: Path | str, *, overwrite: bool = False, half: bool = False, config: Any = None,
@@ -41,25 +30,22 @@ class Checkpointed(PyTorchModelHubMixin):
         """Write a checkpoint folder: weights, config.json, model card.
 
         Args:
-            folder: new or empty, unless `overwrite`.
-            overwrite, half: see `save_checkpoint`.
+            folder, overwrite, half: see `save_checkpoint`.
             config, model_card_kwargs: the hub's own; not used.
             entries: fields of CheckpointConfig in place of those that the model carries. A model that carries none needs
                 `input_size=(height, width)`; `classes` may be names.
         Raises: ProfileError for a missing or wrong entry, ArtefactError if it cannot be written.
         """
-        self.config = self._describe(self, **entries)
-        return self._save(folder, self, self.config, overwrite=overwrite, half=half)
+        self.config = self.checkpoints.config_of(self, **entries)
+        return self.checkpoints.save_checkpoint(folder, self, self.config, overwrite=overwrite, half=half)
 
     @classmethod
     def from_pretrained(cls, source: Path | str, *, image: Any = None, **hub: Any) -> Self:
-        """The model of a checkpoint folder or of an id on the hub ("owner/name"), in eval mode.
+        """The model of a checkpoint in eval mode. Args: see `load_checkpoint`.
 
-        Args:
-            source, image, hub: see `load_checkpoint`.
         Raises: ArtefactError if there is none, it is damaged, or it holds a system of another class.
         """
-        model, config = cls._load(source, image, **hub)
+        model, config = cls.checkpoints.load_checkpoint(source, image, **hub)
         if not isinstance(model, cls):
             raise ArtefactError(
                 f"{source}: holds {config.system}, a {type(model).__name__}, no {cls.__name__}; take "
@@ -78,13 +64,13 @@ class Checkpointed(PyTorchModelHubMixin):
         """
         known = inspect.signature(PyTorchModelHubMixin.push_to_hub).parameters
         options = {name: entries.pop(name) for name in list(entries) if name in known}
-        self.config = self._describe(self, **entries)
+        self.config = self.checkpoints.config_of(self, **entries)
         try:
             return super().push_to_hub(repo_id, **options)
         except SspError:
             raise
         except Exception as error:  # the client lets through what its HTTP library raises, of many kinds
-            reason = " ".join(str(error).split())[:160]
             raise SspError(
-                f"{repo_id}: not uploaded ({type(error).__name__}: {reason}); check the network, the name, and `hf auth login`"
+                f"{repo_id}: not uploaded ({type(error).__name__}: {reason(error)}); check the network, the name, and "
+                "`hf auth login`"
             ) from error

@@ -28,9 +28,8 @@ class Renormalise(nn.Module):
     Folding it into the stem convolution would not be exact at the border, where zero padding is zero after it.
     """
 
-    def __init__(self, input_range: weights.InputRange) -> None:
+    def __init__(self, scale: tuple[float, ...], shift: tuple[float, ...]) -> None:
         super().__init__()
-        scale, shift = input_range.affine()
         # Constants of the specification, not learned: they are not part of a checkpoint.
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
@@ -77,7 +76,7 @@ class ImageSegmenter(ImageSystem):
         self.decoder: nn.Module = network.decoder
         self.classifier: nn.Conv2d = network.segmentation_head[0]  # [1] is smp's own upsampling, which we do not use
         input_range = weights.input_range(spec)
-        self.renormalise: nn.Module = nn.Identity() if input_range is None else Renormalise(input_range)
+        self.renormalise: nn.Module = nn.Identity() if input_range is None else Renormalise(*input_range)
         channels = self.encoder.out_channels
         self.pyramid_channels: tuple[int, ...] = tuple(channels[-4:])  # strides 4, 8, 16, 32
         self.feature_channels = self.pyramid_channels[0]

@@ -273,7 +273,7 @@ def test_push_to_hub_uploads_the_three_files(monkeypatch):
             return "address"
 
     monkeypatch.setattr(hub_mixin, "HfApi", Hub)
-    model = build_model(config_of())
+    model = SSP(build_model(config_of("Base")))
     with pytest.raises(ProfileError, match="input_size"):
         model.push_to_hub("owner/name")
     assert model.push_to_hub("owner/name", input_size=SIZE, classes=CLASSES, branch="new") == "address"

@@ -16,7 +16,6 @@ from sspcore.cli import sources
 from sspcore.cli.main import main
 from sspcore.core.errors import WeightsError
 from sspcore.models import pretrained as weights
-from sspcore.models import weight_files
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import weights as motion_weights
@@ -103,7 +102,6 @@ class TestLocalFile:
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
-        monkeypatch.setattr(weight_files, "WEIGHTS_FOLDER", tmp_path)
         return tmp_path
 
     def hub_model(self, encoder: str = "tu-tf_efficientnet_lite0", **values) -> ImageSegmenter:
@@ -143,11 +141,10 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
-        for module in (weights, weight_files):
-            monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path)
-        monkeypatch.setattr(weight_files, "RAFT_WEIGHTS", tmp_path / "raft.pth")
-        monkeypatch.setattr(weight_files, "try_to_load_from_cache", lambda *args, **options: None)
-        for module in (weight_files, motion_weights):
+        monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
+        monkeypatch.setattr(weights, "RAFT_WEIGHTS", tmp_path / "raft.pth")
+        monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *args, **options: None)
+        for module in (weights, motion_weights):
             monkeypatch.setattr(module, "torch_cache", lambda: tmp_path / "torch")
         monkeypatch.setattr(motion_weights, "WEIGHTS_FOLDER", tmp_path)
         return tmp_path
@@ -178,8 +175,8 @@ class TestCommand:
             (folder / "cached").write_text(f"{repository} {name} {revision}")
             return str(folder / "cached")
 
-        monkeypatch.setattr(weight_files, "hf_hub_download", download)
-        monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
+        monkeypatch.setattr(weights, "hf_hub_download", download)
+        monkeypatch.setattr(weights, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
         assert main(["weights", "--fetch"]) == 0
         assert "missing" not in capsys.readouterr().out
         text = (folder / "sam2_hiera_small.fb_r896.safetensors").read_text()
@@ -190,9 +187,9 @@ class TestCommand:
         def offline(*args: object, **options: object) -> None:
             raise ConnectionError("no route\nto host")
 
-        monkeypatch.setattr(weight_files, "hf_hub_download", offline)
+        monkeypatch.setattr(weights, "hf_hub_download", offline)
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-        monkeypatch.setattr(weight_files, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
+        monkeypatch.setattr(weights, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
         assert main(["weights", "--fetch"]) == 2
         errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 6
@@ -200,11 +197,11 @@ class TestCommand:
 
     def test_lightglue_is_offered_to_kornia_and_needs_both_files(self, folder) -> None:
         (folder / "depth-save.pth").write_bytes(b"disk")
-        assert weight_files.LightGlueWeights().found() == []
+        assert weights.LightGlueWeights().found() == []
         (folder / "disk_lightglue_v0-1_arxiv-pth").write_bytes(b"matcher")
         motion_weights.offer_lightglue()
         assert sorted(path.read_bytes() for path in (folder / "torch").iterdir()) == [b"disk", b"matcher"]
-        assert len(weight_files.LightGlueWeights().found()) == 2
+        assert len(weights.LightGlueWeights().found()) == 2
 
 
 class Exploding:

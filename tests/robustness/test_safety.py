@@ -14,7 +14,7 @@ from sspcore.cli import sources
 from sspcore.cli.main import main
 from sspcore.core.checksums import published_checksum, require_checksum, sha256
 from sspcore.core.errors import WeightsError
-from sspcore.models import weight_files
+from sspcore.models import pretrained
 from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS
 
 ROOT = Path(__file__).parents[2]
@@ -94,18 +94,18 @@ def test_a_damaged_download_is_not_taken_over(tmp_path: Path, monkeypatch: pytes
     blob = tmp_path / ("0" * 64)
     blob.write_bytes(b"half")
     (tmp_path / "cached").symlink_to(blob)
-    monkeypatch.setattr(weight_files, "WEIGHTS_FOLDER", tmp_path / "weights")
-    monkeypatch.setattr(weight_files, "hf_hub_download", lambda *arguments, **options: str(tmp_path / "cached"))
+    monkeypatch.setattr(pretrained, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(pretrained, "hf_hub_download", lambda *arguments, **options: str(tmp_path / "cached"))
     with pytest.raises(WeightsError, match="fetch it again"):
-        weight_files.HubWeights("base", "net", "owner/net").fetch()
+        pretrained.HubWeights("base", "net", "owner/net").fetch()
     assert not (tmp_path / "weights").exists()
 
 
 def test_the_listing_tells_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     damaged = tmp_path / RAFT_WEIGHTS.name
     damaged.write_bytes(b"half")
-    monkeypatch.setattr(weight_files, "RAFT_WEIGHTS", damaged)
-    monkeypatch.setattr(sources, "needed", lambda profile: [weight_files.RaftWeights()])
+    monkeypatch.setattr(pretrained, "RAFT_WEIGHTS", damaged)
+    monkeypatch.setattr(sources, "needed", lambda profile: [pretrained.RaftWeights()])
     assert main(["weights"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and errors[0].startswith(f"error: {damaged}: SHA-256 is")
