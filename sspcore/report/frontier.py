@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS, SystemSpec, system
 from sspcore.report.labels import Label, place_labels
-from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure
+from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, legend_below
 
 Row = dict[str, Any]
 AXES = {
@@ -28,11 +28,11 @@ AXES = {
     "miou": "mIoU (%)", "miou_moving": "mIoU of moving classes (%)",
 }
 LARGEST_AREA, SMALLEST_AREA, PLAIN_AREA = 380.0, 6.0, 60.0  # square points of a marker
-CURVE_LOOKS = ((0, (5, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+CURVE_DASHES = ((0, (5, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 
 
 @dataclass(frozen=True)
-class Look:
+class Group:
     """How a group of systems is drawn.
 
     Attributes:
@@ -47,12 +47,12 @@ class Look:
     reach: float = 0.5
 
 
-LOOKS = {
-    "teacher": Look("teacher (larger image)", "D", ORANGE, 1.0, math.sqrt(0.5)),
-    "image": Look("image systems", "s", BLUE, 1.0),
-    "video": Look("other video systems", "o", GREEN, math.pi / 4),
-    "ssp": Look("SSP and its kin", "^", VERMILION, 0.5),
-    "control": Look("other controls", "v", PURPLE, 0.5),
+GROUPS = {
+    "teacher": Group("teacher (larger image)", "D", ORANGE, 1.0, math.sqrt(0.5)),
+    "image": Group("image systems", "s", BLUE, 1.0),
+    "video": Group("other video systems", "o", GREEN, math.pi / 4),
+    "ssp": Group("SSP variants", "^", VERMILION, 0.5),
+    "control": Group("other controls", "v", PURPLE, 0.5),
 }
 
 
@@ -79,8 +79,13 @@ class Point:
         return float(self.x.mean()), float(self.y.mean())
 
     @property
-    def look(self) -> Look:
-        return LOOKS[_group(self.name, self.kind)]
+    def group(self) -> Group:
+        spec = spec_of(self.name)
+        if self.kind == "control":
+            return GROUPS["control"]
+        if spec is not None and spec.image_model == "teacher":
+            return GROUPS["teacher"]
+        return GROUPS["ssp" if spec is not None and spec.options is not None else "video" if self.kind == "video" else "image"]
 
 
 def spec_of(name: str) -> SystemSpec | None:
@@ -107,8 +112,8 @@ def image_of(name: str) -> str | None:
     spec = spec_of(name)
     while spec is not None and not (spec.kind == "image" and not spec.hidden):
         if spec.kind == "image":
-            kin = (s for s in SYSTEMS.values() if s.kind == "image" and s.starts_from == spec.name and not s.teacher)
-            spec = next(kin, None)
+            later = (s for s in SYSTEMS.values() if s.kind == "image" and s.starts_from == spec.name and not s.teacher)
+            spec = next(later, None)
         elif spec.starts_from is None:
             spec = next((s for s in SYSTEMS.values() if s.image_model == spec.image_model and not s.hidden), None)
         else:
@@ -157,7 +162,7 @@ def frontier(rows: list[Row], title: str, consistency: str = "tc", accuracy: str
     axes.set(xlabel=AXES.get(consistency, consistency), ylabel=AXES.get(accuracy, accuracy))
     handles = legend_handles(points)
     if handles:
-        picture.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5, labelspacing=0.9, frameon=False)
+        legend_below(picture, handles, 3, fontsize=8.5, labelspacing=0.9)
     seeds = max((len(point.x) for point in points.values()), default=1)
     axes.set_title(title + (f"\nmean of {seeds} seeds, bars from least to most" if seeds > 1 else ""))
     name_points(axes, points)
@@ -168,11 +173,11 @@ def draw(axes: Axes, points: Mapping[str, Point]) -> None:
     """Curves and markers of all points, without their names."""
     for number, curve in enumerate(curve_names(points).values()):
         line = np.array([points[name].centre for name in curve])
-        axes.plot(*line.T, linestyle=CURVE_LOOKS[number % len(CURVE_LOOKS)], color=BLACK, linewidth=1, zorder=1)
+        axes.plot(*line.T, linestyle=CURVE_DASHES[number % len(CURVE_DASHES)], color=BLACK, linewidth=1, zorder=1)
     scale = _area_scale(points)
     for point in points.values():
         x, y = point.centre
-        colour = BLACK if averaging(point.name) else point.look.colour
+        colour = BLACK if averaging(point.name) else point.group.colour
         if len(point.x) > 1:
             axes.errorbar(
                 x, y, xerr=[[x - point.x.min()], [point.x.max() - x]], yerr=[[y - point.y.min()], [point.y.max() - y]],
@@ -182,7 +187,7 @@ def draw(axes: Axes, points: Mapping[str, Point]) -> None:
             axes.scatter(x, y, s=14, marker="o", color=BLACK, zorder=2)
             continue
         axes.scatter(
-            x, y, s=_area(point, scale) / point.look.fill, marker=point.look.marker, linewidths=1.3, edgecolors=colour,
+            x, y, s=_area(point, scale) / point.group.fill, marker=point.group.marker, linewidths=1.3, edgecolors=colour,
             facecolors="white" if point.scratch else colour, alpha=0.9, zorder=3,
         )
     axes.margins(0.16, 0.12)
@@ -194,7 +199,7 @@ def name_points(axes: Axes, points: Mapping[str, Point], only: Iterable[str] | N
     labels = []
     for name, point in points.items():
         control = averaging(name)
-        radius = 2.2 if control else math.sqrt(_area(point, scale) / point.look.fill) * point.look.reach
+        radius = 2.2 if control else math.sqrt(_area(point, scale) / point.group.fill) * point.group.reach
         text = "" if name not in chosen else rf"$\alpha$={control[1]:g}" if control else name
         colour = "#444444" if control else BLACK
         labels.append(Label(text, *point.centre, radius, colour, 7.0 if control else 8.5))
@@ -210,14 +215,15 @@ def legend_handles(points: Mapping[str, Point]) -> list[Line2D]:
     """What shapes, fillings, areas and lines mean, as far as they are in the picture."""
     systems = [point for point in points.values() if not averaging(point.name)]
     handles = [
-        Line2D([], [], linestyle="", marker=look.marker, color=look.colour, markersize=7, label=look.title)
-        for look in LOOKS.values() if any(point.look is look for point in systems)
+        Line2D([], [], linestyle="", marker=group.marker, color=group.colour, markersize=7, label=group.title)
+        for group in GROUPS.values() if any(point.group is group for point in systems)
     ]
     if any(point.scratch for point in systems):
         handles.append(Line2D([], [], linestyle="", marker="s", markerfacecolor="white", color="#777777", markersize=7,
                               label="hollow: encoder from scratch"))
     for number, image in enumerate(curve_names(points)):
-        handles.append(Line2D([], [], linestyle=CURVE_LOOKS[number % len(CURVE_LOOKS)], color=BLACK, marker="o", markersize=3.5,
+        dashes = CURVE_DASHES[number % len(CURVE_DASHES)]
+        handles.append(Line2D([], [], linestyle=dashes, color=BLACK, marker="o", markersize=3.5,
                               label=f"constant alpha on {image} (control)"))
     scale = _area_scale(points)
     if scale is not None:
@@ -246,12 +252,3 @@ def _area_scale(points: Mapping[str, Point]) -> float | None:
 
 def _area(point: Point, scale: float | None) -> float:
     return PLAIN_AREA if scale is None or not point.gmacs else max(SMALLEST_AREA, point.gmacs * scale)
-
-
-def _group(name: str, kind: str) -> str:
-    spec = spec_of(name)
-    if kind == "control":
-        return "control"
-    if spec is not None and spec.image_model == "teacher":
-        return "teacher"
-    return "ssp" if spec is not None and spec.options is not None else "video" if kind == "video" else "image"

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-ROUNDS = 300  # of adjustText: a number, since a time limit would give another picture on another machine
-# by which names are pushed off what is there, and apart at the start; tried in turn until no name covers anything
-FORCES = ((0.1, 0.3), (0.2, 0.3), (0.1, 0.1), (0.4, 0.3), (0.15, 0.6))
+ROUNDS = 200  # of adjustText: a number, since a time limit would give another picture on another machine
+# tried in turn until all names are well placed, else the best: the force off what is there, the force apart at the
+# start, and how far a name starts off its point towards the middle of the axes, in halves of its width
+ATTEMPTS = ((0.1, 0.3, 0.0), (0.1, 0.1, 1.0), (0.2, 0.3, 0.0), (0.1, 0.0, 1.4), (0.4, 0.3, 0.0), (0.15, 0.6, 0.0))
 GAP = 2.0  # points between a marker and a name
 STEP = 6.0  # points between the places of a line that names keep off
 LEADER_FROM = 16.0  # points: nearer names need no line to their point
@@ -54,33 +55,40 @@ def place_labels(axes: Axes, labels: Sequence[Label], lines: Iterable[np.ndarray
     free = [box.padded(GAP * unit).transformed(to_data) for box in markers]
     dots = np.concatenate([np.empty((0, 2)), *(_dots(axes, line, STEP * unit) for line in lines)])
     named = [label for label in labels if label.text]
+    owners = [k for k, label in enumerate(labels) if label.text]
     texts = [axes.text(0, 0, label.text, fontsize=label.size, color=label.colour, zorder=4, ha="center", va="center")
              for label in named]
+    targets = np.array([(label.x, label.y) for label in named]).reshape(-1, 2).T
     arrows: list[Artist] = []
 
-    def attempt(force: float, explode: float) -> int:
-        """Place all names; returns how many cover a marker or another name."""
+    def attempt(force: float, explode: float, lean: float) -> tuple[int, int]:
+        """Place all names; returns how many cover a marker or another name, and how many lie nearer to another's marker."""
         while arrows:
             arrows.pop().remove()
         for text, label in zip(texts, named, strict=True):
             text.set_in_layout(False)  # else the layout would move the axes that the places are worked out for
-            text.set_position((label.x, label.y))
+            x, y = axes.transData.transform((label.x, label.y))
+            half = text.get_window_extent().width / 2 + label.radius * unit
+            towards = np.sign(0.5 - axes.transAxes.inverted().transform((x, y))[0])
+            text.set_position(to_data.transform((x + lean * towards * half, y)))
         arrows.extend(adjust_text(
-            texts, *dots.T, objects=free, ax=axes, iter_lim=ROUNDS, expand=(1.04, 1.15), force_explode=(explode, 3 * explode),
-            force_static=(force, 2 * force), force_text=(0.1, 0.2), min_arrow_len=LEADER_FROM * unit,
+            texts, *dots.T, objects=free, ax=axes, target_x=targets[0], target_y=targets[1], avoid_self=False, iter_lim=ROUNDS,
+            expand=(1.04, 1.15), force_explode=(explode, 3 * explode), force_static=(force, 2 * force), force_text=(0.1, 0.2),
+            min_arrow_len=LEADER_FROM * unit,
             arrowprops={"arrowstyle": "-", "color": "#777777", "linewidth": 0.6},
         )[1])
         boxes = [text.get_window_extent() for text in texts]
-        return sum(box.count_overlaps([*markers, *boxes]) > 1 for box in boxes)  # each overlaps itself
+        covering = sum(box.count_overlaps([*markers, *boxes]) > 1 for box in boxes)  # each overlaps itself
+        gaps = [[max(m.x0 - b.x1, b.x0 - m.x1, m.y0 - b.y1, b.y0 - m.y1) for m in markers] for b in boxes]
+        return covering, sum(min(line) < line[own] for line, own in zip(gaps, owners, strict=True))
 
-    covered: dict[tuple[float, float], int] = {}
-    for forces in FORCES if texts else ():
-        covered[forces] = attempt(*forces)
-        if not covered[forces]:
+    found = {}
+    for settings in ATTEMPTS if texts else ():
+        found[settings] = attempt(*settings)
+        if not any(found[settings]):
             break
-    else:
-        if covered:
-            attempt(*min(covered, key=covered.__getitem__))
+    if found and any(found[settings]):
+        attempt(*min(found, key=found.__getitem__))
     return texts
 
 

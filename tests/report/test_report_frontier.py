@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from helpers.tables import row
 from sspcore.models.systems import PAPER_SYSTEMS, SYSTEMS, build
 from sspcore.report.cost import with_costs
-from sspcore.report.frontier import LOOKS, averaging, curve_names, frontier, image_of, points_of
+from sspcore.report.frontier import GROUPS, averaging, curve_names, frontier, image_of, points_of
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import figure
 from sspcore.study.cost import Macs, stream_macs
@@ -61,12 +61,12 @@ def test_areas_are_proportional_to_cost_and_scratch_is_hollow():
 
 def test_all_markers_of_one_cost_cover_the_same_area():
     """The path that matplotlib draws, worked out corner by corner; a circle is as large as a square."""
-    for look in LOOKS.values():
-        marker = MarkerStyle(look.marker)
+    for group in GROUPS.values():
+        marker = MarkerStyle(group.marker)
         corners = marker.get_path().transformed(marker.get_transform()).to_polygons()[0]
         x, y = corners[:, 0], corners[:, 1]
-        assert abs((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) / 2 == pytest.approx(look.fill, rel=0.02)
-        assert np.abs(corners).max() == pytest.approx(look.reach, rel=0.02)
+        assert abs((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) / 2 == pytest.approx(group.fill, rel=0.02)
+        assert np.abs(corners).max() == pytest.approx(group.reach, rel=0.02)
 
 
 def test_the_image_model_of_every_system():

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from sspcore.evaluation.controls import CARRIED, CONSTANT, rank_correlation
 from sspcore.metrics import METRICS
 from sspcore.report import metrics as report
+from sspcore.report import verdicts
 from sspcore.report.style import BLACK
 from sspcore.study.measures import TRUTH
 
@@ -20,7 +20,7 @@ GOOD = {"miou": 0.6, "tc": 0.7, "tc_reference": 0.6, "flicker": 0.02, "vc8": 0.5
 
 
 def made_row(name: str, kind: str, **values: float | None) -> dict:
-    return {"system": name, "kind": kind, "dataset": "uavid", "seed": 0} | dict.fromkeys(METRICS) | values
+    return {"system": name, "kind": kind, "dataset": "uavid", "estimator": "exact", "seed": 0} | dict.fromkeys(METRICS) | values
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +45,15 @@ def rows() -> list[dict]:
 
 @pytest.fixture
 def matrices(rows) -> dict:
-    shaken = [row | {"tc": row["tc"] - 0.03} for row in rows]
+    shaken = [row | {"tc": row["tc"] - 0.03, "estimator": "dis-fast"} for row in rows]
     return {"uavid": {"exact": rows, "dis-fast": shaken}}
 
 
 def test_control_map_colours_controls_only(rows):
     axes = report.control_map(rows, "title").axes[0]
-    colours = {(round(cell.get_x() + 0.5), round(cell.get_y() + 0.5)): to_hex(cell.get_facecolor()) for cell in axes.patches}
-    column = {name: report.ORDER.index(name) for name in METRICS}
+    values = axes.images[0].get_array()
+    colours = {(x, y): value for (y, x), value in np.ndenumerate(values)}
+    column = {name: verdicts.ORDER.index(name) for name in METRICS}
     assert colours[column["tc"], 0] == colours[column["tc"], 5] == report.PLAIN
     assert colours[column["tc"], 2] == report.NOT_FOOLED and colours[column["tc"], 4] == report.FOOLED
     assert colours[column["miou"], 2] == report.FOOLED and colours[column["miou"], 4] == report.NOT_FOOLED
@@ -64,14 +65,14 @@ def test_control_map_colours_controls_only(rows):
 
 def test_correlation_map_is_in_the_order_of_families(rows):
     axes = report.correlation_map(rank_correlation(rows), len(rows), "title").axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == list(report.ORDER)
-    assert set(report.ORDER) == set(METRICS) and len(report.ORDER) == len(METRICS)
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(verdicts.ORDER)
+    assert set(verdicts.ORDER) == set(METRICS) and len(verdicts.ORDER) == len(METRICS)
     at = {text.get_position(): text.get_text() for text in axes.texts}
     names, matrix = list(METRICS), rank_correlation(rows)
     for line, column in (("miou", "tc"), ("lag", "flicker"), ("vc8", "miou")):
-        shown = at[(report.ORDER.index(column), report.ORDER.index(line))]
+        shown = at[(verdicts.ORDER.index(column), verdicts.ORDER.index(line))]
         assert shown == f"{matrix[names.index(line), names.index(column)]:.2f}"
-    assert (report.ORDER.index("vc16"), 0) not in at
+    assert at[verdicts.ORDER.index("vc16"), 0] == ""
 
 
 def test_frontier_spans_seeds_and_draws_a_curve_for_each_averaged_system(rows):
@@ -91,7 +92,7 @@ def test_frontier_spans_seeds_and_draws_a_curve_for_each_averaged_system(rows):
 
 
 def test_verdicts_count_cases_over_flows(matrices):
-    found = report.verdicts(matrices)
+    found = verdicts.verdicts(matrices)
     assert str(found["tc"].trivial) == "2 of 2" and str(found["tc"].averaging) == "2 of 4"
     assert str(found["miou"].trivial) == "0 of 1" and str(found["miou"].averaging) == "1 of 2"  # reads no flow: counted once
     assert str(found["tc"].above_truth) == "2 of 10" and found["tc"].truth == pytest.approx((0.87, 0.9))
@@ -101,29 +102,29 @@ def test_verdicts_count_cases_over_flows(matrices):
 
 def test_the_recommendation_follows_the_numbers(matrices, rows):
     correlations = {"uavid": rank_correlation(rows)}
-    text = report.recommendation(matrices, correlations)
+    text = verdicts.recommendation(matrices, correlations)
     assert "**Fooled by trivial controls**: `tc` (2 of 2), `tc_reference` (2 of 2), `flicker` (2 of 2)." in text
     assert "**Never fooled by trivial controls**: `miou`, `vc8`, `lag`." in text
     assert "`miou` for accuracy: never fooled" in text and "`tc_reference` serves to stand beside printed" in text
     assert "87.0 to 90.0" in text and "vc16" not in text and "lag` (" not in text.split("Scores above")[0].split("Averaging")[0]
     assert "moves it by 3.0 at most" in text
-    alone = report.recommendation({"uavid": {"exact": rows}}, correlations)
+    alone = verdicts.recommendation({"uavid": {"exact": rows}}, correlations)
     assert "moves it by" not in alone  # nothing is known of other flows
     real = {"uavid": {flow: rows[:-1] for flow, rows in matrices["uavid"].items()}}  # no truth of every frame
-    assert "for consistency, only beside the accuracy: no other" in report.recommendation(real, correlations)
+    assert "for consistency, only beside the accuracy: no other" in verdicts.recommendation(real, correlations)
     # least fooled, but never advised: its slips are known
     for flows in matrices["uavid"].values():
         flows[4].update(tc_reference=0.0)
-    assert "`tc_reference` for consistency" not in report.recommendation(matrices, correlations)
+    assert "`tc_reference` for consistency" not in verdicts.recommendation(matrices, correlations)
     # were the constant label inconsistent, nothing would warn of it
     for flows in matrices["uavid"].values():
         flows[4].update(tc=0.0, tc_reference=0.0, flicker=0.9)
-    text = report.recommendation(matrices, correlations)
+    text = verdicts.recommendation(matrices, correlations)
     assert "Fooled by trivial controls" not in text and "`tc`" in text.split("\n")[2]
     assert "`tc_reference` for consistency" not in text
     for flows in matrices["uavid"].values():
         del flows[:2]
-    assert report.recommendation(matrices, correlations) == "No trained system has been scored: nothing can be recommended."
+    assert verdicts.recommendation(matrices, correlations) == "No trained system has been scored: nothing can be recommended."
 
 
 def test_what_is_written_can_be_read_back(tmp_path, matrices, rows):
@@ -135,7 +136,9 @@ def test_what_is_written_can_be_read_back(tmp_path, matrices, rows):
     maps = {("uavid", "exact"): report.control_map(rows, CARRIED)}
     correlations = {"uavid": rank_correlation(rows)}
     paths = report.write_measures(study, matrices, correlations, maps, {"uavid": report.seed_frontier({0: rows}, "title")})
-    assert [path.name for path in paths] == ["metrics.json", "uavid_controls_exact.png", "uavid_frontier_all.png"]
+    names = [*(f"metrics.{suffix}" for suffix in ("json", "csv", "md", "tex", "html")), "uavid_controls_exact.png"]
+    assert [path.name for path in paths] == [*names, "uavid_frontier_all.png"]
+    assert "| SSP |" in paths[2].read_text() and "### UAVid, dis-fast flow" in paths[2].read_text()
     assert all(path.is_file() for path in paths)
     written = json.loads(paths[0].read_text())
     assert len(written["rows"]) == 12 and written["provenance"]["data"] == "made up" and "commit" in written["provenance"]

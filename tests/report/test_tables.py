@@ -12,7 +12,7 @@ import pytest
 from helpers.tables import row
 from sspcore.core.files import read_json
 from sspcore.core.paths import REPOSITORY
-from sspcore.report import ablations, seeds
+from sspcore.report import ablations, metrics, seeds
 from sspcore.report.results import SCORES, document, write_tables
 from sspcore.report.tables import side_by_side
 from sspcore.study.published import published, published_rows
@@ -93,6 +93,7 @@ def test_files_are_written_together(results, tmp_path):
 
 @pytest.mark.parametrize("name, make", [
     ("results", document), ("seeds", seeds.document), ("ablations_ssp-r", ablations.document),
+    ("metrics", metrics.document),
 ])
 @pytest.mark.parametrize("suffix, form", [("md", "markdown"), ("csv", "csv"), ("tex", "latex"), ("html", "html")])
 def test_committed_tables_come_from_their_json(name, make, suffix, form):
