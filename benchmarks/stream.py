@@ -84,7 +84,7 @@ def parity(models: dict[str, VideoSegmenter], options: argparse.Namespace, folde
         rows[name] = summary(drift(OnnxRunner(folder / "parity", options.threads), torch_runner, rollout, f"parity, {name}"))
     return {
         "nodes": sidecar["nodes"], "opset": sidecar["opset"], "export_seconds": round(seconds, 1),
-        "problems": {target: len(find_problems(graph, target)) for target in load_limits().targets}, "rollouts": rows,
+        "problems": {target: len(find_problems(graph, target)) for target in load_limits()["targets"]}, "rollouts": rows,
     }
 
 

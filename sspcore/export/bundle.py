@@ -73,8 +73,8 @@ def export_bundle(
     limit = target_limits(target)
     step = StepModule(model, options)
     graph = export_graph(step)
-    if opset_of(graph) > limit.opset:
-        graph = lower_opset(graph, limit.opset)
+    if opset_of(graph) > limit["opset"]:
+        graph = lower_opset(graph, limit["opset"])
     operators = check_model(graph, target)
     log.info("%s: %d nodes of %d operators, opset %d: all known to %s", config.system, len(graph.graph.node),
              len(operators), opset_of(graph), target)
@@ -192,8 +192,8 @@ def _sidecar(step: StepModule, graph: onnx.ModelProto, config: CheckpointConfig,
         "inputs": [_described(value) for value in graph.graph.input],
         "outputs": [_described(value) for value in graph.graph.output],
         "state": step.state,
-        "opset": opset_of(graph), "target": target, "jetpack": limit.jetpack,
-        "limits_from": [load_limits().sources[name] for name in limit.sources],
+        "opset": opset_of(graph), "target": target, "jetpack": limit["jetpack"],
+        "limits_from": [load_limits()["sources"][name] for name in limit["sources"]],
         "nodes": len(graph.graph.node),
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime", "timm")},
         "commit": git_commit(),

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import onnx
 import yaml
 from onnx import helper
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.settings import Section
-from sspcore.export.graph import GEOMETRY, MASK, constant_names, grid_path, opset_of, type_name, value_types
+from sspcore.export.graph import DOMAINS, GEOMETRY, MASK, constant_names, grid_path, opset_of, type_name, value_types
 
-LIMITS_FILE = Path(__file__).with_name("operators.yaml")
 OLDEST_OPSET = 16  # the first with GridSample
 LINEAR_OPSET = 20  # the first that writes GridSample's mode as "linear"
-_DOMAINS = ("", "ai.onnx")
 _Rules = Iterator[tuple[str, str]]  # name of a broken rule, and what is wrong, in words
 
 
@@ -31,39 +28,7 @@ class GraphError(SspError):
     """A graph contains what the target cannot run."""
 
 
-class Target(Section):
-    """A TensorRT release: JetPack that brings it, newest opset let through, where its limits were read."""
-
-    jetpack: str
-    opset: int
-    sources: tuple[str, ...]
-
-
-class OperatorLimits(Section):
-    """Limits of one operator; see the head of operators.yaml."""
-
-    types: tuple[str, ...]
-    data: int = 0
-    targets: tuple[str, ...] | None = None
-    attributes: dict[str, tuple[str | int, ...]] = {}
-    ones: tuple[str, ...] = ()
-    constants: tuple[int, ...] = ()
-    rank: int | None = None
-    outputs: int | None = None
-    why: str = ""
-    source: str = "matrix-10.15"
-
-
-class Limits(Section):
-    """All of operators.yaml."""
-
-    sources: dict[str, str]
-    targets: dict[str, Target]
-    operators: dict[str, OperatorLimits]
-
-
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One refusal: the node's name ("" for the graph as a whole), the rule, and what is wrong, in words."""
 
     node: str
@@ -75,14 +40,14 @@ class Problem:
 
 
 @lru_cache
-def load_limits() -> Limits:
-    """The operator limits, validated."""
-    return Limits.model_validate(yaml.safe_load(LIMITS_FILE.read_text(encoding="utf-8")))
+def load_limits() -> dict[str, dict[str, Any]]:
+    """`sources`, `targets` and `operators` of operators.yaml; the head of that file says what an entry holds."""
+    return yaml.safe_load(Path(__file__).with_name("operators.yaml").read_text(encoding="utf-8"))
 
 
-def target_limits(target: str) -> Target:
-    """A target by its name. Raises ProfileError for an unknown one."""
-    targets = load_limits().targets
+def target_limits(target: str) -> dict[str, Any]:
+    """JetPack, newest opset and sources of a target. Raises ProfileError for an unknown one."""
+    targets = load_limits()["targets"]
     if target not in targets:
         raise ProfileError(f"--target {target}: unknown; choose from {', '.join(targets)}")
     return targets[target]
@@ -102,8 +67,8 @@ def check_model(model: onnx.ModelProto, target: str) -> dict[str, int]:
 
 def find_problems(model: onnx.ModelProto, target: str) -> list[Problem]:
     """Everything in a graph that `target` ("trt-10.3", ...) cannot run, in the order of the nodes."""
-    problems = [Problem("", *found) for found in _model_problems(model, target_limits(target))]
-    nodes = model.graph.node
+    nodes, opset = model.graph.node, opset_of(model)
+    problems = [Problem("", *found) for found in _model_problems(model, opset, target_limits(target)["opset"])]
     counts = Counter(node.name for node in nodes)
     for node in nodes:
         if not node.name:
@@ -120,29 +85,28 @@ def find_problems(model: onnx.ModelProto, target: str) -> list[Problem]:
     for name, value in values.items():
         if name in stored:
             continue  # an empty constant has a dimension of 0, and that is no dynamic one
-        named = [d.dim_param or "?" for d in value.shape.dim if d.dim_param or d.dim_value <= 0]
-        if named or not value.HasField("shape"):
-            dimension = ", ".join(named) or "?"
-            problems.append(Problem(producers.get(name, ""), "static shapes", f"{name} has the dynamic dimension {dimension}"))
+        dynamic = [d.dim_param or "?" for d in value.shape.dim if d.dim_param or d.dim_value <= 0]
+        if dynamic or not value.HasField("shape"):
+            message = f"{name} has the dynamic dimension {', '.join(dynamic) or '?'}"
+            problems.append(Problem(producers.get(name, ""), "static shapes", message))
     types = {name: type_name(value) for name, value in values.items()}
     constants = constant_names(model.graph)
     outputs = {value.name for value in model.graph.output}
     for node in nodes:
-        rules = (*_operator_problems(node, target, opset_of(model), constants, values), *_border_problems(node, types, outputs))
+        rules = (*_operator_problems(node, target, opset, constants, values), *_border_problems(node, types, outputs))
         problems += [Problem(node.name, *found) for found in rules]
     for node in (*grid_path(model.graph), *(node for node in nodes if node.op_type == "GridSample")):
         problems += [Problem(node.name, *found) for found in _geometry_problems(node, types)]
     return problems
 
 
-def _model_problems(model: onnx.ModelProto, limit: Target) -> _Rules:
-    opset = opset_of(model)
+def _model_problems(model: onnx.ModelProto, opset: int, newest: int) -> _Rules:
     if opset >= LINEAR_OPSET:
         yield "opset", f"opset {opset}: from {LINEAR_OPSET} on TensorRT misreads GridSample's mode"
-    elif not OLDEST_OPSET <= opset <= limit.opset:
-        yield "opset", f"opset {opset}: the target takes {OLDEST_OPSET} to {limit.opset}"
+    elif not OLDEST_OPSET <= opset <= newest:
+        yield "opset", f"opset {opset}: the target takes {OLDEST_OPSET} to {newest}"
     for entry in model.opset_import:
-        if entry.domain not in _DOMAINS:
+        if entry.domain not in DOMAINS:
             yield "domain", f"operators of the domain {entry.domain} are imported"
     for function in model.functions:
         yield "domain", f"model-local function {function.name}: inline it before the export"
@@ -157,35 +121,31 @@ def _operator_problems(
     if "adaptive" in operator.lower():
         yield "adaptive pooling", f"{operator} is no ONNX operator; replace it by FixedAveragePool"
         return
-    limits = load_limits().operators.get(kind)
-    if node.domain not in _DOMAINS or limits is None:
+    limits = load_limits()["operators"].get(kind)
+    if node.domain not in DOMAINS or limits is None:
         yield "operator", f"{node.domain or 'ai.onnx'}.{kind} is not among the known operators"
         return
-    because = f" ({limits.why})" if limits.why else ""
-    because += f"; source: {load_limits().sources[limits.source]}"
-    if limits.targets is not None and target not in limits.targets:
+    because = f" ({limits['why']})" if "why" in limits else ""
+    because += f"; source: {load_limits()['sources'][limits.get('source', 'matrix-10.15')]}"
+    if target not in limits.get("targets", [target]):
         yield "operator", f"{kind} is not supported{because}"
-    for name, allowed in limits.attributes.items():
+    for name, allowed in limits.get("attributes", {}).items():
         value = _attribute(node, name, opset)
         if value is not None and value not in allowed:
             yield "attribute", f"{kind}.{name} is {value!r}, allowed: {', '.join(map(str, allowed))}{because}"
-    for name in limits.ones:
-        value = _attribute(node, name, opset)
-        if value is not None and any(item != 1 for item in value):
-            yield "attribute", f"{kind}.{name} is {list(value)}, must be ones{because}"
-    for index in limits.constants:
+    for index in limits.get("constants", ()):
         if index < len(node.input) and node.input[index] not in constants:
             yield "constant", f"{kind}: input {index} ({node.input[index]}) must be constant{because}"
-    if limits.outputs is not None and sum(bool(name) for name in node.output) > limits.outputs:
-        yield "outputs", f"{kind}: {len(node.output)} outputs, {limits.outputs} allowed{because}"
-    if not limits.types:
+    if sum(map(bool, node.output)) > limits.get("outputs", len(node.output)):
+        yield "outputs", f"{kind}: {len(node.output)} outputs, {limits['outputs']} allowed{because}"
+    if not limits["types"]:
         return
-    data = values.get(node.input[limits.data])
-    if type_name(data) not in limits.types:
-        yield "type", f"{kind} of {type_name(data)}, allowed: {', '.join(limits.types)}{because}"
+    data = values.get(node.input[limits.get("data", 0)])
+    if type_name(data) not in limits["types"]:
+        yield "type", f"{kind} of {type_name(data)}, allowed: {', '.join(limits['types'])}{because}"
     rank = len(data.shape.dim) if data is not None else None
-    if limits.rank not in (None, rank):
-        yield "rank", f"{kind} of rank {rank}, must be {limits.rank}{because}"
+    if rank != limits.get("rank", rank):
+        yield "rank", f"{kind} of rank {rank}, must be {limits['rank']}{because}"
 
 
 def _border_problems(node: onnx.NodeProto, types: dict[str, str], outputs: set[str]) -> _Rules:
@@ -215,9 +175,9 @@ def _attribute(node: onnx.NodeProto, name: str, opset: int) -> object:
     """Value of an attribute, its ONNX default where absent, None where this opset has none."""
     attribute = next((a for a in node.attribute if a.name == name), None)
     if attribute is None:
-        schema = onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version()))
-        attribute = schema.attributes[name].default_value if name in schema.attributes else None
-        if attribute is None or not attribute.name:
+        known = onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version())).attributes
+        if name not in known or not known[name].default_value.name:
             return None
+        attribute = known[name].default_value
     value = helper.get_attribute_value(attribute)
     return value.decode() if isinstance(value, bytes) else value

@@ -21,6 +21,7 @@ from sspcore.export.step import StepModule
 
 OPSET = 18  # 16 brought GridSample, 17 LayerNormalization; 20 renames GridSample's modes, which TensorRT misreads
 GEOMETRY, MASK = "geo", "mask"
+DOMAINS = ("", "ai.onnx")  # names of the default operator set
 
 _RESIZE_18 = (("antialias", 0), ("keep_aspect_ratio_policy", b"stretch"))
 
@@ -65,7 +66,7 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     lowered = onnx.ModelProto()
     lowered.CopyFrom(model)
     for entry in lowered.opset_import:
-        if entry.domain in ("", "ai.onnx"):
+        if entry.domain in DOMAINS:
             entry.version = opset
     for node in lowered.graph.node:
         # attributes that 18 added to Resize; at these values they say what older sets do anyway
@@ -81,7 +82,7 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the default operator set, as the file says it."""
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    return next((entry.version for entry in model.opset_import if entry.domain in DOMAINS), 0)
 
 
 def constant_names(graph: onnx.GraphProto) -> set[str]:

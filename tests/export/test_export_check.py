@@ -11,7 +11,7 @@ from sspcore.core.errors import ProfileError
 from sspcore.export.check import GraphError, check_model, find_problems, load_limits
 from sspcore.export.graph import constant_names, grid_path, lower_opset, name_nodes
 
-TARGETS = tuple(load_limits().targets)
+TARGETS = tuple(load_limits()["targets"])
 
 
 def good_graph(opset: int = 17) -> onnx.ModelProto:
@@ -77,13 +77,13 @@ def test_good_graph_passes_everywhere(target):
 
 def test_every_limit_names_a_known_source_and_known_targets():
     limits = load_limits()
-    for target in limits.targets.values():
-        assert set(target.sources) <= set(limits.sources)
-    for name, operator in limits.operators.items():
-        assert operator.source in limits.sources, name
-        assert set(operator.targets or ()) <= set(limits.targets), name
-        schema = onnx.defs.get_schema(name, 20)
-        assert set(operator.attributes) | set(operator.ones) <= set(schema.attributes), name
+    assert all(set(target["sources"]) <= set(limits["sources"]) for target in limits["targets"].values())
+    known = {"types", "data", "targets", "attributes", "constants", "rank", "outputs", "why", "source"}
+    for name, operator in limits["operators"].items():
+        assert "types" in operator and set(operator) <= known, name
+        assert operator.get("source", "matrix-10.15") in limits["sources"], name
+        assert set(operator.get("targets", ())) <= set(limits["targets"]), name
+        assert set(operator.get("attributes", ())) <= set(onnx.defs.get_schema(name, 20).attributes), name
 
 
 def test_unknown_target_is_a_one_line_error():
@@ -178,6 +178,16 @@ def test_antialias_is_refused():
     model = good_graph(18)
     set_attribute(model, "net_resize", antialias=1)
     refused(model, "net_resize", "attribute")
+
+
+@pytest.mark.parametrize("dilations, taken", [(None, True), ([1, 1], True), ([1, 2], False)])
+def test_dilated_pooling_is_refused(dilations, taken):
+    model = good_graph()
+    given = {} if dilations is None else {"dilations": dilations}
+    node(model, "net_conv").CopyFrom(
+        helper.make_node("MaxPool", ["padded"], ["scores"], "net_conv", kernel_shape=[3, 3], **given)
+    )
+    assert ("attribute" not in {problem.rule for problem in find_problems(model, "trt-10.3")}) is taken
 
 
 def test_nameless_and_misnamed_nodes_are_refused():
