@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 LOGITS_STRIDE = 16  # of the logits kept in the golden rollout
-PARITY = {"logits_max_difference": 1e-3, "identical_mean": 0.9999}  # of a float32 export
+LOGITS_APART, PIXELS_IDENTICAL = 1e-3, 0.9999  # at most and at least, of a float32 export
 
 _MEANING = {
     "frame": "the current frame",
@@ -79,23 +79,31 @@ def export_bundle(
     log.info("%s: %d nodes of %d operators, opset %d: all known to %s", config.system, len(graph.graph.node),
              len(operators), opset_of(graph), target)
     sidecar = _sidecar(step, graph, config, target)
-    sidecar |= {"operators": operators, "weights": "untrained" if untrained else {"sha256": _weights_hash(model)}}
-    class_maps, logits = [], []
+    # SHA-256 of the weights, written as `save_checkpoint` writes them
+    state = {name: value.to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
+    weights = hashlib.sha256(save(state, {"format": "pt"})).hexdigest()
+    sidecar["operators"] = operators
+    sidecar["weights"] = "untrained" if untrained else {"sha256": weights}
+    kept = []
 
-    def keep(class_map: np.ndarray, outputs: dict[str, np.ndarray]) -> None:
-        class_maps.append(class_map)
-        logits.append(outputs["logits"][0, :, ::LOGITS_STRIDE, ::LOGITS_STRIDE])
+    def keep(outputs: dict[str, np.ndarray]) -> None:
+        kept.append((outputs["class_map"][0], outputs["logits"][0, :, ::LOGITS_STRIDE, ::LOGITS_STRIDE]))
 
     with atomic_folder(out, SIDECAR) as folder:
         onnx.save(graph, folder / ONNX)
         write_json(folder / SIDECAR, sidecar)
         title = f"{config.system}: onnxruntime against torch"
         figures = summary(drift(OnnxRunner(folder), TorchRunner(model, options.size), golden, title, keep))
-        if options.precision == "fp32":  # float16 differs by what float16 costs: the side-car says how much
-            _require_parity(figures)
+        apart, same = figures["logits_max_difference"], figures["identical_mean"]
+        # float16 differs by what float16 costs: the side-car says how much
+        if options.precision == "fp32" and not (apart <= LOGITS_APART and same >= PIXELS_IDENTICAL):
+            raise SspError(
+                f"export: onnxruntime and torch differ over {figures['frames']} frames: logits by {apart:.1e}, class maps "
+                f"identical on {same:.5%} of the pixels; report the model and the versions of torch and onnxruntime"
+            )
+        class_maps, logits = map(np.stack, zip(*kept, strict=True))
         np.savez_compressed(
-            folder / GOLDEN, frames=golden.frames, H_cur_to_prev=golden.H_cur_to_prev, past_valid=golden.past_valid,
-            class_map=np.stack(class_maps), logits=np.stack(logits), logits_stride=LOGITS_STRIDE,
+            folder / GOLDEN, **vars(golden), class_map=class_maps, logits=logits, logits_stride=LOGITS_STRIDE
         )
         for script in (HERE / "device").glob("[a-z]*.py"):
             shutil.copyfile(script, folder / script.name)
@@ -119,12 +127,11 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         expected = sidecar["sha256"][ONNX]
         height, width = sidecar["size"]
-        read = [sidecar[key] for key in ("inputs", "outputs", "state", "normalisation")]
-        sensible = class_spec(sidecar).n_classes > 0 and min(height, width) > 0 and all(read[:2])
+        inputs, outputs, *_ = (sidecar[key] for key in ("inputs", "outputs", "state", "normalisation"))
+        if min(height, width, class_spec(sidecar).n_classes) < 1 or not (inputs and outputs):
+            raise ValueError("classes, size or tensors make no sense")
     except (ValueError, KeyError, TypeError) as error:
         raise SspError(f"{path}: not a bundle's description ({error!r}); export it again") from error
-    if not sensible:
-        raise SspError(f"{path}: not a bundle's description (classes, size or tensors make no sense); export it again")
     if not (folder / ONNX).is_file() or sha256(folder / ONNX) != expected:
         raise SspError(f"{folder / ONNX}: missing, or not the file that {SIDECAR} describes; export it again")
     return sidecar
@@ -146,30 +153,13 @@ def with_nearest_sampling(bundle: Path, out: Path) -> Path:
     It shows that a rollout sees this error. `verify_bundle` refuses the copy; it is for `OnnxRunner` alone.
     """
     model = onnx.load(bundle / ONNX)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "GridSample" and attribute.name == "mode":
-                attribute.s = b"nearest"
+    warps = [node for node in model.graph.node if node.op_type == "GridSample"]
+    for mode in (attribute for node in warps for attribute in node.attribute if attribute.name == "mode"):
+        mode.s = b"nearest"
     with atomic_folder(out, SIDECAR) as folder:
         shutil.copytree(bundle, folder, dirs_exist_ok=True)
         onnx.save(model, folder / ONNX)
     return out
-
-
-def _require_parity(figures: dict[str, float]) -> None:
-    close = figures["logits_max_difference"] <= PARITY["logits_max_difference"]
-    if not close or figures["identical_mean"] < PARITY["identical_mean"]:
-        raise SspError(
-            f"export: onnxruntime and torch differ over {figures['frames']} frames: logits by "
-            f"{figures['logits_max_difference']:.1e}, class maps identical on {figures['identical_mean']:.5%} of the pixels; "
-            "report the model and the versions of torch and onnxruntime"
-        )
-
-
-def _weights_hash(model: VideoSegmenter) -> str:
-    """SHA-256 of the weights, written as `save_checkpoint` writes them."""
-    state = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
-    return hashlib.sha256(save(state, metadata={"format": "pt"})).hexdigest()
 
 
 def _sidecar(step: StepModule, graph: onnx.ModelProto, config: CheckpointConfig, target: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -56,31 +57,22 @@ def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: 
     plane = cv2.resize(coarse, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
     plane = (plane.clip(0, 1) * 200 + rng.random(plane.shape, dtype=np.float32) * 55).astype(np.uint8)
     to_frame = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
-    step = _camera_step(size, rotate)
-    frames, homographies, valid = [], [], []
+    step = np.array([[1, 0, 0.004 * width], [0, 1, -0.003 * height], [0, 0, 1]])  # H_prev_to_cur of one frame
+    if rotate:
+        turn, tilt = np.eye(3), np.eye(3)
+        turn[:2] = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 1.5, 1.003)
+        tilt[2, :2] = 0.01 / width, -0.008 / height
+        step = step @ turn @ tilt
+    valid = np.array([k not in (0, reset_at) for k in range(n_frames)], np.float32)
+    homographies = np.where(valid[:, None, None] > 0, sampling_homography(step), np.eye(3, dtype=np.float32))
+    frames = []
     for k in range(n_frames):
-        fresh = k in (0, reset_at)
         if k == reset_at:
             to_frame = np.array([[1, 0, -width / 4], [0, 1, -height / 4], [0, 0, 1]]) @ to_frame
         elif k > 0:
             to_frame = step @ to_frame
         frames.append(cv2.warpPerspective(plane, to_frame, (width, height), borderMode=cv2.BORDER_REFLECT_101))
-        homographies.append(np.eye(3, dtype=np.float32) if fresh else sampling_homography(step))
-        valid.append(0.0 if fresh else 1.0)
-    return Rollout(np.stack(frames), np.stack(homographies), np.array(valid, np.float32))
-
-
-def _camera_step(size: Size, rotate: bool) -> np.ndarray:
-    """H_prev_to_cur of one frame."""
-    height, width = size
-    shift = np.array([[1, 0, 0.004 * width], [0, 1, -0.003 * height], [0, 0, 1]])
-    if not rotate:
-        return shift
-    turn = np.eye(3)
-    turn[:2] = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 1.5, 1.003)
-    tilt = np.eye(3)
-    tilt[2, :2] = 0.01 / width, -0.008 / height
-    return shift @ turn @ tilt
+    return Rollout(np.stack(frames), homographies, valid)
 
 
 def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: Size, n_frames: int) -> Rollout:
@@ -89,28 +81,24 @@ def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: 
     Raises: SspError if there are fewer than `n_frames`.
     """
     frames, homographies = [], []
-    for image in images:
+    for image in islice(images, n_frames):
         frame = resize_frame(image, size)
         H = registrator(frames[-1], frame).H_prev_to_cur if frames else np.eye(3)
         frames.append(frame)
         homographies.append(sampling_homography(H))
-        if len(frames) == n_frames:
-            break
     if len(frames) < n_frames:
         raise SspError(f"only {len(frames)} readable frames, {n_frames} are needed; give a longer video")
-    valid = np.ones(n_frames, np.float32)
-    valid[0] = 0.0
-    return Rollout(np.stack(frames), np.stack(homographies), valid)
+    return Rollout(np.stack(frames), np.stack(homographies), (np.arange(n_frames) > 0).astype(np.float32))
 
 
 def drift(
     ours: StepRunner, reference: StepRunner, rollout: Rollout, title: str = "parity",
-    keep: Callable[[np.ndarray, dict[str, np.ndarray]], None] | None = None,
+    keep: Callable[[dict[str, np.ndarray]], None] = lambda outputs: None,
 ) -> list[dict[str, Any]]:
     """How two implementations of a step come apart over a rollout, each fed its own state.
 
     Args:
-        keep: called with the class map (H, W) and the outputs of the reference for each frame.
+        keep: called with the outputs of the reference for each frame.
     Returns: one row a frame: share of pixels with the same class, largest absolute difference of the logits.
     """
     rows = []
@@ -118,8 +106,7 @@ def drift(
         a, b = (runner.step(rollout.frames[k], rollout.motion(k)) for runner in (ours, reference))
         difference = np.abs(ours.outputs["logits"].astype(np.float32) - reference.outputs["logits"]).max()
         rows.append({"frame": k, "identical": float((a == b).mean()), "logits_max_difference": float(difference)})
-        if keep is not None:
-            keep(b, reference.outputs)
+        keep(reference.outputs)
     return rows
 
 

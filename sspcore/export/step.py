@@ -13,8 +13,7 @@ Adaptive pooling becomes two constant matrix products, since ONNX has no such op
 from __future__ import annotations
 
 import copy
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -29,9 +28,6 @@ from sspcore.core.types import Size, VideoSegmenter, VideoState
 from sspcore.export.device.step_runner import StepRunner
 from sspcore.models.ssp import SSP
 
-FrameInput = Literal["uint8", "float32"]
-Precision = Literal["fp32", "fp16"]
-
 
 @dataclass(frozen=True)
 class StepOptions:
@@ -44,8 +40,8 @@ class StepOptions:
     """
 
     size: Size
-    frame: FrameInput = "uint8"
-    precision: Precision = "fp32"
+    frame: Literal["uint8", "float32"] = "uint8"
+    precision: Literal["fp32", "fp16"] = "fp32"
 
 
 class StepModule(nn.Module):
@@ -53,7 +49,6 @@ class StepModule(nn.Module):
 
     Args:
         model: an image system or SSP; it is copied, not changed.
-        options: see StepOptions.
     Attributes:
         example: an input for each name: an empty frame, no motion, no past.
         output_names: in the order of the outputs.
@@ -74,12 +69,12 @@ class StepModule(nn.Module):
         if options.precision == "fp16":
             to_half(self.model)
         dtype = torch.float16 if options.precision == "fp16" else torch.float32
-        frame = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-        self.example = {"frame": torch.zeros(1, 3, height, width) if options.frame == "float32" else frame}
+        frames = {"uint8": torch.zeros(1, height, width, 3, dtype=torch.uint8), "float32": torch.zeros(1, 3, height, width)}
+        self.example = {"frame": frames[options.frame]}
         self.state: dict[str, str] = {}
         # alpha is kept for pictures only; the next step does not read it
-        names = [field.name for field in dataclasses.fields(state) if field.name != "alpha"]
-        self.fields = [name for name in names if getattr(state, name) is not None]
+        names = [field.name for field in fields(state) if getattr(state, field.name) is not None]
+        self.fields = [name for name in names if name != "alpha"]
         if self.fields:
             self.example["H_cur_to_prev"] = torch.eye(3)[None]
             for name in self.fields:
@@ -95,20 +90,20 @@ class StepModule(nn.Module):
         image = image.half() if self.options.precision == "fp16" else image
         if not self.fields:
             logits, _ = self.model.step(image, None)
-            return logits, class_map(logits)
+            return logits, logits.argmax(1).to(torch.uint8)
         H_cur_to_prev, *previous, past_valid = inputs
         if not self.model.needs:  # an ablation: the host may register frames, this system does not look
             H_cur_to_prev = torch.eye(3, device=frame.device)[None]
         observation = self.model.observe(image)
         start = self.model.start(observation)
-        past = dataclasses.replace(start, **dict(zip(self.fields, previous, strict=True)))
+        past = replace(start, **dict(zip(self.fields, previous, strict=True)))
         moved = self.model.propagate(observation, past, H_cur_to_prev).state
         carried = []
         for name in self.fields:
             fresh, kept = getattr(start, name), getattr(moved, name)
             # a choice, not a product with 0: whatever a fresh buffer holds (NaN) cannot get through
             carried.append(kept if kept is fresh else torch.where(past_valid.view(1, 1, 1, 1) > 0.5, kept, fresh))
-        return *carried, class_map(carried[0])
+        return *carried, carried[0].argmax(1).to(torch.uint8)
 
 
 class TorchRunner(StepRunner):
@@ -136,40 +131,31 @@ class FixedAveragePool(nn.Module):
 
     def __init__(self, in_size: Size, out_size: Size) -> None:
         super().__init__()
-        rows, columns = (averaging_matrix(n, m) for n, m in zip(in_size, out_size, strict=True))
-        self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("columns", columns.T.contiguous(), persistent=False)
+        # (n_in, n_out): column i averages the cells that torch pools into cell i
+        rows, columns = (F.adaptive_avg_pool1d(torch.eye(n)[None], m)[0] for n, m in zip(in_size, out_size, strict=True))
+        self.register_buffer("rows", rows.T.contiguous(), persistent=False)
+        self.register_buffer("columns", columns.contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.matmul(torch.matmul(self.rows, x), self.columns)
 
 
-def averaging_matrix(n_in: int, n_out: int) -> Tensor:
-    """(n_out, n_in): row i averages the cells that torch pools into cell i."""
-    return F.adaptive_avg_pool1d(torch.eye(n_in)[None], n_out)[0].T.contiguous()
-
-
-def class_map(logits: Tensor) -> Tensor:
-    """(1, C, H, W) -> (1, H, W) uint8."""
-    return logits.argmax(1).to(torch.uint8)
-
-
 @torch.inference_mode()
 def fix_adaptive_pools(model: VideoSegmenter, size: Size) -> VideoState:
     """Replace each `nn.AdaptiveAvgPool2d` by its `FixedAveragePool` for frames of `size`. Returns the state of one step."""
-    pools = {name: module for name, module in model.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
-    sizes: dict[str, Size] = {}
+    pools = {module: name for name, module in model.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
+    sizes: dict[nn.Module, Size] = {}
 
-    def remember(name: str):
-        return lambda module, inputs: sizes.__setitem__(name, tuple(inputs[0].shape[-2:]))
+    def remember(pool: nn.Module, inputs: tuple[Tensor]) -> None:
+        sizes[pool] = tuple(inputs[0].shape[-2:])
 
-    handles = [module.register_forward_pre_hook(remember(name)) for name, module in pools.items()]
+    handles = [pool.register_forward_pre_hook(remember) for pool in pools]
     _, state = model.step(torch.zeros(1, 3, *size), None, None)
     for handle in handles:
         handle.remove()
-    for name, in_size in sizes.items():
-        out = pools[name].output_size
-        model.set_submodule(name, FixedAveragePool(in_size, (out, out) if isinstance(out, int) else out))
+    for pool, in_size in sizes.items():
+        out = pool.output_size
+        model.set_submodule(pools[pool], FixedAveragePool(in_size, (out, out) if isinstance(out, int) else out))
     return state
 
 
