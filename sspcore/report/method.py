@@ -145,7 +145,7 @@ def _arrow(picture: Figure, start: Axes, end: Axes, note: str) -> None:
     from_point, to_point = (a.x1 + 0.005, (a.y0 + a.y1) / 2), (b.x0 - 0.005, (b.y0 + b.y1) / 2)
     if abs(a.y0 - b.y0) > 0.5 * a.height:  # another row: several arrows meet here and keep apart at their end
         to_point = to_point[0], to_point[1] + (0.3 if a.y0 > b.y0 else -0.3) * b.height
-    _draw(picture, from_point, to_point)
+    _line(picture, from_point, to_point)
     if note:
         x = (from_point[0] + to_point[0]) / 2
         picture.text(x, from_point[1] + 0.006, note, ha="center", va="bottom", fontsize=8)
@@ -155,23 +155,21 @@ def _bracket(picture: Figure, start: Axes, end: Axes) -> None:
     """Out of the start's right side, down, and into the end's right side."""
     a, b = start.get_position(), end.get_position()
     x, from_y, to_y = a.x1 + 0.018, (a.y0 + a.y1) / 2, b.y0 + 0.8 * b.height
-    _draw(picture, (a.x1 + 0.004, from_y), (x, from_y), head=False)
-    _draw(picture, (x, from_y), (x, to_y), head=False)
-    _draw(picture, (x, to_y), (b.x1 + 0.003, to_y))
+    _line(picture, (a.x1 + 0.004, from_y), (x, from_y), (x, to_y), (b.x1 + 0.003, to_y))
 
 
 def _elbow(picture: Figure, start: Axes, end: Axes, note: str) -> None:
     """Down from the start's middle, then right to the end."""
     a, b = start.get_position(), end.get_position()
     x, y = (a.x0 + a.x1) / 2, (b.y0 + b.y1) / 2
-    _draw(picture, (x, a.y0 - 0.005), (x, y), head=False)
-    _draw(picture, (x, y), (b.x0 - 0.005, y))
+    _line(picture, (x, a.y0 - 0.005), (x, y), (b.x0 - 0.005, y))
     picture.text(x + 0.008, y + 0.006, note, ha="left", va="bottom", fontsize=8)
 
 
-def _draw(picture: Figure, start: tuple[float, float], end: tuple[float, float], head: bool = True) -> None:
-    """A line in parts of the picture, with an arrow's head or without."""
-    picture.add_artist(FancyArrowPatch(
-        start, end, transform=picture.transFigure, arrowstyle="-|>" if head else "-", mutation_scale=11, color=BLACK,
-        linewidth=1.1, shrinkA=0, shrinkB=0,
-    ))
+def _line(picture: Figure, *corners: tuple[float, float]) -> None:
+    """A line through corners in parts of the picture, with an arrow's head at its end."""
+    for start, end in zip(corners[:-1], corners[1:], strict=True):
+        picture.add_artist(FancyArrowPatch(
+            start, end, transform=picture.transFigure, arrowstyle="-|>" if end is corners[-1] else "-", mutation_scale=11,
+            color=BLACK, linewidth=1.1, shrinkA=0, shrinkB=0,
+        ))
