@@ -131,7 +131,7 @@ class Step:
         if estimated:
             self.raft = {name: RAFTFlow.untrained(updates) for name, updates in UPDATES.items()}
         self.windows = WindowDataset(
-            strided_windows(clips, 2), 2, study.profile.input_size, WindowAugmentation(self.recipe.crop, self.recipe.zoom), 0,
+            strided_windows(clips), 2, study.profile.input_size, WindowAugmentation(self.recipe.crop, self.recipe.zoom), 0,
             homographies=study.homographies(dataset), flows=None if estimated else study.flows(dataset), teacher=labels.read,
         )
         torch.manual_seed(0)

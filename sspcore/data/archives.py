@@ -31,7 +31,7 @@ from sspcore.core.progress import tqdm
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import require_room
 from sspcore.data.releases import target_of
-from sspcore.data.zip_scan import open_member, scan_zip
+from sspcore.data.zip_scan import CHUNK, open_member, scan_zip
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 SIZE_LIMITS = {".png": 2**28, ".mp4": 2**37}  # bytes of a member
@@ -41,7 +41,6 @@ RATIO_LIMIT = 20  # of all that is unpacked to the archive: videos and PNGs are 
 READ_ERRORS = (
     OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, ValueError,
 )
-CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,22 @@ class Unpacked:
 
 
 def find_archives(data: Path, spec: DatasetSpec) -> list[Path]:
-    """Archives of a data set: all in `data`/<name>, and those in `data` whose names (else whose members) are of it."""
+    """Archives of a data set: all in `data`/<name>, and those in `data` whose names (else whose members) are of it.
+
+    Members are listed only where the name says nothing, since listing a packed tar takes its time.
+    """
     own, shared = (
         sorted(path for path in folder.glob("*") if path.is_file() and path.name.lower().endswith(SUFFIXES))
         for folder in (data / spec.name, data)
     )
-    return own + [path for path in shared if _belongs(path, spec)]
+    for path in shared:
+        named = [each.name for each in SPECS.values() if re.search(each.archives, path.name, re.IGNORECASE)]
+        if not named:
+            with open_archive(path) as (members, _):
+                named = [spec.name] if choose_members(members, spec)[0] else []
+        if spec.name in named:
+            own.append(path)
+    return own
 
 
 def unpack(archive: Path, spec: DatasetSpec, into: Path, there: frozenset[str] = frozenset()) -> Unpacked:
@@ -191,33 +200,22 @@ def _shown(name: str) -> str:
 
 
 def _write_all(members: Iterable[tuple[str, Member]], folder: Path) -> dict[str, str]:
-    """Write members to their paths below `folder`; "name: why" of those that cannot be read, by path."""
+    """Write members to their paths below `folder`; "name: why" of those that cannot be read, by path.
+
+    What is written is bounded by the size that a member announces; one of another size cannot be read.
+    """
     failed = {}
     for target, member in members:
         try:
-            _write(member, folder / target)
+            with atomic_file(folder / target) as temporary, temporary.open("wb") as file, member.open() as source:
+                while file.tell() <= member.size and (chunk := source.read(CHUNK)):
+                    file.write(chunk[: member.size + 1 - file.tell()])
+                if file.tell() != member.size:
+                    more = "more than " if file.tell() > member.size else ""
+                    raise EOFError(f"{more}{min(file.tell(), member.size)} of {member.size} bytes")
         except READ_ERRORS as error:
             failed[target] = f"{_shown(member.name)}: {_reason(error, folder)}"
     return failed
-
-
-def _write(member: Member, path: Path) -> None:
-    """Write a member. Raises EOFError if it has another size than announced, which also bounds what is written."""
-    with atomic_file(path) as temporary, temporary.open("wb") as file, member.open() as source:
-        while file.tell() <= member.size and (chunk := source.read(CHUNK)):
-            file.write(chunk[: member.size + 1 - file.tell()])
-        if file.tell() != member.size:
-            more = "more than " if file.tell() > member.size else ""
-            raise EOFError(f"{more}{min(file.tell(), member.size)} of {member.size} bytes")
-
-
-def _belongs(archive: Path, spec: DatasetSpec) -> bool:
-    """By its name; by what is in it only where the name says nothing, since listing a packed tar takes its time."""
-    named = [each.name for each in SPECS.values() if re.search(each.archives, archive.name, re.IGNORECASE)]
-    if named:
-        return spec.name in named
-    with open_archive(archive) as (members, _):
-        return bool(choose_members(members, spec)[0])
 
 
 def _reason(error: Exception, folder: Path) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -57,8 +58,7 @@ class Verdict:
 _VERDICT = TypeAdapter(Verdict)  # lists of JSON become tuples
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A line of the table: counts of sequences, or of an archive's members."""
 
     dataset: str
@@ -104,10 +104,8 @@ class Checked:
         train = sum(sequence.split == "train" for sequence in self.sequences)
         known = {sequence.name for sequence in self.sequences if sequence.split == "val"}
         absent = [name for name in self.spec.validation if name not in known]
-        line = f"{self.spec.title} goes on: {train} train and {len(known)} val sequences"
-        if absent:
-            line += f" (without {', '.join(absent)} of the published split: scores are not comparable)"
-        return line
+        without = f" (without {', '.join(absent)} of the published split: scores are not comparable)" if absent else ""
+        return f"{self.spec.title} goes on: {train} train and {len(known)} val sequences{without}"
 
 
 def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
@@ -119,16 +117,19 @@ def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: 
     Raises: ReleaseError if the disk has no room for what is packed.
     """
     release = data / spec.name
-    there = frozenset(
-        target_of(path.relative_to(release).as_posix(), spec) or "" for path in _files(list_sequences(release, spec))
-    )
+    files = _files(list_sequences(release, spec))
+    there = frozenset(target_of(path.relative_to(release).as_posix(), spec) or "" for path in files)
     into = workspace.base / "unpacked" / spec.name
     archives = [unpack(path, spec, into, there) for path in find_archives(data, spec)]
     roots = (release, *(archive.folder for archive in archives))
     sequences = _united(sequence for root in roots for sequence in list_sequences(root, spec))
     verdicts = _judge(sequences, spec, workspace.base / "checked" / f"{spec.name}.json", workers)
     usable = tuple(
-        _usable_part(sequence, verdict) for sequence, verdict in zip(sequences, verdicts, strict=True)
+        replace(
+            sequence, labels={n: path for n, path in sequence.labels.items() if n not in verdict.bad_labels},
+            vdd={n: path for n, path in sequence.vdd.items() if n not in verdict.bad_vdd},
+        )
+        for sequence, verdict in zip(sequences, verdicts, strict=True)
         if verdict.video == "found" and len(sequence.labels) > len(verdict.bad_labels)
     )
     problems = tuple(line for each in (*archives, *verdicts) for line in each.problems)
@@ -144,11 +145,8 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
     checked = check_release(data, spec, workspace, workers)
     if checked.stops:
         raise ReleaseError(checked.stops)
-    if checked.problems:
-        log.warning(
-            "%s; files not in order: %d, listed by: sspcore check --data %s", checked.conclusion,
-            len(checked.problems), data,
-        )
+    if count := len(checked.problems):
+        log.warning("%s; files not in order: %d, listed by: sspcore check --data %s", checked.conclusion, count, data)
     else:
         log.info("%s", checked.conclusion)
     return checked
@@ -205,27 +203,23 @@ def _state(files: dict[int, Path], bad: set[int]) -> str:
 
 
 def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: int) -> list[Verdict]:
-    """Verdicts of all sequences; those whose files are as they were come from the record."""
+    """Verdicts of all sequences; those whose files have the names, sizes and times of the record come from there."""
     try:
         known = read_json(record)
     except ArtefactError:
         known = {}
-    keys = [_fingerprint(sequence, spec) for sequence in sequences]
+    keys = []
+    for each in sequences:
+        marks = [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in _files([each])]
+        keys.append(stable_hash([code_key(__name__), spec.key, each.name, each.split, marks]))
     known = {key: known[key] for key in keys if key in known}
-    new = [(key, sequence) for key, sequence in zip(keys, sequences, strict=True) if key not in known]
-    with tqdm(desc=f"checking {spec.title}", unit="video", total=len(new), disable=not new) as bar:
-        jobs = [(sequence, spec) for _, sequence in new]
-        for (key, _), verdict in zip(new, run_jobs(examine, jobs, workers), strict=True):
+    jobs = {key: (sequence, spec) for key, sequence in zip(keys, sequences, strict=True) if key not in known}
+    with tqdm(desc=f"checking {spec.title}", unit="video", total=len(jobs), disable=not jobs) as bar:
+        for key, verdict in zip(jobs, run_jobs(examine, [*jobs.values()], workers), strict=True):
             known[key] = asdict(verdict)
             write_json(record, known)  # after each: a check that is cut off goes on
             bar.update(1)
     return [_VERDICT.validate_python(known[key]) for key in keys]
-
-
-def _fingerprint(sequence: Sequence, spec: DatasetSpec) -> str:
-    """Hash of the names, sizes and times of a sequence's files."""
-    marks = [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in _files([sequence])]
-    return stable_hash([code_key(__name__), spec.key, sequence.name, sequence.split, marks])
 
 
 def _files(sequences: Iterable[Sequence]) -> list[Path]:
@@ -246,22 +240,16 @@ def _united(sequences: Iterable[Sequence]) -> list[Sequence]:
     return sorted(there, key=lambda sequence: (sequence.split, natural_key(sequence.name)))
 
 
-def _stops(release: Path, spec: DatasetSpec, sequences: Iterable[Sequence], usable: Iterable[Sequence]) -> str:
+def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: tuple[Sequence, ...]) -> str:
     """Why a data set cannot go on, "" if it can."""
     try:
         require_splits(sequences, release, spec)
     except ReleaseError as error:
         return str(error)
-    kept = {sequence.split for sequence in usable}
     for split in SPLITS:
-        if split not in kept:
+        if not any(sequence.split == split for sequence in usable):
             return f"{release}: no {split} sequence of {spec.title} can be used; fetch again what is missing or damaged"
     return ""
-
-
-def _usable_part(sequence: Sequence, verdict: Verdict) -> Sequence:
-    labels = {number: path for number, path in sequence.labels.items() if number not in verdict.bad_labels}
-    return replace(sequence, labels=labels, vdd={n: path for n, path in sequence.vdd.items() if n not in verdict.bad_vdd})
 
 
 def _rows(spec: DatasetSpec, sequences: list[Sequence], verdicts: list[Verdict], archives: list[Unpacked]) -> Iterator[Row]:
@@ -282,7 +270,7 @@ def report(checked: Iterable[Checked]) -> str:
     """The table, the problems beneath it, and what goes on."""
     checked = list(checked)
     header = ("data set", "what, in sequences", "found", "missing", "damaged", "where to get it", "without it")
-    cells = [header, *(astuple(row) for each in checked for row in each.rows)]
+    cells = [header, *(row for each in checked for row in each.rows)]
     widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
     shape = "  ".join(f"{{:{'>' if 2 <= k <= 4 else '<'}{width}}}" for k, width in enumerate(widths))
     lines = [shape.format(*row).rstrip() for row in cells]

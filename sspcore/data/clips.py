@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
@@ -76,7 +77,6 @@ class Clip:
 
     @property
     def spec(self) -> DatasetSpec:
-        """Its data set: names and colours of the classes, and which of them move."""
         return SPECS[self.dataset]
 
     def __len__(self) -> int:
@@ -115,11 +115,6 @@ def load_dataset(name: Path | str, split: str = "val") -> list[Clip]:
     if isinstance(name, str) and name.count("/") == 1 and not folder.is_dir():
         profile, dataset = name.split("/")
         folder = Workspace(profile).clips(dataset)
-    if not (folder / KEY_FILE).is_file():
-        raise ArtefactError(
-            f'{name}: no prepared clips in {folder}; give "sample", a folder of clips, or profile and data set as in '
-            '"demo/uavid" (./reproduce.sh --only 01 prepares these)'
-        )
     return load_clips(folder, split)
 
 
@@ -129,7 +124,10 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
     Raises: ArtefactError if the data set is not prepared or the split is empty.
     """
     if not (folder / KEY_FILE).is_file():
-        raise ArtefactError(f"{folder}: no prepared clips here; run notebook 01 (./reproduce.sh --only 01) first")
+        raise ArtefactError(
+            f"{folder}: no prepared clips here; run notebook 01 (./reproduce.sh --only 01), or give another folder of clips, "
+            '"sample", or profile and data set as in "demo/uavid"'
+        )
     cache = FrameCache(cache_mb)
     clips = []
     for path in sorted((folder / split).glob("*/clip.json")):
@@ -162,3 +160,23 @@ def hold_out(clips: list[Clip], count: int, split: str) -> list[Clip]:
         raise ProfileError(f"held_out: {count} of {len(sequences)} training sequences leave none to train on")
     scored = set(sequences[-count:])
     return [clip for clip in clips if (clip.sequence in scored) == (split == "val")]
+
+
+def class_shares(clips: list[Clip], spec: DatasetSpec, size: tuple[int, int]) -> dict[str, float]:
+    """Share of each class in the labelled pixels of all labelled frames (ignored pixels left out)."""
+    counts = np.zeros(256, np.int64)
+    for clip in clips:
+        for position in clip.labelled:
+            counts += np.bincount(clip.label(position, size).ravel(), minlength=256)
+    labelled = max(1, int(counts[:IGNORE].sum()))
+    return {name: float(counts[i] / labelled) for i, name in enumerate(spec.classes)}
+
+
+def summary(clips: list[Clip]) -> dict[str, int]:
+    """Number of sequences, clips, frames and labelled frames."""
+    return {
+        "sequences": len({clip.sequence for clip in clips}),
+        "clips": len(clips),
+        "frames": sum(len(clip) for clip in clips),
+        "labelled frames": sum(len(clip.labelled) for clip in clips),
+    }

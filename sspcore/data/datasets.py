@@ -1,11 +1,11 @@
 """What a data set is: classes, colours, split and layout of UAVid and RuralScapes (paper, section 4; METHOD section 8).
 
-Each is a file beside this module, `<name>.yaml`, read when it is first asked for.
+Each is a file beside this module, `<name>.yaml`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sspcore.core.classes import IGNORE, ClassSpec, Colour
 from sspcore.core.errors import ReleaseError
 
+_FOLDER = Path(__file__).parent
 _NO_COLOUR = 254
 VDD_ROOF, VDD_WATER = 5, 6  # grey ids of the VDD layer that refine building and clutter
 
@@ -109,45 +110,14 @@ def read_spec(path: Path) -> DatasetSpec:
         raise ReleaseError(f"{path}: not the description of a data set ({error!r}); see {_FOLDER / 'uavid.yaml'}") from error
 
 
-_FOLDER = Path(__file__).parent
-_NAMES = ("uavid", "ruralscapes")
-_read_once = lru_cache(read_spec)
-
-
-class _Packaged(Mapping[str, DatasetSpec]):
-    """The data sets that come with the package, each read when it is asked for."""
-
-    def __getitem__(self, name: str) -> DatasetSpec:
-        if name not in _NAMES:
-            raise KeyError(name)
-        return _read_once(_FOLDER / f"{name}.yaml")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_NAMES)
-
-    def __len__(self) -> int:
-        return len(_NAMES)
-
-
-SPECS = _Packaged()
-
-
-def __getattr__(name: str) -> DatasetSpec:
-    """UAVID and RURALSCAPES, read when they are first asked for."""
-    if name.isupper() and name.lower() in _NAMES:
-        return SPECS[name.lower()]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+SPECS = {name: read_spec(_FOLDER / f"{name}.yaml") for name in ("uavid", "ruralscapes")}
+UAVID, RURALSCAPES = SPECS.values()
 
 
 def colours_to_ids(label_rgb: np.ndarray, spec: DatasetSpec, source: str) -> np.ndarray:
-    """Class ids of a colour label image.
+    """Class ids and IGNORE (H, W) uint8 of a label image (H, W, 3) uint8 RGB.
 
-    Args:
-        label_rgb: (H, W, 3) uint8, RGB.
-        spec: the data set.
-        source: name of the file, for the error.
-    Returns: (H, W) uint8 with class ids and IGNORE.
-    Raises: ReleaseError if a colour is not one of the data set's.
+    Raises: ReleaseError naming `source`, the file, if a colour is not one of the data set's.
     """
     packed = (label_rgb[..., 0].astype(np.int32) << 16) | (label_rgb[..., 1].astype(np.int32) << 8) | label_rgb[..., 2]
     ids = _ids_of_colours(tuple(spec.label_colours.items()))[packed]
@@ -163,7 +133,7 @@ def colours_to_ids(label_rgb: np.ndarray, spec: DatasetSpec, source: str) -> np.
 
 @lru_cache(maxsize=2)
 def _ids_of_colours(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
-    """Class id of each of the 2^24 colours: one look-up a pixel, several times faster than a comparison a class."""
+    """Class id of each of the 2^24 colours: one look-up for a pixel is several times faster than a comparison for a class."""
     table = np.full(1 << 24, _NO_COLOUR, np.uint8)
     for (r, g, b), class_id in colours:
         table[(r << 16) | (g << 8) | b] = class_id
@@ -179,7 +149,7 @@ def merge_vdd(ids: np.ndarray, clutter: np.ndarray, vdd: np.ndarray) -> np.ndarr
         vdd: (H, W) uint8 grey ids of the VDD layer.
     Returns: (H, W) uint8, a new array.
     """
-    uavid, merged = SPECS["uavid"], ids.copy()
-    merged[(vdd == VDD_ROOF) & (ids == uavid.id_of("building"))] = uavid.id_of("roof")
-    merged[(vdd == VDD_WATER) & clutter] = uavid.id_of("water")
+    merged = ids.copy()
+    merged[(vdd == VDD_ROOF) & (ids == UAVID.id_of("building"))] = UAVID.id_of("roof")
+    merged[(vdd == VDD_WATER) & clutter] = UAVID.id_of("water")
     return merged

@@ -13,18 +13,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from pydantic import AfterValidator, Field, model_validator
 
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_folder, write_json
 from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels, write_jpg, write_png
 from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
+from sspcore.core.settings import Section, positive
+from sspcore.core.types import Size
 from sspcore.data.datasets import DatasetSpec, colours_to_ids, merge_vdd
 from sspcore.data.releases import SPLITS, Sequence, find_sequences
-from sspcore.data.rules import ClipRules
 from sspcore.data.video import count_frames, read_video
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,35 @@ log = logging.getLogger(__name__)
 SAMPLED_VIDEOS = 3  # whose first frame is encoded to estimate the disk that clips need
 REPEATED = 0.2  # mean difference in grey levels below which a frame is a copy of the one before; codecs touch up copies
 MARGIN = 1.2  # on that estimate: frames of one video differ in size
+
+
+class ClipRules(Section):
+    """How a raw release becomes clips (METHOD section 8). Frames are counted in frames taken, not in source frames.
+
+    Attributes:
+        frame_step: every n-th source frame is taken.
+        clip_length: frames of a clip.
+        min_clip_length: shorter clips are dropped.
+        drop_first, drop_last: whether the first / last frame taken of a video is left out.
+        require_label: whether a clip without a label is dropped.
+        store_size: (H, W) of stored frames and labels; None keeps the release's size.
+        image_format: "png" (lossless) or "jpg" (quality 95).
+    """
+
+    frame_step: int = Field(ge=1)
+    clip_length: int = Field(ge=2)
+    min_clip_length: int = Field(ge=2)
+    drop_first: bool = True
+    drop_last: bool = False
+    require_label: bool = True
+    store_size: Annotated[Size, AfterValidator(positive)] | None = None
+    image_format: Literal["png", "jpg"] = "png"
+
+    @model_validator(mode="after")
+    def _some_clips_are_kept(self) -> ClipRules:
+        if self.min_clip_length > self.clip_length:
+            raise ValueError(f"min_clip_length ({self.min_clip_length}) is above clip_length ({self.clip_length})")
+        return self
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,10 @@ def target_of(name: str, spec: DatasetSpec) -> str | None:
     return None
 
 
-def require_splits(sequences: Iterable[Sequence], release: Path, spec: DatasetSpec) -> None:
+def require_splits(sequences: list[Sequence], release: Path, spec: DatasetSpec) -> None:
     """Raises ReleaseError unless there is a sequence of either split."""
-    splits = {sequence.split for sequence in sequences}
     for split in SPLITS:
-        if split not in splits:
+        if not any(sequence.split == split for sequence in sequences):
             raise ReleaseError(f"{release}: no {split} sequence of {spec.title} found; see data/README.md for the layout")
 
 

@@ -48,25 +48,18 @@ def read_flow_png(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class SequenceTruth:
-    """Truth of one sequence.
-
-    Args:
-        folder: `<root>/<dataset>_truth/<sequence>`.
-    Raises: ReleaseError if there is no truth.json.
-    """
+    """Truth of one sequence in `<root>/<dataset>_truth/<sequence>`. Raises ReleaseError if its truth.json cannot be used."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+        self.folder = folder
         path = self.folder / "truth.json"
         if not path.is_file():
             raise ReleaseError(f"{path}: missing; only rendered releases carry truth, render this one again")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             height, width = content["size"]
-            self.size: tuple[int, int] = (int(height), int(width))
+            self.size: Size = (int(height), int(width))
             self.frames: list[int] = content["frames"]
-            self.frame_step: int = content["frame_step"]
-            self.seed: int = content["seed"]
             self._homographies = {int(k): np.array(v, np.float64) for k, v in content["H_prev_to_cur"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReleaseError(f"{path}: not a readable record of truth ({error!r}); render the release again") from error
@@ -77,17 +70,15 @@ class SequenceTruth:
     def labels(self, frame: int) -> np.ndarray:
         """(H, W) uint8 class ids, 255 ignored."""
         path = self.folder / "labels" / f"{frame:06d}.png"
-        labels = read_grey(path)
-        self._require_size(path, labels)
-        return labels
+        return self._of_size(path, read_grey(path))
 
     def flow_backward(self, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow from `frame` to the listed frame before it: (2, H, W), in_view, occluded."""
-        return self._flow(self.folder / "flow_backward" / f"{frame:06d}.png")
+        return self._flow("flow_backward", frame)
 
     def flow_forward(self, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow from `frame` to the listed frame after it: (2, H, W), in_view, occluded."""
-        return self._flow(self.folder / "flow_forward" / f"{frame:06d}.png")
+        return self._flow("flow_forward", frame)
 
     def homography(self, frame: int) -> np.ndarray:
         """H_prev_to_cur (3, 3) of the ground plane, from the listed frame before `frame`."""
@@ -95,14 +86,18 @@ class SequenceTruth:
             raise ReleaseError(f"{self.folder / 'truth.json'}: no homography into frame {frame}; listed are {self.frames[1:]}")
         return self._homographies[frame]
 
-    def _flow(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _flow(self, folder: str, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        path = self.folder / folder / f"{frame:06d}.png"
         flow, in_view, occluded = read_flow_png(path)
-        self._require_size(path, in_view)
-        return flow, in_view, occluded
+        return flow, self._of_size(path, in_view), occluded
 
-    def _require_size(self, path: Path, image: np.ndarray) -> None:
+    def _of_size(self, path: Path, image: np.ndarray) -> np.ndarray:
         if image.shape != self.size:
             raise ReleaseError(f"{path}: is {image.shape}, truth.json says {self.size}; render the release again")
+        return image
+
+
+sequence_truth = lru_cache(maxsize=64)(SequenceTruth)
 
 
 @dataclass
@@ -143,9 +138,3 @@ def true_labels(clip: Clip, position: int, size: Size, truth_root: Path | None =
     if truth_root is not None:
         return exact_labels(truth_root, clip, position, size)
     return clip.label(position, size) if position in clip.labelled else None
-
-
-@lru_cache(maxsize=64)
-def sequence_truth(folder: Path) -> SequenceTruth:
-    """The truth of one rendered sequence."""
-    return SequenceTruth(folder)

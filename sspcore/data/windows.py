@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,8 +18,6 @@ from sspcore.core.types import Size, Window
 from sspcore.data.augment import Sample
 from sspcore.data.clips import Clip
 from sspcore.motion.cache import FlowStore, HomographyStore
-
-TeacherReader = Callable[[Clip, list[int]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,19 @@ def labelled_windows(clips: list[Clip], length: int) -> list[WindowRef]:
     return [WindowRef(clip, k) for clip in clips for k in clip.labelled if k > 0 or length == 1]
 
 
-def strided_windows(clips: list[Clip], length: int) -> list[WindowRef]:
+def strided_windows(clips: list[Clip]) -> list[WindowRef]:
     """Windows for distillation: every second frame (k = 1, 3, 5, ...) with its predecessors, labelled or not."""
     return [WindowRef(clip, k) for clip in clips for k in range(1, len(clip), 2)]
 
 
+@dataclass(eq=False)
 class WindowDataset(Dataset[Sample]):
     """Windows as augmented samples.
 
     An item is addressed by (epoch, index): the pair and the seed fix all randomness of the sample, so that a resumed run
     sees what an undisturbed one sees, with any number of loader workers.
 
-    Args:
+    Attributes:
         refs: the windows.
         length: frames of a window; where a clip begins inside it, its first frame is repeated.
         size: (H, W) of the student's input.
@@ -55,19 +55,14 @@ class WindowDataset(Dataset[Sample]):
         teacher: reads teacher logits (T, C, H/4, W/4) of positions of a clip, or None.
     """
 
-    def __init__(
-        self, refs: list[WindowRef], length: int, size: Size, augment: Callable[[Sample], Sample], seed: int,
-        homographies: HomographyStore | None = None, flows: FlowStore | None = None,
-        teacher: TeacherReader | None = None,
-    ) -> None:
-        self.refs = refs
-        self._length = length
-        self._size = size
-        self._augment = augment
-        self._seed = seed
-        self._homographies = homographies
-        self._flows = flows
-        self._teacher = teacher
+    refs: list[WindowRef]
+    length: int
+    size: Size
+    augment: Callable[[Sample], Sample]
+    seed: int
+    homographies: HomographyStore | None = None
+    flows: FlowStore | None = None
+    teacher: Callable[[Clip, list[int]], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -76,8 +71,8 @@ class WindowDataset(Dataset[Sample]):
         epoch, index = address
         sample = self.sample(self.refs[index])
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence((self._seed, epoch, index)).generate_state(1)[0]))
-            return self._augment(sample)
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
+            return self.augment(sample)
 
     def warm(self, workers: int = 0) -> None:
         """Estimate all motion that is not on disk yet, with a progress bar, so that samples only read.
@@ -86,50 +81,46 @@ class WindowDataset(Dataset[Sample]):
         `workers` loader processes.
         """
         clips = list({ref.clip.folder: ref.clip for ref in self.refs}.values())
-        if self._homographies is not None:
+        if self.homographies is not None:
             # a clip an item, registered by the loader's processes for the file that the store writes
-            loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=self._homographies.clip)
-            for _ in tqdm(loader, desc=f"registration ({self._homographies.registrator.name})", unit="clip"):
+            loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=self.homographies.clip)
+            for _ in tqdm(loader, desc=f"registration ({self.homographies.registrator.name})", unit="clip"):
                 pass
-        if self._flows is not None:
+        if self.flows is not None:
             pairs = {
                 (ref.clip.folder, a, b): (ref.clip, a, b) for ref in self.refs for a, b in self._pairs(ref) if a != b
             }
-            missing = [(clip, b, a) for clip, a, b in pairs.values() if not self._flows.has(clip, b, a)]
-            for clip, source, target in tqdm(missing, desc=f"flow ({self._flows.estimator.name})", unit="pair"):
-                self._flows.between(clip, source, target)
+            missing = [(clip, b, a) for clip, a, b in pairs.values() if not self.flows.has(clip, b, a)]
+            for clip, source, target in tqdm(missing, desc=f"flow ({self.flows.estimator.name})", unit="pair"):
+                self.flows.between(clip, source, target)
 
     def _positions(self, ref: WindowRef) -> list[int]:
-        return [max(0, ref.last - back) for back in reversed(range(self._length))]
+        return [max(0, ref.last - back) for back in reversed(range(self.length))]
 
     def _pairs(self, ref: WindowRef) -> list[tuple[int, int]]:
         """Positions of neighbours in the window, (previous, current); equal where the clip's first frame is repeated."""
-        positions = self._positions(ref)
-        return list(zip(positions[:-1], positions[1:], strict=True))
+        return list(pairwise(self._positions(ref)))
 
     def sample(self, ref: WindowRef) -> Sample:
         """The window as it lies on disk, at full input size."""
         clip, positions, pairs = ref.clip, self._positions(ref), self._pairs(ref)
         flow = None
-        if self._flows is not None and pairs:
-            still = torch.zeros(2, *self._size)
-            flow = torch.stack([still if a == b else self._flows.between(clip, b, a) for a, b in pairs])
+        if self.flows is not None and pairs:
+            still = torch.zeros(2, *self.size)
+            flow = torch.stack([still if a == b else self.flows.between(clip, b, a) for a, b in pairs])
         homography = torch.eye(3, dtype=torch.float64).repeat(len(pairs), 1, 1)
-        if self._homographies is not None:
-            registered = self._homographies.clip(clip)
+        if self.homographies is not None:
+            registered = self.homographies.clip(clip)
             for i, (a, b) in enumerate(pairs):
                 if a != b:
                     homography[i] = registered.at(b)
-        labels = [
-            clip.label(k, self._size) if k in clip.labelled else np.full(self._size, IGNORE, np.uint8)
-            for k in positions
-        ]
+        labels = [clip.label(k, self.size) if k in clip.labelled else np.full(self.size, IGNORE, np.uint8) for k in positions]
         return Sample(
-            frames=torch.from_numpy(np.stack([clip.frame(k, self._size) for k in positions])).movedim(-1, 1),
+            frames=torch.from_numpy(np.stack([clip.frame(k, self.size) for k in positions])).movedim(-1, 1),
             labels=torch.from_numpy(np.stack(labels)),
             H_prev_to_cur=homography,
             flow_to_prev=flow,
-            teacher=None if self._teacher is None else self._teacher(clip, positions),
+            teacher=None if self.teacher is None else self.teacher(clip, positions),
         )
 
 

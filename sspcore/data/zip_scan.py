@@ -64,17 +64,14 @@ def scan_zip(archive: Path) -> Iterator[ZipInfo]:
 def _next_header(file: IO[bytes], position: int) -> int | None:
     """Where the next local header begins; None when the table of contents or the end of the file comes first."""
     file.seek(position)
-    if file.read(4) in END_OF_MEMBERS:
+    window = file.read(4)
+    if window in END_OF_MEMBERS:
         return None
-    file.seek(position)
-    kept = b""
     while chunk := file.read(CHUNK):
-        window = kept + chunk
-        at = window.find(LOCAL)
-        if at >= 0:
-            return position - len(kept) + at
-        position += len(chunk)
-        kept = window[-(len(LOCAL) - 1):]
+        window += chunk
+        if (at := window.find(LOCAL)) >= 0:
+            return file.tell() - len(window) + at
+        window = window[-(len(LOCAL) - 1):]
     return None
 
 
@@ -114,15 +111,14 @@ def _measure(file: IO[bytes], found: ZipInfo) -> None:
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     crc = size = 0
     file.seek(found.header_offset)
-    try:
-        while not unpacker.eof:
-            chunk = file.read(PACKED_CHUNK)
-            if not chunk:
-                return
-            data = unpacker.decompress(chunk)
-            crc, size = zlib.crc32(data, crc), size + len(data)
-    except zlib.error:
-        return
+    while not unpacker.eof:
+        try:
+            data = unpacker.decompress(chunk := file.read(PACKED_CHUNK))
+        except zlib.error:
+            return
+        if not chunk:
+            return
+        crc, size = zlib.crc32(data, crc), size + len(data)
     after = file.tell() - len(unpacker.unused_data)
     file.seek(after)
     descriptor = file.read(8)

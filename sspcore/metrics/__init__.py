@@ -9,16 +9,16 @@
 """
 
 from sspcore.metrics.base import FrameMetric, WindowMetric
-from sspcore.metrics.confusion import MeanIoU, MovingMeanIoU, confusion, iou_per_class, pair_counts
+from sspcore.metrics.confusion import BoundaryIoU, MeanIoU, MovingMeanIoU, confusion, iou_per_class, pair_counts
 from sspcore.metrics.consistency import (
+    FiveFrameVote,
+    Flicker,
     MaskedTemporalConsistency,
     PooledTemporalConsistency,
     ReferenceTemporalConsistency,
     TemporalConsistency,
 )
-from sspcore.metrics.dense import BoundaryIoU, VideoConsistency
-from sspcore.metrics.flicker import FiveFrameVote, Flicker
-from sspcore.metrics.lag import Lag
+from sspcore.metrics.dense import Lag, VideoConsistency
 from sspcore.metrics.records import FrameRecord, warp_labels
 from sspcore.metrics.suite import METRICS, MetricSuite, build_metric, metrics_for
 

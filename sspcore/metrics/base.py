@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,11 +21,9 @@ from sspcore.metrics.records import FrameRecord
 
 
 class FrameMetric(Metric):
-    """Base of every metric. `needs` names the FrameRecord fields that it reads; "dense_target" means one on every
-    frame.
+    """Base of every metric. `needs` names the FrameRecord fields that it reads; "dense_target" means one on every frame.
 
-    In a torchmetrics MetricCollection set compute_groups=False: metrics with equal states still keep windows of their
-    own.
+    In a torchmetrics MetricCollection set compute_groups=False: metrics with equal states still keep windows of their own.
     """
 
     full_state_update = False
@@ -65,6 +64,11 @@ class FrameMetric(Metric):
     def _details(self) -> dict[str, Any]:
         return {}
 
+    def _add_counts(self, *states: str, size: tuple[int, ...] = ()) -> None:
+        """States that are counted up from zero and summed over processes."""
+        for state in states:
+            self.add_state(state, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
+
     def _add(self, state: str, amount: np.ndarray | int) -> None:
         current = getattr(self, state)
         setattr(self, state, current + torch.tensor(amount, dtype=current.dtype, device=current.device))
@@ -97,8 +101,13 @@ class WindowMetric(FrameMetric):
     def _score(self, window: tuple[FrameRecord, ...]) -> None:
         raise NotImplementedError
 
-    def compute(self) -> torch.Tensor:
-        raise NotImplementedError
+
+def moving_ids(moving: Iterable[int], n_classes: int) -> list[int]:
+    """The ids in order. Raises ValueError if there is none or one is no class."""
+    ids = sorted(set(moving))
+    if not ids or ids[0] < 0 or ids[-1] >= n_classes:
+        raise ValueError(f"moving: expected class ids within 0..{n_classes - 1}, got {ids}")
+    return ids
 
 
 def require_same_size(before: np.ndarray, now: np.ndarray) -> None:
@@ -107,36 +116,49 @@ def require_same_size(before: np.ndarray, now: np.ndarray) -> None:
         raise ValueError(f"size changes within a clip, {before.shape} to {now.shape}: call start_clip() between clips")
 
 
-class ClipMeans:
+def ratio(part: int | torch.Tensor, whole: int | torch.Tensor) -> float:
+    """Quotient of two counts; NaN if nothing was counted."""
+    return int(part) / int(whole) if whole else math.nan
+
+
+class ClipMeans(FrameMetric):
     """Mean within each clip first, then over the clips, so that a long video weighs no more than a short one.
 
-    For a FrameMetric. Two concatenating states hold one number a clip; the last entry belongs to the open clip.
+    Concatenating states hold one number for each clip, the last of the open clip: how many values, and the sum of each kind.
     """
 
-    def _add_clip_states(self) -> None:
-        self.add_state("clip_sums", [], dist_reduce_fx="cat")
-        self.add_state("clip_counts", [], dist_reduce_fx="cat")
+    clip_states: ClassVar[tuple[str, ...]] = ("clip_counts", "clip_sums")
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__(n_classes)
+        for state in self.clip_states:
+            self.add_state(state, [], dist_reduce_fx="cat")
         self._clip_open = False
 
-    def _add_to_clip(self, value: float) -> None:
-        if math.isnan(value):
+    def start_clip(self) -> None:
+        super().start_clip()
+        self._clip_open = False
+
+    def _add_to_clip(self, *values: float) -> None:
+        """One value of each kind; NaN is passed over."""
+        if math.isnan(values[0]):
             return
-        if not self._clip_open:
-            self._clip_open = True
-            for state in (self.clip_sums, self.clip_counts):
-                state.append(torch.zeros(1, dtype=torch.float64, device=self.device))
-        self.clip_sums[-1] = self.clip_sums[-1] + value
-        self.clip_counts[-1] = self.clip_counts[-1] + 1
-
-    def _close_clip(self) -> None:
-        self._clip_open = False
+        for state, value in zip(self.clip_states, (1, *values), strict=True):
+            per_clip = getattr(self, state)
+            if not self._clip_open:
+                per_clip.append(torch.zeros(1, dtype=torch.float64, device=self.device))
+            per_clip[-1] = per_clip[-1] + value
+        self._clip_open = True
 
     def _clip_means(self, sums: str = "clip_sums") -> list[float]:
         if isinstance(self.clip_counts, list) and not self.clip_counts:
             return []
         return (dim_zero_cat(getattr(self, sums)) / dim_zero_cat(self.clip_counts)).tolist()
 
-    def _mean_over_clips(self) -> float:
-        means = self._clip_means()
+    def _mean_over_clips(self, sums: str = "clip_sums") -> float:
+        means = self._clip_means(sums)
         # fsum: the order of the clips cannot change the last digit
         return math.fsum(means) / len(means) if means else math.nan
+
+    def compute(self) -> torch.Tensor:
+        return self._scalar(self._mean_over_clips())

@@ -1,4 +1,4 @@
-"""Counting pairs of labels, and the IoU that follows: `miou` and `miou_moving`."""
+"""Counting pairs of labels, and the IoU that follows: `miou`, `miou_moving` and `boundary_iou`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from sspcore.metrics.base import FrameMetric
+from sspcore.core.classes import IGNORE
+from sspcore.metrics.base import FrameMetric, moving_ids
 from sspcore.metrics.records import FrameRecord
 
 _EXACT_FLOAT32 = 2**24  # OpenCV's histogram returns float32: exact up to this many pixels
@@ -51,7 +52,21 @@ def mean_present(values: np.ndarray) -> float:
     return float(present.mean()) if present.size else math.nan
 
 
-class MeanIoU(FrameMetric):
+class ClassMean(FrameMetric):
+    """Mean IoU over the classes that are present; details(): per_class."""
+
+    def _iou(self) -> np.ndarray:
+        """(n,) IoU of each class, NaN where it is absent."""
+        raise NotImplementedError
+
+    def compute(self) -> torch.Tensor:
+        return self._scalar(mean_present(self._iou()))
+
+    def _details(self) -> dict[str, list[float]]:
+        return {"per_class": self._iou().tolist()}
+
+
+class MeanIoU(ClassMean):
     """Mean intersection over union, the accuracy of the tables.
 
     Formula: one confusion matrix over all labelled frames; IoU_c = TP_c / (TP_c + FP_c + FN_c); mean over the classes.
@@ -67,7 +82,7 @@ class MeanIoU(FrameMetric):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__(n_classes)
-        self.add_state("counts", torch.zeros(n_classes, n_classes + 1, dtype=torch.int64), dist_reduce_fx="sum")
+        self._add_counts("counts", size=(n_classes, n_classes + 1))
 
     def update(self, record: FrameRecord) -> None:
         """Count one frame; a frame without truth is passed over."""
@@ -78,14 +93,8 @@ class MeanIoU(FrameMetric):
         counts = record.cached(("confusion", n), lambda: pair_counts(record.target, record.prediction, n))
         self._add("counts", counts[:n])
 
-    def compute(self) -> torch.Tensor:
-        return self._scalar(mean_present(self._iou()))
-
     def _iou(self) -> np.ndarray:
         return iou_per_class(self.counts.cpu().numpy())
-
-    def _details(self) -> dict[str, list[float]]:
-        return {"per_class": self._iou().tolist()}
 
 
 class MovingMeanIoU(MeanIoU):
@@ -93,18 +102,66 @@ class MovingMeanIoU(MeanIoU):
 
     Formula: the confusion matrix of `miou` over all classes; mean of IoU_c over the moving classes only.
     Range: 0..1, higher is better. Rewards: keeping up with cars and people. Fooled by: the same as mIoU; with rare
-    classes it rests on few pixels. Source: ours (METHOD section 7 prints no such figure). Needs: target, on some
-    frames.
+    classes it rests on few pixels. Source: ours (METHOD section 7 prints no such figure). Needs: target, on some frames.
     """
 
     def __init__(self, n_classes: int, moving: Iterable[int]) -> None:
         super().__init__(n_classes)
-        self.moving = sorted(set(moving))
-        if not self.moving or self.moving[0] < 0 or self.moving[-1] >= n_classes:
-            raise ValueError(f"moving: expected class ids within 0..{n_classes - 1}, got {self.moving}")
+        self.moving = moving_ids(moving, n_classes)
 
-    def compute(self) -> torch.Tensor:
-        return self._scalar(mean_present(self._iou()[self.moving]))
+    def _iou(self) -> np.ndarray:
+        return super()._iou()[self.moving]
 
-    def _details(self) -> dict[str, list[float]]:
-        return {"per_class": self._iou()[self.moving].tolist()}
+
+class BoundaryIoU(ClassMean):
+    """IoU of the strips along the contours: how well boundaries are drawn, whatever the size of the regions.
+
+    Formula: for class c, G_d and P_d = the pixels of the true and predicted mask at most d (Chebyshev) from the mask's
+    contour, d = dilation_ratio * image diagonal, rounded, at least 1; the image border counts as contour. IoU_c of G_d
+    and P_d summed over all labelled frames; mean over the classes present in either.
+    Pixels ignored in the truth are made void in the prediction too before the strips are cut, and are left out.
+    Range: 0..1, higher is better, at most about mIoU for thin objects.
+    Rewards: sharp, right contours; temporal averaging that blurs them is seen. Fooled by: nothing temporal; it ignores
+    errors deep inside large regions.
+    Source: Cheng et al., Boundary IoU, CVPR 2021 (there per instance, mean over images; here per class, pooled as in
+    `miou`).
+    Needs: target, on some frames. details(): per_class.
+    """
+
+    needs = frozenset({"target"})
+
+    def __init__(self, n_classes: int, dilation_ratio: float = 0.02) -> None:
+        super().__init__(n_classes)
+        self.dilation_ratio = dilation_ratio
+        self._add_counts("intersection", "union", size=(n_classes,))
+
+    def update(self, record: FrameRecord) -> None:
+        """Count one frame; a frame without truth is passed over."""
+        if record.target is None:
+            return
+        record.require_classes(self.n_classes)
+        height, width = record.target.shape
+        distance = max(1, round(self.dilation_ratio * math.hypot(height, width)))
+        prediction = np.where(record.target == IGNORE, np.uint8(IGNORE), record.prediction)
+        counts = pair_counts(contours(record.target, distance), contours(prediction, distance), self.n_classes)
+        both = np.diagonal(counts)
+        union = counts.sum(axis=0) + counts.sum(axis=1) - both
+        self._add("intersection", both[: self.n_classes])
+        self._add("union", union[: self.n_classes])
+
+    def _iou(self) -> np.ndarray:
+        union = self.union.cpu().numpy().astype(np.float64)
+        return np.divide(self.intersection.cpu().numpy(), union, out=np.full(union.shape, np.nan), where=union > 0)
+
+
+def contours(labels: np.ndarray, distance: int) -> np.ndarray:
+    """Labels within `distance` of another label or of the image border, IGNORE elsewhere.
+
+    One minimum and one maximum filter serve all classes: a pixel is interior to its class exactly where both agree.
+    """
+    shifted = labels + np.uint8(1)  # 1..n, and 255 -> 0 like the void around the image: ignored pixels bound a mask too
+    kernel = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
+    # separable: OpenCV filters a rectangle row by row, then column by column
+    smallest = cv2.erode(shifted, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    largest = cv2.dilate(shifted, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.where(smallest == largest, np.uint8(IGNORE), labels)

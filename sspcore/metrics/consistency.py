@@ -1,38 +1,29 @@
-"""Temporal consistency: does the next frame's prediction, warped back, agree? `tc` and its three relatives.
+"""Consistency along the flow: does the next frame's prediction, warped back, agree (`tc` and its three relatives)? Does it
+change and change back (`flicker`)? Do five frames agree (`vote5`)?
 
 "A sequence of empty masks is perfectly consistent": never print one of these without mIoU.
 """
 
 from __future__ import annotations
 
-import math
-
+import cv2
 import numpy as np
 import torch
 
-from sspcore.metrics.base import ClipMeans, WindowMetric
-from sspcore.metrics.confusion import iou_per_class, mean_present, pair_counts
-from sspcore.metrics.records import (
-    IGNORE,
-    FrameRecord,
-    labels_along,
-    occluded_in_next,
-    path_key,
-    reference_sampling,
-    sample_labels,
-)
+from sspcore.core.classes import IGNORE
+from sspcore.metrics.base import ClipMeans, WindowMetric, ratio
+from sspcore.metrics.confusion import ClassMean, confusion, iou_per_class, mean_present
+from sspcore.metrics.records import FrameRecord, labels_along, occluded_in_next, path_key, reference_sampling, sample_labels
 
 _REFERENCE_FILL = 0  # the reference pads with zeros: pixels from outside count as class 0
 
 
 def _warped_pair_counts(pair: tuple[FrameRecord, ...], n_classes: int) -> np.ndarray:
     """Pair counts (n, n) of pred_k against warp(pred_{k+1}), once for all metrics that ask."""
-    current = pair[0]
-
-    def count() -> np.ndarray:
-        return pair_counts(current.prediction, labels_along(pair, forward=True), n_classes)[:n_classes, :n_classes]
-
-    return current.cached(("pair counts", n_classes, path_key(pair)), count)
+    return pair[0].cached(
+        ("pair counts", n_classes, path_key(pair)),
+        lambda: confusion(labels_along(pair, forward=True), pair[0].prediction, n_classes),
+    )
 
 
 class TemporalConsistency(ClipMeans, WindowMetric):
@@ -51,17 +42,11 @@ class TemporalConsistency(ClipMeans, WindowMetric):
     """
 
     needs = frozenset({"flow_to_next"})
-    frames = 2
 
     def __init__(self, n_classes: int) -> None:
         super().__init__(n_classes)
-        self._add_clip_states()
         self.add_state("class_sums", torch.zeros(n_classes, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("class_pairs", torch.zeros(n_classes, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def start_clip(self) -> None:
-        super().start_clip()
-        self._close_clip()
+        self._add_counts("class_pairs", size=(n_classes,))
 
     def _score(self, window: tuple[FrameRecord, ...]) -> None:
         iou = iou_per_class(self._counts(window))
@@ -72,15 +57,9 @@ class TemporalConsistency(ClipMeans, WindowMetric):
     def _counts(self, pair: tuple[FrameRecord, ...]) -> np.ndarray:
         return _warped_pair_counts(pair, self.n_classes)
 
-    def compute(self) -> torch.Tensor:
-        return self._scalar(self._mean_over_clips())
-
     def _details(self) -> dict[str, object]:
-        sums, pairs = self.class_sums.tolist(), self.class_pairs.tolist()
-        return {
-            "per_class": [total / count if count else math.nan for total, count in zip(sums, pairs, strict=True)],
-            "per_clip": self._clip_means(),
-        }
+        # NaN for a class that no pair holds: 0 / 0
+        return {"per_class": (self.class_sums / self.class_pairs).tolist(), "per_clip": self._clip_means()}
 
 
 class ReferenceTemporalConsistency(TemporalConsistency):
@@ -99,7 +78,7 @@ class ReferenceTemporalConsistency(TemporalConsistency):
     def _counts(self, pair: tuple[FrameRecord, ...]) -> np.ndarray:
         current, following = pair
         warped = sample_labels(following.prediction, reference_sampling(current.flow(True)), fill=_REFERENCE_FILL)
-        return pair_counts(current.prediction, warped, self.n_classes)[: self.n_classes, : self.n_classes]
+        return confusion(warped, current.prediction, self.n_classes)
 
 
 class MaskedTemporalConsistency(TemporalConsistency):
@@ -118,10 +97,10 @@ class MaskedTemporalConsistency(TemporalConsistency):
         current, following = pair
         visible = labels_along(pair, forward=True).copy()
         visible[occluded_in_next(current, following)] = IGNORE
-        return pair_counts(current.prediction, visible, self.n_classes)[: self.n_classes, : self.n_classes]
+        return confusion(visible, current.prediction, self.n_classes)
 
 
-class PooledTemporalConsistency(WindowMetric):
+class PooledTemporalConsistency(ClassMean, WindowMetric):
     """TC by VSPW's rule: all pairs of all videos in one confusion matrix, then mIoU.
 
     Formula: C = sum over pairs of confusion(pred_k, warp(pred_{k+1} -> k)); mean over classes of IoU_c(C).
@@ -132,17 +111,100 @@ class PooledTemporalConsistency(WindowMetric):
     """
 
     needs = frozenset({"flow_to_next"})
-    frames = 2
 
     def __init__(self, n_classes: int) -> None:
         super().__init__(n_classes)
-        self.add_state("counts", torch.zeros(n_classes, n_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self._add_counts("counts", size=(n_classes, n_classes))
 
     def _score(self, window: tuple[FrameRecord, ...]) -> None:
         self._add("counts", _warped_pair_counts(window, self.n_classes))
 
-    def compute(self) -> torch.Tensor:
-        return self._scalar(mean_present(iou_per_class(self.counts.cpu().numpy())))
+    def _iou(self) -> np.ndarray:
+        return iou_per_class(self.counts.cpu().numpy())
 
-    def _details(self) -> dict[str, list[float]]:
-        return {"per_class": iou_per_class(self.counts.cpu().numpy()).tolist()}
+
+class Flicker(WindowMetric):
+    """Share of pixels that change and change back along the flow.
+
+    Formula: with a = warp(pred_{k-1} -> k), c = warp(pred_{k+1} -> k): #{a = c and pred_k != a} / #{a, pred_k, c all
+    seen}, all frames pooled; every frame of a clip but its first and last.
+    Range: 0..1, LOWER is better.
+    Rewards: no one-frame blinks; a lasting change (a correction, an object arriving) costs nothing.
+    Fooled by: constant predictions (0), averaging, blinks of two frames and more; noise that never returns to the same
+    class.
+    Source: ours. Needs: both flows. details(): pixels.
+    """
+
+    higher_is_better = False
+    needs = frozenset({"flow_to_next", "flow_to_previous"})
+    frames = 3
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__(n_classes)
+        self._add_counts("blinks", "pixels")
+
+    def _score(self, window: tuple[FrameRecord, ...]) -> None:
+        previous, current, following = window
+        before = labels_along((current, previous), forward=False)
+        after = labels_along((current, following), forward=True)
+        now = current.prediction
+        seen = (before != IGNORE) & (after != IGNORE) & (now != IGNORE)
+        self._add("pixels", np.count_nonzero(seen))
+        self._add("blinks", np.count_nonzero(seen & (before == after) & (now != before)))
+
+    def compute(self) -> torch.Tensor:
+        return self._scalar(ratio(self.blinks, self.pixels))
+
+    def _details(self) -> dict[str, int]:
+        return {"pixels": int(self.pixels)}
+
+
+class FiveFrameVote(WindowMetric):
+    """Agreement of five frames: how large is the majority among t-2 .. t+2, seen from t?
+
+    Formula: the predictions of t-2 .. t+2 are warped to t (two steps by composed flows); per pixel the votes of the
+    most frequent class / 5; mean over the pixels that all five frames see, pooled over all frames t with two neighbours
+    each side.
+    Range: 0.2..1, higher is better.
+    Rewards: stable labels over five frames. Fooled by: constant predictions (1), averaging; two classes that swap every
+    frame still score 0.6, so the scale is narrow; area-weighted, so rare classes hardly count.
+    Source: arXiv 2308.07615 (METHOD section 7). Needs: both flows. details(): pixels.
+    """
+
+    needs = frozenset({"flow_to_next", "flow_to_previous"})
+    frames = 5
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__(n_classes)
+        self._add_counts("votes", "pixels")
+
+    def _score(self, window: tuple[FrameRecord, ...]) -> None:
+        two_before, before, current, after, two_after = window
+        maps = [
+            current.prediction,
+            labels_along((current, before), forward=False),
+            labels_along((current, before, two_before), forward=False),
+            labels_along((current, after), forward=True),
+            labels_along((current, after, two_after), forward=True),
+        ]
+        seen = np.maximum.reduce(maps) != IGNORE
+        majority = largest_agreement(maps)
+        self._add("pixels", np.count_nonzero(seen))
+        self._add("votes", int(majority[seen].sum(dtype=np.int64)))
+
+    def compute(self) -> torch.Tensor:
+        return self._scalar(ratio(self.votes, self.frames * self.pixels))
+
+    def _details(self) -> dict[str, int]:
+        return {"pixels": int(self.pixels)}
+
+
+def largest_agreement(maps: list[np.ndarray]) -> np.ndarray:
+    """Size of the largest group of equal labels at each pixel, uint8 (H, W), from 1 to len(maps)."""
+    votes = [np.ones(maps[0].shape, np.uint8) for _ in maps]
+    for i in range(len(maps)):
+        for j in range(i + 1, len(maps)):
+            same = (maps[i] == maps[j]).view(np.uint8)
+            cv2.add(votes[i], same, dst=votes[i])
+            cv2.add(votes[j], same, dst=votes[j])
+    return np.maximum.reduce(votes)

@@ -1,22 +1,21 @@
-"""Metrics that compare with the truth beyond mIoU: `vc8`, `vc16` (video consistency) and `boundary_iou`."""
+"""Metrics that need the truth of every frame: `vc8`, `vc16` (video consistency) and `lag` (newly seen objects)."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import torch
 
 from sspcore.core.classes import IGNORE
-from sspcore.metrics.base import ClipMeans, FrameMetric, require_same_size
-from sspcore.metrics.confusion import mean_present, pair_counts
+from sspcore.metrics.base import ClipMeans, FrameMetric, moving_ids, ratio, require_same_size
 from sspcore.metrics.records import FrameRecord
 
 MAX_WINDOW = 254  # run lengths are counted in uint8
 
 
-class VideoConsistency(ClipMeans, FrameMetric):
+class VideoConsistency(ClipMeans):
     """VC_n: of the pixels whose truth stays the same over n frames, the share predicted RIGHT in all n frames.
 
     Formula: for each window of n frames |{truth constant} and {prediction = truth in all n}| / |{truth constant}|; mean
@@ -35,14 +34,13 @@ class VideoConsistency(ClipMeans, FrameMetric):
     """
 
     needs = frozenset({"dense_target"})
+    clip_states = (*ClipMeans.clip_states, "constant_sums")
 
     def __init__(self, n_classes: int, n: int = 8) -> None:
         super().__init__(n_classes)
         if not 1 <= n <= MAX_WINDOW:
             raise ValueError(f"n: expected a window of 1..{MAX_WINDOW} frames, got {n}")
         self.n = n
-        self._add_clip_states()
-        self.add_state("constant_sums", [], dist_reduce_fx="cat")
         self._forget()
 
     def _forget(self) -> None:
@@ -51,8 +49,8 @@ class VideoConsistency(ClipMeans, FrameMetric):
         self._runs: dict[str, np.ndarray] = {}
 
     def start_clip(self) -> None:
+        super().start_clip()
         self._forget()
-        self._close_clip()
 
     def update(self, record: FrameRecord) -> None:
         """Take the next frame of the clip; scores the window that ends with it, if n frames have come."""
@@ -75,26 +73,12 @@ class VideoConsistency(ClipMeans, FrameMetric):
         _extend(self._runs["right"], truth_same, known & right)
         _extend(self._runs["constant"], truth_same & prediction_same, known)
         self._target, self._prediction = target, prediction
-        self._score()
-
-    def _score(self) -> None:
-        constant_truth = np.count_nonzero(self._runs["truth"] >= self.n)
-        if not constant_truth:
-            return
-        first_of_clip = not self._clip_open
-        self._add_to_clip(np.count_nonzero(self._runs["right"] >= self.n) / constant_truth)
-        if first_of_clip:
-            self.constant_sums.append(torch.zeros(1, dtype=torch.float64, device=self.device))
-        share = np.count_nonzero(self._runs["constant"] >= self.n) / constant_truth
-        self.constant_sums[-1] = self.constant_sums[-1] + share
-
-    def compute(self) -> torch.Tensor:
-        return self._scalar(self._mean_over_clips())
+        if constant_truth := np.count_nonzero(self._runs["truth"] >= self.n):
+            whole = [np.count_nonzero(self._runs[kind] >= self.n) for kind in ("right", "constant")]
+            self._add_to_clip(*(count / constant_truth for count in whole))
 
     def _details(self) -> dict[str, object]:
-        per_clip = self._clip_means()
-        constant = self._clip_means("constant_sums")
-        return {"per_clip": per_clip, "constant_only": math.fsum(constant) / len(constant) if constant else math.nan}
+        return {"per_clip": self._clip_means(), "constant_only": self._mean_over_clips("constant_sums")}
 
 
 def _extend(run: np.ndarray, same: np.ndarray, alive: np.ndarray) -> None:
@@ -104,62 +88,125 @@ def _extend(run: np.ndarray, same: np.ndarray, alive: np.ndarray) -> None:
     np.multiply(run, alive.view(np.uint8), out=run)
 
 
-class BoundaryIoU(FrameMetric):
-    """IoU of the strips along the contours: how well boundaries are drawn, whatever the size of the regions.
+class Lag(FrameMetric):
+    """Frames until a newly seen object is predicted: the price of remembering the past.
 
-    Formula: for class c, G_d and P_d = the pixels of the true and predicted mask at most d (Chebyshev) from the mask's
-    contour, d = dilation_ratio * image diagonal, rounded, at least 1; the image border counts as contour. IoU_c of G_d
-    and P_d summed over all labelled frames; mean over the classes present in either.
-    Pixels ignored in the truth are made void in the prediction too before the strips are cut, and are left out.
-    Range: 0..1, higher is better, at most about mIoU for thin objects.
-    Rewards: sharp, right contours; temporal averaging that blurs them is seen. Fooled by: nothing temporal; it ignores
-    errors deep inside large regions.
-    Source: Cheng et al., Boundary IoU, CVPR 2021 (there per instance, mean over images; here per class, pooled as in
-    `miou`).
-    Needs: target, on some frames. details(): per_class.
+    Objects are 8-connected components of a moving class in the truth, followed from frame to frame along the flow to
+    the previous frame. A component is newly seen if, of its pixels whose flow stays in view, less than `overlap` lie on
+    an object of the same class in the frame before (it drove into view, or out from under a tree); objects of a clip's
+    first frame are not. Its clock starts when it covers `min_pixels`. It is predicted once `share` of its pixels carry
+    its class.
+    Formula: mean over newly seen objects of the number of frames in which the object was there and not yet predicted,
+    at most `cap`; an object that vanishes or whose clip ends counts the frames it was waited for.
+    Range: 0..cap frames, LOWER is better; 0 = every object is predicted at once. `details()["objects"]` depends on the
+    truth alone, so it is the same for all systems; `missed` is the share never predicted while waited for.
+    Rewards: taking up new things at once. Fooled by: predicting the moving class everywhere, and never on its own a
+    reason to prefer a system: an image model has no memory and so the smallest lag.
+    Source: ours. Needs: dense_target and flow_to_previous on every frame but a clip's first.
     """
 
-    needs = frozenset({"target"})
+    higher_is_better = False
+    needs = frozenset({"dense_target", "flow_to_previous"})
 
-    def __init__(self, n_classes: int, dilation_ratio: float = 0.02) -> None:
+    def __init__(
+        self, n_classes: int, moving: Iterable[int], cap: int = 10, share: float = 0.5, overlap: float = 0.1,
+        min_pixels: int = 16,
+    ) -> None:
         super().__init__(n_classes)
-        self.dilation_ratio = dilation_ratio
-        for name in ("intersection", "union"):
-            self.add_state(name, torch.zeros(n_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.moving = moving_ids(moving, n_classes)
+        self.cap, self.share, self.overlap, self.min_pixels = cap, share, overlap, min_pixels
+        self._add_counts("waited", "objects", "predicted")
+        self.start_clip()
+
+    def start_clip(self) -> None:
+        self._objects: np.ndarray | None = None  # object number of each pixel of the frame before, 0 = none
+        self._class_of: dict[int, int] = {}
+        self._too_small: set[int] = set()
+        self._waiting: dict[int, int] = {}  # object number -> frames waited so far
+        self._count = 0
 
     def update(self, record: FrameRecord) -> None:
-        """Count one frame; a frame without truth is passed over."""
-        if record.target is None:
-            return
+        """Take the next frame of the clip; a frame without truth breaks every track."""
         record.require_classes(self.n_classes)
-        height, width = record.target.shape
-        distance = max(1, round(self.dilation_ratio * math.hypot(height, width)))
-        prediction = np.where(record.target == IGNORE, np.uint8(IGNORE), record.prediction)
-        counts = pair_counts(contours(record.target, distance), contours(prediction, distance), self.n_classes)
-        both = np.diagonal(counts)
-        union = counts.sum(axis=0) + counts.sum(axis=1) - both
-        self._add("intersection", both[: self.n_classes])
-        self._add("union", union[: self.n_classes])
+        if record.target is None:
+            self.start_clip()
+            return
+        first = self._objects is None
+        if not first:
+            require_same_size(self._objects, record.target)
+        objects = np.zeros(record.target.shape, np.int32)
+        new: set[int] = set()
+        for class_id in self.moving:
+            new |= self._follow(record, class_id, objects)
+        self._objects = objects
+        self._judge(record, set() if first else new)
 
-    def _iou(self) -> np.ndarray:
-        union = self.union.cpu().numpy().astype(np.float64)
-        return np.divide(self.intersection.cpu().numpy(), union, out=np.full(union.shape, np.nan), where=union > 0)
+    def _follow(self, record: FrameRecord, class_id: int, objects: np.ndarray) -> set[int]:
+        """Number the components of one class, keeping the numbers of the frame before; returns the new numbers."""
+        mask = (record.target == class_id).view(np.uint8)
+        n_components, components = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
+        if n_components == 1:
+            return set()
+        rows, columns = np.nonzero(mask)
+        component = components[rows, columns]
+        numbers = np.zeros(n_components, np.int32)
+        if self._objects is not None and self._class_of:
+            self._inherit(record, class_id, rows, columns, component, numbers)
+        new = np.flatnonzero(numbers[1:] == 0) + 1
+        numbers[new] = np.arange(self._count + 1, self._count + 1 + new.size)
+        self._count += new.size
+        given = {int(number) for number in numbers[new]}
+        self._class_of.update(dict.fromkeys(given, class_id))
+        objects[rows, columns] = numbers[component]
+        return given
+
+    def _inherit(
+        self, record: FrameRecord, class_id: int, rows: np.ndarray, columns: np.ndarray, component: np.ndarray,
+        numbers: np.ndarray,
+    ) -> None:
+        """Write into `numbers` the object of the frame before that each component mostly comes from, if it does."""
+        height, width = record.target.shape
+        x, y = record.sampling(forward=False)[rows, columns].T
+        in_view = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        source = self._objects[y[in_view], x[in_view]]
+        component = component[in_view]
+        seen = np.bincount(component, minlength=numbers.size)
+        same_class = np.isin(source, [number for number, owner in self._class_of.items() if owner == class_id])
+        codes = component[same_class].astype(np.int64) * (self._count + 1) + source[same_class]
+        pairs, counts = np.unique(codes, return_counts=True)
+        for pair in pairs[np.argsort(counts, kind="stable")]:  # ascending: the largest overlap has the last word
+            part, number = divmod(int(pair), self._count + 1)
+            numbers[part] = number
+        known = np.bincount(component[same_class], minlength=numbers.size)
+        numbers[known < self.overlap * seen] = 0
+
+    def _judge(self, record: FrameRecord, new: set[int]) -> None:
+        """Start the clocks of new objects, stop those of predicted, vanished or long-awaited ones."""
+        pixels = self._objects > 0
+        numbers = self._objects[pixels]
+        area = np.bincount(numbers, minlength=self._count + 1)
+        hits = np.bincount(numbers[record.prediction[pixels] == record.target[pixels]], minlength=self._count + 1)
+        alive = {int(number) for number in np.flatnonzero(area)}
+        self._class_of = {number: owner for number, owner in self._class_of.items() if number in alive}
+        self._waiting = {number: frames for number, frames in self._waiting.items() if number in alive}
+        self._too_small = (self._too_small | new) & alive
+        for number in sorted(self._too_small):
+            if area[number] >= self.min_pixels:
+                self._too_small.remove(number)
+                self._waiting[number] = 0
+                self._add("objects", 1)
+        for number in list(self._waiting):
+            if hits[number] >= self.share * area[number]:
+                self._add("predicted", 1)
+                del self._waiting[number]
+                continue
+            self._waiting[number] += 1
+            self._add("waited", 1)
+            if self._waiting[number] >= self.cap:
+                del self._waiting[number]
 
     def compute(self) -> torch.Tensor:
-        return self._scalar(mean_present(self._iou()))
+        return self._scalar(ratio(self.waited, self.objects))
 
-    def _details(self) -> dict[str, list[float]]:
-        return {"per_class": self._iou().tolist()}
-
-
-def contours(labels: np.ndarray, distance: int) -> np.ndarray:
-    """Labels within `distance` of another label or of the image border, IGNORE elsewhere.
-
-    One minimum and one maximum filter serve all classes: a pixel is interior to its class exactly where both agree.
-    """
-    shifted = labels + np.uint8(1)  # 1..n, and 255 -> 0 like the void around the image: ignored pixels bound a mask too
-    kernel = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
-    # separable: OpenCV filters a rectangle row by row, then column by column
-    smallest = cv2.erode(shifted, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    largest = cv2.dilate(shifted, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.where(smallest == largest, np.uint8(IGNORE), labels)
+    def _details(self) -> dict[str, float]:
+        return {"objects": int(self.objects), "missed": 1 - ratio(self.predicted, self.objects)}

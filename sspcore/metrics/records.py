@@ -50,10 +50,7 @@ def nearest_sampling(flow: np.ndarray) -> np.ndarray:
 
     Halves round to even; a point exactly half a pixel beyond the last centre may count as outside.
     """
-    height, width = flow.shape[1:]
-    x = np.add(flow[0], np.arange(width, dtype=np.float32), dtype=np.float32)
-    y = np.add(flow[1], np.arange(height, dtype=np.float32)[:, None], dtype=np.float32)
-    return _round_to_pixels(x, y)
+    return _round_to_pixels(*_targets(flow))
 
 
 def reference_sampling(flow: np.ndarray) -> np.ndarray:
@@ -64,8 +61,7 @@ def reference_sampling(flow: np.ndarray) -> np.ndarray:
     sizes). The steps stay separate and in float32, because rounding of exact halves decides about the border.
     """
     height, width = flow.shape[1:]
-    x = np.add(flow[0], np.arange(width, dtype=np.float32), dtype=np.float32)
-    y = np.add(flow[1], np.arange(height, dtype=np.float32)[:, None], dtype=np.float32)
+    x, y = _targets(flow)
     for coords, size in ((x, width), (y, height)):
         coords *= np.float32(2.0)
         coords /= np.float32(max(size - 1, 1))
@@ -75,6 +71,13 @@ def reference_sampling(flow: np.ndarray) -> np.ndarray:
         coords -= np.float32(1.0)
         coords *= np.float32(0.5)
     return _round_to_pixels(x, y)
+
+
+def _targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates x, y (H, W) float32 that each pixel's flow leads to."""
+    height, width = flow.shape[1:]
+    x = np.add(flow[0], np.arange(width, dtype=np.float32), dtype=np.float32)
+    return x, np.add(flow[1], np.arange(height, dtype=np.float32)[:, None], dtype=np.float32)
 
 
 def _round_to_pixels(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -117,8 +120,7 @@ class FrameRecord:
         shape = self.prediction.shape
         if self.target is not None:
             self.target = as_labels(self.target, "target")
-            if self.target.shape != shape:
-                raise ValueError(f"target: expected shape {shape} to match the prediction, got {self.target.shape}")
+            _as_field(self.target, shape, "target")
         self.flow_to_next = _as_field(self.flow_to_next, (2, *shape), "flow_to_next")
         self.flow_to_previous = _as_field(self.flow_to_previous, (2, *shape), "flow_to_previous")
         self.occluded_next = _as_field(self.occluded_next, shape, "occluded_next")
@@ -189,9 +191,7 @@ def labels_along(path: Sequence[FrameRecord], forward: bool) -> np.ndarray:
 
 def _sample_outside(values: np.ndarray, sampling: np.ndarray) -> np.ndarray:
     """A flow component read at the nearest pixel; outside the frame a displacement that leads out of any frame."""
-    return cv2.remap(
-        values, sampling, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE
-    )
+    return cv2.remap(values, sampling, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE)
 
 
 def occluded_in_next(current: FrameRecord, following: FrameRecord, c1: float = 0.01, c2: float = 0.5) -> np.ndarray:

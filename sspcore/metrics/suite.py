@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sspcore.metrics.base import FrameMetric
-from sspcore.metrics.confusion import MeanIoU, MovingMeanIoU
+from sspcore.metrics.confusion import BoundaryIoU, MeanIoU, MovingMeanIoU
 from sspcore.metrics.consistency import (
+    FiveFrameVote,
+    Flicker,
     MaskedTemporalConsistency,
     PooledTemporalConsistency,
     ReferenceTemporalConsistency,
     TemporalConsistency,
 )
-from sspcore.metrics.dense import BoundaryIoU, VideoConsistency
-from sspcore.metrics.flicker import FiveFrameVote, Flicker
-from sspcore.metrics.lag import Lag
+from sspcore.metrics.dense import Lag, VideoConsistency
 from sspcore.metrics.records import FrameRecord
 
 NEED_MOVING = frozenset({"miou_moving", "lag"})
@@ -66,14 +66,7 @@ class MetricSuite:
     """
 
     def __init__(self, n_classes: int, names: Sequence[str] | None = None, moving: Sequence[int] = ()) -> None:
-        if names is None:
-            names = _names(moving)
-        self.metrics = {name: build_metric(name, n_classes, moving) for name in names}
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """FrameRecord fields that some metric of the suite reads."""
-        return frozenset().union(*(metric.needs for metric in self.metrics.values()))
+        self.metrics = {name: build_metric(name, n_classes, moving) for name in (_names(moving) if names is None else names)}
 
     def start_clip(self) -> None:
         """A new video begins."""

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from sspcore.core.classes import ClassSpec, colourise
 from sspcore.core.types import Size
-from sspcore.data.clips import Clip
-from sspcore.data.statistics import class_shares
+from sspcore.data.clips import Clip, class_shares
 from sspcore.report.grids import Panel, image_grid
 from sspcore.report.style import BLUE, VERMILION, class_legend, figure
 

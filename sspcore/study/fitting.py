@@ -10,7 +10,7 @@ import torch
 from sspcore.core.machine import worker_count
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.augment import ImageAugmentation, WindowAugmentation
-from sspcore.data.statistics import class_shares
+from sspcore.data.clips import class_shares
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
 from sspcore.models.checkpoint import WEIGHTS, read_weights
 from sspcore.models.systems import SystemSpec, build, encoder_start, freeze_image, image_spec, start_from, system
@@ -84,4 +84,4 @@ def _windows(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str
 
 def _window_refs(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> list[WindowRef]:
     clips = study.clips(dataset, "train")
-    return strided_windows(clips, model.window) if spec.teacher else labelled_windows(clips, model.window)
+    return strided_windows(clips) if spec.teacher else labelled_windows(clips, model.window)

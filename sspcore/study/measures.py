@@ -13,7 +13,7 @@ from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.paths import slug
 from sspcore.core.store import KEY_FILE, stable_hash
-from sspcore.data.statistics import class_shares
+from sspcore.data.clips import class_shares
 from sspcore.data.truth import exact_labels
 from sspcore.evaluation.clips import LabelMaps, read_prediction, score_all
 from sspcore.evaluation.controls import CARRIED, CONSTANT, HELD, Row, carried, constant_label, held

@@ -20,8 +20,7 @@ from sspcore.core.images import read_grey, read_rgb
 from sspcore.core.store import stage
 from sspcore.data.clips import Clip, FrameCache, load_clips
 from sspcore.data.datasets import UAVID
-from sspcore.data.prepare import prepare_clips
-from sspcore.data.rules import ClipRules
+from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.data.truth import SequenceTruth, read_flow_png, write_flow_png
 from sspcore.data.video import read_video
 from sspcore.models.checkpoint import read_weights

@@ -23,9 +23,8 @@ from sspcore.data import check
 from sspcore.data.check import check_release, examine, report, require_release, source_files
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import RURALSCAPES, SPECS, UAVID
-from sspcore.data.prepare import prepare_clips
+from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.data.releases import release_key_of
-from sspcore.data.rules import ClipRules
 from sspcore.synthetic import ReleaseSettings, render_release
 
 FRAMES = 9

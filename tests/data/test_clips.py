@@ -11,8 +11,7 @@ from sspcore.core.store import stage
 from sspcore.data import clips
 from sspcore.data.clips import load_dataset
 from sspcore.data.datasets import UAVID
-from sspcore.data.prepare import prepare_clips
-from sspcore.data.rules import ClipRules
+from sspcore.data.prepare import ClipRules, prepare_clips
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
 
@@ -42,8 +41,8 @@ def test_clips_of_a_folder_and_of_a_profile_are_the_same(prepared):
 
 
 @pytest.mark.parametrize("name, split, line", [
-    ("made/ruralscapes", "val", r'made/ruralscapes: no prepared clips in .*; give "sample", a folder of clips, or profile'),
-    ("uavid", "val", r'uavid: no prepared clips in uavid; give "sample"'),
+    ("made/ruralscapes", "val", r'made.clips.ruralscapes: no prepared clips here; .*, "sample", or profile'),
+    ("uavid", "val", r'^uavid: no prepared clips here; .* another folder of clips, "sample"'),
     ("made/uavid", "test", "no clips of the split 'test', but of train, val"),
     ("sample", "train", "no clips of the split 'train', but of val"),
 ])

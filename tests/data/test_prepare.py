@@ -19,9 +19,8 @@ from sspcore.core.store import stage
 from sspcore.data import prepare
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import RURALSCAPES, UAVID, colours_to_ids
-from sspcore.data.prepare import plan_clips, prepare_clips
+from sspcore.data.prepare import ClipRules, plan_clips, prepare_clips
 from sspcore.data.releases import find_sequences
-from sspcore.data.rules import ClipRules
 from sspcore.data.video import read_video
 from sspcore.study.profiles import load_profile
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sspcore.metrics import FrameRecord, Lag, VideoConsistency, build_metric
-from sspcore.metrics.dense import BoundaryIoU, contours
-from sspcore.metrics.flicker import largest_agreement
+from sspcore.metrics.confusion import BoundaryIoU, contours
+from sspcore.metrics.consistency import largest_agreement
 
 
 def run(metric, predictions, targets=None, flow_next=None, flow_previous=None):

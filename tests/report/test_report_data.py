@@ -6,11 +6,9 @@ import pytest
 
 from helpers.media import SIZE
 from sspcore.core.store import stage
-from sspcore.data.clips import Clip, load_clips
+from sspcore.data.clips import Clip, class_shares, load_clips, summary
 from sspcore.data.datasets import RURALSCAPES
-from sspcore.data.prepare import prepare_clips
-from sspcore.data.rules import ClipRules
-from sspcore.data.statistics import class_shares, summary
+from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.report.data import label_density, label_gallery
 from sspcore.report.figures import latency_bars, rollout_plot
 from sspcore.study import notebook

@@ -20,8 +20,7 @@ from sspcore.core.store import stage
 from sspcore.data import video
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import UAVID
-from sspcore.data.prepare import prepare_clips
-from sspcore.data.rules import ClipRules
+from sspcore.data.prepare import ClipRules, prepare_clips
 
 RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=3)
 KINDS = ("cut", "flip", "zeros", "append", "delete", "folder", "swap", "rename", "empty")

@@ -11,7 +11,7 @@ from helpers.studies import DATASET, TINY, write_predictions
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import write_json
 from sspcore.core.images import write_png
-from sspcore.data.statistics import class_shares
+from sspcore.data.clips import class_shares
 from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.evaluation.clips import score
 from sspcore.evaluation.controls import CARRIED, CONSTANT, HELD

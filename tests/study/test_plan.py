@@ -8,8 +8,8 @@ import torch
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID
+from sspcore.data.prepare import ClipRules
 from sspcore.data.releases import find_sequences
-from sspcore.data.rules import ClipRules
 from sspcore.study import hardware, plan
 from sspcore.study.profiles import load_profile
 

@@ -14,7 +14,7 @@ from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.images import to_tensor
 from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.types import Outputs, Window
-from sspcore.data.statistics import class_shares
+from sspcore.data.clips import class_shares
 from sspcore.data.truth import exact_motion
 from sspcore.models.checkpoint import load_checkpoint
 from sspcore.models.systems import system

@@ -12,8 +12,7 @@ from sspcore.core.images import to_tensor
 from sspcore.core.store import stage
 from sspcore.data.clips import load_clips
 from sspcore.data.datasets import UAVID
-from sspcore.data.prepare import prepare_clips
-from sspcore.data.rules import ClipRules
+from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion.geometry import occlusion_mask

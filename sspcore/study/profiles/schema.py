@@ -15,7 +15,7 @@ from sspcore.core.machine import MachineSettings
 from sspcore.core.settings import InputSize, Section
 from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS
-from sspcore.data.rules import ClipRules
+from sspcore.data.prepare import ClipRules
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import SYSTEMS, SystemSpec, control, system
 from sspcore.motion.flow import FLOW_NAMES
