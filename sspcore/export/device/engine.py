@@ -111,7 +111,7 @@ def bench(runner, golden, seconds, warm_up=20):
     if isinstance(runner, EngineRunner):
         def launch(_):
             runner.launch()
-            runner.cuda.synchronise(runner.stream)
+            runner.wait()
 
         rows["engine_alone"] = timed(launch, len(frames), seconds, warm_up)
     return rows

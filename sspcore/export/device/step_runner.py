@@ -36,18 +36,15 @@ def read_sidecar(folder):
 class StepRunner:
     """What all implementations of a step share: the state of one video, and what the network is given for a frame.
 
-    After each step `outputs` holds the network's outputs by name, as far as they were asked for.
-
-    Args:
-        description: a bundle's side-car, or its `size`, `inputs`, `state` and, for float frames, `normalisation`.
-    A subclass has `network(inputs)`: arrays by name in, all outputs by name out.
+    After each step `outputs` holds the network's outputs by name, as far as they were asked for. `description` is a
+    bundle's side-car, or its `size`, `inputs`, `state` and, for float frames, `normalisation`. A subclass has `network(inputs)`: arrays by name in, all outputs by name out.
     """
 
     def __init__(self, description):
         self.sidecar = description
         self.size = tuple(description["size"])
         self.outputs = {}
-        self._shapes = {v["name"]: (tuple(v["shape"]), np.dtype(v["dtype"])) for v in description["inputs"]}
+        self._shapes = {v["name"]: (v["shape"], np.dtype(v["dtype"])) for v in description["inputs"]}
         self._clear()
 
     def step(self, frame, H_cur_to_prev=None):
@@ -61,11 +58,8 @@ class StepRunner:
         H = np.eye(3) if fresh else np.asarray(H_cur_to_prev)
         if H.shape != (3, 3) or not np.isfinite(H).all():
             raise ValueError(f"H_cur_to_prev is {H.tolist()}: give a finite 3x3 matrix, or None where there is none")
-        return self._run({
-            "frame": image,
-            "H_cur_to_prev": np.ascontiguousarray(H[None], np.float32),
-            "past_valid": np.array([0.0 if fresh else 1.0], np.float32),
-        })
+        motion, valid = np.ascontiguousarray(H[None], np.float32), np.array([0.0 if fresh else 1.0], np.float32)
+        return self._run({"frame": image, "H_cur_to_prev": motion, "past_valid": valid})
 
     def _prepared(self, frame):
         if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
@@ -120,12 +114,12 @@ class EngineRunner(StepRunner):
         self.engine = self.runtime.deserialize_cuda_engine((Path(folder) / engine).read_bytes())
         if self.engine is None:
             raise RuntimeError(f"{engine}: not an engine of this device and TensorRT {trt.__version__}; build it here")
-        self.stream = self.cuda.stream()
+        self.stream = self.cuda.made("cudaStreamCreate")
         self.host = {v["name"]: np.zeros(v["shape"], v["dtype"]) for v in self.sidecar["outputs"]}
         state = self.sidecar["state"]
-        previous = set(state.values())
-        self.inputs = {n: self.cuda.malloc(_bytes(*s)) for n, s in self._shapes.items() if n not in previous}
-        self.sets = [{name: self.cuda.malloc(array.nbytes) for name, array in self.host.items()} for _ in range(2)]
+        given = {name: np.zeros(*kind).nbytes for name, kind in self._shapes.items() if name not in state.values()}
+        self.inputs = {name: self.cuda.made("cudaMalloc", size) for name, size in given.items()}
+        self.sets = [{n: self.cuda.made("cudaMalloc", array.nbytes) for n, array in self.host.items()} for _ in range(2)]
         self.contexts = [self.engine.create_execution_context() for _ in range(2)]
         for now, context in enumerate(self.contexts):
             addresses = {**self.inputs, **self.sets[now]}
@@ -138,31 +132,40 @@ class EngineRunner(StepRunner):
         self.graphs = [self._captured(context) for context in self.contexts]
 
     def _captured(self, context):
-        # the first enqueue may allocate, which a capture forbids
+        context.execute_async_v3(self.stream)  # the first enqueue may allocate, which a capture forbids
+        self.wait()
+        self.cuda.call("cudaStreamBeginCapture", self.stream, 1)  # 1: this thread's calls only
         context.execute_async_v3(self.stream)
-        self.cuda.synchronise(self.stream)
-        return self.cuda.capture(self.stream, lambda: context.execute_async_v3(self.stream))
+        graph = ctypes.c_void_p()
+        self.cuda.call("cudaStreamEndCapture", self.stream, ctypes.byref(graph))
+        # not cudaGraphInstantiate, whose arguments changed with CUDA 12
+        return self.cuda.made("cudaGraphInstantiateWithFlags", graph, 0)
 
     def _clear(self):
         for buffers in self.sets:
             for name, array in self.host.items():
-                self.cuda.zero(buffers[name], array.nbytes)
+                self.cuda.call("cudaMemset", buffers[name], 0, array.nbytes)
 
     def _run(self, inputs):
         for name, array in inputs.items():
-            self.cuda.to_device(self.inputs[name], array, self.stream)
+            self.cuda.call("cudaMemcpyAsync", self.inputs[name], array.ctypes.data, array.nbytes, 1, self.stream)
         self.launch()
         for name, array in self.host.items():
             if self.keep_logits or name == "class_map":
-                self.cuda.to_host(array, self.sets[1 - self.now][name], self.stream)
-        self.cuda.synchronise(self.stream)
+                source = self.sets[1 - self.now][name]
+                self.cuda.call("cudaMemcpyAsync", array.ctypes.data, source, array.nbytes, 2, self.stream)
+        self.wait()
         self.outputs = self.host
         return self.host["class_map"][0].copy()
 
     def launch(self):
         """One step on whatever lies in the input buffers, without copies and without waiting."""
-        self.cuda.launch(self.graphs[self.now], self.stream)
+        self.cuda.call("cudaGraphLaunch", self.graphs[self.now], self.stream)
         self.now = 1 - self.now
+
+    def wait(self):
+        """Until all that was launched is done."""
+        self.cuda.call("cudaStreamSynchronize", self.stream)
 
 
 class CudaRuntime:
@@ -177,50 +180,15 @@ class CudaRuntime:
                 continue
         raise RuntimeError("libcudart is not found: put the CUDA libraries on LD_LIBRARY_PATH")
 
-    def _call(self, function, *arguments):
-        status = getattr(self.library, function)(*arguments)
+    def call(self, function, *arguments):
+        """Call by name. Integers are passed in 64 bits, as pointers and sizes need; ints and enums read the lower 32."""
+        wide = [ctypes.c_void_p(value) if isinstance(value, int) else value for value in arguments]
+        status = getattr(self.library, function)(*wide)
         if status:
             raise RuntimeError(f"{function} failed with CUDA error {status}")
 
-    def _made(self, function, *arguments):
+    def made(self, function, *arguments):
         """What a call writes into its first argument: a pointer or a handle."""
         made = ctypes.c_void_p()
-        self._call(function, ctypes.byref(made), *arguments)
+        self.call(function, ctypes.byref(made), *arguments)
         return made.value
-
-    def malloc(self, size):
-        return self._made("cudaMalloc", ctypes.c_size_t(size))
-
-    def zero(self, pointer, size):
-        self._call("cudaMemset", ctypes.c_void_p(pointer), 0, ctypes.c_size_t(size))
-
-    def stream(self):
-        return self._made("cudaStreamCreate")
-
-    def to_device(self, pointer, array, stream):
-        self._copy(pointer, array.ctypes.data, array.nbytes, 1, stream)
-
-    def to_host(self, array, pointer, stream):
-        self._copy(array.ctypes.data, pointer, array.nbytes, 2, stream)
-
-    def _copy(self, to, source, size, kind, stream):
-        to, source, stream = map(ctypes.c_void_p, (to, source, stream))
-        self._call("cudaMemcpyAsync", to, source, ctypes.c_size_t(size), kind, stream)
-
-    def synchronise(self, stream):
-        self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))
-
-    def capture(self, stream, work):
-        self._call("cudaStreamBeginCapture", ctypes.c_void_p(stream), 1)  # 1: this thread's calls only
-        work()
-        graph = ctypes.c_void_p()
-        self._call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
-        # not cudaGraphInstantiate, whose arguments changed with CUDA 12
-        return self._made("cudaGraphInstantiateWithFlags", graph, ctypes.c_ulonglong(0))
-
-    def launch(self, graph, stream):
-        self._call("cudaGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
-
-
-def _bytes(shape, dtype):
-    return int(np.prod(shape)) * dtype.itemsize
