@@ -4,7 +4,7 @@
     pair.py        two frames of a clip: flow, warps, masks, homography (notebook 02)
     systems.py     two systems over a clip: labels, flicker, alpha, curves (notebook 07)
     from_study.py  what both show of a study; everything else takes arrays
-    stage.py, stage.js, live.py   the widgets around them
+    live.py, stage.js   the widgets around them
 
 Your own frames and labels (arrays, or any sequences of them):
 
@@ -23,13 +23,13 @@ from IPython.display import display
 
 from sspcore.explore.from_study import pair_explorer, systems_explorer
 from sspcore.explore.pair import MotionClip, PairExplorer
-from sspcore.explore.panels import Explorer, contact_sheet
+from sspcore.explore.panels import Explorer
 from sspcore.explore.systems import SegmentedClip, SystemsExplorer
 from sspcore.study import Study
 
 __all__ = [
-    "MotionClip", "PairExplorer", "SegmentedClip", "SystemsExplorer", "contact_sheet", "explore", "explore_motion",
-    "explore_systems", "is_interactive", "pair_explorer", "systems_explorer",
+    "MotionClip", "PairExplorer", "SegmentedClip", "SystemsExplorer", "explore", "explore_motion", "explore_systems",
+    "pair_explorer", "systems_explorer",
 ]
 
 

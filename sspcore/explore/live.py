@@ -1,20 +1,60 @@
-"""Sliders around the stage. Only imported where a browser is."""
+"""The widgets: panels in the browser, and sliders around them. Only imported where a browser is."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
+import numpy as np
+import traitlets
+from jinja2 import Template
 
 from sspcore.core.errors import SspError
-from sspcore.explore.panels import Explorer
-from sspcore.explore.stage import Stage, legend, value_table
+from sspcore.explore.panels import Explorer, Panel, encode
 
+_HERE = Path(__file__).parent
+_DETAILS = Template((_HERE / "details.html.jinja").read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
 _LABEL = {"description_width": "70px"}
 _PLAY_MS = 400
+
+
+class Stage(anywidget.AnyWidget):
+    """Pictures, their captions, a stage to compare two of them, and clicks; stage.js draws them in the browser.
+
+    Traits:
+        images, panels: the panels' bytes and captions, sent together with `version`, a counter that tells them apart.
+        columns: panels a row.
+        pair: the two panels that are compared at first.
+        mark: the chosen pixel as shares (x, y) of width and height; empty where none is.
+        details: HTML beside the stage.
+        clicked: {"panel", "x", "y", "number"}: the last click, as shares of that panel's width and height.
+    """
+
+    _esm = _HERE / "stage.js"
+    _css = _HERE / "stage.css"
+
+    images = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    panels = traitlets.List(traitlets.Dict()).tag(sync=True)
+    columns = traitlets.Int(3).tag(sync=True)
+    pair = traitlets.List(traitlets.Int(), default_value=[0, 1]).tag(sync=True)
+    mark = traitlets.List(traitlets.Float()).tag(sync=True)
+    details = traitlets.Unicode().tag(sync=True)
+    version = traitlets.Int(0).tag(sync=True)
+    clicked = traitlets.Dict().tag(sync=True)
+
+    def show(self, panels: list[Panel], mark: tuple[float, float] | None, details: str) -> None:
+        """Send new pictures, in one message."""
+        with self.hold_sync():
+            self.images = [encode(panel) for panel in panels]
+            self.panels = [_caption(panel) for panel in panels]
+            self.mark = [] if mark is None else list(mark)
+            self.details = details
+            self.version += 1
 
 
 class Live:
@@ -113,12 +153,12 @@ class Live:
             self.status.value = f"{self.explorer.origin}; worked out in {1000 * (time.perf_counter() - began):.0f} ms"
 
     def _details(self, shape: tuple[int, ...]) -> str:
-        classes = "" if self.explorer.classes is None else legend(self.explorer.classes)
-        if self.pixel is None:
-            curves = " A click on the curves goes to that frame." if classes else ""
-            return f"Click on a pixel for its values.{curves}{classes}"
-        x, y = (min(int(share * side), side - 1) for share, side in zip(self.pixel, (shape[1], shape[0]), strict=True))
-        return value_table(f"Pixel ({x}, {y}) of this frame", self.explorer.values(x, y, **self.choice())) + classes
+        """HTML beside the stage: values of the chosen pixel of a picture (H, W, 3), and the classes."""
+        pixel, rows = None, []
+        if self.pixel is not None:
+            pixel = [min(int(share * side), side - 1) for share, side in zip(self.pixel, (shape[1], shape[0]), strict=True)]
+            rows = self.explorer.values(*pixel, **self.choice())
+        return _DETAILS.render(pixel=pixel, rows=rows, classes=self.explorer.classes)
 
     def _on_click(self, _change: Any) -> None:
         clicked = self.stage.clicked
@@ -128,3 +168,13 @@ class Live:
         elif clicked:
             self.pixel = (clicked["x"], clicked["y"])
             self._draw()
+
+
+def _caption(panel: Panel) -> dict[str, Any]:
+    caption: dict[str, Any] = {"title": panel.title, "note": panel.note, "wide": panel.wide}
+    scale = panel.scale
+    if scale is None:
+        return caption
+    colours = ",".join(f"rgb({r},{g},{b})" for r, g, b in scale.paint(np.linspace(scale.low, scale.high, 9)[None])[0])
+    ends = {"low": f"{scale.low:g}", "high": f"{scale.high:g}", "meaning": scale.meaning}
+    return caption | {"gradient": f"linear-gradient(90deg,{colours})"} | ends

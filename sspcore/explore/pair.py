@@ -15,15 +15,9 @@ from torch import Tensor
 
 from sspcore.core.images import to_tensor
 from sspcore.explore.panels import NOTHING, Explorer, Panel, Scale, inset, marked, nothing, numbers, percent
+from sspcore.motion import geometry
 from sspcore.motion.flow import build_flow
-from sspcore.motion.geometry import (
-    homography_to_flow,
-    occlusion_mask,
-    sampling_homography,
-    soft_occlusion,
-    warp_by_flow,
-    warp_by_homography,
-)
+from sspcore.motion.geometry import soft_occlusion, warp_by_flow
 from sspcore.motion.registration import Registration, Registrator, build_registrator
 from sspcore.report.motion import flow_picture, flow_wheel, overlay, precision_recall
 from sspcore.report.style import GREEN, VERMILION
@@ -41,7 +35,6 @@ class MotionClip:
     """A clip and what is known of its motion. Frames and flows may be made when they are asked for.
 
     Attributes:
-        name: for captions.
         frames: (H, W, 3) uint8 RGB each: an array (T, H, W, 3), a list, or any sequence.
         flows: estimator -> flow(source, target) between two positions, (2, H, W) in pixels, NaN where it is not known.
         register: the homography between two frames.
@@ -71,22 +64,14 @@ def estimated_flow(name: str, frames: Sequence[np.ndarray]) -> Callable[[int, in
     return lambda source, target: estimate(*(to_tensor(np.asarray(frames[k]))[None] for k in (source, target)))[0].cpu()
 
 
-@dataclass(frozen=True)
-class Motion:
-    """Motion between frame k and an earlier one; flows are (2, H, W), the exact occlusion is (H, W) or not known."""
-
-    flow_to_prev: Tensor
-    flow_from_prev: Tensor
-    exact_occlusion: np.ndarray | None
-    registration: Registration
-
-
 class PairView:
     """Everything worked out of two frames; images are (H, W, 3) uint8, masks (H, W) bool.
 
     Args:
-        current, previous: the frames.
-        motion: between them.
+        current, previous: frame k and an earlier one.
+        flow_to_prev, flow_from_prev: (2, H, W) in pixels.
+        exact_occlusion: None where it is not known.
+        registration: previous to current.
         c1, c2: constants of M_occ; c2 in square pixels.
     Attributes:
         warped, valid: the frame before brought into k by flow, and where it has a source; soft: O, 0 where not valid.
@@ -95,19 +80,22 @@ class PairView:
     """
 
     def __init__(
-        self, current: np.ndarray, previous: np.ndarray, motion: Motion, c1: float = 0.01, c2: float = 0.5
+        self, current: np.ndarray, previous: np.ndarray, flow_to_prev: Tensor, flow_from_prev: Tensor,
+        exact_occlusion: np.ndarray | None, registration: Registration, c1: float, c2: float,
     ) -> None:
-        self.current, self.previous, self.motion = current, previous, motion
-        there, back = motion.flow_to_prev[None], motion.flow_from_prev[None]
+        self.current, self.previous, self.flow_to_prev = current, previous, flow_to_prev
+        self.exact_occlusion, self.registration = exact_occlusion, registration
+        there, back = flow_to_prev[None], flow_from_prev[None]
         image = torch.from_numpy(previous.copy()).movedim(-1, 0)[None].float()
-        H_prev_to_cur = torch.from_numpy(motion.registration.H_prev_to_cur)[None]
+        H_prev_to_cur = torch.from_numpy(registration.H_prev_to_cur)[None]
         self.warped, self.valid = _arrays(*warp_by_flow(image, there))
         soft = soft_occlusion(to_tensor(current)[None], warp_by_flow(to_tensor(previous)[None], there)[0])[0, 0].numpy()
         self.soft = soft * self.valid
-        self.occluded = occlusion_mask(there, back, c1, c2)[0, 0].numpy()
+        self.occluded = geometry.occlusion_mask(there, back, c1, c2)[0, 0].numpy()
         self.returned = warp_by_flow(back, there)[0][0].numpy()
-        self.registered, self.registered_valid = _arrays(*warp_by_homography(image, H_prev_to_cur))
-        self.flow_of_H = homography_to_flow(sampling_homography(H_prev_to_cur), current.shape[:2])[0].numpy()
+        self.registered, self.registered_valid = _arrays(*geometry.warp_by_homography(image, H_prev_to_cur))
+        H_cur_to_prev = geometry.sampling_homography(H_prev_to_cur)
+        self.flow_of_H = geometry.homography_to_flow(H_cur_to_prev, current.shape[:2])[0].numpy()
 
 
 class PairExplorer(Explorer):
@@ -139,32 +127,32 @@ class PairExplorer(Explorer):
             "c1": (0.0, 0.1, 0.005), "c2": (0.0, 4.0, 0.1),
         }
 
-    def _view(self, clip: int, frame: int, gap: int = 1, estimator: str = "", c1: float = 0.01, c2: float = 0.5) -> PairView:
+    def _view(self, clip: int, frame: int, gap: int, estimator: str, c1: float, c2: float) -> PairView:
         """Everything of one choice. Raises: ValueError if the frame before lies outside the clip."""
         shown, before = self.clips[clip], frame - gap
         if gap < 1 or before < 0 or frame >= len(shown.frames):
             raise ValueError(f"frames {before} and {frame} of {shown.name}: give two of its {len(shown.frames)} in order")
-        motion = self._motion(clip, frame, before, estimator or self._estimator)
-        return PairView(shown.frames[frame], shown.frames[before], motion, c1, c2)
+        motion = self._motion(clip, frame, before, estimator)
+        return PairView(shown.frames[frame], shown.frames[before], *motion, c1, c2)
 
-    def _estimate(self, number: int, frame: int, before: int, estimator: str) -> Motion:
+    def _estimate(self, number: int, frame: int, before: int, estimator: str) -> tuple[Any, ...]:
         clip = self.clips[number]
         flow, registration = clip.flows[estimator], clip.register(clip.frames[before], clip.frames[frame])
-        return Motion(flow(frame, before), flow(before, frame), clip.occlusion(frame, before), registration)
+        return flow(frame, before), flow(before, frame), clip.occlusion(frame, before), registration
 
     def panels(self, **choice: Any) -> list[Panel]:
         view, clip = self.view(**choice), self.clips[choice["clip"]]
         k, before = choice["frame"], f"frame k−{choice['gap']}"
-        exact, registration = view.motion.exact_occlusion, view.motion.registration
+        exact, registration = view.exact_occlusion, view.registration
         found = f"{registration.inliers} inliers (green) of {registration.matches} matches"
         hard = percent(view.occluded)
         if exact is not None:
             hard += "; precision {:.2f}, recall {:.2f}".format(*precision_recall(view.occluded, exact))
-        apart = np.linalg.norm(view.motion.flow_to_prev.numpy() - view.flow_of_H, axis=0)
+        apart = np.linalg.norm(view.flow_to_prev.numpy() - view.flow_of_H, axis=0)
         return [
             Panel("frame k", view.current, f"{clip.name}, position {k}"),
             Panel(before, view.previous, f"position {k - choice['gap']}"),
-            _flow_panel(view.motion.flow_to_prev, f"flow k to k−{choice['gap']}", choice["estimator"]),
+            _flow_panel(view.flow_to_prev, f"flow k to k−{choice['gap']}", choice["estimator"]),
             *_warp_panels("flow", before, view.current, view.warped, view.valid),
             Panel("soft mask O", SOFT.paint(view.soft), f"mean {view.soft.mean():.2f}", SOFT),
             Panel(
@@ -183,7 +171,7 @@ class PairExplorer(Explorer):
 
     def values(self, x: int, y: int, **choice: Any) -> list[tuple[str, str]]:
         view, before = self.view(**choice), f"frame k−{choice['gap']}"
-        exact, there, back = view.motion.exact_occlusion, view.motion.flow_to_prev[:, y, x].numpy(), view.returned[:, y, x]
+        exact, there, back = view.exact_occlusion, view.flow_to_prev[:, y, x].numpy(), view.returned[:, y, x]
         closing = float(np.square(there + back).sum())
         bound = choice["c1"] * float(np.square(there).sum() + np.square(back).sum()) + choice["c2"]
         return [

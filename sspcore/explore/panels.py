@@ -23,8 +23,8 @@ from sspcore.report.style import class_legend, figure, hide_axes
 MAGENTA = (255, 0, 255)
 NOTHING = np.array([225, 225, 225], np.uint8)  # grey: there is nothing to show here
 
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+_PNG = (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
+_JPEG = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444])
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,8 @@ def encode(panel: Panel) -> bytes:
 
     JPEG at this quality packs a noisy picture in a fifth of PNG's time; exact values are what a click shows.
     """
-    kind, options = (".png", _PNG) if panel.wide else (".jpg", _JPEG)
-    _, data = cv2.imencode(kind, cv2.cvtColor(panel.image, cv2.COLOR_RGB2BGR), options)
-    return data.tobytes()
+    suffix, options = _PNG if panel.wide else _JPEG
+    return cv2.imencode(suffix, cv2.cvtColor(panel.image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
 def inset(image: np.ndarray, legend: np.ndarray, share: float = 0.3) -> np.ndarray:
@@ -143,25 +142,26 @@ def nothing(size: tuple[int, int]) -> np.ndarray:
 
 def contact_sheet(panels: list[Panel], columns: int, title: str) -> Figure:
     """All panels in one figure, the wide ones last."""
-    narrow, width = [panel for panel in panels if not panel.wide], 11.2
-    rows = [narrow[i:i + columns] for i in range(0, len(narrow), columns)] + [[panel] for panel in panels if panel.wide]
-    heights = [max(_height(panel, width if panel.wide else 0.88 * width / columns) for panel in row) for row in rows]
+    narrow, width = [k for k, panel in enumerate(panels) if not panel.wide], 11.2
+    rows = [narrow[i:i + columns] for i in range(0, len(narrow), columns)]
+    rows[-1] += ["."] * (columns - len(rows[-1]))
+    rows += [[k] * columns for k, panel in enumerate(panels) if panel.wide]
+    heights = [max(_height(panels[k], width, columns) for k in row if k != ".") for row in rows]
     picture, _ = figure(width, sum(heights) + 0.4)
     picture.clear()
-    grid = picture.add_gridspec(len(rows), columns, height_ratios=heights)
-    for i, row in enumerate(rows):
-        for j, panel in enumerate(row):
-            axes = picture.add_subplot(grid[i, :] if panel.wide else grid[i, j])
-            axes.imshow(panel.image, interpolation="antialiased" if panel.wide else "nearest")
-            hide_axes(axes)
-            axes.set_title(f"{panel.title}\n{panel.note}" if panel.note else panel.title, fontsize=9)
-            if panel.scale is not None:
-                bar = picture.colorbar(panel.scale.mappable, ax=axes, shrink=0.75, aspect=14, pad=0.02)
-                bar.ax.tick_params(labelsize=7)
+    for k, axes in picture.subplot_mosaic(rows, height_ratios=heights).items():
+        panel = panels[k]
+        axes.imshow(panel.image, interpolation="antialiased" if panel.wide else "nearest")
+        hide_axes(axes)
+        axes.set_title(f"{panel.title}\n{panel.note}" if panel.note else panel.title, fontsize=9)
+        if panel.scale is not None:
+            bar = picture.colorbar(panel.scale.mappable, ax=axes, shrink=0.75, aspect=14, pad=0.02)
+            bar.ax.tick_params(labelsize=7)
     picture.suptitle(title, fontsize=11)
     return picture
 
 
-def _height(panel: Panel, width: float) -> float:
-    lines = 2 if panel.note else 1
-    return width * panel.image.shape[0] / panel.image.shape[1] + 0.16 * lines + 0.12
+def _height(panel: Panel, width: float, columns: int) -> float:
+    """Inches of a panel with its title, in a figure `width` inches wide."""
+    width = width if panel.wide else 0.88 * width / columns
+    return width * panel.image.shape[0] / panel.image.shape[1] + 0.16 * (2 if panel.note else 1) + 0.12

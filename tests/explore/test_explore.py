@@ -123,24 +123,24 @@ def panel(panels: list[Panel], start: str) -> Panel:
 def test_exact_motion_of_a_pan_is_closed_but_for_the_edge(pair):
     view = pair.view(**chosen(3))
     edge = np.arange(WIDTH) >= WIDTH - PAN
-    assert (view.motion.flow_to_prev[0] == PAN).all() and (view.motion.flow_to_prev[1] == 0).all()
+    assert (view.flow_to_prev[0] == PAN).all() and (view.flow_to_prev[1] == 0).all()
     assert np.array_equal(view.valid, np.broadcast_to(~edge, SIZE))
     assert np.array_equal(view.warped[view.valid], view.current[view.valid])
     assert np.allclose(view.soft[view.valid], 1) and (view.soft[~view.valid] == 0).all()
-    assert np.array_equal(view.occluded, view.motion.exact_occlusion) and np.array_equal(view.occluded, ~view.valid)
+    assert np.array_equal(view.occluded, view.exact_occlusion) and np.array_equal(view.occluded, ~view.valid)
     assert "precision 1.00, recall 1.00" in panel(pair.panels(**chosen(3)), "hard mask").note
-    assert view.motion.registration.ok and np.abs(view.flow_of_H[0] - PAN).max() < 0.2
+    assert view.registration.ok and np.abs(view.flow_of_H[0] - PAN).max() < 0.2
 
 
 def test_a_composed_exact_flow_ends_where_the_point_is_hidden(pair):
     view = pair.view(**chosen(5, 3))
-    flow = view.motion.flow_to_prev[0].numpy()
+    flow = view.flow_to_prev[0].numpy()
     unknown = np.zeros(SIZE, bool)
     unknown[:, WIDTH - 2 * PAN:] = True  # outside the view before the last step
     unknown[30, 40 - PAN] = True  # from frame 5 into frame 4 at (40, 30), which frame 3 hides
     assert np.array_equal(np.isnan(flow), unknown) and (flow[~unknown] == 3 * PAN).all()
     assert not view.valid[unknown].any() and view.occluded[unknown].all()
-    assert view.motion.exact_occlusion is None
+    assert view.exact_occlusion is None
     panels = pair.panels(**chosen(5, 3))
     assert "take gap 1" in panel(panels, "exact").note and "hidden on the way" in panel(panels, "flow k").note
     assert (panel(panels, "flow k").image[30, 40 - PAN] == NOTHING).all()
@@ -250,8 +250,8 @@ def test_values_of_a_pixel_in_both_systems(systems):
 def test_own_frames_need_no_study(study):
     frames = np.stack(panning_frames(N, 0))
     explorer = PairExplorer([MotionClip.of_frames("mine", frames)], "my video")
-    view = explorer.view(0, 3)
-    assert abs(float(view.motion.flow_to_prev[0].median()) - PAN) < 0.3 and explorer.first()["estimator"] == "dis-fast"
+    view = explorer.view(**explorer.first() | {"frame": 3})
+    assert abs(float(view.flow_to_prev[0].median()) - PAN) < 0.3 and explorer.first()["estimator"] == "dis-fast"
     assert panel(explorer.panels(**explorer.first()), "exact").note == "no exact truth for real data"
 
 
