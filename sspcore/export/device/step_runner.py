@@ -37,7 +37,8 @@ class StepRunner:
     """What all implementations of a step share: the state of one video, and what the network is given for a frame.
 
     After each step `outputs` holds the network's outputs by name, as far as they were asked for. `description` is a
-    bundle's side-car, or its `size`, `inputs`, `state` and, for float frames, `normalisation`. A subclass has `network(inputs)`: arrays by name in, all outputs by name out.
+    bundle's side-car, or its `size`, `inputs`, `state` and, for float frames, `normalisation`. A subclass has
+    `network(inputs)`: arrays by name in, all outputs by name out.
     """
 
     def __init__(self, description):
