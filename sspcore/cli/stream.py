@@ -51,8 +51,8 @@ def stream(
     from sspcore.core.files import require_output, write_json
     from sspcore.inference.motion import motion_for
     from sspcore.inference.outputs import mask_folder, overlay_video
-    from sspcore.inference.runtime import run
     from sspcore.inference.sources import open_source
+    from sspcore.inference.video import run
     from sspcore.motion.flow import build_flow
     from sspcore.motion.registration import build_registrator
 

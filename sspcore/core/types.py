@@ -9,10 +9,9 @@ value (a frozen dataclass of tensors), never a hidden attribute: one model serve
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
@@ -22,8 +21,26 @@ from typing_extensions import Self
 Size = tuple[int, int]  # (height, width) in pixels
 
 
+class Tensors:
+    """Base of dataclasses whose fields are tensors, tuples of them, ints or None."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same with `function` applied to each tensor."""
+
+        def apply(value: object) -> object:
+            if isinstance(value, Tensor):
+                return function(value)
+            return tuple(apply(item) for item in value) if isinstance(value, tuple) else value
+
+        return replace(self, **{f.name: apply(getattr(self, f.name)) for f in fields(self)})
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on a device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+
 @dataclass
-class Window:
+class Window(Tensors):
     """A batch of windows of T consecutive frames.
 
     Attributes:
@@ -43,23 +60,15 @@ class Window:
     teacher: Tensor | None = None
     labelled: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Window:
-        """The same window on a device."""
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Window(**{key: None if value is None else value.to(device) for key, value in moved.items()})
-
     def motion(self, frame: int) -> Motion | None:
         """How frame number `frame` of the window moved since the one before; None for the first frame."""
         if frame == 0:
             return None
-        return Motion(
-            H_prev_to_cur=None if self.H_prev_to_cur is None else self.H_prev_to_cur[:, frame - 1],
-            flow_to_prev=None if self.flow_to_prev is None else self.flow_to_prev[:, frame - 1],
-        )
+        return Motion(*(None if known is None else known[:, frame - 1] for known in (self.H_prev_to_cur, self.flow_to_prev)))
 
 
 @dataclass(frozen=True)
-class Motion:
+class Motion(Tensors):
     """What happened between the frame before and the current one.
 
     Attributes:
@@ -85,26 +94,12 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class VideoState:
-    """Base of the states; a system without memory uses it as it is. Fields: tensors, tuples of them, ints or None."""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """A new state with `function` applied to each tensor."""
-
-        def apply(value: object) -> object:
-            if isinstance(value, Tensor):
-                return function(value)
-            return tuple(apply(item) for item in value) if isinstance(value, tuple) else value
-
-        return replace(self, **{f.name: apply(getattr(self, f.name)) for f in dataclasses.fields(self)})
+class VideoState(Tensors):
+    """Base of the states; a system without memory uses it as it is."""
 
     def detach(self) -> Self:
         """The same state cut off from the graph (truncated back-propagation, long streams)."""
         return self.map(Tensor.detach)
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same state on a device."""
-        return self.map(lambda tensor: tensor.to(device))
 
 
 class VideoSegmenter(nn.Module, ABC):
@@ -129,9 +124,7 @@ class VideoSegmenter(nn.Module, ABC):
         """Logits of the last T - context frames of each window, at full size."""
 
     @abstractmethod
-    def step(
-        self, frame: Tensor, state: VideoState | None, motion: Motion | None = None
-    ) -> tuple[Tensor, VideoState]:
+    def step(self, frame: Tensor, state: VideoState | None, motion: Motion | None = None) -> tuple[Tensor, VideoState]:
         """Segment the next frame of a stream.
 
         Args:

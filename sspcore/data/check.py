@@ -25,7 +25,7 @@ from sspcore.core.store import stable_hash
 from sspcore.data.archives import Unpacked, find_archives, unpack
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import read_label
-from sspcore.data.releases import SPLITS, Sequence, files_key, list_sequences, natural_key, require_splits, target_of
+from sspcore.data.releases import SPLITS, Sequence, files_key, list_sequences, natural_order, require_splits, target_of
 from sspcore.data.video import read_through
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ def _united(sequences: Iterable[Sequence]) -> list[Sequence]:
             labels=other.labels | first.labels, vdd=other.vdd | first.vdd,
         )
     there = (sequence for sequence in united.values() if sequence.video.is_file() or sequence.labels)
-    return sorted(there, key=lambda sequence: (sequence.split, natural_key(sequence.name)))
+    return sorted(there, key=lambda sequence: (sequence.split, natural_order(sequence.name)))
 
 
 def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: tuple[Sequence, ...]) -> str:

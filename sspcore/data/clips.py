@@ -21,7 +21,7 @@ from sspcore.core.paths import SAMPLE, Workspace
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
 from sspcore.data.datasets import SPECS, DatasetSpec
-from sspcore.data.releases import natural_key
+from sspcore.data.releases import natural_order
 
 
 class FrameCache:
@@ -155,7 +155,7 @@ def hold_out(clips: list[Clip], count: int, split: str) -> list[Clip]:
 
     Raises: ProfileError if no sequence would be left to train on.
     """
-    sequences = sorted({clip.sequence for clip in clips}, key=natural_key)
+    sequences = sorted({clip.sequence for clip in clips}, key=natural_order)
     if count >= len(sequences):
         raise ProfileError(f"held_out: {count} of {len(sequences)} training sequences leave none to train on")
     scored = set(sequences[-count:])

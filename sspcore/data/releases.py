@@ -58,7 +58,7 @@ def list_sequences(release: Path, spec: DatasetSpec) -> list[Sequence]:
             found[split, name][kind].setdefault(int(names.get("frame", 0)), path)
     return [
         Sequence(name, split, files["video"].get(0, release / spec.path("video", split, name)), files["labels"], files["vdd"])
-        for (split, name), files in sorted(found.items(), key=lambda item: (item[0][0], natural_key(item[0][1])))
+        for (split, name), files in sorted(found.items(), key=lambda item: (item[0][0], natural_order(item[0][1])))
     ]
 
 
@@ -114,10 +114,9 @@ def require_splits(sequences: list[Sequence], release: Path, spec: DatasetSpec) 
             raise ReleaseError(f"{release}: no {split} sequence of {spec.title} found; see data/README.md for the layout")
 
 
-def natural_key(name: str) -> tuple[str, int]:
-    """Sort key that puts seq2 before seq10."""
-    digits = re.findall(r"\d+", name)
-    return re.sub(r"\d+", "", name), int(digits[-1]) if digits else -1
+def natural_order(name: str) -> list[str | int]:
+    """Sort key that puts "2" before "10", whatever stands around the numbers."""
+    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def release_key_of(release: Path, dataset: str) -> list[object]:

@@ -25,9 +25,6 @@ from sspcore.motion.cache import FlowSource, FlowStore
 
 LabelMaps = Callable[[Clip], Iterator[np.ndarray]]  # a clip's label maps (H, W) in order
 
-TABLE_METRICS = ("miou", "miou_moving", "tc", "tc_reference")
-EXACT_METRICS = ("tc",)
-
 
 def read_prediction(folder: Path, clip: Clip, position: int) -> np.ndarray:
     """(H, W) uint8 label map of one frame. Raises ArtefactError if it is missing."""
@@ -40,11 +37,8 @@ def read_prediction(folder: Path, clip: Clip, position: int) -> np.ndarray:
 def clip_records(clip: Clip, labels: Iterable[np.ndarray], flows: FlowSource, size: Size) -> Iterator[FrameRecord]:
     """A clip's label maps as the records that metrics take: truth where labelled, flow to the next frame."""
     for position, prediction in enumerate(labels):
-        yield FrameRecord(
-            prediction=prediction,
-            target=true_labels(clip, position, size),
-            flow_to_next=flows.between(clip, position, position + 1) if position + 1 < len(clip) else None,
-        )
+        flow_to_next = flows.between(clip, position, position + 1) if position + 1 < len(clip) else None
+        yield FrameRecord(prediction, true_labels(clip, position, size), flow_to_next)
 
 
 def knowledge(clip: Clip, size: Size, flows: FlowSource | None, truth: Path | None) -> Iterator[dict[str, np.ndarray | None]]:
@@ -59,12 +53,10 @@ def knowledge(clip: Clip, size: Size, flows: FlowSource | None, truth: Path | No
         for name, other in (("flow_to_next", k + 1), ("flow_to_previous", k - 1)):
             if not 0 <= other < len(clip):
                 continue
-            if flows is not None:
-                known[name] = flows.between(clip, k, other).numpy()
-                continue
-            flow, hidden = exact_motion(truth, clip, k, other, size)
+            exact = exact_motion(truth, clip, k, other, size) if flows is None else None
+            flow, hidden = exact or (flows.between(clip, k, other), None)
             known[name] = flow.numpy()
-            if other > k:
+            if hidden is not None and other > k:
                 known["occluded_next"] = hidden.numpy()
         yield known
 
@@ -116,12 +108,11 @@ def evaluate_system(
     Args:
         exact: exact flow of a rendered release; None on real data.
     """
-    suite = score(clips, predictions, spec, flows, size, TABLE_METRICS)
-    figures = as_json(suite.compute())
-    details = suite.details()
+    suite = score(clips, predictions, spec, flows, size, ("miou", "miou_moving", "tc", "tc_reference"))
+    figures, details = as_json(suite.compute()), suite.details()
     figures["tc_exact_flow"] = None
     if exact is not None:
-        figures["tc_exact_flow"] = as_json(score(clips, predictions, spec, exact, size, EXACT_METRICS).compute()["tc"])
+        figures["tc_exact_flow"] = as_json(score(clips, predictions, spec, exact, size, ("tc",)).compute()["tc"])
     for column, metric in (("per_class_iou", "miou"), ("per_class_tc", "tc")):
         figures[column] = as_json(dict(zip(spec.classes, details[metric]["per_class"], strict=True)))
     return figures

@@ -65,17 +65,13 @@ def oriented(metric: str, value: float | None) -> float:
     return -value if metric in LOWER_IS_BETTER else value
 
 
-def is_student(row: Row) -> bool:
-    """A trained system that sees what all see: no control, no truth, no teacher (it sees a larger image)."""
-    return row["kind"] in ("image", "video") and row["system"] != TEACHER
-
-
 def advantage(rows: list[Row]) -> dict[str, dict[str, float]]:
     """Control -> metric -> by how much it scores better than the best trained student (negative: worse); NaN unknown.
 
-    A metric is fooled where this is not negative: by that metric alone one would choose the control.
+    The teacher is no student: it sees a larger image. A metric is fooled where this is not negative: by that metric alone
+    one would choose the control.
     """
-    best = _oriented([row for row in rows if is_student(row)]).max()
+    best = _oriented([row for row in rows if row["kind"] in ("image", "video") and row["system"] != TEACHER]).max()
     controls = [row for row in rows if row["kind"] == "control"]
     return dict(zip((row["system"] for row in controls), (_oriented(controls) - best).to_dict("records"), strict=True))
 

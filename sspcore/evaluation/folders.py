@@ -8,7 +8,6 @@ once, kept on disk, and read as a memory map that is opened again for each frame
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +24,13 @@ from sspcore.core.errors import SspError
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.clips import FrameCache
+from sspcore.data.releases import natural_order
 from sspcore.evaluation.clips import as_json
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
 from sspcore.metrics.records import MAX_SIDE
 from sspcore.motion.cache import FlowStore
 
 GREY, PALETTE = 0, 3  # kinds of PNG
-FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 COUNTED = ("lag",)  # in frames; all other metrics are fractions and shown in percent
 _DECODED_MB = 64  # of frames: two of 4K, which serve both directions and the next pair
 
@@ -86,8 +85,7 @@ def find_clips(predictions: Path, frames: Path, labels: Path | None = None) -> l
 
 
 def _find_clip(name: str, predictions: Path, frames: Path, labels: Path | None) -> FolderClip:
-    maps = _images(predictions / name, (".png",))
-    images = _images(frames / name, FRAME_SUFFIXES)
+    maps, images = _images(predictions / name, (".png",)), _images(frames / name, (".png", ".jpg", ".jpeg"))
     truth = {} if labels is None else _images(labels / name, (".png",))
     stems = sorted(maps, key=natural_order)
     for stem in stems:
@@ -97,12 +95,8 @@ def _find_clip(name: str, predictions: Path, frames: Path, labels: Path | None) 
     within = numbered[numbered.index(stems[0]) : numbered.index(stems[-1]) + 1]
     matched = {k: truth[stem] for k, stem in enumerate(stems) if stem in truth}
     return FolderClip(
-        name=name or predictions.resolve().name,
-        predictions=tuple(maps[stem] for stem in stems),
-        frames=tuple(images[stem] for stem in stems),
-        labels=matched,
-        gaps=len(within) - len(stems),
-        unused=len(truth) - len(matched),
+        name or predictions.resolve().name, tuple(maps[stem] for stem in stems), tuple(images[stem] for stem in stems),
+        matched, gaps=len(within) - len(stems), unused=len(truth) - len(matched),
     )
 
 
@@ -115,11 +109,6 @@ def _images(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
                 raise SspError(f"{path}: {found[path.stem].name} lies beside it; keep one of the two")
             found[path.stem] = path
     return found
-
-
-def natural_order(name: str) -> list[str | int]:
-    """Sort key that puts "2" before "10", whatever stands around the numbers."""
-    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def read_label_map(path: Path, n_classes: int) -> np.ndarray:
@@ -184,10 +173,8 @@ def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowStore,
         notes, clips (frames and labels of each), flow (estimator, computed, reused).
     """
     inputs = {"flow_to_next", "flow_to_previous"}
-    if any(clip.labels for clip in clips):
-        inputs.add("target")
-    if all(len(clip.labels) == len(clip) for clip in clips):
-        inputs.add("dense_target")
+    inputs |= {"target"} if any(clip.labels for clip in clips) else set()
+    inputs |= {"dense_target"} if all(len(clip.labels) == len(clip) for clip in clips) else set()
     suite = MetricSuite(n_classes, metrics_for(inputs, n_classes, moving), moving)
     with tqdm(total=sum(map(len, clips)), desc="scoring", unit="frame") as bar:
         for clip in clips:

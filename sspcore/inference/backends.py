@@ -68,11 +68,20 @@ class TorchBackend:
     @torch.inference_mode()
     def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:
         image = to_tensor(frame)[None].to(self.device)
-        if hasattr(self.model, "propagate"):  # SSP and its variants
-            logits, self._state = self._propagated(image, motion)
+        # SSP and its variants have the two halves of `step`: the first needs no motion, which is estimated meanwhile
+        observation = self.model.observe(image) if hasattr(self.model, "propagate") else None
+        moved = motion()
+        moved = None if moved is None else moved.to(self.device)
+        previous = None if moved is None else self._state
+        if observation is None:
+            logits, self._state = self.model.step(image, previous, moved)
+        elif previous is None:
+            self._state = self.model.start(observation)
+            logits = self._state.logits
         else:
-            moved = _to(motion(), self.device)
-            logits, self._state = self.model.step(image, None if moved is None else self._state, moved)
+            H_cur_to_prev = self.model.sampling_homography(image, moved)
+            self._state = self.model.propagate(observation, previous, H_cur_to_prev).state
+            logits = self._state.logits
         # the sum alone: it is not finite if one of them is not, and fifty times as fast on a CPU as asking each
         if not torch.isfinite(logits.sum(dtype=torch.float32)):
             raise SspError("the network: its logits are no finite numbers; check the weights and the input, or train again")
@@ -80,20 +89,3 @@ class TorchBackend:
             logits = F.interpolate(logits, self.out_size, mode="bilinear", align_corners=False)
         labels = logits[0].max(0).indices.to(torch.uint8).cpu().numpy()  # eight times as fast as argmax on a CPU
         return Prediction(labels, logits[0], self._state)
-
-    def _propagated(self, image: Tensor, motion: Callable[[], Motion | None]) -> tuple[Tensor, VideoState]:
-        """`SSP.step` in its two halves: the first needs no motion, which is estimated meanwhile."""
-        observation = self.model.observe(image)
-        moved = _to(motion(), self.device)
-        if moved is None or self._state is None:
-            state = self.model.start(observation)
-        else:
-            H_cur_to_prev = self.model.sampling_homography(image, moved)
-            state = self.model.propagate(observation, self._state, H_cur_to_prev).state
-        return state.logits, state
-
-
-def _to(motion: Motion | None, device: torch.device | str) -> Motion | None:
-    if motion is None:
-        return None
-    return Motion(*(None if value is None else value.to(device) for value in (motion.H_prev_to_cur, motion.flow_to_prev)))

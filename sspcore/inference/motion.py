@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from sspcore.core.images import to_tensor
-from sspcore.core.types import Motion
+from sspcore.core.types import Motion, VideoSegmenter
 from sspcore.data.clips import Clip
+from sspcore.inference.backends import Backend
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import FlowEstimator
 from sspcore.motion.registration import Registrator
@@ -34,17 +34,9 @@ class Observed:
 MotionSource = Callable[[int, np.ndarray, np.ndarray], Observed]
 
 
-class HasNeeds(Protocol):
-    """A model, or a backend: `needs` is a subset of {"homography", "flow"}."""
-
-    needs: frozenset[str]
-
-
 def motion_for(
-    model: HasNeeds,
-    registration: Callable[[], Registrator | HomographyStore],
-    flow: Callable[[], FlowEstimator | FlowStore],
-    clip: Clip | None = None, start: int = 0,
+    model: VideoSegmenter | Backend, registration: Callable[[], Registrator | HomographyStore],
+    flow: Callable[[], FlowEstimator | FlowStore], clip: Clip | None = None, start: int = 0,
 ) -> MotionSource:
     """The motion that a model uses, and no other: what it does not need is not even built.
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-_KEPT = 10_000  # latest timings kept for the percentiles: a camera runs for ever
-
-
-def _times() -> deque[float]:
-    return deque(maxlen=_KEPT)
+_latest = partial(deque, maxlen=10_000)  # timings kept for the percentiles: a camera runs for ever
 
 
 @dataclass
@@ -35,11 +32,11 @@ class Report:
     unregistered: int = 0
     interrupted: bool = False
     seconds: float = 0.0
-    latency: deque[float] = field(default_factory=_times)
-    network: deque[float] = field(default_factory=_times)
-    registration: deque[float] = field(default_factory=_times)
-    waited: deque[float] = field(default_factory=_times)
-    interval: deque[float] = field(default_factory=_times)
+    latency: deque[float] = field(default_factory=_latest)
+    network: deque[float] = field(default_factory=_latest)
+    registration: deque[float] = field(default_factory=_latest)
+    waited: deque[float] = field(default_factory=_latest)
+    interval: deque[float] = field(default_factory=_latest)
 
     def summary(self) -> dict[str, Any]:
         """Counts, frames per second and percentiles, as JSON values."""

@@ -104,17 +104,17 @@ def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report |
         room: how many may wait.
         dropping: where it is counted that the oldest waiting item made room for a new one; None: it never does.
     """
-    box: queue.Queue[Shot | _End] = queue.Queue(room)
+    box: queue.Queue[Shot | Exception | None] = queue.Queue(room)  # what is no shot is the end, None a good one
     closed = threading.Event()
 
-    def put(item: Shot | _End) -> None:
+    def put(item: Shot | Exception | None) -> None:
         while not closed.is_set():
             with suppress(queue.Full):
                 box.put(item, timeout=_POLL)
                 return
 
     def work() -> None:
-        end = _End()
+        end = None
         try:
             with closing(items):
                 for item in items:
@@ -126,26 +126,19 @@ def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report |
                     if closed.is_set():
                         return
         except Exception as error:  # handed to the thread that takes the items
-            end = _End(error)
+            end = error
         put(end)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while not isinstance(item := box.get(), _End):
+        while isinstance(item := box.get(), Shot):
             yield item
     finally:
         closed.set()
         thread.join(timeout=5)
-    if item.error is not None:
-        raise item.error
-
-
-@dataclass(frozen=True)
-class _End:
-    """No more items, because of an error or because there are none."""
-
-    error: Exception | None = None
+    if item is not None:
+        raise item
 
 
 def looks_like_cut(previous: np.ndarray, current: np.ndarray, threshold: float = 0.5) -> bool:

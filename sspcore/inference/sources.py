@@ -14,13 +14,12 @@ import numpy as np
 
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.core.images import read_rgb
-from sspcore.data.releases import natural_key
+from sspcore.data.releases import natural_order
 
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _BROKEN_IN_A_ROW = 100  # of a video: then its end has been reached, whatever its header says
-
 
 
 @dataclass
@@ -52,10 +51,9 @@ def open_source(source: Path | str | int | Iterable[np.ndarray], rate: float | N
     if not isinstance(source, (str, Path, int)):
         yield _paced(Source(iter(source), False, 25.0, len(source) if isinstance(source, Sized) else None), rate)
         return
-    name = str(source)
-    path = Path(name)
+    name, path = str(source), Path(str(source))
     if path.is_dir():
-        files = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_key(p.name))
+        files = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_order(p.name))
         if not files:
             raise SspError(f"{path}: no image in this folder; give one with {', '.join(IMAGE_SUFFIXES)} files")
         yield _paced(Source(map(_read_or_none, files), False, 12.0, len(files)), rate)

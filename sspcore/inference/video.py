@@ -1,10 +1,13 @@
-"""`segment_video`: a model and a video in, label maps out, without any other setting."""
+"""A whole video: `segment_video` yields label maps without any other setting, `run` hands them to a writer in time."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +15,19 @@ import torch
 from sspcore.core.classes import ClassSpec, class_spec
 from sspcore.core.errors import ProfileError
 from sspcore.core.files import require_output
+from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, VideoSegmenter
-from sspcore.inference.backends import TorchBackend
-from sspcore.inference.motion import motion_for
+from sspcore.inference.backends import Backend, TorchBackend
+from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.outputs import Consumer, mask_folder, overlay_video
-from sspcore.inference.sources import open_source
+from sspcore.inference.report import Report
+from sspcore.inference.sources import Source, open_source
 from sspcore.inference.stream import Segmented, stream
 from sspcore.models.checkpoint import load_checkpoint
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
+
+_OUTBOX = 8  # results that wait for the writer
 
 
 def segment_video(
@@ -85,3 +92,42 @@ def segment_video(
                 return
 
     return results()
+
+
+def run(
+    source: Source, backend: Backend, motion: MotionSource, consumers: Iterable[Consumer] = (),
+    drop: bool | None = None, max_frames: int | None = None, title: str = "segmenting",
+) -> Report:
+    """Segment a source until it ends, `max_frames` are done, or Ctrl-C.
+
+    Args:
+        source, backend, motion: see `open_source`, `Backend`, `motion_for`.
+        consumers: called in a thread of their own with (number in the source, image, class map), in order.
+        drop: whether the oldest waiting frame makes room for a new one; default: for live sources.
+        max_frames: None runs to the end of the source.
+        title: of the progress bar.
+    Returns: the report; what was done until an interrupt is complete.
+    Raises: whatever the source, the backend or a consumer raised.
+    """
+    report, consumers, written = Report(), tuple(consumers), deque[Future[None]]()
+
+    def write(*result: Any) -> None:
+        for consume in consumers:
+            consume(*result)
+
+    total = source.n_frames if max_frames is None else max_frames
+    drop = source.live if drop is None else drop
+    # the writer ends, and has written what was segmented, when the block is left
+    with ThreadPoolExecutor(1) as writer, tqdm(total=total, desc=title, unit="frame") as bar:
+        try:
+            with closing(stream(source, backend, motion, report, max_frames, threads=True, drop=drop)) as results:
+                for result in results:
+                    while written and (len(written) == _OUTBOX or written[0].done()):
+                        written.popleft().result()
+                    written.append(writer.submit(write, result.number, result.image, result.labels))
+                    bar.update(1)
+        except KeyboardInterrupt:
+            report.interrupted = True
+    for future in written:
+        future.result()
+    return report

@@ -129,8 +129,7 @@ class HomographyStore:
         rows = _read(path)
         if rows is None:
             results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
-            rows = np.array([[*result.H_prev_to_cur.ravel(), result.ok, result.inliers] for result in results])
-            rows = rows.reshape(-1, 11)
+            rows = np.array([[*result.H_prev_to_cur.ravel(), result.ok, result.inliers] for result in results]).reshape(-1, 11)
             _write(path, rows)
         return ClipHomographies(rows[:, :9].reshape(-1, 3, 3), rows[:, 9].astype(bool), rows[:, 10].astype(int))
 

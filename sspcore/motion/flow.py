@@ -23,11 +23,7 @@ from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
 
 FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", "raft-20", "raft-8", "zero")
 
-_DIS_PRESETS = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
+_DIS_PRESETS = {name: getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{name.upper()}") for name in ("medium", "fast", "ultrafast")}
 # On a frame of a few pixels OpenCV's DIS crashes the process (4.14: at 8 px, not at 12); this leaves a margin.
 _DIS_MIN_SIDE = 32
 # RAFT encodes at stride 8, and its correlation pyramid halves that three times: 16 cells a side.
@@ -65,8 +61,7 @@ class DISFlow:
     def __init__(self, preset: str = "medium") -> None:
         if preset not in _DIS_PRESETS:
             raise ProfileError(f"DIS preset {preset!r} is unknown: take one of {', '.join(_DIS_PRESETS)}")
-        self.name = f"dis-{preset}"
-        self.preset = preset
+        self.name, self.preset = f"dis-{preset}", preset
 
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
@@ -89,31 +84,28 @@ class RAFTFlow:
     Args:
         updates: refinement steps, 1 or more.
         weights: file with the torchvision weights; fetched to that place where it is missing and there is a network.
+            None: see `untrained`.
         device: where the network runs; flows return to the device of the frames.
-    Raises: WeightsError where the weights cannot be had or do not fit. Random weights come from `untrained` only.
+    Raises: WeightsError where the weights cannot be had or do not fit.
     """
 
     def __init__(
-        self, updates: int = 20, weights: str | Path = RAFT_WEIGHTS, device: torch.device | str = "cpu"
+        self, updates: int = 20, weights: str | Path | None = RAFT_WEIGHTS, device: torch.device | str = "cpu"
     ) -> None:
+        if updates < 1:
+            raise ProfileError(f"RAFT updates is {updates}: take 1 or more")
+        self.name, self.updates, self.device = f"raft-{updates}", updates, torch.device(device)
         model = raft_large(weights=None)
-        _load_raft_weights(model, Path(weights))
-        self._set_up(model, f"raft-{updates}", updates, device)
+        if weights is None:
+            self.name += "-untrained"
+        else:
+            _load_raft_weights(model, Path(weights))
+        self.model = model.to(self.device).eval().requires_grad_(False)
 
     @classmethod
     def untrained(cls, updates: int = 20, device: torch.device | str = "cpu") -> RAFTFlow:
         """Random weights: for checks of shapes and for benchmarks of speed; its flow means nothing."""
-        estimator = cls.__new__(cls)
-        estimator._set_up(raft_large(weights=None), f"raft-{updates}-untrained", updates, device)
-        return estimator
-
-    def _set_up(self, model: nn.Module, name: str, updates: int, device: torch.device | str) -> None:
-        if updates < 1:
-            raise ProfileError(f"RAFT updates is {updates}: take 1 or more")
-        self.name = name
-        self.updates = updates
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        return cls(updates, None, device)
 
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
@@ -121,21 +113,17 @@ class RAFTFlow:
         height, width = source.shape[-2:]
         # Half precision costs RAFT accuracy, and a training loop around it may well run under autocast.
         with torch.autocast(self.device.type, enabled=False):
-            inputs = (self._prepare(source), self._prepare(target))
-            flow = self.model(*inputs, num_flow_updates=self.updates)[-1]
+            flow = self.model(self._prepare(source), self._prepare(target), num_flow_updates=self.updates)[-1]
         return flow[..., :height, :width].to(source.device)
 
     def _prepare(self, frames: Tensor) -> Tensor:
         frames = frames.to(self.device, torch.float32)
-        mean = frames.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        std = frames.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        pad_y, pad_x = (_padding(side) for side in frames.shape[-2:])
+        mean, std = (frames.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        pad_y, pad_x = (max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side for side in frames.shape[-2:])
         return F.pad((frames * std + mean) * 2 - 1, (0, pad_x, 0, pad_y), mode="replicate")
 
 
-def build_flow(
-    name: str, device: torch.device | str = "cpu", raft_weights: str | Path = RAFT_WEIGHTS
-) -> FlowEstimator:
+def build_flow(name: str, device: torch.device | str = "cpu", raft_weights: str | Path = RAFT_WEIGHTS) -> FlowEstimator:
     """The estimator of that name, one of FLOW_NAMES; `device` and `raft_weights` concern RAFT only.
 
     Raises: ProfileError for an unknown name, WeightsError where RAFT's weights cannot be had.
@@ -152,21 +140,15 @@ def build_flow(
 
 def _require_frames(source: Tensor, target: Tensor) -> None:
     if source.shape != target.shape or source.ndim != 4 or source.shape[1] != 3:
-        raise ValueError(
-            f"source {tuple(source.shape)} and target {tuple(target.shape)} must be frames of one shape (B, 3, H, W)"
-        )
+        shapes = f"source {tuple(source.shape)} and target {tuple(target.shape)}"
+        raise ValueError(f"{shapes} must be frames of one shape (B, 3, H, W)")
 
 
 def _grey(frames: Tensor) -> list[np.ndarray]:
     """Normalised frames as grey uint8 images, edges repeated up to the smallest side that DIS takes."""
-    below = max(0, _DIS_MIN_SIDE - frames.shape[-2])
-    right = max(0, _DIS_MIN_SIDE - frames.shape[-1])
+    below, right = (max(0, _DIS_MIN_SIDE - side) for side in frames.shape[-2:])
     images = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in to_uint8(frames)]
     return [cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in images]
-
-
-def _padding(side: int) -> int:
-    return max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side
 
 
 def _load_raft_weights(model: nn.Module, path: Path) -> None:

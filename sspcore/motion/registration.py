@@ -77,16 +77,13 @@ class LucasKanade:
     Args:
         max_side: frames are reduced until their longer side is at most this, in pixels.
         max_corners: corners looked for in the previous frame.
-        round_trip_px: a track is dropped when, followed back, it misses its start by more, in pixels of the reduced
-            frame.
+        round_trip_px: a track is dropped when, followed back, it misses its start by more, in pixels of the reduced frame.
     """
 
     name = "lk"
 
     def __init__(self, max_side: int = MAX_SIDE, max_corners: int = 200, round_trip_px: float = 0.5) -> None:
-        self.max_side = max_side
-        self.max_corners = max_corners
-        self.round_trip_px = round_trip_px
+        self.max_side, self.max_corners, self.round_trip_px = max_side, max_corners, round_trip_px
 
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
@@ -95,16 +92,21 @@ class LucasKanade:
         corners = cv2.goodFeaturesToTrack(before, self.max_corners, qualityLevel=0.01, minDistance=7, blockSize=5)
         if corners is None:
             return fit_homography(_no_points(), _no_points(), size)
-        settings = {
-            "winSize": (11, 11),
-            "maxLevel": 3,
-            "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
-        }
+        criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
+        settings = {"winSize": (11, 11), "maxLevel": 3, "criteria": criteria}
         tracked, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **settings)
         returned, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, tracked, None, **settings)
         miss = np.linalg.norm((returned - corners)[:, 0], axis=1)
         kept = (found[:, 0] == 1) & (found_back[:, 0] == 1) & (miss <= self.round_trip_px)
         return _fit_reduced(corners[kept, 0], tracked[kept, 0], before.shape, size)
+
+
+# kind -> (what makes its detector, name of the limit of features, norm of its descriptors)
+_FEATURES = {
+    "sift": (cv2.SIFT_create, "nfeatures", cv2.NORM_L2),
+    "akaze": (cv2.AKAZE_create, "max_points", cv2.NORM_HAMMING),
+    "orb": (cv2.ORB_create, "nfeatures", cv2.NORM_HAMMING),
+}
 
 
 class FeatureMatching:
@@ -119,35 +121,25 @@ class FeatureMatching:
     """
 
     def __init__(self, kind: str, max_side: int = MAX_SIDE, ratio: float = 0.8, max_features: int = 1000) -> None:
-        if kind not in ("sift", "akaze", "orb"):
-            raise ProfileError(f"feature kind {kind!r} is unknown: take one of sift, akaze, orb")
-        self.name = kind
-        self.max_side = max_side
-        self.ratio = ratio
-        self.max_features = max_features
+        if kind not in _FEATURES:
+            raise ProfileError(f"feature kind {kind!r} is unknown: take one of {', '.join(_FEATURES)}")
+        self.name, self.max_side, self.ratio, self.max_features = kind, max_side, ratio, max_features
 
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
         before, after = _reduced_grey(previous, self.max_side), _reduced_grey(current, self.max_side)
-        detector = self._detector()
+        create, limit, norm = _FEATURES[self.name]
+        detector = create(**{limit: self.max_features})
         keypoints_before, descriptors_before = detector.detectAndCompute(before, None)
         keypoints_after, descriptors_after = detector.detectAndCompute(after, None)
         size = previous.shape[:2]
         if len(keypoints_before) == 0 or len(keypoints_after) < 2:
             return fit_homography(_no_points(), _no_points(), size)
-        matcher = cv2.BFMatcher(cv2.NORM_L2 if self.name == "sift" else cv2.NORM_HAMMING)
-        pairs = matcher.knnMatch(descriptors_before, descriptors_after, k=2)
+        pairs = cv2.BFMatcher(norm).knnMatch(descriptors_before, descriptors_after, k=2)
         good = [best for best, second in pairs if best.distance < self.ratio * second.distance]
         points_before = np.float32([keypoints_before[match.queryIdx].pt for match in good]).reshape(-1, 2)
         points_after = np.float32([keypoints_after[match.trainIdx].pt for match in good]).reshape(-1, 2)
         return _fit_reduced(points_before, points_after, before.shape, size)
-
-    def _detector(self) -> cv2.Feature2D:
-        if self.name == "sift":
-            return cv2.SIFT_create(nfeatures=self.max_features)
-        if self.name == "orb":
-            return cv2.ORB_create(nfeatures=self.max_features)
-        return cv2.AKAZE_create(max_points=self.max_features)
 
 
 class LightGlueRegistrator:
@@ -166,13 +158,9 @@ class LightGlueRegistrator:
         try:
             from kornia import feature
         except ImportError as error:
-            raise SspError(
-                "registrator 'lightglue' needs kornia: pip install kornia, or take 'lk'"
-            ) from error
+            raise SspError("registrator 'lightglue' needs kornia: pip install kornia, or take 'lk'") from error
         offer_lightglue()
-        self.max_side = max_side
-        self.max_features = max_features
-        self.device = torch.device(device)
+        self.max_side, self.max_features, self.device = max_side, max_features, torch.device(device)
         self._centres_to_frames = feature.laf_from_center_scale_ori
         try:
             self._disk = feature.DISK.from_pretrained("depth").to(self.device).eval()
@@ -207,11 +195,9 @@ def build_registrator(name: str, max_side: int | None = None) -> Registrator:
     settings = {} if max_side is None else {"max_side": max_side}
     if name == "identity":
         return Identity()
-    if name == "lk":
-        return LucasKanade(**settings)
-    if name == "lightglue":
-        return LightGlueRegistrator(**settings)
-    return FeatureMatching(name, **settings)
+    if name in _FEATURES:
+        return FeatureMatching(name, **settings)
+    return (LucasKanade if name == "lk" else LightGlueRegistrator)(**settings)
 
 
 def fit_homography(previous_points: Points, current_points: Points, size: tuple[int, int]) -> Registration:
@@ -224,16 +210,12 @@ def fit_homography(previous_points: Points, current_points: Points, size: tuple[
     Returns: not ok with fewer than four matches, without a model, or with an implausible one. The same points give the
         same homography to the last bit: OpenCV's RANSAC starts from a fixed seed of its own.
     """
-    matches = len(previous_points)
-    H, mask = None, None
-    if matches >= 4:
-        H, mask = cv2.findHomography(previous_points, current_points, cv2.RANSAC, RANSAC_PX)
+    points, matches = (previous_points, current_points), len(previous_points)
+    H, mask = cv2.findHomography(*points, cv2.RANSAC, RANSAC_PX) if matches >= 4 else (None, None)
     if H is None or not _is_plausible(H, size):
-        nothing = np.zeros(matches, bool)
-        return Registration(np.eye(3), False, 0, matches, previous_points, current_points, nothing)
+        return Registration(np.eye(3), False, 0, matches, *points, np.zeros(matches, bool))
     inlier_mask = mask[:, 0].astype(bool)
-    inliers = int(inlier_mask.sum())
-    return Registration(H / H[2, 2], True, inliers, matches, previous_points, current_points, inlier_mask)
+    return Registration(H / H[2, 2], True, int(inlier_mask.sum()), matches, *points, inlier_mask)
 
 
 def _is_plausible(H: np.ndarray, size: tuple[int, int]) -> bool:

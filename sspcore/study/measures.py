@@ -24,6 +24,7 @@ from sspcore.study import Study
 from sspcore.study.keys import made_by
 
 EXACT, TRUTH, SOURCE = "exact", "Ground truth", "Base"
+KINDS = {TRUTH: "truth", CONSTANT: "control", HELD: "control", CARRIED: "control"}  # of what is no system
 
 
 def estimators(study: Study, dataset: str) -> list[str]:
@@ -78,7 +79,8 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
             missing[name] = (path, key)
     for name, scores in _scores(study, list(missing), dataset, estimator).items():
         path, key = missing[name]
-        origin = {"system": name, "kind": _kind(name), "dataset": dataset, "estimator": estimator, "seed": study.seed}
+        kind = KINDS.get(name) or system(name).kind
+        origin = {"system": name, "kind": kind, "dataset": dataset, "estimator": estimator, "seed": study.seed}
         rows[name] = origin | {metric: scores.get(metric) for metric in METRICS}
         write_json(path, {"key": key, "row": rows[name], "checksum": stable_hash(rows[name])})
     return [rows[name] for name in names]
@@ -102,12 +104,6 @@ def ceilings(study: Study, dataset: str, estimators: Iterable[str]) -> dict[str,
         raise ArtefactError(f"{dataset}: real data has no dense truth, so no ceilings; use a profile that renders")
     rows = {name: metric_matrix(study, [TRUTH], dataset, name)[0] for name in estimators}
     return {name: {metric: row[metric] for metric in METRICS} for name, row in rows.items()}
-
-
-def _kind(name: str) -> str:
-    if name == TRUTH:
-        return "truth"
-    return "control" if name in (CONSTANT, HELD, CARRIED) else system(name).kind
 
 
 def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Path, str]:

@@ -16,7 +16,8 @@ from PIL import Image
 from helpers.media import SIZE, panning_frames, write_rgb
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
-from sspcore.evaluation.folders import find_clips, natural_order, read_label_map, score_folders
+from sspcore.data.releases import natural_order
+from sspcore.evaluation.folders import find_clips, read_label_map, score_folders
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite
 from sspcore.motion.cache import FlowStore
 
