@@ -32,16 +32,11 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class LabelStore:
-    """Logits (N, C, h, w) of clips on disk, read frame by frame.
-
-    Attributes:
-        folder: holds one `<clip>.safetensors` a clip.
-    """
+    """Logits (N, C, h, w) of clips in `<folder>/<clip>.safetensors`, read frame by frame."""
 
     folder: Path
 
     def path(self, clip: Clip) -> Path:
-        """The clip's file."""
         return self.folder / f"{clip.name}.safetensors"
 
     def write(self, clip: Clip, logits: Tensor) -> None:
@@ -49,10 +44,9 @@ class LabelStore:
 
         Raises: ArtefactError if a logit is not a number or beyond half precision.
         """
-        half = logits.half()
+        half = logits.half().contiguous()
         if not torch.isfinite(half).all():
             raise ArtefactError(f"teacher logits of clip {clip.name} are not finite in half precision; train the teacher again")
-        half = half.contiguous()
         with atomic_file(self.path(clip)) as temporary:
             save_file({"logits": half}, temporary, {"crc32": _crc32(half)})
 

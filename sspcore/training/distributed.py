@@ -2,10 +2,10 @@
 
     batch of B windows = W processes x K parts x m windows,        gradient = mean over the W K parts
 
-`launch` runs a module under torchrun once a process. So notebooks stay single processes,
-and a training can be continued on another number of processes: neither the order of windows nor the checkpoint depends
-on it. Every loss is normalised over the whole batch (`Window.labelled`) and BatchNorm takes its statistics from all
-processes, so that W processes train what one trains, up to the order of sums.
+`launch` runs a module under torchrun once a process. So notebooks stay single processes, and a training can be continued
+on another number of processes: neither the order of windows nor the checkpoint depends on it. Every loss is normalised
+over the whole batch (`Window.labelled`) and BatchNorm takes its statistics from all processes, so that W processes train
+what one trains, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -50,9 +50,6 @@ def with_counts(windows: list[Window], world: World, share: Share) -> list[Windo
     counts = torch.stack([(window.labels != IGNORE).sum((0, 2, 3)) for window in windows]).sum(0).double()
     labelled = world.sum(counts) / share.parts
     return [dataclasses.replace(window, labelled=labelled) for window in windows]
-
-
-# ------------------------------------------------------------------------------------------------ batch normalisation
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -121,9 +118,6 @@ def synchronise_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
     for name, child in module.named_children():
         module.add_module(name, synchronise_batchnorm(child, device))
     return module
-
-
-# ---------------------------------------------------------------------------------------------------------- processes
 
 
 def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes: int) -> None:

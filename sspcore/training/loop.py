@@ -41,9 +41,7 @@ from sspcore.training.sampling import EpochSampler, Share, World
 
 log = logging.getLogger(__name__)
 
-HISTORY = "history.json"
-RESUME = "resume.pt"
-BOARD = "tensorboard"
+HISTORY, RESUME, BOARD = "history.json", "resume.pt", "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,13 @@ class Training:
     """What the loop is given.
 
     Attributes:
-        name: for the progress bar.
+        name: for the progress bar and errors.
         model: a VideoSegmenter.
         objective: losses of (outputs, window); "total" is minimised.
-        dataset: the windows.
-        recipe: schedule, batch and optimiser settings.
         seed: of order, augmentation and dropout.
         fresh: names of parameters that do not start from trained weights (they learn at `head_lr_factor`).
         folder: receives the history and, while training, the resume file.
-        device: where it trains.
         workers: loader processes.
-        machine: precision, memory and the like.
         world: this process among those that train together.
         save: called with the trained model at the end, by one process.
     """
@@ -105,7 +99,8 @@ def train(run: Training) -> list[dict[str, float]]:
     optimiser = build_optimiser(model, recipe, run.fresh)
     schedule = build_schedule(optimiser, recipe, sampler.steps)
     torch.manual_seed(run.seed)
-    history = _resume(run, model, optimiser, schedule)
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    history = _resume(run, parts)
     losses_of = build_losses(model, run.objective, run.device, run.machine, world)
     steps, done = recipe.epochs * sampler.steps, len(history) * sampler.steps
     with (
@@ -119,7 +114,7 @@ def train(run: Training) -> list[dict[str, float]]:
                 torch.manual_seed(int(np.random.SeedSequence((run.seed, epoch, world.rank)).generate_state(1)[0]))
             history.append(_epoch(run, share, losses_of, loader, optimiser, schedule, bar, note))
             if world.is_main:
-                _save_resume(run, model, optimiser, schedule, history)
+                _save_resume(run, parts, history)
     if world.is_main:
         run.save(model)
         write_json(run.folder / HISTORY, history)
@@ -186,8 +181,7 @@ def _epoch(
         losses = backward(losses_of, with_counts(windows, run.world, share), run.name)
         optimiser.step()
         schedule.step()
-        windows = []
-        steps += 1
+        windows, steps = [], steps + 1
         for name, value in losses.items():
             sums[name] += value
         note(losses | {"lr": optimiser.param_groups[0]["lr"]})
@@ -209,9 +203,8 @@ def _board(run: Training, step: int) -> Iterator[Callable[[dict[str, float]], No
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise SspError(
-            "machine.tensorboard: the package tensorboard is not installed; pip install tensorboard, or set it to false"
-        ) from error
+        problem = "machine.tensorboard: the package tensorboard is not installed"
+        raise SspError(f"{problem}; pip install tensorboard, or set it to false") from error
     with SummaryWriter(str(run.folder / BOARD), purge_step=step) as writer:
         def note(values: dict[str, float]) -> None:
             nonlocal step
@@ -224,15 +217,12 @@ def _board(run: Training, step: int) -> Iterator[Callable[[dict[str, float]], No
 
 def build_optimiser(model: nn.Module, recipe: Recipe, fresh: frozenset[str]) -> Optimizer:
     """AdamW with two groups: parameters that start from trained weights, and fresh ones at `head_lr_factor`."""
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups[name in fresh].append(parameter)
-    factors = {False: 1.0, True: recipe.head_lr_factor}
-    return AdamW(
-        [{"params": group, "lr": recipe.lr * factors[is_fresh]} for is_fresh, group in groups.items() if group],
-        weight_decay=recipe.weight_decay,
-    )
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups = [
+        {"params": [each for name, each in trained.items() if (name in fresh) == is_fresh], "lr": recipe.lr * factor}
+        for is_fresh, factor in ((False, 1.0), (True, recipe.head_lr_factor))
+    ]
+    return AdamW([group for group in groups if group["params"]], weight_decay=recipe.weight_decay)
 
 
 def build_schedule(optimiser: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:
@@ -250,19 +240,15 @@ def build_schedule(optimiser: Optimizer, recipe: Recipe, steps_per_epoch: int) -
     return LambdaLR(optimiser, factor)
 
 
-def _save_resume(
-    run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR, history: list[dict[str, float]]
-) -> None:
+def _save_resume(run: Training, parts: dict[str, Any], history: list[dict[str, float]]) -> None:
     """All that another process, or another number of them, goes on from; random states are this process's."""
+    cuda = torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None
+    state = {"random": torch.get_rng_state(), "random_cuda": cuda, "history": history}
     with atomic_file(run.folder / RESUME) as temporary:
-        torch.save({
-            "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-            "random": torch.get_rng_state(), "history": history,
-            "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
-        }, temporary)
+        torch.save({name: part.state_dict() for name, part in parts.items()} | state, temporary)
 
 
-def _resume(run: Training, model: nn.Module, optimiser: Optimizer, schedule: LambdaLR) -> list[dict[str, float]]:
+def _resume(run: Training, parts: dict[str, Any]) -> list[dict[str, float]]:
     path = run.folder / RESUME
     if not path.is_file():
         return []
@@ -270,9 +256,8 @@ def _resume(run: Training, model: nn.Module, optimiser: Optimizer, schedule: Lam
     if stored is None:
         log.warning("%s: checkpoint is damaged; the training begins again", path)
         return []
-    model.load_state_dict(stored["model"])
-    optimiser.load_state_dict(stored["optimiser"])
-    schedule.load_state_dict(stored["schedule"])
+    for name, part in parts.items():
+        part.load_state_dict(stored[name])
     torch.set_rng_state(stored["random"])
     if run.device.type == "cuda" and stored.get("random_cuda") is not None:
         torch.cuda.set_rng_state(stored["random_cuda"], run.device)

@@ -39,9 +39,7 @@ def temporal_consistency(
     return (weight * (logits - warped_logits).square().sum(1, keepdim=True)).mean()
 
 
-def distillation(
-    logits: Tensor, teacher_logits: Tensor, temperature: float, class_weights: Tensor | None = None
-) -> Tensor:
+def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float, class_weights: Tensor | None = None) -> Tensor:
     """KL(softmax(T / t) || softmax(P / t)) * t^2, the mean over batch and pixels.
 
     Args:
@@ -90,9 +88,13 @@ def balanced_weights(shares: Sequence[float], exponent: float) -> Tensor:
     return weights / (weights * share).sum()
 
 
-def consistency_of_outputs(outputs: Outputs, window: Window) -> Tensor:
-    """L_tc between all consecutive outputs of a window, averaged over the pairs."""
-    n_outputs = outputs.logits.shape[1]
+def _with_consistency(
+    losses: dict[str, Tensor], total: Tensor, lambda_tc: float, outputs: Outputs, window: Window
+) -> dict[str, Tensor]:
+    """The losses, their weighted sum `total`, and in both L_tc, averaged over all pairs of consecutive outputs."""
+    n_outputs, n_classes = outputs.logits.shape[1:3]
+    if n_outputs < 2 or lambda_tc <= 0:
+        return losses | {"total": total}
     offset = window.frames.shape[1] - n_outputs  # outputs belong to the last frames of the window
     terms = [
         temporal_consistency(
@@ -101,7 +103,8 @@ def consistency_of_outputs(outputs: Outputs, window: Window) -> Tensor:
         )
         for k in range(1, n_outputs)
     ]
-    return torch.stack(terms).mean()
+    consistency = torch.stack(terms).mean()
+    return losses | {"tc": consistency, "total": total + lambda_tc / n_classes * consistency}
 
 
 def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor | None = None) -> Objective:
@@ -121,14 +124,9 @@ def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor 
         losses = {"ce": cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)}
         total = losses["ce"]
         if outputs.auxiliary is not None:
-            losses["auxiliary"] = cross_entropy(
-                outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights
-            )
+            losses["auxiliary"] = cross_entropy(outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)
             total = total + auxiliary_weight * losses["auxiliary"]
-        if n_outputs > 1 and lambda_tc > 0:
-            losses["tc"] = consistency_of_outputs(outputs, window)
-            total = total + lambda_tc / outputs.logits.shape[2] * losses["tc"]
-        return losses | {"total": total}
+        return _with_consistency(losses, total, lambda_tc, outputs, window)
 
     return objective
 
@@ -153,11 +151,6 @@ def distilled(lambda_tc: float, temperature: float, class_weights: Tensor | None
         n_outputs = outputs.logits.shape[1]
         teacher = window.teacher[:, -n_outputs:]
         kl = distillation(outputs.logits.flatten(0, 1), teacher.flatten(0, 1), temperature, class_weights)
-        losses = {"kl": kl}
-        total = kl * min(n_outputs, 2)
-        if n_outputs > 1 and lambda_tc > 0:
-            losses["tc"] = consistency_of_outputs(outputs, window)
-            total = total + lambda_tc / outputs.logits.shape[2] * losses["tc"]
-        return losses | {"total": total}
+        return _with_consistency({"kl": kl}, kl * min(n_outputs, 2), lambda_tc, outputs, window)
 
     return objective

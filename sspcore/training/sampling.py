@@ -53,10 +53,7 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int, share: Share | None = None) -> None:
-        self._n_items = n_items
-        self._batch_size = batch_size
-        self._repeats = repeats
-        self._seed = seed
+        self._n_items, self._batch_size, self._repeats, self._seed = n_items, batch_size, repeats, seed
         self._share = share or Share()
         self.epoch = 0
 
@@ -75,5 +72,5 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         own = slice(self._share.first, self._share.first + self._share.count)
         for k, batch in enumerate(order.reshape(-1, self._batch_size)):
             for part in np.split(batch, self._share.parts)[own]:
-                # the k-th step enters the address, so that a window repeated within an epoch is augmented in another way
+                # the k-th step enters the address, so that a window repeated within an epoch is augmented differently
                 yield [(self.epoch * self.steps + k, int(index)) for index in part]
