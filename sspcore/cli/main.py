@@ -19,8 +19,8 @@ from sspcore.cli.run import ablations, plan, reproduce
 from sspcore.cli.sources import check, weights
 from sspcore.cli.stream import stream
 from sspcore.core.errors import SspError
-from sspcore.core.log import configure_logging
 from sspcore.core.paths import require_checkout
+from sspcore.core.progress import configure_logging
 
 COMMANDS = {
     "Reproduce the paper": (reproduce, check, weights, plan, ablations, seeds, report, sample),

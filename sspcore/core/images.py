@@ -14,6 +14,11 @@ from sspcore.core.errors import ReleaseError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_OPTIONS = {
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100: lossless
+}
+
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) or (T, H, W, 3) uint8 RGB -> (3, H, W) or (T, 3, H, W) float32, ImageNet-normalised."""
@@ -22,17 +27,19 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 def normalise(image: Tensor) -> Tensor:
     """(..., 3, H, W) uint8 RGB -> float32, ImageNet-normalised."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=image.device)[:, None, None]
+    mean, std = _statistics(image.device)
     return (image.float() / 255 - mean) / std
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
     """(..., 3, H, W) normalised float -> (..., H, W, 3) uint8 RGB."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=frames.device)[:, None, None]
+    mean, std = _statistics(frames.device)
     image = ((frames * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     return image.movedim(-3, -1).cpu().numpy()
+
+
+def _statistics(device: torch.device) -> list[Tensor]:
+    return [torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)]
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -48,19 +55,16 @@ def read_grey(path: Path) -> np.ndarray:
     return image
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write (H, W) or RGB (H, W, 3) uint8 losslessly. Raises OSError if the bytes cannot be written."""
-    _encode(path, ".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write (H, W) or RGB (H, W, 3) uint8: lossless as .png or .webp (a third smaller), as .jpg of quality 95.
 
-
-def write_jpg(path: Path, image: np.ndarray) -> None:
-    """Write RGB (H, W, 3) uint8 as JPEG of quality 95. Raises OSError if the bytes cannot be written."""
-    _encode(path, ".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-
-
-def write_webp(path: Path, image: np.ndarray) -> None:
-    """Write RGB (H, W, 3) uint8 losslessly, a third smaller than PNG. Raises OSError if the bytes cannot be written."""
-    _encode(path, ".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100: lossless
+    Raises: OSError if the bytes cannot be written.
+    """
+    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    done, data = cv2.imencode(path.suffix, stored, _OPTIONS[path.suffix])
+    if not done:
+        raise OSError(f"{path}: could not be encoded as {path.suffix}")
+    path.write_bytes(data)
 
 
 def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -91,12 +95,3 @@ def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     if image is None:
         raise ReleaseError(f"{path}: not a readable image ({data.size} bytes); restore it from the release")
     return image
-
-
-def _encode(path: Path, suffix: str, image: np.ndarray, options: list[int]) -> None:
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(suffix, image, options)
-    if not done:
-        raise OSError(f"{path}: could not be encoded as {suffix}")
-    path.write_bytes(data)

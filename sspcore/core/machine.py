@@ -7,6 +7,7 @@ same bits on every run. Apart from precision, no setting is part of an artefact'
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,9 +78,7 @@ def cores() -> int:
 
 def worker_count(setting: int | Literal["auto"], processes: int = 1) -> int:
     """Loader workers of one process: the setting, or "auto" for the cores divided among the processes, one kept back."""
-    if setting != "auto":
-        return setting
-    return max(0, min(MAX_AUTOMATIC_WORKERS, cores() // processes - 1))
+    return max(0, min(MAX_AUTOMATIC_WORKERS, cores() // processes - 1)) if setting == "auto" else setting
 
 
 def describe(device: torch.device, disk: Path | None = None) -> dict[str, Any]:
@@ -95,6 +94,5 @@ def describe(device: torch.device, disk: Path | None = None) -> dict[str, Any]:
     if disk is not None:
         while not disk.exists():
             disk = disk.parent
-        status = os.statvfs(disk)
-        machine["disk_free_gb"] = round(status.f_bavail * status.f_frsize / 1e9, 1)
+        machine["disk_free_gb"] = round(shutil.disk_usage(disk).free / 1e9, 1)
     return machine

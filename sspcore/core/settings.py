@@ -17,13 +17,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def positive(size: Size) -> Size:
-    """The size, if both sides are at least 1."""
-    if min(size) < 1:
-        raise ValueError(f"{size[0]}x{size[1]}: height and width must be positive")
-    return size
-
-
 def fits_networks(size: Size) -> Size:
     """The size, if both sides are positive multiples of STRIDE."""
     if min(size) < 1 or any(side % STRIDE for side in size):

@@ -26,15 +26,12 @@ KEY_FILE = "key.json"
 
 def is_fresh(folder: Path, key: str) -> bool:
     """Whether `folder` holds a complete artefact made under `key`, its files as they were written."""
-    path = folder / KEY_FILE
-    if not path.is_file():
-        return False
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads((folder / KEY_FILE).read_text(encoding="utf-8"))
         if record.get("key") != key:
             return False
         damaged = first_damage(folder, record.get("files", {}))
-    except (ValueError, TypeError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
         return False
     if damaged is not None:
         log.warning("%s: %s is missing or damaged; the stage is run again", folder, damaged)
@@ -76,10 +73,8 @@ def stage(
 
     Args:
         title: what is made, for the log.
-        folder: where it goes.
         key: hash of all that it depends on.
         build: writes the artefact into the working folder that it is given.
-        force: make it again in any case.
         resumes: whether `build` goes on with what it left in a working folder of the same key. Such a folder is kept when
             `build` fails; otherwise a failure leaves nothing.
     Returns: `folder`.

@@ -13,19 +13,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_folder, write_json
-from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels, write_jpg, write_png
+from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels, write_image
 from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
-from sspcore.core.settings import Section, positive
-from sspcore.core.types import Size
+from sspcore.core.settings import Section
 from sspcore.data.datasets import DatasetSpec, colours_to_ids, merge_vdd
 from sspcore.data.releases import SPLITS, Sequence, find_sequences
 from sspcore.data.video import count_frames, read_video
@@ -56,7 +55,7 @@ class ClipRules(Section):
     drop_first: bool = True
     drop_last: bool = False
     require_label: bool = True
-    store_size: Annotated[Size, AfterValidator(positive)] | None = None
+    store_size: tuple[PositiveInt, PositiveInt] | None = None
     image_format: Literal["png", "jpg"] = "png"
 
     @model_validator(mode="after")
@@ -153,7 +152,6 @@ def prepare_sequence(job: Job) -> list[int]:
     Returns: numbers of the frames taken that repeat the frame taken before them.
     """
     rules, sequence = job.rules, job.sequence
-    suffix, write = (".png", write_png) if rules.image_format == "png" else (".jpg", write_jpg)
     frames = read_video(sequence.video, set(chain.from_iterable(job.clips)))
     repeated: list[int] = []
     before = None
@@ -164,16 +162,16 @@ def prepare_sequence(job: Job) -> list[int]:
             size = rules.store_size
             for number, image in islice(frames, len(clip)):
                 size = rules.store_size or image.shape[:2]
-                write(folder / "frames" / f"{number:06d}{suffix}", resize_frame(image, size))
+                write_image(folder / "frames" / f"{number:06d}.{rules.image_format}", resize_frame(image, size))
                 if number in sequence.labels:
                     ids = read_label(sequence, number, job.spec, image.shape[:2])
-                    write_png(folder / "labels" / f"{number:06d}.png", resize_labels(ids, size))
+                    write_image(folder / "labels" / f"{number:06d}.png", resize_labels(ids, size))
                 now = _thinned(image)
                 if before is not None and float(np.abs(now - before).mean()) < REPEATED:
                     repeated.append(number)
                 before = now
             write_json(folder / "clip.json", {
-                "dataset": job.spec.name, "split": sequence.split, "sequence": sequence.name, "suffix": suffix,
+                "dataset": job.spec.name, "split": sequence.split, "sequence": sequence.name, "suffix": f".{rules.image_format}",
                 "size": list(size), "frames": clip,
                 "labelled": [i for i, number in enumerate(clip) if number in sequence.labels],
             })

@@ -13,7 +13,7 @@ import numpy as np
 from sspcore.core.classes import ClassSpec, colourise
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
-from sspcore.core.images import write_png
+from sspcore.core.images import write_image
 
 Consumer = Callable[[int, np.ndarray, np.ndarray], None]  # of a frame's number, image and class map
 
@@ -55,6 +55,6 @@ def mask_folder(folder: Path) -> Consumer:
 
     def consume(number: int, image: np.ndarray, class_map: np.ndarray) -> None:
         with atomic_file(folder / f"{number:06d}.png") as temporary:  # what a link leads to stays as it is
-            write_png(temporary, class_map)
+            write_image(temporary, class_map)
 
     return consume

@@ -19,7 +19,7 @@ from sspcore.core.checksums import sha256
 from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_folder, read_json, write_json
-from sspcore.core.images import write_png, write_webp
+from sspcore.core.images import write_image
 from sspcore.core.paths import FLOW_CACHE, SAMPLE
 from sspcore.core.provenance import provenance
 from sspcore.core.store import KEY_FILE, stable_hash
@@ -203,8 +203,8 @@ def _write_clip(clip: Clip, truth: Path, size: tuple[int, int], folder: Path) ->
     for name in ("frames", "labels"):
         (folder / name).mkdir(parents=True)
     for position, number in enumerate(clip.numbers):
-        write_webp(folder / "frames" / f"{number:06d}.webp", clip.frame(position, size))
-        write_png(folder / "labels" / f"{number:06d}.png", exact_labels(truth, clip, position, size))
+        write_image(folder / "frames" / f"{number:06d}.webp", clip.frame(position, size))
+        write_image(folder / "labels" / f"{number:06d}.png", exact_labels(truth, clip, position, size))
     write_json(folder / "clip.json", {
         "dataset": clip.dataset, "split": clip.split, "sequence": clip.sequence, "suffix": ".webp", "size": list(size),
         "frames": list(clip.numbers), "labelled": list(range(len(clip))),

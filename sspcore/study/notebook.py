@@ -10,8 +10,8 @@ import pandas as pd
 from IPython.display import HTML, display
 
 from sspcore.core.files import read_json
-from sspcore.core.log import configure_logging
 from sspcore.core.paths import REPOSITORY, Workspace
+from sspcore.core.progress import configure_logging
 from sspcore.study.profiles import load_profile
 
 __all__ = ["chapters", "configure_logging", "show_table"]

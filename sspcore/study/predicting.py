@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sspcore.core.files import write_json
-from sspcore.core.images import write_png
+from sspcore.core.images import write_image
 from sspcore.core.progress import tqdm
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
@@ -36,7 +36,7 @@ def write_predictions(study: Study, name: str, dataset: str, out: Path) -> None:
         for clip in clips:
             (out / clip.name).mkdir(parents=True)
             for number, result in zip(clip.numbers, stream(study, model, name, dataset, clip), strict=True):
-                write_png(out / clip.name / f"{number:06d}.png", result.labels)
+                write_image(out / clip.name / f"{number:06d}.png", result.labels)
                 frames += 1
                 failed += not result.registered
                 bar.update(1)

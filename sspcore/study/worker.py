@@ -10,8 +10,8 @@ from pathlib import Path
 from sspcore.core.errors import SspError
 from sspcore.core.files import read_json
 from sspcore.core.lock import stay_in_run
-from sspcore.core.log import configure_logging
 from sspcore.core.paths import Workspace
+from sspcore.core.progress import configure_logging
 from sspcore.study.profiles import Profile
 from sspcore.study.stages import Study
 from sspcore.training.distributed import JOB, joined

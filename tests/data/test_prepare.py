@@ -14,7 +14,7 @@ import pytest
 from helpers.media import SIZE, panning_frames, write_rgb, write_video
 from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.errors import ArtefactError, ReleaseError
-from sspcore.core.images import write_png
+from sspcore.core.images import write_image
 from sspcore.core.store import stage
 from sspcore.data import prepare
 from sspcore.data.clips import load_clips
@@ -177,10 +177,10 @@ def test_a_killed_preparation_goes_on_with_the_clip_it_was_at(uavid_release, tmp
         if len(written) == 5:
             raise KeyboardInterrupt
         written.append(path)
-        write_png(path, image)
+        write_image(path, image)
 
     # a label is the fifth file of the first clip: the second clip is just begun
-    monkeypatch.setattr(prepare, "write_png", write_five)
+    monkeypatch.setattr(prepare, "write_image", write_five)
     with pytest.raises(KeyboardInterrupt):
         prepare_clips(uavid_release, UAVID, RULES, out)
     assert [path.name for path in (out / "train").iterdir()] == ["seq1_000001"], "an unfinished clip was left"
@@ -188,7 +188,7 @@ def test_a_killed_preparation_goes_on_with_the_clip_it_was_at(uavid_release, tmp
     # what a kill that nothing can tidy up after leaves behind
     (out / "train" / ".seq1_000005.partial" / "frames").mkdir(parents=True)
     (out / "train" / ".seq1_000005.partial" / "frames" / "999999.png").write_bytes(b"half")
-    monkeypatch.setattr(prepare, "write_png", write_png)
+    monkeypatch.setattr(prepare, "write_image", write_image)
     prepare_clips(uavid_release, UAVID, RULES, out)
     assert files(out) == files(whole)
     assert (out / "train" / "seq1_000001" / "frames" / "000001.png").stat().st_mtime_ns == first.st_mtime_ns

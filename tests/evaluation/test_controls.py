@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sspcore.core.images import write_png
+from sspcore.core.images import write_image
 from sspcore.evaluation import controls
 from sspcore.metrics import METRICS
 
@@ -20,7 +20,7 @@ def test_carried_labels_follow_the_flow_and_are_filled_where_the_view_is_new(tmp
     maps[0][:, 3:] = 7
     (tmp_path / "clip").mkdir()
     for k, labels in enumerate(maps):
-        write_png(tmp_path / "clip" / f"{k:06d}.png", labels)
+        write_image(tmp_path / "clip" / f"{k:06d}.png", labels)
 
     class Clip:
         name, numbers = "clip", (0, 1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sspcore.core.files import write_json
-from sspcore.core.images import write_png
+from sspcore.core.images import write_image
 from sspcore.data.truth import exact_labels
 from sspcore.study import Study
 
@@ -30,7 +30,7 @@ def write_predictions(study: Study, name: str, noise: float, key: str | None = N
         for k, number in enumerate(clip.numbers):
             labels = exact_labels(study.truth_root(DATASET), clip, k, size)
             hit = np.kron(rng.random((size[0] // 8, size[1] // 8)) < noise, np.ones((8, 8), bool))
-            write_png(
+            write_image(
                 folder / "predictions" / clip.name / f"{number:06d}.png",
                 np.where(hit | (labels == 255), 0, labels).astype(np.uint8),
             )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sspcore.core.classes import IGNORE, colourise
 from sspcore.core.errors import ProfileError, ReleaseError
-from sspcore.core.images import read_grey, resize_labels, write_png
+from sspcore.core.images import read_grey, resize_labels, write_image
 from sspcore.data.datasets import SPECS, colours_to_ids
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.motion import geometry
@@ -206,7 +206,7 @@ class TestLabels:
     @given(size=sizes, other=sizes, seed=seeds)
     def test_label_maps_survive_files_and_resizing_invents_no_class(self, tmp_path, size, other, seed) -> None:
         labels = np.random.default_rng(seed).choice([0, 1, 7, IGNORE], size).astype(np.uint8)
-        write_png(tmp_path / "a.png", labels)
+        write_image(tmp_path / "a.png", labels)
         assert np.array_equal(read_grey(tmp_path / "a.png"), labels)
         resized = resize_labels(labels, other)
         assert resized.shape == other and set(np.unique(resized)) <= set(np.unique(labels))

@@ -10,7 +10,7 @@ import pytest
 from helpers.studies import DATASET, TINY, write_predictions
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import write_json
-from sspcore.core.images import write_png
+from sspcore.core.images import write_image
 from sspcore.data.clips import class_shares
 from sspcore.data.truth import exact_labels, exact_motion
 from sspcore.evaluation.clips import score
@@ -120,8 +120,8 @@ def test_agrees_with_folders_scored_from_outside(study, tmp_path):
         for kind in ("frames", "labels"):
             (tmp_path / kind / clip.name).mkdir(parents=True)
         for k, number in enumerate(clip.numbers):
-            write_png(tmp_path / "frames" / clip.name / f"{number:06d}.png", clip.frame(k, size))
-            write_png(tmp_path / "labels" / clip.name / f"{number:06d}.png", exact_labels(truth, clip, k, size))
+            write_image(tmp_path / "frames" / clip.name / f"{number:06d}.png", clip.frame(k, size))
+            write_image(tmp_path / "labels" / clip.name / f"{number:06d}.png", exact_labels(truth, clip, k, size))
     clips = find_clips(study.predict("SSP", DATASET), tmp_path / "frames", tmp_path / "labels")
     spec = study.spec(DATASET)
     scores = score_folders(clips, spec.n_classes, FlowStore(tmp_path / "cache", build_flow("dis-fast"), None), spec.moving_ids)
