@@ -6,7 +6,8 @@ import hashlib
 import io
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +21,20 @@ _CRC_BYTES = 4
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    for block in _blocks(path):
+        digest.update(block)
     return digest.hexdigest()
 
 
 def crc32(path: Path) -> int:
     """CRC-32 of a file."""
-    value = 0
+    return reduce(lambda value, block: zlib.crc32(block, value), _blocks(path), 0)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(2**20):
-            value = zlib.crc32(block, value)
-    return value
+            yield block
 
 
 def published_checksum(path: Path) -> str | None:
@@ -51,14 +53,9 @@ def published_checksum(path: Path) -> str | None:
 def require_checksum(path: Path) -> None:
     """Raise WeightsError unless a file is the one that was published; a file without a known checksum passes."""
     published = published_checksum(path)
-    if published is None:
-        return
-    found = sha256(path)
-    if not found.startswith(published):
-        raise WeightsError(
-            f"{path}: SHA-256 is {found[:16]}..., published is {published[:16]}...; it is damaged or another file: delete it "
-            "and fetch it again"
-        )
+    if published is not None and not (found := sha256(path)).startswith(published):
+        sums = f"SHA-256 is {found[:16]}..., published is {published[:16]}..."
+        raise WeightsError(f"{path}: {sums}; it is damaged or another file: delete it and fetch it again")
 
 
 def manifest(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, list[int]]:
@@ -99,6 +96,5 @@ def read_array(path: Path) -> np.ndarray | None:
     """What `write_array` wrote; None if the file is damaged."""
     data = path.read_bytes()
     body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
-    if not body or zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
-        return None
-    return np.load(io.BytesIO(body), allow_pickle=False)
+    whole = body and zlib.crc32(body).to_bytes(_CRC_BYTES, "little") == crc
+    return np.load(io.BytesIO(body), allow_pickle=False) if whole else None

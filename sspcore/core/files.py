@@ -21,9 +21,7 @@ OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
 _LEFTOVER = re.compile(r"\..+\.(\d+)\.partial(\..+)?")  # the names that atomic_file gives
 
 
-def require_output(
-    path: Path, inputs: Iterable[Path | None] = (), overwrite: bool = False, mark: str | None = None
-) -> None:
+def require_output(path: Path, inputs: Iterable[Path | None] = (), overwrite: bool = False, mark: str | None = None) -> None:
     """Refuse, before any work is done, an output that would destroy what a user has or that cannot be written.
 
     Files are compared as the file system does: links, relative names and the case of letters do not hide an input.

@@ -43,9 +43,8 @@ def exclusive(folder: Path, patience: float = 60.0) -> Iterator[None]:
             for path in others:
                 other = FileLock(path, thread_local=False)
                 if not _acquire(other, max(0.0, deadline - time.monotonic())):
-                    raise ArtefactError(
-                        f"{folder}: processes that a killed run started are still at work there; run again when they have ended"
-                    )
+                    problem = f"{folder}: processes that a killed run started are still at work there"
+                    raise ArtefactError(f"{problem}; run again when they have ended")
                 path.unlink(missing_ok=True)
                 other.release()
         os.environ[RUN_LOCKS] = str(locks)

@@ -17,12 +17,9 @@ _PROCESS_BEGAN = time.time()
 
 
 def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
-    """Origin of a result: commit, profile, seed, versions, machine and data key."""
+    """Origin of a result, as JSON values."""
     return {
-        "commit": git_commit(),
-        "profile": profile,
-        "seed": seed,
-        "data_key": data_key,
+        "commit": git_commit(), "profile": profile, "seed": seed, "data_key": data_key,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in REPORTED_PACKAGES},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
@@ -35,16 +32,13 @@ def run_began(default: float = _PROCESS_BEGAN) -> float:
 
 def git_commit() -> str:
     """Short commit of the checkout, "+" appended where the work tree differs; "unknown" where there is none."""
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
-
+    settings = {"cwd": REPOSITORY, "text": True, "stderr": subprocess.DEVNULL, "timeout": 20}
     if not IN_CHECKOUT:
         return "unknown"
     try:
         # figures/ is what a run writes: its own output must not mark the commit as changed
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+        status = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures"]
+        changed = subprocess.check_output(status, **settings)
+        return subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], **settings).strip() + "+" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unknown"

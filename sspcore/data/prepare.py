@@ -171,8 +171,8 @@ def prepare_sequence(job: Job) -> list[int]:
                     repeated.append(number)
                 before = now
             write_json(folder / "clip.json", {
-                "dataset": job.spec.name, "split": sequence.split, "sequence": sequence.name, "suffix": f".{rules.image_format}",
-                "size": list(size), "frames": clip,
+                "dataset": job.spec.name, "split": sequence.split, "sequence": sequence.name,
+                "suffix": f".{rules.image_format}", "size": list(size), "frames": clip,
                 "labelled": [i for i, number in enumerate(clip) if number in sequence.labels],
             })
     return repeated

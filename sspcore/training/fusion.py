@@ -62,9 +62,7 @@ def fuse_clips(clips: list[Clip], source: LabelStore, target: LabelStore, flows:
             logits = source.read(clip, list(range(len(clip))))
             fused = logits.clone()
             for k in range(1, len(clip), 2):
-                there = flows.between(clip, k - 1, k)[None]
-                back = flows.between(clip, k, k - 1)[None]
-                pair = fuse_pair(logits[k - 1 : k], logits[k : k + 1], there, back, rule)
-                fused[k - 1], fused[k] = pair[0][0], pair[1][0]
+                there, back = flows.between(clip, k - 1, k)[None], flows.between(clip, k, k - 1)[None]
+                fused[k - 1 : k], fused[k : k + 1] = fuse_pair(logits[k - 1 : k], logits[k : k + 1], there, back, rule)
                 bar.update(1)
             target.write(clip, fused)
