@@ -97,10 +97,6 @@ class Outputs:
 class VideoState(Tensors):
     """Base of the states; a system without memory uses it as it is."""
 
-    def detach(self) -> Self:
-        """The same state cut off from the graph (truncated back-propagation, long streams)."""
-        return self.map(Tensor.detach)
-
 
 class VideoSegmenter(nn.Module, ABC):
     """A system that segments video.

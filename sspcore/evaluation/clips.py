@@ -67,10 +67,7 @@ def score_all(
 ) -> dict[str, dict[str, float | None]]:
     """All metrics that can be had of several predictions in one pass: motion and truth are read once for all of them.
 
-    Args:
-        sources: name -> where its label maps come from.
-        flows, truth: see `knowledge`.
-        title: of the progress bar.
+    `sources`: name -> where its label maps come from; `flows`, `truth`: see `knowledge`; `title`: of the progress bar.
     """
     inputs = {"target", "flow_to_next", "flow_to_previous"} | ({"dense_target"} if truth is not None else set())
     metrics = metrics_for(inputs, spec.n_classes, spec.moving_ids)

@@ -165,7 +165,6 @@ def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowStore,
     """All metrics that can be had from what is given, streamed, as JSON values.
 
     Args:
-        clips: see `find_clips`.
         n_classes: label values are 0..n_classes-1 and 255.
         flows: flow between frames at their own size; what it computes stays on disk.
         moving: class ids of things that move; without them "miou_moving" and "lag" are left out.

@@ -4,7 +4,7 @@ from sspcore.inference.backends import Backend, Prediction, TorchBackend
 from sspcore.inference.bundles import BundleBackend, open_bundle
 from sspcore.inference.motion import Observed, clip_motion, live_motion, motion_for
 from sspcore.inference.outputs import mask_folder, overlay_video
-from sspcore.inference.report import Report, percentiles
+from sspcore.inference.shots import Report, percentiles
 from sspcore.inference.sources import Source, open_source
 from sspcore.inference.stream import Segmented, segment_frames, stream
 from sspcore.inference.video import run, segment_video

@@ -19,8 +19,7 @@ from torch import Tensor
 from sspcore.core.types import Size, VideoSegmenter, VideoState
 from sspcore.inference.backends import Backend, TorchBackend
 from sspcore.inference.motion import MotionSource
-from sspcore.inference.report import Report
-from sspcore.inference.shots import overlapped_shots, shots_in_turn
+from sspcore.inference.shots import Report, overlapped_shots, shots_in_turn
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,8 @@ def stream(
         backend: what segments; it keeps the state.
         motion: called as motion(number, previous, current) from the second frame on, with frames of the backend's size.
         report: filled on the way.
-        max_frames: None runs to the end.
         threads: decode and register in threads of their own, see `sspcore.inference.shots`; results are the same.
         drop: with threads: the oldest waiting frame makes room for a new one.
-    Yields: one `Segmented` per frame.
-    Raises: what frames, backend or motion raise.
     """
     report = Report() if report is None else report
     make, more = (overlapped_shots, (drop,)) if threads else (shots_in_turn, ())

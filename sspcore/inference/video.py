@@ -20,7 +20,7 @@ from sspcore.core.types import Size, VideoSegmenter
 from sspcore.inference.backends import Backend, TorchBackend
 from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.outputs import Consumer, mask_folder, overlay_video
-from sspcore.inference.report import Report
+from sspcore.inference.shots import Report
 from sspcore.inference.sources import Source, open_source
 from sspcore.inference.stream import Segmented, stream
 from sspcore.models.checkpoint import load_checkpoint
@@ -101,11 +101,8 @@ def run(
     """Segment a source until it ends, `max_frames` are done, or Ctrl-C.
 
     Args:
-        source, backend, motion: see `open_source`, `Backend`, `motion_for`.
         consumers: called in a thread of their own with (number in the source, image, class map), in order.
         drop: whether the oldest waiting frame makes room for a new one; default: for live sources.
-        max_frames: None runs to the end of the source.
-        title: of the progress bar.
     Returns: the report; what was done until an interrupt is complete.
     Raises: whatever the source, the backend or a consumer raised.
     """

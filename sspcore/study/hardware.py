@@ -26,10 +26,10 @@ from sspcore.models.systems import OURS, PAPER_SYSTEMS, build, freeze_image, sys
 from sspcore.study.cost import N_CLASSES, measure_fps
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.timing import Timing, timed
+from sspcore.training.distributed import World
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective
 from sspcore.training.recipe import Recipe
-from sspcore.training.sampling import World
 
 
 @dataclass(frozen=True)

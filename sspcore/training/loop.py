@@ -34,10 +34,9 @@ from sspcore.core.machine import MachineSettings
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Window
 from sspcore.data.windows import WindowDataset, collate
-from sspcore.training.distributed import synchronise_batchnorm, with_counts
+from sspcore.training.distributed import EpochSampler, Share, World, synchronise_batchnorm, with_counts
 from sspcore.training.losses import Objective
 from sspcore.training.recipe import Recipe
-from sspcore.training.sampling import EpochSampler, Share, World
 
 log = logging.getLogger(__name__)
 

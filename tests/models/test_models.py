@@ -141,7 +141,7 @@ class TestEverySystem:
     def test_state_can_be_detached_and_moved(self, model: VideoSegmenter) -> None:
         window = window_of(2)
         _, state = model.step(window.frames[:, 0], None, None)
-        detached = state.detach().to("cpu")
+        detached = state.map(torch.Tensor.detach).to("cpu")
         assert type(detached) is type(state)
         assert not any(tensor.requires_grad for tensor in tensors_of(detached))
         expected, _ = model.step(window.frames[:, 1], state, window.motion(1))

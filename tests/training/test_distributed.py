@@ -25,9 +25,8 @@ from sspcore.study import Study
 from sspcore.study.profiles import load_profile
 from sspcore.study.worker import main
 from sspcore.training import loop as training
-from sspcore.training.distributed import SyncedBatchNorm, joined, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import EpochSampler, Share, SyncedBatchNorm, World, joined, synchronise_batchnorm, with_counts
 from sspcore.training.losses import supervised
-from sspcore.training.sampling import EpochSampler, Share, World
 
 CPU = torch.device("cpu")
 SYSTEM = "SSP (untrained image model)"

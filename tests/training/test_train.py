@@ -30,9 +30,9 @@ from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.training import loop as training
+from sspcore.training.distributed import EpochSampler
 from sspcore.training.losses import supervised
 from sspcore.training.recipe import Recipe
-from sspcore.training.sampling import EpochSampler
 
 RECIPE = Recipe(epochs=4, schedule_epochs=5, warmup_epochs=0.5, batch_size=2, lr=3e-3, crop=(64, 96))
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, weights="none")

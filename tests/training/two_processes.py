@@ -16,11 +16,10 @@ from sspcore.core.machine import MachineSettings
 from sspcore.core.types import Outputs, Window
 from sspcore.models.systems import build
 from sspcore.study.profiles import load_profile
-from sspcore.training.distributed import joined, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import Share, World, joined, synchronise_batchnorm, with_counts
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import supervised
 from sspcore.training.recipe import Recipe
-from sspcore.training.sampling import Share, World
 
 CPU = torch.device("cpu")
 BATCH, STEPS, N_CLASSES, SIDE = 4, 4, 5, 64
