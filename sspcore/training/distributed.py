@@ -60,32 +60,19 @@ class World:
         return tensor
 
 
-@dataclass(frozen=True)
-class Share:
-    """What this process takes of a batch that is cut into `parts` equal parts: `count` of them, from `first` on."""
-
-    first: int = 0
-    count: int = 1
-    parts: int = 1
-
-    @classmethod
-    def of(cls, world: World, accumulate: int) -> Share:
-        """The share of a process that cuts it into `accumulate` parts."""
-        return cls(world.rank * accumulate, accumulate, world.size * accumulate)
-
-
 class EpochSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) in an order that depends on seed and epoch alone; an incomplete last batch is filled
     from the epoch's beginning, so that BatchNorm never sees a batch of another size.
 
-    With a `share` a batch is cut into its parts and the process gets its own, one after the other: neither order nor
-    addresses depend on how many processes there are.
+    A batch is cut into `parts` for each process of the `world`, and this process gets its own, one after the other:
+    neither order nor addresses depend on how many processes there are.
     """
 
-    def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int, share: Share | None = None) -> None:
+    def __init__(
+        self, n_items: int, batch_size: int, repeats: int, seed: int, world: World = World(), parts: int = 1
+    ) -> None:
         self._n_items, self._batch_size, self._repeats, self._seed = n_items, batch_size, repeats, seed
-        self._share = share or Share()
-        self.epoch = 0
+        self._world, self._parts, self.epoch = world, parts, 0
 
     @property
     def steps(self) -> int:
@@ -93,28 +80,28 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         return -(-self._n_items * self._repeats // self._batch_size)
 
     def __len__(self) -> int:
-        return self.steps * self._share.count
+        return self.steps * self._parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng((self._seed, self.epoch))
         order = np.concatenate([rng.permutation(self._n_items) for _ in range(self._repeats)])
         order = np.resize(order, self.steps * self._batch_size)
-        own = slice(self._share.first, self._share.first + self._share.count)
+        own = slice(self._world.rank * self._parts, (self._world.rank + 1) * self._parts)
         for k, batch in enumerate(order.reshape(-1, self._batch_size)):
-            for part in np.split(batch, self._share.parts)[own]:
+            for part in np.split(batch, self._world.size * self._parts)[own]:
                 # the k-th step enters the address, so that a window repeated within an epoch is augmented differently
                 yield [(self.epoch * self.steps + k, int(index)) for index in part]
 
 
-def with_counts(windows: list[Window], world: World, share: Share) -> list[Window]:
-    """The parts of a batch, told how many labelled pixels the whole batch has, so that the mean of their losses is its loss.
-
-    The only part of a batch stays as it is.
+def with_counts(windows: list[Window], world: World) -> list[Window]:
+    """This process's parts of a batch, with the number of labelled pixels of the whole batch: the mean of their losses is
+    then the batch's loss. The only part of a batch stays as it is.
     """
-    if share.parts == 1 or windows[0].labels is None:
+    parts = world.size * len(windows)
+    if parts == 1 or windows[0].labels is None:
         return windows
     counts = torch.stack([(window.labels != IGNORE).sum((0, 2, 3)) for window in windows]).sum(0).double()
-    labelled = world.sum(counts) / share.parts
+    labelled = world.sum(counts) / parts
     return [replace(window, labelled=labelled) for window in windows]
 
 

@@ -34,7 +34,7 @@ from sspcore.core.machine import MachineSettings
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Window
 from sspcore.data.windows import WindowDataset, collate
-from sspcore.training.distributed import EpochSampler, Share, World, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import EpochSampler, World, synchronise_batchnorm, with_counts
 from sspcore.training.losses import Objective
 from sspcore.training.recipe import Recipe
 
@@ -87,10 +87,10 @@ def train(run: Training) -> list[dict[str, float]]:
     recipe, world = run.recipe, run.world
     if world.size == 1:
         run.dataset.warm(run.workers)
-    share = Share.of(world, run.machine.accumulation(recipe.batch_size // world.size))
-    if world.size == 1 and share.parts == recipe.batch_size > 1 and run.model.window == 1:
+    parts = run.machine.accumulation(recipe.batch_size // world.size)
+    if world.size == 1 and parts == recipe.batch_size > 1 and run.model.window == 1:
         raise SspError(f"{run.name}: machine.microbatch 1 leaves BatchNorm a single frame; set it to 2 or more")
-    sampler = EpochSampler(len(run.dataset), recipe.batch_size, recipe.repeats, run.seed, share)
+    sampler = EpochSampler(len(run.dataset), recipe.batch_size, recipe.repeats, run.seed, world, parts)
     loader = DataLoader(run.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=run.workers)
     model = run.model.to(run.device)
     if world.size > 1:
@@ -98,8 +98,8 @@ def train(run: Training) -> list[dict[str, float]]:
     optimiser = build_optimiser(model, recipe, run.fresh)
     schedule = build_schedule(optimiser, recipe, sampler.steps)
     torch.manual_seed(run.seed)
-    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    history = _resume(run, parts)
+    resumed = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    history = _resume(run, resumed)
     losses_of = build_losses(model, run.objective, run.device, run.machine, world)
     steps, done = recipe.epochs * sampler.steps, len(history) * sampler.steps
     with (
@@ -111,9 +111,9 @@ def train(run: Training) -> list[dict[str, float]]:
             model.train()
             if world.size > 1:  # dropout of its own in every process, and none to keep in a checkpoint
                 torch.manual_seed(int(np.random.SeedSequence((run.seed, epoch, world.rank)).generate_state(1)[0]))
-            history.append(_epoch(run, share, losses_of, loader, optimiser, schedule, bar, note))
+            history.append(_epoch(run, parts, losses_of, loader, optimiser, schedule, bar, note))
             if world.is_main:
-                _save_resume(run, parts, history)
+                _save_resume(run, resumed, history)
     if world.is_main:
         run.save(model)
         write_json(run.folder / HISTORY, history)
@@ -167,17 +167,17 @@ def backward(losses_of: nn.Module, windows: list[Window], name: str) -> dict[str
 
 
 def _epoch(
-    run: Training, share: Share, losses_of: nn.Module, loader: DataLoader, optimiser: Optimizer, schedule: LambdaLR,
+    run: Training, parts: int, losses_of: nn.Module, loader: DataLoader, optimiser: Optimizer, schedule: LambdaLR,
     bar: tqdm, note: Callable[[dict[str, float]], None],
 ) -> dict[str, float]:
     began, sums, steps = time.perf_counter(), defaultdict(float), 0
     windows: list[Window] = []
     for window in loader:
         windows.append(window.to(run.device))
-        if len(windows) < share.count:
+        if len(windows) < parts:
             continue
         optimiser.zero_grad(set_to_none=True)
-        losses = backward(losses_of, with_counts(windows, run.world, share), run.name)
+        losses = backward(losses_of, with_counts(windows, run.world), run.name)
         optimiser.step()
         schedule.step()
         windows, steps = [], steps + 1

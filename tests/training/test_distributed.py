@@ -25,7 +25,7 @@ from sspcore.study import Study
 from sspcore.study.profiles import load_profile
 from sspcore.study.worker import main
 from sspcore.training import loop as training
-from sspcore.training.distributed import EpochSampler, Share, SyncedBatchNorm, World, joined, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import EpochSampler, SyncedBatchNorm, World, joined, synchronise_batchnorm, with_counts
 from sspcore.training.losses import supervised
 
 CPU = torch.device("cpu")
@@ -35,8 +35,7 @@ SYSTEM = "SSP (untrained image model)"
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (1, 3), (2, 3)])
 def test_shares_of_all_processes_make_up_the_batches_of_one(processes, accumulate):
     whole = list(EpochSampler(7, 6, 2, seed=1))
-    shares = [Share.of(World(rank, processes), accumulate) for rank in range(processes)]
-    samplers = [EpochSampler(7, 6, 2, 1, share) for share in shares]
+    samplers = [EpochSampler(7, 6, 2, 1, World(rank, processes), accumulate) for rank in range(processes)]
     pieces = [list(sampler) for sampler in samplers]
     for sampler, piece in zip(samplers, pieces, strict=True):
         assert len(sampler) == len(piece) == accumulate * sampler.steps
@@ -60,10 +59,10 @@ def test_parts_of_a_batch_have_its_loss_though_their_labels_are_uneven():
         return Window(frames[rows], flow_to_prev=flow[rows], labels=labels[rows])
 
     rows = [slice(k, k + 1) for k in range(4)]
-    parts = with_counts([window(row) for row in rows], World(), Share(0, 4, 4))
+    parts = with_counts([window(row) for row in rows], World())
     whole = losses([window(slice(None))], [logits])
     assert losses(parts, [logits[row] for row in rows]) == pytest.approx(whole, abs=1e-6)
-    blank = with_counts([Window(frames[:1], labels=labels[:1])] * 2, World(), Share(0, 2, 2))[0]
+    blank = with_counts([Window(frames[:1], labels=labels[:1])] * 2, World())[0]
     assert float(objective(Outputs(logits[:1, :1]), blank)["ce"]) == 0.0
 
 

@@ -16,7 +16,7 @@ from sspcore.core.machine import MachineSettings
 from sspcore.core.types import Outputs, Window
 from sspcore.models.systems import build
 from sspcore.study.profiles import load_profile
-from sspcore.training.distributed import Share, World, joined, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import World, joined, synchronise_batchnorm, with_counts
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import supervised
 from sspcore.training.recipe import Recipe
@@ -78,13 +78,13 @@ def run(world: World, accumulate: int, make: Callable[[], nn.Module]) -> tuple[l
     if world.size > 1:
         synchronise_batchnorm(model, CPU)
     losses_of = build_losses(model, supervised(0.5, 0.4), CPU, MachineSettings(), world)
-    optimiser, share, losses = build_optimiser(model, RECIPE, frozenset()), Share.of(world, accumulate), []
-    size = BATCH // share.parts
+    optimiser, losses = build_optimiser(model, RECIPE, frozenset()), []
+    size, first = BATCH // (world.size * accumulate), world.rank * accumulate
     for step in range(STEPS):
         parts = windows(step)
-        own = [joint(parts[k * size: (k + 1) * size]) for k in range(share.first, share.first + share.count)]
+        own = [joint(parts[k * size: (k + 1) * size]) for k in range(first, first + accumulate)]
         optimiser.zero_grad()
-        values = backward(losses_of, with_counts(own, world, share), "test")
+        values = backward(losses_of, with_counts(own, world), "test")
         optimiser.step()
         losses.append(float(world.sum(torch.tensor(values["total"], dtype=torch.float64))) / world.size)
     return losses, model.state_dict()
