@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from sspcore.core.errors import WeightsError
+from sspcore.core.files import atomic_file
+
+log = logging.getLogger(__name__)
 
 SUMMED_BYTES = 2**30  # of a folder: beyond that only sizes are compared, since reading all of it would take minutes
 _CRC_BYTES = 4
@@ -85,16 +89,21 @@ def first_damage(folder: Path, recorded: Mapping[str, list[int]], trusted_until:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """An array as .npy with its CRC-32 behind it, which np.load passes over."""
+    """Write an array, atomically, as .npy with its CRC-32 behind it, which np.load passes over."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     data = buffer.getvalue()
-    path.write_bytes(data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little"))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little"))
 
 
 def read_array(path: Path) -> np.ndarray | None:
-    """What `write_array` wrote; None if the file is damaged."""
+    """What `write_array` wrote; None if there is no file, and, with a line in the log, if it is damaged."""
+    if not path.is_file():
+        return None
     data = path.read_bytes()
     body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
-    whole = body and zlib.crc32(body).to_bytes(_CRC_BYTES, "little") == crc
-    return np.load(io.BytesIO(body), allow_pickle=False) if whole else None
+    if body and zlib.crc32(body).to_bytes(_CRC_BYTES, "little") == crc:
+        return np.load(io.BytesIO(body), allow_pickle=False)
+    log.warning("%s: is damaged; it is made again", path)
+    return None

@@ -47,7 +47,7 @@ class ClassSpec:
         return tuple(self.id_of(name) for name in self.moving)
 
 
-def class_spec(classes: ClassSpec | Sequence[str] | int, name: str = "classes") -> ClassSpec:
+def class_spec(classes: ClassSpec | Sequence[str] | int) -> ClassSpec:
     """A description of classes given by names or by their number only: colours far apart, nothing moves by itself."""
     if isinstance(classes, ClassSpec):
         return classes
@@ -55,7 +55,7 @@ def class_spec(classes: ClassSpec | Sequence[str] | int, name: str = "classes") 
     hues = ((0.55 + 0.618034 * number) % 1 for number in range(len(names)))  # steps of the golden ratio stay apart
     shades = (colorsys.hsv_to_rgb(hue, 0.75, (0.85, 0.6)[number % 2]) for number, hue in enumerate(hues))
     palette = tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in shades)
-    return ClassSpec(name, f"{len(names)} classes", names, palette, ())
+    return ClassSpec("classes", f"{len(names)} classes", names, palette, ())
 
 
 def colourise(ids: np.ndarray, spec: ClassSpec) -> np.ndarray:

@@ -7,7 +7,6 @@ half precision (below 1/60 px of error at 32 px).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +19,11 @@ from torch.utils.data import get_worker_info
 
 from sspcore.core.checksums import read_array, write_array
 from sspcore.core.errors import ArtefactError
-from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.motion.flow import FlowEstimator
 from sspcore.motion.registration import Registrator
-
-log = logging.getLogger(__name__)
 
 
 class Frames(Protocol):
@@ -78,7 +74,7 @@ class FlowStore:
         return folder / f"{clip.key(source)}_{clip.key(target)}.npy"
 
     def has(self, clip: Frames, source: int, target: int) -> bool:
-        """Whether that flow is on disk at its full length; its checksum is looked at when it is read."""
+        """Whether that flow is on disk at its full length; its checksum is compared when it is read."""
         path = self.path(clip, source, target)
         return path.is_file() and path.stat().st_size > 4 * int(np.prod(self.size or 0))
 
@@ -92,7 +88,7 @@ class FlowStore:
         Raises: ArtefactError in a loader process, for a damaged file whose estimator runs on another process's GPU.
         """
         path = self.path(clip, source, target)
-        if _read(path) is not None:
+        if read_array(path) is not None:
             self.reused += 1
             return np.load(path, mmap_mode="r", allow_pickle=False)
         if get_worker_info() is not None and getattr(self.estimator, "device", torch.device("cpu")).type != "cpu":
@@ -100,7 +96,7 @@ class FlowStore:
             raise ArtefactError(f"{path}: cached flow is damaged and was removed; run again, it is estimated at the start")
         frames = [to_tensor(clip.frame(position, self.size))[None] for position in (source, target)]
         flow = self.estimator(*frames)[0].cpu()
-        _write(path, flow.numpy().astype(np.float16))
+        write_array(path, flow.numpy().astype(np.float16))
         self.computed += 1
         return np.load(path, mmap_mode="r", allow_pickle=False)  # what a later run will read, to the bit
 
@@ -126,11 +122,11 @@ class HomographyStore:
     def clip(self, clip: Frames) -> ClipHomographies:
         """All consecutive registrations of a clip."""
         path = self.root / clip.name / self.registrator.name / f"{_size_name(self.size)}.npy"
-        rows = _read(path)
+        rows = read_array(path)
         if rows is None:
             results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
             rows = np.array([[*result.H_prev_to_cur.ravel(), result.ok, result.inliers] for result in results]).reshape(-1, 11)
-            _write(path, rows)
+            write_array(path, rows)
         return ClipHomographies(rows[:, :9].reshape(-1, 3, 3), rows[:, 9].astype(bool), rows[:, 10].astype(int))
 
 
@@ -149,18 +145,3 @@ class ClipHomographies:
 
 def _size_name(size: Size | None) -> str:
     return "own-size" if size is None else f"{size[0]}x{size[1]}"
-
-
-def _read(path: Path) -> np.ndarray | None:
-    """What `_write` wrote; None, and a line in the log, if it is damaged."""
-    if not path.is_file():
-        return None
-    stored = read_array(path)
-    if stored is None:
-        log.warning("%s: cached motion is damaged; estimated again", path)
-    return stored
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    with atomic_file(path) as temporary:
-        write_array(temporary, array)

@@ -28,10 +28,6 @@ MAX_SIDE = 480
 Points = NDArray[np.float32]
 
 
-def _no_points() -> Points:
-    return np.empty((0, 2), np.float32)
-
-
 @dataclass(frozen=True)
 class Registration:
     """How the previous frame lies in the current one.
@@ -46,8 +42,8 @@ class Registration:
     ok: bool
     inliers: int = 0
     matches: int = 0
-    previous_points: Points = field(default_factory=_no_points, repr=False)
-    current_points: Points = field(default_factory=_no_points, repr=False)
+    previous_points: Points = field(default_factory=lambda: np.empty((0, 2), np.float32), repr=False)
+    current_points: Points = field(default_factory=lambda: np.empty((0, 2), np.float32), repr=False)
     inlier_mask: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool), repr=False)
 
 
@@ -88,17 +84,16 @@ class LucasKanade:
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
         before, after = _reduced_grey(previous, self.max_side), _reduced_grey(current, self.max_side)
-        size = previous.shape[:2]
         corners = cv2.goodFeaturesToTrack(before, self.max_corners, qualityLevel=0.01, minDistance=7, blockSize=5)
         if corners is None:
-            return fit_homography(_no_points(), _no_points(), size)
+            return Registration(np.eye(3), ok=False)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
         settings = {"winSize": (11, 11), "maxLevel": 3, "criteria": criteria}
         tracked, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **settings)
         returned, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, tracked, None, **settings)
         miss = np.linalg.norm((returned - corners)[:, 0], axis=1)
         kept = (found[:, 0] == 1) & (found_back[:, 0] == 1) & (miss <= self.round_trip_px)
-        return _fit_reduced(corners[kept, 0], tracked[kept, 0], before.shape, size)
+        return _fit_reduced(corners[kept, 0], tracked[kept, 0], before.shape, previous.shape[:2])
 
 
 # kind -> (what makes its detector, name of the limit of features, norm of its descriptors)
@@ -132,14 +127,13 @@ class FeatureMatching:
         detector = create(**{limit: self.max_features})
         keypoints_before, descriptors_before = detector.detectAndCompute(before, None)
         keypoints_after, descriptors_after = detector.detectAndCompute(after, None)
-        size = previous.shape[:2]
         if len(keypoints_before) == 0 or len(keypoints_after) < 2:
-            return fit_homography(_no_points(), _no_points(), size)
+            return Registration(np.eye(3), ok=False)
         pairs = cv2.BFMatcher(norm).knnMatch(descriptors_before, descriptors_after, k=2)
         good = [best for best, second in pairs if best.distance < self.ratio * second.distance]
         points_before = np.float32([keypoints_before[match.queryIdx].pt for match in good]).reshape(-1, 2)
         points_after = np.float32([keypoints_after[match.trainIdx].pt for match in good]).reshape(-1, 2)
-        return _fit_reduced(points_before, points_after, before.shape, size)
+        return _fit_reduced(points_before, points_after, before.shape, previous.shape[:2])
 
 
 class LightGlueRegistrator:
