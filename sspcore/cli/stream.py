@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -50,7 +49,7 @@ def stream(
     """
     from sspcore.core.files import require_output, write_json
     from sspcore.inference.motion import motion_for
-    from sspcore.inference.outputs import mask_folder, overlay_video
+    from sspcore.inference.outputs import writers
     from sspcore.inference.sources import open_source
     from sspcore.inference.video import run
     from sspcore.motion.flow import build_flow
@@ -68,13 +67,7 @@ def stream(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine, classes, usual, flow = _engine(checkpoint, bundle, backend, size, device)
     motion = motion_for(engine, lambda: build_registrator(registration or usual), lambda: build_flow(flow, device))
-    with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source, rate))
-        consumers = []
-        if out:
-            consumers.append(stack.enter_context(overlay_video(out, classes, opened.fps)))
-        if masks:
-            consumers.append(mask_folder(masks))
+    with open_source(source, rate) as opened, writers(out, masks, classes, opened.fps) as consumers:
         oldest = None if drop == "auto" else drop == "oldest"
         done = run(opened, engine, motion, consumers, oldest, max_frames)
         if done.frames == 0 and not done.interrupted:

@@ -49,6 +49,17 @@ def overlay_video(path: Path, classes: ClassSpec, fps: float, opacity: float = 0
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writers(out: Path | None, masks: Path | None, classes: ClassSpec, fps: float) -> Iterator[list[Consumer]]:
+    """Consumers for an overlay video at `out` and class maps in the folder `masks`, as far as they are given."""
+    consumers = [] if masks is None else [mask_folder(masks)]
+    if out is None:
+        yield consumers
+        return
+    with overlay_video(out, classes, fps) as overlay:
+        yield [overlay, *consumers]
+
+
 def mask_folder(folder: Path) -> Consumer:
     """A consumer that writes class maps as grey PNG, named by the frame's number in the source."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, VideoSegmenter
 from sspcore.inference.backends import Backend, TorchBackend
 from sspcore.inference.motion import MotionSource, motion_for
-from sspcore.inference.outputs import Consumer, mask_folder, overlay_video
+from sspcore.inference.outputs import Consumer, writers
 from sspcore.inference.shots import Report
 from sspcore.inference.sources import Source, open_source
 from sspcore.inference.stream import Segmented, stream
@@ -56,9 +56,8 @@ def segment_video(
     Yields: a `Segmented` per frame that can be decoded; its `labels` are (H, W) uint8.
     Raises: SspError in one line for a wrong checkpoint, source or output.
     """
-    given = source if isinstance(source, (str, Path)) else None
     outputs = [None if path is None else Path(path) for path in (out, masks)]
-    inputs = [Path(path) for path in (given, model) if isinstance(path, (str, Path))]
+    inputs = [Path(path) for path in (source, model) if isinstance(path, (str, Path))]
     for path in filter(None, outputs):
         require_output(path, inputs, overwrite)
     if isinstance(model, (str, Path)):
@@ -75,14 +74,8 @@ def segment_video(
     motion = motion_for(model, lambda: build_registrator(registration), lambda: build_flow(flow, device))
 
     def results() -> Iterator[Segmented]:
-        with ExitStack() as stack:
-            frames = stack.enter_context(open_source(source))
-            consumers: list[Consumer] = []
-            if outputs[0] is not None:
-                consumers.append(stack.enter_context(overlay_video(outputs[0], classes, frames.fps)))
-            if outputs[1] is not None:
-                consumers.append(mask_folder(outputs[1]))
-            own = given is not None or isinstance(source, int)  # frames of the caller are taken in the caller's thread
+        with open_source(source) as frames, writers(*outputs, classes, frames.fps) as consumers:
+            own = isinstance(source, (str, Path, int))  # frames of the caller are taken in the caller's thread
             try:
                 for result in stream(frames, backend, motion, max_frames=max_frames, threads=own, drop=frames.live):
                     for consume in consumers:
