@@ -82,7 +82,7 @@ def worker_count(setting: int | Literal["auto"], processes: int = 1) -> int:
 
 
 def describe(device: torch.device, disk: Path | None = None) -> dict[str, Any]:
-    """The machine in words and numbers, for provenance and plans; `disk`: a folder whose free space is told."""
+    """The machine in words and numbers, for provenance and plans; `disk`: a folder whose free space is wanted."""
     machine: dict[str, Any] = {"device": device.type, "cores": cores(), "torch": torch.__version__}
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)

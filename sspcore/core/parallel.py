@@ -44,7 +44,7 @@ def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
 
 
 def start_worker() -> None:
-    """One thread a process, and no remarks of the decoder: what is wrong with a file is told in one line of ours.
+    """One thread a process, and no messages of the decoder: our errors say in one line what is wrong with a file.
 
     The process belongs to the run that started it, which it may outlive.
     """

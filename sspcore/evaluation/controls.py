@@ -1,6 +1,6 @@
 """Measure the measures: label maps that no model makes, and how metrics order what they score.
 
-A control is a prediction that nobody would want and that some metric may prize. A row is a system's or control's figures:
+A control is a useless prediction that some metric may rate highly. A row is a system's or control's figures:
 a mapping with "system", "kind" ("image", "video", "control", "truth") and a value for every metric, None where unknown.
 """
 

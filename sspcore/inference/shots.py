@@ -30,9 +30,9 @@ from sspcore.inference.motion import MotionSource, Observed
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.1  # seconds between two looks whether anybody still takes the items
+_POLL = 0.1  # seconds between two checks whether the items are still taken
 _INBOX = 4
-_latest = partial(deque, maxlen=10_000)  # timings kept for the percentiles: a camera runs for ever
+_latest = partial(deque, maxlen=10_000)  # timings kept for the percentiles: a camera never ends
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a training run is told: schedule, batch, crop and loss weights."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Recipe(Section):
         zoom: range of the random zoom of pairs and windows (single frames: 0.9 .. 1.4).
         lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
         temperature: of the distillation loss.
-        repeats: how often the training windows are gone through in one epoch.
+        repeats: how many times an epoch uses each training window.
         freeze_image: of SSP train only what is around its image model, which stays as it was trained.
         class_balance: exponent by which classes weigh less in the loss the more pixels they have (`balanced_weights`).
     """
