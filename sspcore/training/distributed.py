@@ -68,9 +68,7 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
     neither order nor addresses depend on how many processes there are.
     """
 
-    def __init__(
-        self, n_items: int, batch_size: int, repeats: int, seed: int, world: World = World(), parts: int = 1
-    ) -> None:
+    def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int, world: World = World(), parts: int = 1) -> None:
         self._n_items, self._batch_size, self._repeats, self._seed = n_items, batch_size, repeats, seed
         self._world, self._parts, self.epoch = world, parts, 0
 
