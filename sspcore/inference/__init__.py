@@ -2,7 +2,7 @@
 
 from sspcore.inference.backends import Backend, Prediction, TorchBackend
 from sspcore.inference.bundles import BundleBackend, open_bundle
-from sspcore.inference.motion import Observed, clip_motion, live_motion, motion_for
+from sspcore.inference.motion import Observed, live_motion, motion_for
 from sspcore.inference.outputs import mask_folder, overlay_video
 from sspcore.inference.shots import Report, percentiles
 from sspcore.inference.sources import Source, open_source
@@ -10,7 +10,7 @@ from sspcore.inference.stream import Segmented, segment_frames, stream
 from sspcore.inference.video import run, segment_video
 
 __all__ = [
-    "Backend", "BundleBackend", "Observed", "Prediction", "Report", "Segmented", "Source", "TorchBackend", "clip_motion",
-    "live_motion", "mask_folder", "motion_for", "open_bundle", "open_source", "overlay_video", "percentiles", "run",
+    "Backend", "BundleBackend", "Observed", "Prediction", "Report", "Segmented", "Source", "TorchBackend", "live_motion",
+    "mask_folder", "motion_for", "open_bundle", "open_source", "overlay_video", "percentiles", "run",
     "segment_frames", "segment_video", "stream",
 ]

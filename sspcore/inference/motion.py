@@ -48,7 +48,19 @@ def motion_for(
     """
     homographies = registration() if "homography" in model.needs else None
     flows = flow() if "flow" in model.needs else None
-    return live_motion(homographies, flows) if clip is None else clip_motion(clip, homographies, flows, start)
+    if clip is None:
+        return live_motion(homographies, flows)
+    registered = None if homographies is None else homographies.clip(clip)
+
+    def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
+        k, homography, backward, good = position + start, None, None, True
+        if registered is not None:
+            homography, good = registered.at(k)[None], bool(registered.ok[k - 1])
+        if flows is not None:
+            backward = flows.between(clip, k, k - 1)[None]
+        return Observed(Motion(homography, backward), good)
+
+    return observe
 
 
 def live_motion(registrator: Registrator | None, flow: FlowEstimator | None = None) -> MotionSource:
@@ -62,22 +74,5 @@ def live_motion(registrator: Registrator | None, flow: FlowEstimator | None = No
         if flow is not None:
             backward = flow(to_tensor(current)[None], to_tensor(previous)[None])
         return Observed(Motion(homography, backward), registered)
-
-    return observe
-
-
-def clip_motion(
-    clip: Clip, homographies: HomographyStore | None, flows: FlowStore | None = None, start: int = 0
-) -> MotionSource:
-    """Motion read from a clip's stores, of a stream that begins at frame `start`."""
-    registered = None if homographies is None else homographies.clip(clip)
-
-    def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
-        k, homography, backward, good = position + start, None, None, True
-        if registered is not None:
-            homography, good = registered.at(k)[None], bool(registered.ok[k - 1])
-        if flows is not None:
-            backward = flows.between(clip, k, k - 1)[None]
-        return Observed(Motion(homography, backward), good)
 
     return observe

@@ -12,7 +12,7 @@ import torch
 from helpers.media import SIZE, panning_frames, texture
 from sspcore.core.images import to_tensor
 from sspcore.core.types import Motion, Window
-from sspcore.inference import clip_motion, live_motion, motion_for, segment_frames, stream
+from sspcore.inference import live_motion, motion_for, segment_frames, stream
 from sspcore.inference.backends import TorchBackend
 from sspcore.inference.shots import looks_like_cut
 from sspcore.models.image import ImageSegmenter
@@ -100,7 +100,7 @@ class Stores:
 def test_motion_of_a_clip_is_read_at_the_position_in_the_clip_wherever_the_stream_began():
     frame = panning_frames(1, 0)[0]
     for start in (0, 2):
-        motion = clip_motion(Stores(), Stores(), Stores(), start)
+        motion = motion_for(SimpleNamespace(needs={"homography", "flow"}), Stores, Stores, Stores(), start)
         for position in range(1, 5 - start):
             observed, k = motion(position, frame, frame), position + start
             assert float(observed.motion.H_prev_to_cur[0, 0, 2]) == k and observed.registered == (k != 3)
