@@ -172,7 +172,8 @@ def test_damaged_checkpoint_is_not_gone_on_from(clips, tmp_path, monkeypatch, ca
 
     def epochs_done() -> int:
         optimiser = training.build_optimiser(job.model, RECIPE, frozenset())
-        return len(training._resume(job, job.model, optimiser, training.build_schedule(optimiser, RECIPE, 1)))
+        schedule = training.build_schedule(optimiser, RECIPE, 1)
+        return len(training._resume(job, {"model": job.model, "optimiser": optimiser, "schedule": schedule}))
 
     assert epochs_done() == 1
     for content in (*damaged(whole), whole[:-1], b"rubbish"):
