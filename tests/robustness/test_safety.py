@@ -68,7 +68,7 @@ def test_a_checkpoint_to_resume_from_is_not_unpickled(tmp_path: Path) -> None:
 
     torch.save({"model": Exploding()}, tmp_path / RESUME)
     run = SimpleNamespace(folder=tmp_path, device=torch.device("cpu"), name="x")
-    assert _resume(run, None, None, None) == []
+    assert _resume(run, {}) == []
 
 
 def test_checksums_that_came_with_a_file_are_known(tmp_path: Path) -> None:
