@@ -31,7 +31,7 @@ from sspcore.export import StepOptions, TorchRunner, drift, find_problems, summa
 from sspcore.export.bundle import export_bundle
 from sspcore.export.check import load_limits
 from sspcore.export.device.step_runner import ONNX, OnnxRunner
-from sspcore.export.latency import breakdown
+from sspcore.export.rollout import breakdown
 from sspcore.inference import BundleBackend, Source, TorchBackend, live_motion, motion_for, run
 from sspcore.models.checkpoint import load_checkpoint, system_config
 from sspcore.models.image import ImageSegmenter

@@ -14,7 +14,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from sspcore.core.images import to_tensor
-from sspcore.explore.panels import NOTHING, Explorer, Panel, Scale, inset, marked, nothing, numbers, percent
+from sspcore.explore.panels import NOTHING, Explorer, Panel, Scale, marked, nothing, numbers, percent
 from sspcore.motion import geometry
 from sspcore.motion.flow import build_flow
 from sspcore.motion.geometry import soft_occlusion, warp_by_flow
@@ -208,7 +208,9 @@ def _flow_panel(flow: Tensor, title: str, estimator: str) -> Panel:
     picture[~known.numpy()] = NOTHING
     longest = float(flow.nan_to_num().norm(dim=0).max())
     note = f"{estimator}; the wheel's rim is {longest:.1f} px" + ("" if known.all() else "; grey: hidden on the way")
-    return Panel(title, inset(picture, WHEEL), note)
+    side = round(0.3 * len(picture))
+    picture[-side:, -side:] = cv2.resize(WHEEL, (side, side), interpolation=cv2.INTER_AREA)
+    return Panel(title, picture, note)
 
 
 def _warp_panels(by: str, before: str, current: np.ndarray, warped: np.ndarray, valid: np.ndarray) -> tuple[Panel, Panel]:

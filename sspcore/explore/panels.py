@@ -110,14 +110,6 @@ def encode(panel: Panel) -> bytes:
     return cv2.imencode(suffix, cv2.cvtColor(panel.image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
-def inset(image: np.ndarray, legend: np.ndarray, share: float = 0.3) -> np.ndarray:
-    """The image with a square legend in its lower right corner, `share` of the height wide."""
-    side = round(share * image.shape[0])
-    shown = image.copy()
-    shown[-side:, -side:] = cv2.resize(legend, (side, side), interpolation=cv2.INTER_AREA)
-    return shown
-
-
 def marked(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = MAGENTA) -> np.ndarray:
     """The image (H, W, 3) with a mask (H, W) in one colour."""
     shown = image.copy()

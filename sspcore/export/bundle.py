@@ -59,9 +59,7 @@ def export_bundle(
     """Export, check, compare and write a bundle.
 
     Args:
-        model: an image system or SSP, in eval mode.
-        config: what it is (`load_checkpoint` gives both); the side-car gets its name, classes and origin.
-        options: frame size, kind of frame and precision.
+        model, config: an image system or SSP in eval mode, and what it is, as `load_checkpoint` gives them.
         target: TensorRT release, e.g. "trt-10.3"; see operators.yaml.
         golden: rollout that onnxruntime is compared over, and that the device is to reproduce.
         out: folder of the bundle; replaced as a whole when all went well.
@@ -116,10 +114,7 @@ def export_bundle(
 
 
 def verify_bundle(folder: Path) -> dict[str, Any]:
-    """The side-car of a bundle whose graph is the one that it names.
-
-    Raises: SspError if a file is missing or was changed.
-    """
+    """The side-car of a bundle. Raises: SspError if a file is missing or the graph is not the one that it names."""
     path = folder / SIDECAR
     if not path.is_file():
         raise SspError(f"{folder}: no bundle ({SIDECAR} is missing); make one with sspcore export")

@@ -6,6 +6,7 @@ validity, which is bool: a pattern of precisions must not hit it.
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import warnings
@@ -63,8 +64,7 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
     Raises: SspError if a node uses what only the newer set has.
     """
-    lowered = onnx.ModelProto()
-    lowered.CopyFrom(model)
+    lowered = copy.deepcopy(model)
     for entry in lowered.opset_import:
         if entry.domain in DOMAINS:
             entry.version = opset
@@ -114,7 +114,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
     constants = constant_names(graph)
     on_path = {node.output[0] for node in grid_path(graph)}
     types = value_types(model)
-    moved = {value.name for value in graph.input if value.name == "H_cur_to_prev"}
+    moved = {"H_cur_to_prev"}
     for number, node in enumerate(graph.node):
         of_motion = moved.intersection(node.input) and (moved | constants).issuperset(node.input)
         if of_motion:

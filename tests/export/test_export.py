@@ -26,8 +26,7 @@ from sspcore.export.bundle import class_spec, export_bundle, verify_bundle, with
 from sspcore.export.check import find_problems
 from sspcore.export.device import step_runner
 from sspcore.export.graph import export_graph, grid_path, opset_of
-from sspcore.export.latency import breakdown
-from sspcore.export.rollout import drift, summary, synthetic_rollout
+from sspcore.export.rollout import breakdown, drift, summary, synthetic_rollout
 from sspcore.export.step import FixedAveragePool, StepModule, StepOptions, TorchRunner
 from sspcore.inference.bundles import open_bundle
 from sspcore.models.checkpoint import CheckpointConfig, system_config

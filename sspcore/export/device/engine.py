@@ -57,7 +57,7 @@ def build(folder, use_fp32=False, workspace_mib=2048):
     if not strongly_typed and not use_fp32:
         config.set_flag(trt.BuilderFlag.FP16)
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-        held = hold_geometry(network, trt)
+        held = hold_geometry(network, trt.float32)
         if held == 0 and read_sidecar(folder)["state"]:
             sys.exit(f"error: no layer is called {GEOMETRY}...: the graph's names were lost; export it again")
     cache_file = folder / "step.timing"
@@ -74,18 +74,16 @@ def build(folder, use_fp32=False, workspace_mib=2048):
     return {"tensorrt": trt.__version__, "strongly_typed": strongly_typed, "layers_held_in_float32": held}
 
 
-def hold_geometry(network, trt):
+def hold_geometry(network, float32):
     """Keep the geometry's float layers in float32. Returns how many there are."""
     held = 0
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
-        if not layer.name.startswith(GEOMETRY) or any(tensor.dtype != trt.float32 for tensor in outputs):
-            continue
-        layer.precision = trt.float32
-        for i in range(layer.num_outputs):
-            layer.set_output_type(i, trt.float32)
-        held += 1
+    for layer in map(network.get_layer, range(network.num_layers)):
+        outputs = range(layer.num_outputs)
+        if layer.name.startswith(GEOMETRY) and all(layer.get_output(i).dtype == float32 for i in outputs):
+            layer.precision = float32
+            for i in outputs:
+                layer.set_output_type(i, float32)
+            held += 1
     return held
 
 
@@ -97,9 +95,10 @@ def compare(runner, golden):
         H = golden["H_cur_to_prev"][k] if golden["past_valid"][k] else None
         class_map = runner.step(golden["frames"][k], H)
         logits = np.asarray(runner.outputs["logits"][0, :, ::stride, ::stride], np.float32)
-        identical = float((class_map == golden["class_map"][k]).mean())
-        difference = float(np.abs(logits - golden["logits"][k]).max())
-        rows.append({"frame": k, "identical": identical, "logits_max_difference": difference})
+        rows.append({
+            "frame": k, "identical": float((class_map == golden["class_map"][k]).mean()),
+            "logits_max_difference": float(np.abs(logits - golden["logits"][k]).max()),
+        })
     return rows
 
 
@@ -169,8 +168,7 @@ def main():
         return
     rows = compare(runner, golden)
     for row in rows:
-        difference = row["logits_max_difference"]
-        print(f"frame {row['frame']:3d}  identical {row['identical']:.5f}  logits differ by {difference:.2e}")
+        print("frame {frame:3d}  identical {identical:.5f}  logits differ by {logits_max_difference:.2e}".format(**row))
     identical = [row["identical"] for row in rows]
     print(json.dumps({
         "frames": len(rows), "identical_min": min(identical), "identical_mean": float(np.mean(identical)),
