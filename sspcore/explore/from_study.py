@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,19 +22,18 @@ from sspcore.study import Study
 from sspcore.study.measures import EXACT, estimators
 
 
+@dataclass(frozen=True)
 class _Lazy(Sequence):
     """N values that are read when they are asked for."""
 
-    def __init__(self, n: int, read: Callable[[int], Any]) -> None:
-        self._n, self._read = n, read
+    n: int
+    read: Callable[[int], Any]
 
     def __len__(self) -> int:
-        return self._n
+        return self.n
 
     def __getitem__(self, k: int) -> Any:
-        if not 0 <= k < self._n:
-            raise IndexError(k)
-        return self._read(k)
+        return self.read(range(self.n)[k])  # an IndexError ends a loop over all
 
 
 def pair_explorer(study: Study, dataset: str) -> PairExplorer:

@@ -32,7 +32,6 @@ class SegmentedClip:
     """A clip with the predictions of several systems. Frames, labels and flows may be made when they are asked for.
 
     Attributes:
-        name: for captions.
         frames: (H, W, 3) uint8 RGB each: an array (T, H, W, 3), a list, or any sequence.
         truth: label maps (H, W), None where a frame has none.
         truth_is: what the truth is, one word.
@@ -100,9 +99,7 @@ class Curves:
         canvas.draw()
         self.image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
         # (axes, N): the pixel column of every frame; the rows between which a curve lies
-        self.columns = np.array([
-            [round(panel.transData.transform((k, 0))[0]) for k in range(n_frames)] for panel in axes
-        ])
+        self.columns = np.array([[round(panel.transData.transform((k, 0))[0]) for k in range(n_frames)] for panel in axes])
         box = axes[0].get_window_extent()
         self.rows = slice(len(self.image) - round(box.y1), len(self.image) - round(box.y0))
 
@@ -154,7 +151,7 @@ class SystemsExplorer(Explorer):
 
     def panels(self, clip: int, frame: int, left: str, right: str) -> list[Panel]:
         shown, truth = self.clips[clip], self.clips[clip].truth[frame]
-        image = shown.frames[frame]
+        image, curves = shown.frames[frame], self.curves(clip, left, right).with_cursor(frame)
         return [
             Panel("frame", image, f"{shown.name}, position {frame}"),
             Panel("truth", nothing(image.shape[:2]), "this frame has no label") if truth is None
@@ -162,10 +159,7 @@ class SystemsExplorer(Explorer):
             _agreement_panel(*((name, self.track(clip, name).labels[frame]) for name in (left, right)), truth),
             *self._system_panels(left, clip, frame),
             *self._system_panels(right, clip, frame),
-            Panel(
-                "TC of the pair that ends here, and mIoU of the frame", self.curves(clip, left, right).with_cursor(frame),
-                wide=True,
-            ),
+            Panel("TC of the pair that ends here, and mIoU of the frame", curves, wide=True),
         ]
 
     def values(self, x: int, y: int, clip: int, frame: int, left: str, right: str) -> list[tuple[str, str]]:
