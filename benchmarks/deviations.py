@@ -1,6 +1,6 @@
 """What the departures from the paper's reference code change: python benchmarks/deviations.py [--json FILE] [--root DIR].
 
-Not collected by pytest. Measured on a finished run of a profile that renders (default: the demo), whose exact flow,
+Measured on a finished run of a profile that renders (default: the demo), whose exact flow,
 occlusion and ground homographies judge both readings of each formula; docs/deviations.md cites the figures:
 
   occlusion      M_occ followed along the flow against both flows at the same pixel: precision, recall, F1, training pairs

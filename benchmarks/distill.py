@@ -1,6 +1,6 @@
 """What the label store and the precomputed motion bring: python benchmarks/distill.py [--profile demo] [--json FILE].
 
-Not collected by pytest. Measured in one run, at the profile's sizes, on its (rendered) training clips:
+Measured in one run, at the profile's sizes, on its (rendered) training clips:
 
   store  bytes of the label store against full-size float32 logits; reading a pair from it against reading the pair from
          compressed npz of full-size logits, one file a frame, so that nothing but the pair is unpacked
@@ -16,10 +16,8 @@ trainings that differ by more than the labels do.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,10 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sspcore.core.files import write_json
+import common
 from sspcore.core.images import to_tensor
-from sspcore.core.provenance import provenance
-from sspcore.core.store import stable_hash
 from sspcore.core.types import VideoSegmenter, Window
 from sspcore.data.augment import WindowAugmentation
 from sspcore.data.clips import Clip
@@ -224,9 +220,9 @@ def compare_labels(
     return found
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All parts, with their provenance."""
-    study, dataset = Study.open(options.profile, options.seed, options.data), options.dataset
+def measure(study: Study, options: argparse.Namespace) -> dict[str, Any]:
+    """All parts."""
+    dataset = options.dataset
     clips, profile = study.clips(dataset, "train")[: options.clips], study.profile
     teacher = teacher_of(study, options)
     load = os.getloadavg()[0]
@@ -244,8 +240,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         }
         if options.teacher:
             report["labels"] = compare_labels(study, dataset, teacher, clips, stores["unfused"], options.frames)
-    key = stable_hash([study.clips_key(dataset), vars(options) | {"json": None}])
-    return {"provenance": provenance(f"bench_distill ({profile.name})", study.seed, key), **report}
+    return report
 
 
 def main() -> None:
@@ -260,13 +255,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps of each kind to time (default: 10)")
     parser.add_argument("--frames", type=int, default=48, help="frames whose labels are compared (default: 48)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the figures here, e.g. figures/distill_benchmark.json")
+    common.add_json(parser, "distill_benchmark")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    report = measure(options)
-    if options.json is not None:
-        write_json(options.json, report)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    study = Study.open(options.profile, options.seed, options.data)
+    report = measure(study, options)
+    common.write(report, options, f"distill ({study.profile.name})", study.seed, study.clips_key(options.dataset))
 
 
 if __name__ == "__main__":

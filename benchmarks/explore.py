@@ -1,4 +1,4 @@
-"""Response of the explorers to a slider: python benchmarks/explore.py [--browser] [--json FILE]. Not collected by pytest.
+"""Response of the explorers to a slider: python benchmarks/explore.py [--browser] [--json FILE].
 
 In the kernel: from the slider's new value to the pictures' bytes; where other work takes the machine, the CPU time is the
 figure of this code. With --browser: from the key on the slider to the new pictures on the screen, JupyterLab in headless
@@ -8,10 +8,8 @@ Chromium. What the profile has not made yet is made first.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from functools import partial
@@ -21,11 +19,8 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import common
 from helpers.browser import chromium, explorer_of, find_chromium, focus_slider, jupyterlab, response, run_notebook
-from sspcore.core.files import write_json
-from sspcore.core.provenance import provenance
-from sspcore.core.store import stable_hash
 from sspcore.explore import pair_explorer, systems_explorer
 from sspcore.explore.live import Live
 from sspcore.study import Study
@@ -101,7 +96,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=40, help="changes of each slider (default: 40)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--browser", action="store_true", help="measure in Chromium too")
-    parser.add_argument("--json", type=Path, help="write the figures here, e.g. figures/explorers.json")
+    common.add_json(parser, "explorers")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     study = Study.open(options.profile)
@@ -115,11 +110,7 @@ def main() -> None:
             parser.error("--browser: Chromium is not installed (Debian: apt install chromium)")
         report["load_average_browser"] = os.getloadavg()[0]
         report["in_the_browser"] = browser(options.profile, options.changes)
-    if options.json is not None:
-        key = stable_hash([study.clips_key(options.dataset), options.changes, options.threads])
-        origin = provenance(f"bench_explore ({study.profile.name})", study.seed, key)
-        write_json(options.json, {"provenance": origin, **report})
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    common.write(report, options, f"explore ({study.profile.name})", study.seed, study.clips_key(options.dataset))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """Time and memory of all metrics on one 736x1280 clip from disk: python benchmarks/metrics.py [--json FILE].
 
 The path of `sspcore evaluate` for a second system: label maps and labels on every frame are PNG files, flow is
-in the cache. The scene is smooth regions and small moving blobs under a drifting camera. Not collected by pytest.
+in the cache. The scene is smooth regions and small moving blobs under a drifting camera.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,9 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from sspcore.core.files import write_json
-from sspcore.core.provenance import provenance
-from sspcore.core.store import stable_hash
+import common
 from sspcore.evaluation.folders import FolderClip, clip_records, find_clips
 from sspcore.metrics import MetricSuite
 from sspcore.motion.cache import FlowStore
@@ -128,17 +124,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100, choices=range(2, MAX_FRAMES + 1), metavar="N")
     parser.add_argument("--size", type=int, nargs=2, default=(736, 1280), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--each", action="store_true", help="time every metric alone as well (decoding included)")
-    parser.add_argument(
-        "--json", type=Path, help="write the figures with their provenance, e.g. figures/metrics_benchmark.json"
-    )
+    common.add_json(parser, "metrics_benchmark")
     arguments = parser.parse_args()
     cv2.setNumThreads(THREADS)
     torch.set_num_threads(THREADS)
     report = measure(arguments.frames, tuple(arguments.size), arguments.each)
-    if arguments.json is not None:
-        key = stable_hash([arguments.frames, list(arguments.size), N_CLASSES])
-        write_json(arguments.json, {"provenance": provenance("bench_metrics (synthetic clip)", 0, key), **report})
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    common.write(report, arguments, "metrics (synthetic clip)")
 
 
 if __name__ == "__main__":

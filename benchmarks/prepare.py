@@ -3,16 +3,14 @@
 One sequence of 2560x1440, a texture under a moving camera (no rendered scene: codecs and files take the same time for it),
 with a colour label and a VDD label every 100 frames, becomes clips by the rules of the profile `paper`. Reading and writing
 alone is OpenCV's VideoCapture and imwrite in a plain loop over the same frames, in the same format. Both run on one core,
-a few times in turns; the figures are of the fastest. Not collected by pytest.
+a few times in turns; the figures are of the fastest.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,9 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sspcore.core.files import write_json
-from sspcore.core.provenance import provenance
-from sspcore.core.store import stable_hash
+import common
 from sspcore.data.datasets import UAVID, VDD_ROOF
 from sspcore.data.prepare import Job, plan_clips, prepare_sequence
 from sspcore.data.releases import Sequence
@@ -124,16 +120,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--size", type=int, nargs=2, default=(1440, 2560), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--times", type=int, default=3, help="of either, in turns")
-    parser.add_argument(
-        "--json", type=Path, help="write the figures with their provenance, e.g. figures/prepare_benchmark.json"
-    )
+    common.add_json(parser, "prepare_benchmark")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     report = measure(arguments.frames, tuple(arguments.size), arguments.times)
-    if arguments.json is not None:
-        key = stable_hash([arguments.frames, list(arguments.size), arguments.times])
-        write_json(arguments.json, {"provenance": provenance("bench_prepare (synthetic video)", 0, key), **report})
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    common.write(report, arguments, "prepare (synthetic video)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long the start page takes: python benchmarks/tour.py [--json figures/tour.json].
 
-Not collected by pytest. Executes notebooks/00_start_here.ipynb in a fresh kernel, the sample's flow not yet estimated, and
+Executes notebooks/00_start_here.ipynb in a fresh kernel, the sample's flow not yet estimated, and
 takes the time from the start of the kernel to the first moving picture and to the end, and the processor time in all, which
 other work on the machine hardly changes. Files may still be in the machine's memory from earlier runs; the load average
 says what else it did.
@@ -9,11 +9,9 @@ says what else it did.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from sspcore.core.files import write_json
-from sspcore.core.provenance import provenance
+import common
 from sspcore.report.sample import open_sample
 from sspcore.study.reproduce import NOTEBOOKS
 
@@ -55,9 +52,7 @@ def measure(runs: int, keep: Path | None) -> dict[str, Any]:
     if keep is not None:
         nbformat.write(notebook, keep)
     files = [path for path in sample.folder.rglob("*") if path.is_file()]
-    origin = sample.config.provenance
     return {
-        "provenance": provenance(f"bench_tour (sample of {origin['profile']})", origin["seed"], origin["data_key"]),
         "seconds": seconds, "runs": runs, "load_average_before": load, "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "sample_mb": round(sum(path.stat().st_size for path in files) / 1e6, 2),
     }
@@ -72,12 +67,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="executions, each in a fresh kernel (default: 3)")
     parser.add_argument("--keep", type=Path, help="write the executed notebook here")
-    parser.add_argument("--json", type=Path, help="write the figures here, e.g. figures/tour.json")
+    common.add_json(parser, "tour")
     options = parser.parse_args()
+    origin = open_sample().config.provenance
     report = measure(options.runs, options.keep)
-    if options.json is not None:
-        write_json(options.json, report)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    common.write(report, options, f"tour (sample of {origin['profile']})", origin["seed"], origin["data_key"])
 
 
 if __name__ == "__main__":
