@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 import cv2
@@ -46,9 +47,10 @@ def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
 def start_worker() -> None:
     """One thread a process, and no messages of the decoder: our errors say in one line what is wrong with a file.
 
-    The process belongs to the run that started it, which it may outlive.
+    The process belongs to the run that started it and ends with the process that started it, in the middle of its work.
     """
     stay_in_run()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     quiet_decoder()
 
@@ -57,3 +59,11 @@ def quiet_decoder() -> None:
     """Keep FFmpeg and OpenCV from writing to stderr, in a process that has not opened a video yet."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for its next job at a pipe whose other end it holds too: it would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
