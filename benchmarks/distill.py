@@ -38,6 +38,7 @@ from sspcore.data.truth import exact_labels
 from sspcore.data.windows import WindowDataset, collate, strided_windows
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.models.image import ImageSegmenter
+from sspcore.models.interface import upsample
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow
 from sspcore.study import TEACHER, Study
@@ -66,7 +67,7 @@ def teacher_of(study: Study, options: argparse.Namespace) -> ImageSegmenter:
 def full_logits(teacher: ImageSegmenter, clip: Clip, position: int, study: Study) -> Tensor:
     """The teacher's logits (1, C, H, W) of a frame at the student's full size, float32."""
     frame = to_tensor(clip.frame(position, study.profile.teacher_size))[None]
-    return teacher.upsample(teacher.decode(teacher.encode(frame)), study.profile.input_size)
+    return upsample(teacher.decode(teacher.encode(frame)), study.profile.input_size)
 
 
 def clock() -> np.ndarray:

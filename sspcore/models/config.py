@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from sspcore import __version__
 from sspcore.core.classes import IGNORE, ClassSpec
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.core.settings import InputSize
+from sspcore.core.settings import InputSize, Section
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
 from sspcore.models.systems import system
 
@@ -29,7 +29,7 @@ ImageDescription = Annotated[
 ]
 
 
-class CheckpointConfig(BaseModel):
+class CheckpointConfig(Section, strict=True):
     """What a checkpoint says of itself.
 
     Attributes:
@@ -50,8 +50,6 @@ class CheckpointConfig(BaseModel):
         scores: by name, for the model card.
         provenance: where it is from (`sspcore.core.provenance`).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     format: Literal[1] = FORMAT
     written_by: str = __version__

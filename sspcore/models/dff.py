@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.hub import Checkpointed
+from sspcore.models.interface import upsample
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
 
@@ -57,9 +58,7 @@ class DFF(VideoSegmenter, Checkpointed):
         logits = self._segment(stacked.flatten(0, 1), tuple(window.frames.shape[-2:]))
         return Outputs(logits.unflatten(0, (batch, n_frames - 1)))
 
-    def step(
-        self, frame: Tensor, state: DFFState | None, motion: Motion | None = None
-    ) -> tuple[Tensor, DFFState]:
+    def step(self, frame: Tensor, state: DFFState | None, motion: Motion | None = None) -> tuple[Tensor, DFFState]:
         since_key = 0 if state is None else (state.since_key + 1) % self.key_interval
         features = self._key_features(frame) if since_key == 0 else self._carry(state.features, motion)
         return self._segment(features, tuple(frame.shape[-2:])), DFFState(features, since_key)
@@ -75,4 +74,4 @@ class DFF(VideoSegmenter, Checkpointed):
         return carried
 
     def _segment(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.image.upsample(self.image.classify(features), size)
+        return upsample(self.image.classify(features), size)

@@ -13,7 +13,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from sspcore.core.errors import ProfileError
+from sspcore.core.errors import ProfileError, reason
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models import pretrained as weights
@@ -57,9 +57,7 @@ class ImageSystem(VideoSegmenter, Checkpointed):
         logits, _ = self.step(window.frames.flatten(0, 1))
         return Outputs(logits.unflatten(0, tuple(window.frames.shape[:2])))
 
-    def step(
-        self, frame: Tensor, state: VideoState | None = None, motion: Motion | None = None
-    ) -> tuple[Tensor, VideoState]:
+    def step(self, frame: Tensor, state: VideoState | None = None, motion: Motion | None = None) -> tuple[Tensor, VideoState]:
         logits, features = self.logits_and_features(frame)
         require_agreement(self, frame, logits, features)
         return upsample(logits, tuple(frame.shape[-2:])), VideoState()
@@ -110,44 +108,29 @@ class ImageSegmenter(ImageSystem):
         """Logits (B, C, H/4, W/4) of a pyramid."""
         return self.classify(self.decode_features(pyramid))
 
-    upsample = staticmethod(upsample)
-
     def forward(self, window: Window) -> Outputs:
         """Every frame on its own: T_out = T."""
         batch, n_frames = window.frames.shape[:2]
         size = tuple(window.frames.shape[-2:])
         pyramid = self.encode(window.frames.flatten(0, 1))
-        logits = self.upsample(self.decode(pyramid), size).unflatten(0, (batch, n_frames))
-        auxiliary = None
+        logits, auxiliary = upsample(self.decode(pyramid), size).unflatten(0, (batch, n_frames)), None
         if self.training and self.auxiliary_head is not None:
-            auxiliary = self.upsample(self.auxiliary_head(pyramid[-2]), size).unflatten(0, (batch, n_frames))
+            auxiliary = upsample(self.auxiliary_head(pyramid[-2]), size).unflatten(0, (batch, n_frames))
         return Outputs(logits, auxiliary)
 
 
 def _network(spec: ImageModelSpec, n_classes: int) -> nn.Module:
     """The network of smp, without any pretrained weight."""
     try:
-        if spec.arch == "segformer":
-            return smp.Segformer(
-                spec.encoder,
-                encoder_weights=None,
-                decoder_segmentation_channels=spec.decoder_channels,
-                classes=n_classes,
-            )
-        return smp.UPerNet(
-            spec.encoder, encoder_weights=None, decoder_channels=spec.decoder_channels, classes=n_classes
-        )
+        kind, width = {"upernet": (smp.UPerNet, "decoder_channels"),
+                       "segformer": (smp.Segformer, "decoder_segmentation_channels")}[spec.arch]
+        return kind(spec.encoder, encoder_weights=None, classes=n_classes, **{width: spec.decoder_channels})
     except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ProfileError(f"encoder {spec.encoder!r}: {reason}; name an encoder of smp, or `tu-` and one of timm")\
-            from error
+        problem = f"encoder {spec.encoder!r}: {reason(error)}; name an encoder of smp, or `tu-` and one of timm"
+        raise ProfileError(problem) from error
 
 
 def _auxiliary_head(in_channels: int, channels: int, n_classes: int) -> nn.Module:
     """FCN head: conv 3x3, batch norm, ReLU, classifier. 0.887 M parameters for 384 -> 256 -> 8 (ConvNeXt-S)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, n_classes, 1),
-    )
+    conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Conv2d(channels, n_classes, 1))

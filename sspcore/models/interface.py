@@ -58,12 +58,6 @@ class StagedImageModel(ImageModel, Protocol):
     def classify(self, features: Tensor) -> Tensor:
         """Logits (B, C, h, w) of the decoder's features, at any stride."""
 
-    def decode(self, pyramid: list[Tensor]) -> Tensor:
-        """Logits of a pyramid."""
-
-    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits at full size (H, W), float32."""
-
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits of any stride at full size (H, W), float32: bicubic, half-pixel centres."""
@@ -87,10 +81,9 @@ def require_multiples(frames: Tensor, stride: int) -> None:
     """Raise ProfileError, naming the size to pad to, unless height and width are multiples of `stride`."""
     height, width = frames.shape[-2:]
     if height % stride or width % stride:
-        fitting = (-(-height // stride) * stride, -(-width // stride) * stride)
         raise ProfileError(
-            f"input size {height}x{width}: height and width must be multiples of {stride}; "
-            f"resize or pad the frames to {fitting[0]}x{fitting[1]}"
+            f"input size {height}x{width}: height and width must be multiples of {stride}; resize or pad the frames to "
+            f"{-(-height // stride) * stride}x{-(-width // stride) * stride}"
         )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.hub import Checkpointed
+from sspcore.models.interface import upsample
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
 
@@ -34,10 +35,8 @@ class FlowCNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.correction = nn.Sequential(
-            nn.Conv2d(11, 16, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.ReLU(inplace=True),
+            nn.Conv2d(11, 16, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(32, 2, 3, padding=1),
         )
         self.merge = nn.Conv2d(4, 2, 3, padding=1)
@@ -94,9 +93,7 @@ class NetWarp(VideoSegmenter, Checkpointed):
         logits = self._segment(frames[:, 1:].flatten(0, 1), present, state, Motion(flow_to_prev=flow_to_prev))
         return Outputs(logits.unflatten(0, (batch, n_pairs)))
 
-    def step(
-        self, frame: Tensor, state: NetWarpState | None, motion: Motion | None = None
-    ) -> tuple[Tensor, NetWarpState]:
+    def step(self, frame: Tensor, state: NetWarpState | None, motion: Motion | None = None) -> tuple[Tensor, NetWarpState]:
         pyramid = self.image.encode(frame)
         return self._segment(frame, pyramid, state, motion), NetWarpState(frame, tuple(pyramid[-LEVELS:]))
 
@@ -112,4 +109,5 @@ class NetWarp(VideoSegmenter, Checkpointed):
                 past, _ = geometry.warp_by_flow(state.pyramid[level], small)
                 mixed.append(self.present_weights[level] * present + self.past_weights[level] * past)
             pyramid = [*pyramid[:-LEVELS], *mixed]
-        return self.image.upsample(self.image.decode(pyramid), tuple(frame.shape[-2:]))
+        logits = self.image.classify(self.image.decode_features(pyramid))
+        return upsample(logits, tuple(frame.shape[-2:]))

@@ -1,8 +1,10 @@
-"""How alike a place looks now and before: the weight of the past in SSP, and what SSP-R works it out from."""
+"""How alike a place looks now and before: the weight of the past in SSP, and what SSP-R works it out from.
+
+Each similarity maps registered previous and current features (B, C, h, w), and evidence (B, E, h, w) or None, to alpha
+(B, 1, h, w) in 0..1, the weight of the past.
+"""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +13,7 @@ from torch import Tensor, nn
 from sspcore.models.spec import SSPOptions
 
 
-class Similarity(nn.Module, ABC):
-    """How alike a place looks now and before: alpha (B, 1, h, w) in 0..1, the weight of the past."""
-
-    @abstractmethod
-    def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
-        """alpha from registered previous and current features (B, C, h, w) and evidence (B, E, h, w) or None."""
-
-
-class LearnedSimilarity(Similarity):
+class LearnedSimilarity(nn.Module):
     """sigmoid(conv1x1(C/2 -> 1) of conv3x3(C -> C/2) of conv3x3(2C [+ E] -> C)), batch norm and ReLU between."""
 
     def __init__(self, channels: int, evidence_channels: int = 0) -> None:
@@ -39,14 +33,14 @@ class LearnedSimilarity(Similarity):
         return torch.sigmoid(self.head(torch.cat(inputs, dim=1)))
 
 
-class CosineSimilarity(Similarity):
+class CosineSimilarity(nn.Module):
     """Cosine of the angle between the feature vectors, negative ones counting 0 (ablation of the paper)."""
 
     def forward(self, past: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
         return F.cosine_similarity(past, present, dim=1).clamp(min=0).unsqueeze(1)
 
 
-class ConstantSimilarity(Similarity):
+class ConstantSimilarity(nn.Module):
     """The same alpha everywhere: plain temporal averaging along the registration, the control of every table."""
 
     def __init__(self, alpha: float) -> None:
@@ -67,9 +61,7 @@ def carried_variance(alpha: Tensor, past_variance: Tensor) -> Tensor:
     return alpha.square() * past_variance + (1 - alpha).square()
 
 
-def evidence_channels(
-    past_frame: Tensor, frame: Tensor, past_probs: Tensor, probs: Tensor, valid: Tensor
-) -> Tensor:
+def evidence_channels(past_frame: Tensor, frame: Tensor, past_probs: Tensor, probs: Tensor, valid: Tensor) -> Tensor:
     """What tells a place that stayed the same from one that changed, at stride 4, each in 0..1 or nearly so.
 
     Channels: photometric residual of the registration (mean |I_k - warped I_{k-1}| over normalised colours), total
@@ -92,7 +84,7 @@ def evidence_channels(
     return torch.cat(channels, dim=1)
 
 
-def build_similarity(options: SSPOptions, channels: int) -> Similarity:
+def build_similarity(options: SSPOptions, channels: int) -> nn.Module:
     """What the options ask for, for features of `channels` channels."""
     if options.similarity == "learned":
         return LearnedSimilarity(channels, options.evidence_channels)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from sspcore.core.settings import Section
 
 EVIDENCE_CHANNELS = 5
 CLASS_CHANNELS = 8
 
 
-class ImageModelSpec(BaseModel):
+class ImageModelSpec(Section):
     """An image model of the study, as profiles describe it.
 
     Attributes:
@@ -22,8 +24,6 @@ class ImageModelSpec(BaseModel):
         auxiliary_channels: width of an FCN auxiliary head on the stride-16 features, used in training only; 0 = none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     arch: Literal["upernet", "segformer"] = "upernet"
     encoder: str
     decoder_channels: int = Field(gt=0)
@@ -31,33 +31,20 @@ class ImageModelSpec(BaseModel):
     auxiliary_channels: int = Field(default=0, ge=0)
 
 
-class SmpSpec(BaseModel):
-    """A network of segmentation_models_pytorch that a user made.
-
-    Attributes:
-        smp: name of its class there ("Unet").
-        arguments: what it was made with, without the pretrained weights' name.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class SmpSpec(Section):
+    """A network of segmentation_models_pytorch that a user made: class ("Unet") and arguments, without the weights' name."""
 
     smp: str
     arguments: dict[str, Any]
 
 
-class CustomSpec(BaseModel):
-    """An image model of the user's own code, which only the user can build again.
-
-    Attributes:
-        module: name of its class.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class CustomSpec(Section):
+    """An image model of the user's own code, by the name of its class; only the user can build it again."""
 
     module: str
 
 
-class SSPOptions(BaseModel):
+class SSPOptions(Section):
     """What SSP is made of; the defaults are the paper's method with a masked alpha.
 
     Attributes:
@@ -70,8 +57,6 @@ class SSPOptions(BaseModel):
         classes: feed the head the class probabilities of past and present too, brought to CLASS_CHANNELS by a learned 1x1
             convolution: a car that leaves a road and a roof whose label flickers disagree alike and differ by name.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     similarity: Literal["learned", "cosine", "constant"] = "learned"
     alpha: float = Field(default=0.5, ge=0, le=1)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.core.types import Motion, Outputs, Tensors, VideoSegmenter, VideoState, Window, required
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import FEATURE_STRIDE, at_feature_stride, require_agreement, upsample
 from sspcore.models.similarity import build_similarity, carried_variance, evidence_channels
@@ -49,8 +49,8 @@ class SSPState(VideoState):
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What the image model says of one frame, before any past is mixed in.
+class Observation(Tensors):
+    """What the image model says of one frame, before any past is mixed in (of a window: (B, T, ...)).
 
     Attributes:
         logits: (B, C, H, W) float32, S_k at full size. logits_stride4: the same at stride 4.
@@ -61,23 +61,6 @@ class Observation:
     logits_stride4: Tensor
     features: Tensor
     frame: Tensor | None
-
-    def __getitem__(self, index: int) -> Observation:
-        """Frame `index` of an observation whose tensors are (B, T, ...)."""
-        frame = None if self.frame is None else self.frame[:, index]
-        return Observation(
-            self.logits[:, index], self.logits_stride4[:, index], self.features[:, index], frame
-        )
-
-    def unflatten(self, sizes: tuple[int, int]) -> Observation:
-        """An observation of B*T frames as (B, T, ...)."""
-        frame = None if self.frame is None else self.frame.unflatten(0, sizes)
-        return Observation(
-            self.logits.unflatten(0, sizes),
-            self.logits_stride4.unflatten(0, sizes),
-            self.features.unflatten(0, sizes),
-            frame,
-        )
 
 
 @dataclass(frozen=True)
@@ -133,19 +116,18 @@ class SSP(VideoSegmenter, Checkpointed):
         return self
 
     def forward(self, window: Window) -> Outputs:
-        batch, n_frames = window.frames.shape[:2]
-        observations = self.observe(window.frames.flatten(0, 1)).unflatten((batch, n_frames))
-        state = self.start(observations[0])
+        sizes = window.frames.shape[:2]
+        observations = self.observe(window.frames.flatten(0, 1)).map(lambda tensor: tensor.unflatten(0, sizes))
+        state = self.start(observations.map(lambda tensor: tensor[:, 0]))
         outputs = [state.logits]
-        for k in range(1, n_frames):
+        for k in range(1, sizes[1]):
             H_cur_to_prev = self.sampling_homography(window.frames[:, k], window.motion(k))
-            state = self.propagate(observations[k], state, H_cur_to_prev).state
+            observation = observations.map(lambda tensor, k=k: tensor[:, k])
+            state = self.propagate(observation, state, H_cur_to_prev).state
             outputs.append(state.logits)
         return Outputs(torch.stack(outputs, dim=1))
 
-    def step(
-        self, frame: Tensor, state: SSPState | None, motion: Motion | None = None
-    ) -> tuple[Tensor, SSPState]:
+    def step(self, frame: Tensor, state: SSPState | None, motion: Motion | None = None) -> tuple[Tensor, SSPState]:
         observation = self.observe(frame)
         if state is None:
             state = self.start(observation)
@@ -204,7 +186,6 @@ class SSP(VideoSegmenter, Checkpointed):
     def register(self, state: SSPState, H_cur_to_prev: Tensor) -> tuple[SSPState, Tensor, Tensor]:
         """The state of the frame before, brought into the current frame, and where it has a source.
 
-        Args: see `propagate`.
         Returns: the state (its features are 0 where there is no source, its alpha is left as it was), and the bool masks
             `valid` (B, 1, H, W) and `valid_small` (B, 1, H/4, W/4).
         """
@@ -214,21 +195,14 @@ class SSP(VideoSegmenter, Checkpointed):
         features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
         # Border values that repeat would look alike: no features where there is no past.
         features = features * valid_small
-        variance, frame = None, None
-        if self.options.variance:
-            variance, _ = geometry.warp_by_sampling_homography(state.variance, H_small)
-        if self.options.evidence:
-            frame, _ = geometry.warp_by_sampling_homography(state.frame, H_small)
+        frame, variance = (
+            None if value is None else geometry.warp_by_sampling_homography(value, H_small)[0]
+            for value in (state.frame, state.variance)
+        )
         return SSPState(logits, features, state.alpha, frame, variance), valid, valid_small
 
     def _evidence(self, past: SSPState, observation: Observation, valid: Tensor) -> Tensor:
-        """All that the similarity head sees besides the features, (B, E, h, w).
-
-        Args:
-            past: what `register` returns.
-            observation: of the current frame.
-            valid: (B, 1, h, w), where the past was in view.
-        """
+        """What the similarity head sees besides the features, (B, E, h, w). past, valid: what `register` returns, stride 4."""
         past_probs = F.avg_pool2d(past.logits, FEATURE_STRIDE).float().softmax(1)
         probs = observation.logits_stride4.float().softmax(1)
         channels = [evidence_channels(past.frame, observation.frame, past_probs, probs, valid)]

@@ -93,10 +93,7 @@ METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int], VideoSegmenter]
 }
 
 # Where each method's code lies: what keys of artefacts follow in place of the table above, which imports all methods.
-METHOD_MODULES: dict[str, str] = {
-    "image": "sspcore.models.image", "dff": "sspcore.models.dff", "netwarp": "sspcore.models.netwarp",
-    "tcb_ppm": "sspcore.models.tcb", "tcb_ocr": "sspcore.models.tcb", "ssp": "sspcore.models.ssp",
-}
+METHOD_MODULES: dict[str, str] = {name: f"sspcore.models.{name.split('_')[0]}" for name in METHODS}
 
 _SSP = SSPOptions()
 _SSP_R = SSPOptions(evidence=True, classes=True)
@@ -126,43 +123,31 @@ SYSTEMS: dict[str, SystemSpec] = {
 }
 
 OURS = ("SSP-R", "KD-SSP-R")
-PAPER_SYSTEMS: tuple[str, ...] = tuple(
-    name for name, spec in SYSTEMS.items() if not spec.hidden and name not in OURS
-)
+PAPER_SYSTEMS: tuple[str, ...] = tuple(name for name, spec in SYSTEMS.items() if not spec.hidden and name not in OURS)
 
 
-def _changed(part: str, **changes: Any) -> SystemSpec:
-    """SSP with one part changed: trained and streamed like SSP, no row of the results table."""
-    return replace(SYSTEMS["SSP"], name=f"SSP ({part})", hidden=True, **changes)
+def _variants(base: str, changes: dict[str, dict[str, Any]]) -> dict[str, SystemSpec]:
+    """A system with one part changed at a time: trained and streamed like it, no row of the results table."""
+    specs = [replace(SYSTEMS[base], name=f"{base} ({part})", hidden=True, **change) for part, change in changes.items()]
+    return {spec.name: spec for spec in specs}
 
 
-def _recurrent(part: str, **changes: Any) -> SystemSpec:
-    """SSP-R without one of its ingredients, or with one that it was not given."""
-    return replace(SYSTEMS["SSP-R"], name=f"SSP-R ({part})", hidden=True, **changes)
+ABLATIONS = _variants("SSP", {
+    "cosine similarity": {"options": SSPOptions(similarity="cosine")},
+    "no registration": {"options": SSPOptions(registration="identity")},
+    # alpha 0 everywhere, P_k = S_k: what training with L_tc brings without the recurrence
+    "no interpolation": {"options": SSPOptions(similarity="constant", alpha=0.0)},
+    "alpha not masked": {"options": SSPOptions(mask_alpha=False)},
+    # only the encoder has pretrained weights: decoder and head never saw a label before video training
+    "untrained image model": {"starts_from": None},
+})
 
-
-ABLATIONS: dict[str, SystemSpec] = {
-    spec.name: spec
-    for spec in (
-        _changed("cosine similarity", options=SSPOptions(similarity="cosine")),
-        _changed("no registration", options=SSPOptions(registration="identity")),
-        # alpha 0 everywhere, P_k = S_k: what training with L_tc brings without the recurrence
-        _changed("no interpolation", options=SSPOptions(similarity="constant", alpha=0.0)),
-        _changed("alpha not masked", options=SSPOptions(mask_alpha=False)),
-        # only the encoder has pretrained weights: decoder and head never saw a label before video training
-        _changed("untrained image model", starts_from=None),
-    )
-}
-
-RECURRENT_ABLATIONS: dict[str, SystemSpec] = {
-    spec.name: spec
-    for spec in (
-        _recurrent("no recurrence", recurrent=False),  # trained on pairs, as the paper trains
-        _recurrent("no evidence", options=_SSP),
-        _recurrent("no classes", options=SSPOptions(evidence=True)),
-        _recurrent("with variance", options=SSPOptions(evidence=True, classes=True, variance=True)),
-    )
-}
+RECURRENT_ABLATIONS = _variants("SSP-R", {
+    "no recurrence": {"recurrent": False},  # trained on pairs, as the paper trains
+    "no evidence": {"options": _SSP},
+    "no classes": {"options": SSPOptions(evidence=True)},
+    "with variance": {"options": SSPOptions(evidence=True, classes=True, variance=True)},
+})
 
 _CONTROL_NAME = re.compile(r"Constant alpha (?P<alpha>\d*\.?\d+)(?: \((?P<image>.+)\))?")
 
@@ -176,15 +161,11 @@ def control(alpha: float, image: str = "Base") -> SystemSpec:
     """
     name = f"Constant alpha {alpha:g}" + ("" if image == "Base" else f" ({image})")
     options = SSPOptions(similarity="constant", alpha=alpha)
-    role = SYSTEMS[image].image_model
-    return SystemSpec(name, "control", role, "ssp", None, starts_from=image, options=options)
+    return SystemSpec(name, "control", SYSTEMS[image].image_model, "ssp", None, starts_from=image, options=options)
 
 
 def system(name: str) -> SystemSpec:
-    """The system of a name, controls and ablations included.
-
-    Raises: ProfileError for an unknown name.
-    """
+    """The system of a name, controls and ablations included. Raises: ProfileError for an unknown one."""
     for table in (SYSTEMS, ABLATIONS, RECURRENT_ABLATIONS):
         if name in table:
             return table[name]
@@ -235,18 +216,13 @@ def image_spec(name: str, profile: ModelSettings) -> ImageModelSpec:
 def stand_in(name: str, profile: ModelSettings) -> str | None:
     """What stands in for the paper's encoder ("convnext_atto for convnext_small"); None if it is the paper's own."""
     ours, papers = image_spec(name, profile).encoder, PAPER_ENCODERS[system(name).image_model]
-    if ours.split(".")[0] == papers:
-        return None
-    return f"{ours.removeprefix('tu-')} for {papers.removeprefix('tu-')}"
+    same = ours.split(".")[0] == papers
+    return None if same else f"{ours.removeprefix('tu-')} for {papers.removeprefix('tu-')}"
 
 
 def start_from(model: VideoSegmenter, state_dict: Mapping[str, Tensor], source: str = "checkpoint") -> set[str]:
     """Load a checkpoint to go on from: of the same system, or of the image system that a video system is built on.
 
-    Args:
-        model: as built by `build`.
-        state_dict: the checkpoint's weights.
-        source: its name, for errors.
     Returns: names of the parameters and buffers that were loaded; the others belong to new parts.
     Raises: ArtefactError if an image model's entry is missing, an entry has no place, or shapes differ.
     """
@@ -255,10 +231,9 @@ def start_from(model: VideoSegmenter, state_dict: Mapping[str, Tensor], source: 
     if nested and not any(key.startswith("image.") for key in state):
         state = {f"image.{key}": value for key, value in state.items()}
     expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
     # The same system's checkpoint is complete; an image system's may lack the new parts and nothing else.
     new_parts = nested and all(key.startswith("image.") for key in state)
-    lost = [key for key in missing if not (new_parts and not key.startswith("image."))]
+    lost = [key for key in expected if key not in state and (key.startswith("image.") or not new_parts)]
     surplus = [key for key in state if key not in expected]
     differing = [key for key, value in state.items() if key in expected and value.shape != expected[key].shape]
     for keys, problem in ((lost, "no weights for"), (surplus, "no place for"), (differing, "other shapes at")):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models.hub import Checkpointed
+from sspcore.models.interface import upsample
 from sspcore.models.wrap import as_staged_model
 
 CLIP = 4
@@ -131,9 +132,7 @@ class TCB(VideoSegmenter, Checkpointed):
         logits = self._segment(newest, clips, tuple(window.frames.shape[-2:]))
         return Outputs(logits.unflatten(0, (batch, n_out)))
 
-    def step(
-        self, frame: Tensor, state: TCBState | None, motion: Motion | None = None
-    ) -> tuple[Tensor, TCBState]:
+    def step(self, frame: Tensor, state: TCBState | None, motion: Motion | None = None) -> tuple[Tensor, TCBState]:
         pyramid = self.image.encode(frame)
         coarse = pyramid[-1]
         past = (coarse,) * self.context if state is None else state.features
@@ -142,12 +141,9 @@ class TCB(VideoSegmenter, Checkpointed):
 
     def _segment(self, pyramid: list[Tensor], clip: Tensor, size: tuple[int, int]) -> Tensor:
         merged = self.merge(torch.cat((pyramid[-1], self.block(clip)), dim=1))
-        return self.image.upsample(self.image.decode([*pyramid[:-1], merged]), size)
+        return upsample(self.image.classify(self.image.decode_features([*pyramid[:-1], merged])), size)
 
 
 def _conv_bn_relu(in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))

@@ -9,7 +9,7 @@ from sspcore.core.types import Window
 from sspcore.models.interface import require_agreement
 from sspcore.models.spec import SSPOptions
 from sspcore.models.ssp import SSP
-from sspcore.models.wrap import as_image_model
+from sspcore.models.wrap import as_image_model, evaluating
 
 
 def check_image_model(image: nn.Module, size: tuple[int, int] = (64, 96)) -> None:
@@ -25,53 +25,44 @@ def check_image_model(image: nn.Module, size: tuple[int, int] = (64, 96)) -> Non
     Raises: AssertionError or ProfileError that says what is wrong.
     """
     model = as_image_model(image)
-    frames = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    some = next(image.parameters(), frames)
-    frames = frames.to(some.device, some.dtype)
-    modes = {part: part.training for part in image.modules()}
-    with torch.random.fork_rng(devices=[]):
+    some = next(image.parameters(), torch.zeros(()))
+    frames = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(some.device, some.dtype)
+    with torch.random.fork_rng(devices=[]), evaluating(image):
         torch.manual_seed(0)
         try:
-            image.eval()
             _check_frames(model, frames)
             _check_videos(image, frames)
-            _check_gradients(image, frames)
+            if any(parameter.requires_grad for parameter in image.parameters()):
+                with torch.enable_grad():
+                    outputs = model.logits_and_features(frames)
+                reached = all(output.requires_grad for output in outputs)
+                _require(reached, "no gradient reaches the model; do not detach what it returns")
         finally:
             image.zero_grad()
-            for part, mode in modes.items():
-                part.training = mode
 
 
+@torch.no_grad()
 def _check_frames(model: nn.Module, frames: Tensor) -> None:
-    with torch.no_grad():
-        logits, features = model.logits_and_features(frames)
-        require_agreement(model, frames, logits, features)
-        first = model.logits_and_features(frames[:1])
-        for what, batch, alone in zip(("logits", "features"), (logits, features), first, strict=True):
-            _require(bool(torch.isfinite(batch).all()), f"{what} hold values that are no finite numbers")
-            _require(_close(alone, batch[:1]), f"{what} of a frame change with the other frames of its batch, in eval mode")
-        _require(_close(model.logits_and_features(frames)[0], logits), "two runs on one frame differ in eval mode")
+    logits, features = model.logits_and_features(frames)
+    require_agreement(model, frames, logits, features)
+    first = model.logits_and_features(frames[:1])
+    for what, batch, alone in zip(("logits", "features"), (logits, features), first, strict=True):
+        _require(bool(torch.isfinite(batch).all()), f"{what} hold values that are no finite numbers")
+        _require(_close(alone, batch[:1]), f"{what} of a frame change with the other frames of its batch, in eval mode")
+    _require(_close(model.logits_and_features(frames)[0], logits), "two runs on one frame differ in eval mode")
 
 
+@torch.no_grad()
 def _check_videos(image: nn.Module, frames: Tensor) -> None:
     """SSP and SSP-R: `forward` over a window equals `step` over its frames."""
     motion = torch.eye(3, device=frames.device)[None, None].clone()
     motion[..., 0, 2] = 2.0
+    window = Window(frames[None], H_prev_to_cur=motion)
     for options in (SSPOptions(), SSPOptions(evidence=True, classes=True)):
         ssp = SSP(image, options).to(frames.device, frames.dtype).eval()
-        window = Window(frames[None], H_prev_to_cur=motion)
-        with torch.no_grad():
-            trained, streamed = ssp(window).logits, ssp.rollout(window)
+        trained = ssp(window).logits
         _require(trained.shape[-2:] == frames.shape[-2:], f"SSP gives {tuple(trained.shape)}")
-        _require(_close(trained, streamed), "frames of a window and frames of a stream give different logits")
-
-
-def _check_gradients(image: nn.Module, frames: Tensor) -> None:
-    if not any(parameter.requires_grad for parameter in image.parameters()):
-        return
-    with torch.enable_grad():
-        logits, features = as_image_model(image).logits_and_features(frames)
-    _require(logits.requires_grad and features.requires_grad, "no gradient reaches the model; do not detach what it returns")
+        _require(_close(trained, ssp.rollout(window)), "frames of a window and frames of a stream give different logits")
 
 
 def _require(good: bool, problem: str) -> None:

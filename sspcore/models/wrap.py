@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 
-from sspcore.core.errors import ProfileError
+from sspcore.core.errors import ProfileError, reason
 from sspcore.models.image import ImageSystem
-from sspcore.models.interface import FEATURE_STRIDE, ImageModel, StagedImageModel, require_multiples, upsample
+from sspcore.models.interface import FEATURE_STRIDE, ImageModel, StagedImageModel, require_multiples
 from sspcore.models.spec import CustomSpec, SmpSpec
 
 _PROBE = (128, 160)
@@ -115,7 +115,8 @@ class SmpModel(WrappedModel):
                 f"{name}: its encoder has features at stride 16, SSP needs stride {FEATURE_STRIDE}; take another "
                 "architecture, or sspcore.wrap(network, 'decoder.fusion_blocks.2', n_classes, probe_size=(224, 224))"
             )
-        super().__init__(network, "encoder", _head_channels(network))
+        convolutions = [part for part in network.segmentation_head.modules() if isinstance(part, nn.Conv2d)]
+        super().__init__(network, "encoder", convolutions[-1].out_channels)
         self.spec = SmpSpec(smp=name, arguments=arguments | {"encoder_weights": None})
         self.pyramid_channels: tuple[int, ...] = tuple(network.encoder.out_channels[-4:])
 
@@ -130,14 +131,9 @@ class SmpModel(WrappedModel):
     def classify(self, features: Tensor) -> Tensor:
         return self.network.segmentation_head(features)
 
-    def decode(self, pyramid: list[Tensor]) -> Tensor:
-        return self.classify(self.decode_features(pyramid))
-
-    upsample = staticmethod(upsample)
-
     def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         pyramid = self.encode(frames)
-        return self.decode(pyramid), pyramid[self.level]
+        return self.classify(self.decode_features(pyramid)), pyramid[self.level]
 
 
 def build_smp(spec: SmpSpec) -> SmpModel:
@@ -148,13 +144,7 @@ def build_smp(spec: SmpSpec) -> SmpModel:
     try:
         return SmpModel(kind(**spec.arguments))
     except (TypeError, KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ProfileError(f"{spec.smp}: cannot be made by {library} ({reason}); install another version") from error
-
-
-def _head_channels(network: SegmentationModel) -> int:
-    convolutions = [part for part in network.segmentation_head.modules() if isinstance(part, nn.Conv2d)]
-    return convolutions[-1].out_channels
+        raise ProfileError(f"{spec.smp}: cannot be made by {library} ({reason(error)}); install another version") from error
 
 
 def _resolve(network: nn.Module, name: str) -> str:
@@ -165,7 +155,7 @@ def _resolve(network: nn.Module, name: str) -> str:
     ends = [part for part in names if part.endswith(f".{name}")]
     if len(ends) == 1:
         return ends[0]
-    near = ends or difflib.get_close_matches(name, names, 5, 0.4) or [part for part, _ in network.named_children()]
+    near = ends or difflib.get_close_matches(name, names, 5, 0.4) or [part for part in names if "." not in part]
     problem = "names more than one part" if ends else "no such part"
     raise ProfileError(f"features={name!r}: {problem} of {type(network).__name__}; did you mean {', '.join(near[:_LISTED])}?")
 
@@ -179,12 +169,12 @@ def _probe(network: nn.Module, size: tuple[int, int]) -> tuple[dict[str, Any], T
     ]
     some = next(network.parameters(), torch.zeros(()))
     try:
-        with _evaluating(network), torch.no_grad():
+        with evaluating(network), torch.no_grad():
             logits = _logits(network(torch.zeros(1, 3, *size, device=some.device, dtype=some.dtype)))
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:160]
         raise ProfileError(
-            f"{type(network).__name__}: cannot segment a frame of {size[0]}x{size[1]} ({reason}); pass a fitting probe_size"
+            f"{type(network).__name__}: cannot segment a frame of {size[0]}x{size[1]} ({reason(error)}); pass a fitting "
+            "probe_size"
         ) from error
     finally:
         for handle in handles:
@@ -193,7 +183,7 @@ def _probe(network: nn.Module, size: tuple[int, int]) -> tuple[dict[str, Any], T
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Eval mode, and afterwards each part in the mode that it had."""
     modes = {part: part.training for part in network.modules()}
     network.eval()

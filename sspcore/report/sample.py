@@ -39,32 +39,18 @@ from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.report.collect import typical_clip
 from sspcore.report.style import origin_line
+from sspcore.report.tables import template
 from sspcore.study import Study
 
 MANIFEST = "sample.json"
 SYSTEM, ALONE = "SSP", "image model alone"  # its own image model flickers as Base does: one checkpoint shows before and after
 SCORES = ("miou", "tc")
 _SPLIT = "val"
-BESIDE = """
-## What lies beside the weights
-
-`clips/`: a short clip of **rendered** validation data with exact labels on every frame. `sample.json`: what the model scored,
-what half precision changed, and the checksum of every file. `notebooks/00_start_here.ipynb` runs on them.
-
-Made by `sspcore sample` from a finished demo run. Do not edit: a changed file is refused; `git checkout -- data/sample`
-restores it. The encoder started from the EfficientNet-Lite weights that the repository's README names under Licences.
-"""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The sample, its files verified.
-
-    Attributes:
-        folder: where it lies.
-        manifest: scores and checksums.
-        config: what the model is: system, classes, size, origin.
-    """
+    """The sample, its files verified: where it lies, its scores and checksums, what the model is."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -109,9 +95,8 @@ class Sample:
 
     def segment(self, model: VideoSegmenter) -> list[Segmented]:
         """A model streamed over the clip as over a live video: motion is estimated as frames arrive."""
-        motion = motion_for(
-            model, lambda: build_registrator(self.config.registration), lambda: build_flow(self.config.flow)
-        )
+        config = self.config
+        motion = motion_for(model, lambda: build_registrator(config.registration), lambda: build_flow(config.flow))
         return list(segment_frames(model, self.frames(), motion, self.size))
 
     def scores(self, labels: Iterable[np.ndarray]) -> dict[str, float]:
@@ -129,10 +114,7 @@ class Sample:
 
 
 def open_sample(folder: Path = SAMPLE) -> Sample:
-    """The sample, after a check of every file against the manifest.
-
-    Raises: ArtefactError if a file is missing or not the one that was shipped.
-    """
+    """The sample. Raises: ArtefactError if a file is missing or, by the manifest, not the one that was shipped."""
     manifest = read_json(folder / MANIFEST)
     for name, expected in manifest["sha256"].items():
         path = folder / name
@@ -158,18 +140,16 @@ def make_sample(study: Study, dataset: str, folder: Path = SAMPLE) -> Sample:
         scores={f"{key} (all validation clips)": round(value, 4) for key, value in rows[SYSTEM].items()},
         provenance=provenance(profile.name, study.seed, study.clips_key(dataset)) | {"data": study.data_origin},
     )
-    manifest = {
-        "scores_on_all_validation_clips": rows,
-        "clip": clip.name, "chosen": "median flicker of Base among the validation clips",
-    }
+    chosen = {"clip": clip.name, "chosen": "median flicker of Base among the validation clips"}
+    manifest = {"scores_on_all_validation_clips": rows} | chosen
     with atomic_folder(folder, MANIFEST) as out:
         save_checkpoint(out, study.model(SYSTEM, dataset), config, half=True)
         write_json(out / "clips" / KEY_FILE, {"key": study.clips_key(dataset), "title": f"sample: {study.data_origin}"})
         _write_clip(clip, truth, profile.input_size, out / "clips" / _SPLIT / clip.name)
-        card = (out / CARD).read_text(encoding="utf-8")
-        (out / CARD).write_text(card + BESIDE, encoding="utf-8")
+        with (out / CARD).open("a", encoding="utf-8") as card:
+            card.write(template("sample_card.md").render() + "\n")
         sample = Sample(out, manifest | {"sha256": checksums(out)}, config)
-        write_json(out / MANIFEST, manifest | _compared(study, sample) | {"sha256": checksums(out)})
+        write_json(out / MANIFEST, manifest | _compared(study, sample, clip) | {"sha256": checksums(out)})
     return open_sample(folder)
 
 
@@ -179,21 +159,17 @@ def checksums(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
-def _compared(study: Study, sample: Sample) -> dict[str, Any]:
+def _compared(study: Study, sample: Sample, clip: Clip) -> dict[str, Any]:
     """Scores of the shipped model on the clip, of the run's own predictions there, and where the two differ."""
     dataset, shipped = sample.spec.name, sample.model()
-    original = next(clip for clip in study.clips(dataset, "val") if clip.name == sample.clip.name)
-    streamed = {name: sample.segment(model) for name, model in (
-        (SYSTEM, shipped), (ALONE, shipped.image), ("float32", study.model(SYSTEM, dataset).cpu()),
-    )}
-    maps = {name: [result.labels for result in results] for name, results in streamed.items()}
-    maps["run"] = study.label_maps(SYSTEM, dataset, original)
+    models = {SYSTEM: shipped, ALONE: shipped.image, "from_float32_weights": study.model(SYSTEM, dataset).cpu()}
+    maps = {name: np.stack([result.labels for result in sample.segment(model)]) for name, model in models.items()}
+    maps["from_the_run"] = np.stack(study.label_maps(SYSTEM, dataset, clip))
     return {
         "scores_on_the_clip": {name: sample.scores(maps[name]) for name in (SYSTEM, ALONE)},
-        "scores_of_the_run_on_the_clip": sample.scores(maps["run"]),
+        "scores_of_the_run_on_the_clip": sample.scores(maps["from_the_run"]),
         "share_of_pixels_that_differ": {
-            "from_float32_weights": float(np.mean(np.stack(maps[SYSTEM]) != np.stack(maps["float32"]))),
-            "from_the_run": float(np.mean(np.stack(maps[SYSTEM]) != np.stack(maps["run"]))),
+            name: float(np.mean(maps[SYSTEM] != maps[name])) for name in ("from_float32_weights", "from_the_run")
         },
     }
 

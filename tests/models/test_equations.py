@@ -283,17 +283,11 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
     def decode_features(self, pyramid: list[torch.Tensor]) -> torch.Tensor:
-        return pyramid[0]
-
-    def decode(self, pyramid: list[torch.Tensor]) -> torch.Tensor:
         self.decoded = pyramid
         return pyramid[0]
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         return features
-
-    def upsample(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        return logits
 
 
 def test_section_6_dff_warps_the_features_of_the_frame_before_until_the_next_key_frame(rng: np.random.Generator) -> None:

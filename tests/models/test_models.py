@@ -10,22 +10,10 @@ import torch
 from torch import Tensor
 
 from sspcore.core.errors import ArtefactError, ProfileError
-from sspcore.models import (
-    PAPER_SYSTEMS,
-    SYSTEMS,
-    ImageModelSpec,
-    ImageSegmenter,
-    Motion,
-    VideoSegmenter,
-    VideoState,
-    Window,
-    build,
-    control,
-    image_spec,
-    stand_in,
-    start_from,
-    system,
-)
+from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
+from sspcore.models import ImageModelSpec, ImageSegmenter
+from sspcore.models.interface import upsample
+from sspcore.models.systems import PAPER_SYSTEMS, SYSTEMS, build, control, image_spec, stand_in, start_from, system
 
 CLASSES, HEIGHT, WIDTH = 5, 64, 96
 LITE = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
@@ -213,7 +201,7 @@ class TestImageModel:
 
     def test_upsampling_keeps_pixel_centres(self) -> None:
         ramp = torch.arange(24.0).expand(1, 1, 16, 24)
-        upsampled = ImageSegmenter.upsample(ramp, (64, 96))
+        upsampled = upsample(ramp, (64, 96))
         columns = torch.arange(8, 88)  # clear of the border, where the ramp ends
         # The cubic kernel ripples by 0.04 on a ramp; corners aligned would be off by 0.3.
         torch.testing.assert_close(upsampled[0, 0, 32, 8:88], (columns + 0.5) / 4 - 0.5, rtol=0, atol=0.05)
@@ -247,7 +235,7 @@ class TestBaselines:
         shifted = torch.zeros_like(key)
         shifted[..., :-1, 2:] = key[..., 1:, :-2]
         inside = (..., slice(0, HEIGHT - 16), slice(20, WIDTH))  # clear of the border and of bicubic reach
-        expected = model.image.upsample(shifted, (HEIGHT, WIDTH))
+        expected = upsample(shifted, (HEIGHT, WIDTH))
         torch.testing.assert_close(logits[inside], expected[inside], rtol=0, atol=1e-4)
 
     def test_netwarp_starts_as_the_image_model(self) -> None:

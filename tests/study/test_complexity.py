@@ -9,7 +9,7 @@ import torch
 
 from sspcore.cli.main import main
 from sspcore.core.paths import REPOSITORY
-from sspcore.models import PAPER_SYSTEMS
+from sspcore.models.systems import PAPER_SYSTEMS
 from sspcore.study import cost as complexity
 from sspcore.study.cost import Cost, Macs
 from sspcore.study.profiles import Profile, load_profile
