@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -57,14 +58,12 @@ def crop_and_resize(sample: Sample, top: int, left: int, box: Size, size: Size) 
     if box != size:
         frames = F.resize_image(frames, list(size), antialias=True)
         # nearest by pixel centres, as the frames: torchvision's mask resize rounds down, half a pixel off
-        labels = torch.nn.functional.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(labels.dtype)
+        labels = interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(labels.dtype)
         if flow is not None:
-            flow = torch.nn.functional.interpolate(flow, size, mode="bilinear", align_corners=False)
+            flow = interpolate(flow, size, mode="bilinear", align_corners=False)
             flow = flow * torch.tensor([scale_x, scale_y])[:, None, None]
         if teacher is not None:
-            teacher = torch.nn.functional.interpolate(
-                teacher, (size[0] // 4, size[1] // 4), mode="bilinear", align_corners=False
-            )
+            teacher = interpolate(teacher, (size[0] // 4, size[1] // 4), mode="bilinear", align_corners=False)
     return replace(
         sample, frames=frames, labels=labels, flow_to_prev=flow, teacher=teacher,
         H_prev_to_cur=affine @ sample.H_prev_to_cur @ torch.linalg.inv(affine),
@@ -92,21 +91,16 @@ class WindowAugmentation:
     """
 
     def __init__(self, crop: Size, zoom: tuple[float, float] = (1.1, 1.4), zoom_probability: float = 0.75) -> None:
-        self._crop = crop
-        self._zoom = zoom
-        self._zoom_probability = zoom_probability
+        self._crop, self._zoom, self._zoom_probability = crop, zoom, zoom_probability
         self._colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
 
     def __call__(self, sample: Sample) -> Sample:
         """A randomly changed copy of the sample, of the crop's size."""
-        height, width = sample.frames.shape[-2:]
-        zoom = 1.0
+        whole, zoom = sample.frames.shape[-2:], 1.0
         if torch.rand(()) < self._zoom_probability:
             zoom = float(torch.empty(()).uniform_(*self._zoom))
-        box = tuple(max(4, 4 * round(min(side / zoom, full) / 4)) for side, full in
-                    zip(self._crop, (height, width), strict=True))
-        top, left = (4 * int(torch.randint(0, (full - side) // 4 + 1, ())) for side, full in
-                     zip(box, (height, width), strict=True))
+        box = tuple(max(4, 4 * round(min(side / zoom, full) / 4)) for side, full in zip(self._crop, whole, strict=True))
+        top, left = (4 * int(torch.randint(0, (full - side) // 4 + 1, ())) for side, full in zip(box, whole, strict=True))
         sample = crop_and_resize(sample, top, left, box, self._crop)
         if torch.rand(()) < 0.5:
             sample = flip_horizontally(sample)
@@ -150,11 +144,9 @@ class ImageAugmentation(WindowAugmentation):
             angle, shift, scale, shear = self._affine.get_params(
                 self._affine.degrees, None, self._affine.scale, self._affine.shear, [height, width]
             )
-            frames = F.affine(
-                sample.frames, angle, list(shift), scale, list(shear), interpolation=v2.InterpolationMode.BILINEAR
-            )
-            labels = F.affine_mask(sample.labels, angle, list(shift), scale, list(shear), fill=IGNORE)
-            sample = replace(sample, frames=frames, labels=labels)
+            change = (angle, list(shift), scale, list(shear))
+            frames = F.affine(sample.frames, *change, interpolation=v2.InterpolationMode.BILINEAR)
+            sample = replace(sample, frames=frames, labels=F.affine_mask(sample.labels, *change, fill=IGNORE))
         return super().__call__(sample)
 
     def colours(self, sample: Sample) -> Sample:

@@ -169,18 +169,16 @@ def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
     except ReleaseError as error:
         video = "damaged" if sequence.video.is_file() else "missing"
         problems.append(f"{error} ({sequence.name} is left out)")
+    without_vdd = replace(sequence, vdd={})
+    steps = (without_vdd, bad_labels, "the label is left out"), (sequence, bad_vdd, "the label is used without it")
     for number in sorted(sequence.labels) if size is not None else ():
-        try:
-            read_label(replace(sequence, vdd={}), number, spec, size)
-        except ReleaseError as error:
-            bad_labels.add(number)
-            problems.append(f"{error} (the label is left out)")
-            continue
-        try:
-            read_label(sequence, number, spec, size)
-        except ReleaseError as error:
-            bad_vdd.add(number)
-            problems.append(f"{error} (the label is used without it)")
+        for files, bad, effect in steps:
+            try:
+                read_label(files, number, spec, size)
+            except ReleaseError as error:
+                bad.add(number)
+                problems.append(f"{error} ({effect})")
+                break
     beyond = [number for number in sequence.labels if number >= frames]
     if size is not None and beyond:
         problems.append(

@@ -133,11 +133,9 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
     for path in sorted((folder / split).glob("*/clip.json")):
         record = read_json(path)
         try:
-            clip = Clip(
-                folder=path.parent, dataset=record["dataset"], split=record["split"], sequence=record["sequence"],
-                numbers=tuple(record["frames"]), labelled=tuple(record["labelled"]),
-                stored_size=tuple(record["size"]), suffix=record["suffix"], cache=cache,
-            )
+            numbers, labelled, size = (tuple(record[name]) for name in ("frames", "labelled", "size"))
+            origin = (record[name] for name in ("dataset", "split", "sequence"))
+            clip = Clip(path.parent, *origin, numbers, labelled, size, record["suffix"], cache)
             whole = len(clip) > 0 and all(0 <= k < len(clip) for k in clip.labelled)
         except (KeyError, TypeError) as error:
             raise ArtefactError(f"{path}: not the record of a clip ({error!r}); run notebook 01 with --force") from error

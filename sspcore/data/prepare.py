@@ -166,7 +166,9 @@ def prepare_sequence(job: Job) -> list[int]:
                 if number in sequence.labels:
                     ids = read_label(sequence, number, job.spec, image.shape[:2])
                     write_image(folder / "labels" / f"{number:06d}.png", resize_labels(ids, size))
-                now = _thinned(image)
+                # a grid of about 90 rows tells a copy of a frame from the next one at a hundredth of the time
+                step = max(1, min(image.shape[:2]) // 90)
+                now = image[::step, ::step].astype(np.int16)
                 if before is not None and float(np.abs(now - before).mean()) < REPEATED:
                     repeated.append(number)
                 before = now
@@ -176,12 +178,6 @@ def prepare_sequence(job: Job) -> list[int]:
                 "labelled": [i for i, number in enumerate(clip) if number in sequence.labels],
             })
     return repeated
-
-
-def _thinned(image: np.ndarray) -> np.ndarray:
-    """Pixels of a grid of about 90 rows, which tell a copy of a frame from the next one at a hundredth of the time."""
-    step = max(1, min(image.shape[:2]) // 90)
-    return image[::step, ::step].astype(np.int16)
 
 
 def _stored_bytes(job: Job) -> int:

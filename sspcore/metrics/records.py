@@ -135,15 +135,16 @@ class FrameRecord:
         """Raise ValueError if a map holds a class that does not exist (it would silently count as ignored)."""
 
         def largest() -> dict[str, int]:
-            maps = {"prediction": self.prediction, "target": self.target}
-            return {name: _largest_class(labels) for name, labels in maps.items() if labels is not None}
+            maps = {"prediction": self.prediction} | ({} if self.target is None else {"target": self.target})
+            counts = {name: cv2.calcHist([labels], [0], None, [256], [0, 256])[:IGNORE, 0] for name, labels in maps.items()}
+            return {name: int(np.flatnonzero(count).max(initial=-1)) for name, count in counts.items()}
 
         for name, value in self.cached("largest class", largest).items():
             if value >= n_classes:
                 raise ValueError(f"{name} holds class {value}, n_classes is {n_classes}: 0..{n_classes - 1} and 255")
 
     def flow(self, forward: bool) -> np.ndarray:
-        """Flow to the next or the previous frame, float32, read once; where it is not finite it leads out of the frame.
+        """Flow to the next or the previous frame, float32, read once; where it is not finite (behind a horizon) it leads out.
 
         Raises: ValueError if it was not given.
         """
@@ -151,18 +152,17 @@ class FrameRecord:
         values = getattr(self, name)
         if values is None:
             raise ValueError(f"{name} is missing: give it in the FrameRecord, or leave out the metrics that need it")
-        return self.cached(("flow", forward), lambda: _finite(np.asarray(values, dtype=np.float32)))
+
+        def finite() -> np.ndarray:
+            flow = np.asarray(values, dtype=np.float32)
+            whole = np.isfinite(flow.sum(dtype=np.float64))
+            return flow if whole else np.nan_to_num(flow, nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
+
+        return self.cached(("flow", forward), finite)
 
     def sampling(self, forward: bool) -> np.ndarray:
         """Where each pixel lies in the neighbouring frame (see `nearest_sampling`)."""
         return self.cached(("sampling", forward), lambda: nearest_sampling(self.flow(forward)))
-
-
-def _finite(flow: np.ndarray) -> np.ndarray:
-    """Flow as it is, or a copy in which what is not finite (behind a horizon) leads out of every frame."""
-    if np.isfinite(flow.sum(dtype=np.float64)):
-        return flow
-    return np.nan_to_num(flow, nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
 
 
 def path_key(path: Sequence[FrameRecord]) -> tuple[object, ...]:
@@ -214,9 +214,3 @@ def occluded_in_next(current: FrameRecord, following: FrameRecord, c1: float = 0
         return closing > bound
 
     return current.cached(("occluded", path_key((current, following))), check)
-
-
-def _largest_class(labels: np.ndarray) -> int:
-    """Largest label below IGNORE, -1 if there is none."""
-    present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])[:IGNORE, 0])
-    return int(present[-1]) if present.size else -1

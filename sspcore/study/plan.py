@@ -78,7 +78,7 @@ def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) 
         videos, video = [(each.split, count_frames(each.video), set(each.labels)) for each in sequences], sequences[0].video
     else:
         made = profile.rendering.releases[dataset]
-        n_frames = (made.frames - 1) * made.frame_step + 1
+        n_frames = made.source_frames
         labels = set(range(0, n_frames, made.label_interval * made.frame_step))
         videos = [("train", n_frames, labels)] * made.train_sequences + [("val", n_frames, labels)] * made.val_sequences
     train, val = (

@@ -1,6 +1,6 @@
 """Rendered aerial video: raw releases in the layouts of UAVid and RuralScapes with exact truth beside them.
 
-world (layout_urban, layout_rural: solids on a ground) --render, shading--> view --sensor--> frame --release--> files
+world (layouts: solids on a ground) --render, shading--> view --sensor--> frame --release--> files
 """
 
 from sspcore.synthetic.release import ReleaseSettings, release_key, render_release

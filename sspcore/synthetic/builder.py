@@ -1,4 +1,4 @@
-"""Collects the solids of a world: planar faces and upright ellipsoids, with the shadows they cast on the ground.
+"""Collects the solids of a world: planar faces and upright ellipsoids, what they mean, and the shadows they cast on the ground.
 
 Every solid belongs to an object; objects that move have a mover, which displaces them rigidly (no rotation).
 """
@@ -13,9 +13,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sspcore.synthetic.things import Thing
+from sspcore.core.classes import IGNORE
+from sspcore.data.datasets import DatasetSpec
 
 Colour = Sequence[float] | np.ndarray
+
+
+class Thing(IntEnum):
+    """Meaning of a rendered pixel, finer than the classes of either data set."""
+
+    VOID, ROAD, LOW_VEGETATION, TREE, PERSON, MOVING_CAR, STATIC_CAR, WATER = range(8)
+    WALL, ROOF, SKY, FENCE, HILL, CHURCH, HAYSTACK, PAVING = range(8, 16)
 
 
 class Pattern(IntEnum):
@@ -174,3 +182,42 @@ def rectangle(x: float, y: float, length: float, width: float, angle: float = 0.
     c, s = np.cos(angle), np.sin(angle)
     corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]]) / 2
     return corners @ np.array([[c, s], [-s, c]]) + [x, y]
+
+
+# what each is in UAVid's label images, in UAVid's classes, in the VDD layer (0 other, 1 wall, 2 road, 3 vegetation, 4 vehicle,
+# 5 roof, 6 water), and in RuralScapes; None: clutter, unlabelled
+_MEANINGS: dict[Thing, tuple[str | None, str | None, int, str | None]] = {
+    Thing.VOID: (None, None, 0, None),
+    Thing.ROAD: ("road", "road", 2, "road"),
+    Thing.LOW_VEGETATION: ("low vegetation", "vegetation", 3, "land"),
+    Thing.TREE: ("tree", "tree", 3, "forest"),
+    Thing.PERSON: ("human", "person", 0, "person"),
+    Thing.MOVING_CAR: ("moving car", "vehicle", 4, "car"),
+    Thing.STATIC_CAR: ("static car", "vehicle", 4, "car"),
+    Thing.WATER: (None, "water", 6, "water"),
+    Thing.WALL: ("building", "building", 1, "residential"),
+    Thing.ROOF: ("building", "roof", 5, "residential"),
+    Thing.SKY: (None, None, 0, "sky"),
+    Thing.FENCE: (None, None, 0, "fence"),
+    Thing.HILL: (None, None, 0, "hill"),
+    Thing.CHURCH: (None, None, 0, "church"),
+    Thing.HAYSTACK: (None, None, 0, "haystack"),
+    Thing.PAVING: (None, None, 0, "land"),
+}
+
+
+def colour_table(spec: DatasetSpec) -> np.ndarray:
+    """(n things, 3) uint8 RGB: label colour of each thing in the release."""
+    column = 0 if spec.name == "uavid" else 3
+    return np.array([spec.labels.get(_MEANINGS[thing][column], (0, 0, 0)) for thing in Thing], np.uint8)
+
+
+def class_table(spec: DatasetSpec) -> np.ndarray:
+    """(n things,) uint8: class id of each thing, IGNORE where the data set has no class for it."""
+    names = [_MEANINGS[thing][1 if spec.name == "uavid" else 3] for thing in Thing]
+    return np.array([IGNORE if name is None else spec.id_of(name) for name in names], np.uint8)
+
+
+def vdd_table() -> np.ndarray:
+    """(n things,) uint8: grey id of each thing in the VDD layer."""
+    return np.array([_MEANINGS[thing][2] for thing in Thing], np.uint8)

@@ -7,8 +7,8 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
+from sspcore.synthetic.builder import Thing
 from sspcore.synthetic.textures import RepeatingTexture, noise_tile
-from sspcore.synthetic.things import Thing
 
 TEXELS = 2048
 TEXEL = 0.08  # metres

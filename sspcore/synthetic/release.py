@@ -10,7 +10,6 @@ import tempfile
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -26,15 +25,13 @@ from sspcore.core.settings import Section
 from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS, DatasetSpec, FileKind
 from sspcore.data.truth import write_flow_png
-from sspcore.synthetic.camera import ground_homography
+from sspcore.synthetic.builder import class_table, colour_table, vdd_table
+from sspcore.synthetic.camera import ground_homography, random_sensor
 from sspcore.synthetic.render import View, flow_between, render_view, wrap_centre
-from sspcore.synthetic.sensor import random_sensor
-from sspcore.synthetic.things import class_table, colour_table, vdd_table
 from sspcore.synthetic.world import World, make_world
 
 log = logging.getLogger(__name__)
 
-DatasetName = Literal["uavid", "ruralscapes"]
 # Imported with the format of truth, and of no effect on what is rendered.
 _READERS = frozenset({"sspcore.data.clips", "sspcore.motion.geometry"})
 
@@ -69,7 +66,7 @@ class ReleaseSettings(Section):
 class _Job:
     """One sequence to render: the number `index` of its split, below `root`."""
 
-    dataset: DatasetName
+    dataset: str
     settings: ReleaseSettings
     seed: int
     root: Path
@@ -105,17 +102,17 @@ class _Job:
         return [*dict.fromkeys(own), self.truth]
 
 
-def renderer_key(dataset: DatasetName) -> str:
+def renderer_key(dataset: str) -> str:
     """The code that pictures and truth come from, and what the data set's labels are like."""
     return stable_hash([code_key(__name__, without=_READERS), SPECS[dataset].key])
 
 
-def release_key(dataset: DatasetName, settings: ReleaseSettings, seed: int) -> str:
+def release_key(dataset: str, settings: ReleaseSettings, seed: int) -> str:
     """Identity of a rendered release: settings, seed and the renderer's code."""
     return stable_hash([settings.model_dump(mode="json"), seed, renderer_key(dataset)])
 
 
-def sequence_names(dataset: DatasetName, settings: ReleaseSettings) -> list[tuple[str, str]]:
+def sequence_names(dataset: str, settings: ReleaseSettings) -> list[tuple[str, str]]:
     """(split, name) of every sequence of a release.
 
     Raises: ReleaseError if more validation sequences are asked for than the data set has.
@@ -142,7 +139,9 @@ class _SequenceWriter:
     """Files of one sequence in a temporary folder, at the paths that they will have below the root."""
 
     def __init__(self, job: _Job, folder: Path) -> None:
-        self._job, self._folder, self._frames = job, folder, 0
+        self._job, self._folder = job, folder
+        self._before: tuple[int, View] | None = None
+        self._homographies: dict[int, list] = {}
         self._colours, self._classes, self._vdd = colour_table(job.spec), class_table(job.spec), vdd_table()
         self._truth = folder / job.truth
         for part in ("labels", "flow_backward", "flow_forward"):
@@ -159,7 +158,6 @@ class _SequenceWriter:
     def frame(self, image: np.ndarray) -> None:
         """The next frame of the video, (H, W, 3) uint8 RGB."""
         self._video.write(np.ascontiguousarray(image[..., ::-1]))
-        self._frames += 1
 
     def label(self, number: int, image: np.ndarray, view: View) -> None:
         """The label images of a source frame, as the release has them."""
@@ -169,23 +167,25 @@ class _SequenceWriter:
         if "vdd" in self._job.spec.files:
             _write_png(self._folder / self._job.file("vdd", number), self._vdd[view.thing])
 
-    def truth(self, world: World, previous: tuple[int, View] | None, number: int, view: View) -> None:
-        """Exact labels of a frame, and its flow to the one before and back."""
+    def truth(self, world: World, number: int, view: View) -> None:
+        """Exact labels of a prepared frame, its flow to the one before and back, and the homography from there."""
         _write_png(self._truth / "labels" / f"{number:06d}.png", self._classes[view.thing])
-        if previous is not None:
-            before, earlier = previous
+        if self._before is not None:
+            before, earlier = self._before
+            self._homographies[number] = ground_homography(earlier.camera, view.camera).tolist()
             write_flow_png(self._truth / "flow_backward" / f"{number:06d}.png", *flow_between(world, view, earlier))
             write_flow_png(self._truth / "flow_forward" / f"{before:06d}.png", *flow_between(world, earlier, view))
+        self._before = number, view
 
-    def finish(self, frames: list[int], homographies: dict[int, np.ndarray]) -> None:
+    def finish(self) -> None:
         """Close the video and move everything to its place, the truth last."""
         self._video.release()
-        if _count_frames(self._file) != self._frames:  # the writer reports no error, not even of a full disk
+        job, settings = self._job, self._job.settings
+        if _count_frames(self._file) != settings.source_frames:  # the writer reports no error, not even of a full disk
             raise ReleaseError(f"{self._file}: was not written as a whole; check the free space and run again")
-        job = self._job
         content = {
-            "size": list(job.settings.size), "frames": frames, "frame_step": job.settings.frame_step, "seed": job.seed,
-            "H_prev_to_cur": {str(k): h.tolist() for k, h in homographies.items()},
+            "size": list(settings.size), "frames": list(range(0, settings.source_frames, settings.frame_step)),
+            "frame_step": settings.frame_step, "seed": job.seed, "H_prev_to_cur": self._homographies,
             "key": job.key, "files": manifest(self._folder),
         }
         (self._truth / "truth.json").write_text(json.dumps(content, indent=1))
@@ -220,15 +220,6 @@ def _is_complete(job: _Job) -> bool:
     return damaged is None
 
 
-def _remove(job: _Job) -> None:
-    """Delete what an interrupted run or other settings left, the truth (the mark of completeness) first."""
-    for path in (job.root / part for part in reversed(job.parts)):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def _image_motion(world: World, time: float, fps: int, focal: float, size: tuple[int, int]) -> tuple[float, float]:
     """Motion in pixels over a frame time of the ground point in the middle of the view."""
     before, after = (world.flight.camera(time + offset / fps, focal, size) for offset in (-0.5, 0.5))
@@ -249,12 +240,14 @@ def _render_sequence(job: _Job) -> int:
     sensor = random_sensor(rng, settings.size)
     focal = 0.92 * settings.size[1]
     wrap_x = wrap_centre(world, (settings.source_frames - 1) / settings.fps)
-    _remove(job)
+    for path in (job.root / part for part in reversed(job.parts)):  # the truth, which is the mark of completeness, first
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     job.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{job.dataset}_{job.name}_", dir=job.root) as temporary:
         writer = _SequenceWriter(job, Path(temporary))
-        previous: tuple[int, View] | None = None
-        homographies: dict[int, np.ndarray] = {}
         for number in range(settings.source_frames):
             time = number / settings.fps
             view = render_view(world, time, focal, settings.size, wrap_x)
@@ -264,15 +257,12 @@ def _render_sequence(job: _Job) -> int:
                 continue
             if number // settings.frame_step % settings.label_interval == 0:
                 writer.label(number, image, view)
-            writer.truth(world, previous, number, view)
-            if previous is not None:
-                homographies[number] = ground_homography(previous[1].camera, view.camera)
-            previous = (number, view)
-        writer.finish(list(range(0, settings.source_frames, settings.frame_step)), homographies)
+            writer.truth(world, number, view)
+        writer.finish()
     return settings.source_frames
 
 
-def render_release(dataset: DatasetName, settings: ReleaseSettings, seed: int, root: Path, workers: int = 1) -> Path:
+def render_release(dataset: str, settings: ReleaseSettings, seed: int, root: Path, workers: int = 1) -> Path:
     """Render a raw release and its truth; the same seed gives the same files whatever the number of workers.
 
     Args:

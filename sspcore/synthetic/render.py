@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sspcore.synthetic.builder import Layer
+from sspcore.synthetic.builder import Layer, Thing
 from sspcore.synthetic.camera import Camera
 from sspcore.synthetic.ground import MATERIAL_THINGS, PERIOD
 from sspcore.synthetic.shading import shade
-from sspcore.synthetic.things import Thing
 from sspcore.synthetic.world import World
 
 NEAR = 0.4

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sspcore.synthetic.builder import Builder, Colour, Mover, Pattern, Surface, rectangle
+from sspcore.synthetic.builder import Builder, Colour, Mover, Pattern, Surface, Thing, rectangle
 from sspcore.synthetic.ground import PERIOD
-from sspcore.synthetic.things import Thing
 
 # colours of a kind of surface, one of which is picked and varied a little
 _WALLS = (

@@ -9,8 +9,7 @@ import numpy as np
 from sspcore.synthetic.builder import Builder
 from sspcore.synthetic.camera import FlightPath, random_flight
 from sspcore.synthetic.ground import PERIOD, Ground
-from sspcore.synthetic.layout_rural import ROAD_Y, build_rural
-from sspcore.synthetic.layout_urban import STREET_Y, build_urban
+from sspcore.synthetic.layouts import ROAD_Y, build_rural, build_urban
 from sspcore.synthetic.textures import RepeatingTexture, noise_tile
 
 
@@ -71,7 +70,7 @@ def make_world(seed: np.random.SeedSequence, rural: bool, index: int) -> World:
     b, canvas = (build_rural if rural else build_urban)(rng, sun)
     overcast = rng.uniform(0, 1)
     ground = Ground(rng, canvas, [p for p, mover in b.shadows if mover < 0], 0.5 - 0.25 * overcast)
-    flight = random_flight(rng, rural, index % 3 != 2, ROAD_Y if rural else STREET_Y)
+    flight = random_flight(rng, rural, index % 3 != 2, ROAD_Y)
     warm = np.array([1.0, 0.97, 0.92]) * (1 - overcast) + np.array([0.93, 0.97, 1.0]) * overcast
 
     primitives = [*b.faces, *b.balls]

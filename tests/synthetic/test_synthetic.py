@@ -15,10 +15,9 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data.datasets import SPECS, UAVID, colours_to_ids, merge_vdd
 from sspcore.data.truth import SequenceTruth
 from sspcore.synthetic import ReleaseSettings, release, render_release
-from sspcore.synthetic.camera import ground_homography
+from sspcore.synthetic.camera import ground_homography, line_kernel
 from sspcore.synthetic.ground import MATERIAL_THINGS
 from sspcore.synthetic.render import GROUND_PRIMITIVE, flow_between, render_view, wrap_centre
-from sspcore.synthetic.sensor import line_kernel
 from sspcore.synthetic.world import make_world
 
 SIZE = (96, 160)
@@ -236,8 +235,8 @@ def test_a_changed_line_of_the_renderer_renders_again_and_a_changed_docstring_do
 
     now = release.release_key("uavid", SETTINGS, 3)
     for module, docstring, line, other in (
-        ("solids", "A low bush.", "0.2, 0.8, 2", "0.2, 0.7, 2"), ("sensor", "A random camera.", "0.84, 1.14", "0.8, 1.14"),
-        ("things", "Meaning of a rendered pixel", '"building", "roof", 5', '"building", "roof", 1'),
+        ("solids", "A low bush.", "0.2, 0.8, 2", "0.2, 0.7, 2"), ("camera", "A random camera.", "0.84, 1.14", "0.8, 1.14"),
+        ("builder", "Meaning of a rendered pixel", '"building", "roof", 5', '"building", "roof", 1'),
     ):
         assert key(f"sspcore.synthetic.{module}", docstring, "Other words.") == now
         assert key(f"sspcore.synthetic.{module}", line, other) != now
