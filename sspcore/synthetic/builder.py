@@ -206,18 +206,10 @@ _MEANINGS: dict[Thing, tuple[str | None, str | None, int, str | None]] = {
 }
 
 
-def colour_table(spec: DatasetSpec) -> np.ndarray:
-    """(n things, 3) uint8 RGB: label colour of each thing in the release."""
-    column = 0 if spec.name == "uavid" else 3
-    return np.array([spec.labels.get(_MEANINGS[thing][column], (0, 0, 0)) for thing in Thing], np.uint8)
-
-
-def class_table(spec: DatasetSpec) -> np.ndarray:
-    """(n things,) uint8: class id of each thing, IGNORE where the data set has no class for it."""
-    names = [_MEANINGS[thing][1 if spec.name == "uavid" else 3] for thing in Thing]
-    return np.array([IGNORE if name is None else spec.id_of(name) for name in names], np.uint8)
-
-
-def vdd_table() -> np.ndarray:
-    """(n things,) uint8: grey id of each thing in the VDD layer."""
-    return np.array([_MEANINGS[thing][2] for thing in Thing], np.uint8)
+def label_tables(spec: DatasetSpec) -> tuple[np.ndarray, ...]:
+    """Of each thing, uint8: colour in the release (n, 3) RGB, class id or IGNORE (n,), grey id in the VDD layer (n,)."""
+    label, name = (0, 1) if spec.name == "uavid" else (3, 3)
+    meanings = [_MEANINGS[thing] for thing in Thing]
+    colours = [spec.labels.get(each[label], (0, 0, 0)) for each in meanings]
+    classes = [IGNORE if each[name] is None else spec.id_of(each[name]) for each in meanings]
+    return tuple(np.array(values, np.uint8) for values in (colours, classes, [each[2] for each in meanings]))

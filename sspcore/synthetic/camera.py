@@ -43,9 +43,12 @@ class Camera:
         """Pixel x, y and depth of points given relative to the camera position, (..., 3), in world axes."""
         local = offset @ self.rotation.T.astype(offset.dtype)
         depth = local[..., 2]
-        safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
+        return *self.pixels(local, np.where(np.abs(depth) < 1e-6, 1e-6, depth)), depth
+
+    def pixels(self, local: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel x, y of points in camera axes (..., 3), with `depth` in place of their z."""
         cx, cy = self.centre
-        return self.focal * local[..., 0] / safe + cx, self.focal * local[..., 1] / safe + cy, depth
+        return self.focal * local[..., 0] / depth + cx, self.focal * local[..., 1] / depth + cy
 
     def ground_matrix(self) -> np.ndarray:
         """(3, 3) homography from ground coordinates (x, y, 1) to pixels."""

@@ -25,7 +25,7 @@ from sspcore.core.settings import Section
 from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS, DatasetSpec, FileKind
 from sspcore.data.truth import write_flow_png
-from sspcore.synthetic.builder import class_table, colour_table, vdd_table
+from sspcore.synthetic.builder import label_tables
 from sspcore.synthetic.camera import ground_homography, random_sensor
 from sspcore.synthetic.render import View, flow_between, render_view, wrap_centre
 from sspcore.synthetic.world import World, make_world
@@ -142,7 +142,7 @@ class _SequenceWriter:
         self._job, self._folder = job, folder
         self._before: tuple[int, View] | None = None
         self._homographies: dict[int, list] = {}
-        self._colours, self._classes, self._vdd = colour_table(job.spec), class_table(job.spec), vdd_table()
+        self._colours, self._classes, self._vdd = label_tables(job.spec)
         self._truth = folder / job.truth
         for part in ("labels", "flow_backward", "flow_forward"):
             (self._truth / part).mkdir(parents=True)

@@ -119,9 +119,7 @@ def render_view(world: World, time: float, focal: float, size: tuple[int, int], 
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     facing = np.einsum("fc,fc->f", normal, corners[:, 0]) < -1e-6
-    cx, cy = camera.centre
-    safe = np.maximum(face_depth, NEAR)
-    fx, fy = camera.focal * local[..., 0] / safe + cx, camera.focal * local[..., 1] / safe + cy
+    fx, fy = camera.pixels(local, np.maximum(face_depth, NEAR))
     whole = (face_depth >= NEAR).all(1)
     outside = (fx.max(1) < -1) | (fx.min(1) > width) | (fy.max(1) < -1) | (fy.min(1) > height)
     seen_faces = facing & (face_depth.max(1) > NEAR) & (face_depth.min(1) < FAR) & ~(whole & outside)
@@ -155,15 +153,12 @@ def render_view(world: World, time: float, focal: float, size: tuple[int, int], 
     for layer in Layer:
         ids = np.full(size, -1, np.int32)
         for i in ranked[world.layer[ranked] == layer].tolist():
-            if i >= n_faces:
-                cv2.fillConvexPoly(ids, outlines[i], i, shift=4)
-            elif whole[i]:
-                cv2.fillConvexPoly(ids, fixed[i], i, shift=4)
+            if i >= n_faces or whole[i]:
+                cv2.fillConvexPoly(ids, outlines[i] if i >= n_faces else fixed[i], i, shift=4)
             else:
                 part = _clip_near(local[i])
                 if len(part) >= 3:
-                    x, y = camera.focal * part[:, 0] / part[:, 2] + cx, camera.focal * part[:, 1] / part[:, 2] + cy
-                    cv2.fillConvexPoly(ids, _to_fixed(x, y), i, shift=4)
+                    cv2.fillConvexPoly(ids, _to_fixed(*camera.pixels(part, part[:, 2])), i, shift=4)
         flat = ids.ravel()
         hits = np.full(flat.shape, np.inf, np.float32)
         pixels = np.flatnonzero(flat >= 0)
