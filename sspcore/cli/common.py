@@ -47,9 +47,7 @@ class FrameSize(tuple):
 
 Checkpoint = Annotated[
     str | None,
-    typer.Option(
-        metavar="DIR", show_default=False, help="Folder or hub id of a trained system (default: the packaged SSP).",
-    ),
+    typer.Option(metavar="DIR", show_default=False, help="Folder or hub id of a trained system (default: the packaged SSP)."),
 ]
 Size = Annotated[
     FrameSize | None,
@@ -58,6 +56,7 @@ Size = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
 Profile = Annotated[str, typer.Option(metavar="NAME", help="smoke, demo, paper, or a YAML file.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training (default: the profile's).", show_default=False)]
+Root = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the real releases, for --profile paper.")]
 Datasets = Annotated[
     Names | None, typer.Option(parser=Names, metavar="LIST", help="uavid,ruralscapes (default: the profile's).")

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from sspcore.core.errors import reason
 from sspcore.core.paths import IN_CHECKOUT, PACKAGE
 
 LOCK = PACKAGE.parent / "requirements.lock"
@@ -56,9 +57,7 @@ def pin_problems(lock: Path = LOCK, version_of: Callable[[str], str | None] = in
         except InvalidRequirement:
             yield f"{lock.name}, line {number}: {text!r} is no pin: restore the file from the repository"
             continue
-        if pin.marker and not pin.marker.evaluate():
-            continue
-        if own_build and ACCELERATOR.match(pin.name):
+        if pin.marker and not pin.marker.evaluate() or own_build and ACCELERATOR.match(pin.name):
             continue
         found = version_of(pin.name)
         if found is None or not pin.specifier.contains(found, prereleases=True):
@@ -70,7 +69,7 @@ def torch_problems() -> Iterator[str]:
     try:
         importlib.import_module("torch")
     except (ImportError, OSError, RuntimeError) as error:
-        yield f"torch does not load ({first_line(error)}): delete .venv and run ./reproduce.sh setup"
+        yield f"torch does not load ({reason(error)}): delete .venv and run ./reproduce.sh setup"
         return
     try:
         torch, ops = importlib.import_module("torch"), importlib.import_module("torchvision.ops")
@@ -80,26 +79,20 @@ def torch_problems() -> Iterator[str]:
         pair = " ".join(f"{name}=={version.split('+')[0]}" for name in ("torch", "torchvision")
                         if (version := installed_version(name)))
         yield (f"torch {installed_version('torch')} and torchvision {installed_version('torchvision')} are no matching "
-               f"pair ({first_line(error)}): install both from the same index in one command: "
+               f"pair ({reason(error)}): install both from the same index in one command: "
                f"{sys.executable} -m pip install --force-reinstall --no-deps {pair}")
 
 
 def opencv_problems() -> Iterator[str]:
     """Yield a line where OpenCV does not load or has no AKAZE, as from version 5 on."""
+    remedy = "uninstall every opencv package, then install opencv-python-headless as pinned in requirements.lock"
     try:
         cv2 = importlib.import_module("cv2")
     except (ImportError, OSError) as error:
-        yield (f"cv2 does not load ({first_line(error)}): uninstall every opencv package, then install "
-               "opencv-python-headless as pinned in requirements.lock")
+        yield f"cv2 does not load ({reason(error)}): {remedy}"
         return
     if int(cv2.__version__.split(".")[0]) >= 5 or not hasattr(cv2, "AKAZE_create"):
-        yield (f"OpenCV {cv2.__version__} has no AKAZE: uninstall every opencv package, then install "
-               "opencv-python-headless as pinned in requirements.lock")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        yield f"OpenCV {cv2.__version__} has no AKAZE: {remedy}"
 
 
 def doctor(

@@ -14,8 +14,7 @@ from sspcore.cli.cost import benchmark, complexity
 from sspcore.cli.doctor import doctor
 from sspcore.cli.evaluate import evaluate
 from sspcore.cli.export import export
-from sspcore.cli.results import report, sample, seeds
-from sspcore.cli.run import ablations, plan, reproduce
+from sspcore.cli.run import ablations, plan, report, reproduce, sample, seeds
 from sspcore.cli.sources import check, weights
 from sspcore.cli.stream import stream
 from sspcore.core.errors import SspError

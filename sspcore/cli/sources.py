@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sspcore.cli.common import Datasets, Profile, fail
+from sspcore.cli.common import Datasets, Profile, Root, fail
 from sspcore.core.errors import ReleaseError, SspError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def check(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Holds uavid/ and ruralscapes/, or their archives.")],
     datasets: Datasets = None,
     profile: Annotated[str, typer.Option(metavar="NAME", help="Whose folder archives are unpacked into.")] = "paper",
-    root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")] = None,
+    root: Root = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: by the machine's cores).")] = None,
 ) -> int:
     """Check the real releases: what is missing or damaged.

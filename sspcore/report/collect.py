@@ -23,8 +23,7 @@ from sspcore.report.frontier import averaging, frontier
 from sspcore.report.method import Step, method_picture
 from sspcore.report.style import origin_line, save_set
 from sspcore.study import Study
-from sspcore.study.drift import drift
-from sspcore.study.recurrence import SETTLED
+from sspcore.study.recurrence import SETTLED, drift
 from sspcore.study.teacher import stored_labels
 from sspcore.training.fusion import OCCLUSION_RULES
 

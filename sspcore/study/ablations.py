@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from sspcore.core.errors import ProfileError, SspError
 from sspcore.models.systems import START, SYSTEMS
 from sspcore.study import Study
 from sspcore.study.profiles import Profile
-from sspcore.study.results import origin
 
 log = logging.getLogger(__name__)
 
@@ -27,25 +27,15 @@ SMOKE_VARIANTS = ("Base", "Constant alpha 0.5", "SSP", "lambda 0", "lambda 0.5",
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the ablation table.
-
-    Attributes:
-        name: of the row.
-        question: what the row answers, in one line.
-        system: name in the registry.
-        group: "reference", "method" (what the others are compared with), "lambda", "part" or "teacher".
-        overrides: dotted settings of the profile.
-        compared_with: the variant that differs from this one in this one thing; None for what is compared with.
-        weight: lambda, in the group "lambda".
-    """
+    """One row of the ablation table."""
 
     name: str
-    question: str
-    system: str
-    group: Literal["reference", "method", "lambda", "part", "teacher"]
-    overrides: dict[str, Any] = field(default_factory=dict)
-    compared_with: str | None = "SSP"
-    weight: float | None = None
+    question: str  # what the row answers, in one line
+    system: str  # name in the registry
+    group: Literal["reference", "method", "lambda", "part", "teacher"]  # "method": what the others are compared with
+    overrides: dict[str, Any] = field(default_factory=dict)  # dotted settings of the profile
+    compared_with: str | None = "SSP"  # the variant that differs in this one thing; None for what is compared with
+    weight: float | None = None  # lambda, in the group "lambda"
 
 
 def variants(profile: Profile, dataset: str, method: str = "SSP") -> list[Variant]:
@@ -59,14 +49,10 @@ def variants(profile: Profile, dataset: str, method: str = "SSP") -> list[Varian
 
 
 def _references(profile: Profile) -> list[Variant]:
-    return [
-        Variant("Base", "What does the image model do on its own?", "Base", "reference", compared_with=None),
-        *(
-            Variant(f"Constant alpha {alpha:g}", "What does plain averaging give without training?",
-                    f"Constant alpha {alpha:g}", "reference", compared_with=None)
-            for alpha in profile.constant_alphas
-        ),
-    ]
+    questions = {"Base": "What does the image model do on its own?"}
+    for alpha in profile.constant_alphas:
+        questions[f"Constant alpha {alpha:g}"] = "What does plain averaging give without training?"
+    return [Variant(name, question, name, "reference", compared_with=None) for name, question in questions.items()]
 
 
 def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
@@ -76,58 +62,51 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
     paper's way). Here only the encoder keeps its pretrained weights, decoder and head start at random, and the video
     recipe runs for as many epochs as both trainings of SSP together.
     """
-    video = f"training.{_recipe_name(profile, SYSTEMS['SSP'].recipe, dataset)}"
+    video, part = _recipe_setting(profile, "SSP", dataset), partial(Variant, group="part")
     trainings = [profile.recipe(SYSTEMS[name].recipe, dataset) for name in (START, "SSP")]
-    longer = {f"{video}.{name}": sum(getattr(recipe, name) for recipe in trainings)
-              for name in ("epochs", "schedule_epochs")}
-    methods = [
+    longer = {f"{video}.{name}": sum(getattr(recipe, name) for recipe in trainings) for name in ("epochs", "schedule_epochs")}
+    return [
+        *_references(profile),
         Variant("SSP", "What does the method do with nothing changed?", "SSP", "method", compared_with=None),
         Variant("KD-SSP", "What does it do with the teacher's labels?", "KD-SSP", "method", compared_with=None),
+        *(
+            Variant(f"lambda {value:g}", "How much consistency loss is right?", "SSP", "lambda",
+                    {f"{video}.lambda_tc": value}, weight=value)
+            for value in LAMBDAS
+        ),
+        part("cosine similarity", "Has the similarity to be learned?", "SSP (cosine similarity)"),
+        part("no registration", "Has the past to be moved into place?", "SSP (no registration)"),
+        part("no interpolation", "What does the loss bring without the recurrence (alpha 0)?", "SSP (no interpolation)"),
+        part("alpha not masked", "Does alpha learn by itself where there is no past?", "SSP (alpha not masked)"),
+        part("untrained image model", "Has the image model to be trained first?", "SSP (untrained image model)",
+             overrides=longer),
+        Variant("unfused labels", "Do fused teacher labels make the better student?", "KD-SSP", "teacher",
+                {"fuse_teacher": False}, compared_with="KD-SSP"),
     ]
-    lambdas = [
-        Variant(f"lambda {value:g}", "How much consistency loss is right?", "SSP", "lambda",
-                {f"{video}.lambda_tc": value}, weight=value)
-        for value in LAMBDAS
-    ]
-    parts = [
-        Variant("cosine similarity", "Has the similarity to be learned?", "SSP (cosine similarity)", "part"),
-        Variant("no registration", "Has the past to be moved into place?", "SSP (no registration)", "part"),
-        Variant("no interpolation", "What does the loss bring without the recurrence (alpha 0)?", "SSP (no interpolation)",
-                "part"),
-        Variant("alpha not masked", "Does alpha learn by itself where there is no past?", "SSP (alpha not masked)", "part"),
-        Variant("untrained image model", "Has the image model to be trained first?", "SSP (untrained image model)", "part",
-                longer),
-    ]
-    unfused = Variant("unfused labels", "Do fused teacher labels make the better student?", "KD-SSP", "teacher",
-                      {"fuse_teacher": False}, compared_with="KD-SSP")
-    return [*_references(profile), *methods, *lambdas, *parts, unfused]
 
 
 def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
     """SSP-R with one part taken away, added or set otherwise, and SSP. Without evidence there are no classes either."""
-    recipe = f"training.{_recipe_name(profile, SYSTEMS['SSP-R'].recipe, dataset)}"
+    recipe = _recipe_setting(profile, "SSP-R", dataset)
     weight = profile.recipe(SYSTEMS["SSP-R"].recipe, dataset).lambda_tc
     rate = profile.recipe(SYSTEMS["SSP"].recipe, dataset).head_lr_factor
+
+    def part(name: str, question: str, system: str = "SSP-R", **settings: Any) -> Variant:
+        overrides = {f"{recipe}.{setting}": value for setting, value in settings.items()}
+        return Variant(name, question, system, "part", overrides, compared_with="SSP-R")
+
     return [
         *_references(profile),
         Variant("SSP", "What does the paper's method do?", "SSP", "method", compared_with="SSP-R"),
         Variant("SSP-R", "What do all ingredients do together?", "SSP-R", "method", compared_with=None),
-        Variant("no recurrence", "Has alpha to see a past of several frames?", "SSP-R (no recurrence)", "part",
-                compared_with="SSP-R"),
-        Variant("no evidence", "Does the head need anything beside the features?", "SSP-R (no evidence)", "part",
-                compared_with="SSP-R"),
-        Variant("no classes", "Does it help to know which classes past and present name?", "SSP-R (no classes)", "part",
-                compared_with="SSP-R"),
-        Variant("with variance", "Would it help to know how far the past is averaged?", "SSP-R (with variance)", "part",
-                compared_with="SSP-R"),
-        Variant("classes not balanced", "Have rare classes to weigh as much as frequent ones?", "SSP-R", "part",
-                {f"{recipe}.class_balance": 0.0}, compared_with="SSP-R"),
-        Variant("image model trained too", "Has the image model to stay as it is?", "SSP-R", "part",
-                {f"{recipe}.freeze_image": False}, compared_with="SSP-R"),
-        Variant("four times lambda", "What does more weight of the consistency loss do?", "SSP-R", "part",
-                {f"{recipe}.lambda_tc": 4 * weight}, compared_with="SSP-R"),
-        Variant("rate of SSP", "Has the head to learn faster than in the paper's recipe?", "SSP-R", "part",
-                {f"{recipe}.head_lr_factor": rate}, compared_with="SSP-R"),
+        part("no recurrence", "Has alpha to see a past of several frames?", "SSP-R (no recurrence)"),
+        part("no evidence", "Does the head need anything beside the features?", "SSP-R (no evidence)"),
+        part("no classes", "Does it help to know which classes past and present name?", "SSP-R (no classes)"),
+        part("with variance", "Would it help to know how far the past is averaged?", "SSP-R (with variance)"),
+        part("classes not balanced", "Have rare classes to weigh as much as frequent ones?", class_balance=0.0),
+        part("image model trained too", "Has the image model to stay as it is?", freeze_image=False),
+        part("four times lambda", "What does more weight of the consistency loss do?", lambda_tc=4 * weight),
+        part("rate of SSP", "Has the head to learn faster than in the paper's recipe?", head_lr_factor=rate),
     ]
 
 
@@ -168,7 +147,7 @@ def run(
         except Exception as error:  # whatever stops one variant: hours of the others' training are not to be lost
             log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
             failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
-    return {"method": method, "provenance": origin(study, names), "rows": rows, "failed": failed}
+    return {"method": method, "provenance": study.origin(names), "rows": rows, "failed": failed}
 
 
 def chosen(study: Study, dataset: str, only: Iterable[str] | None, method: str = "SSP") -> list[Variant]:
@@ -189,7 +168,8 @@ def evaluate(study: Study, variant: Variant, dataset: str) -> dict[str, Any]:
     return origin | study.evaluate(variant.system, dataset)
 
 
-def _recipe_name(profile: Profile, recipe: str, dataset: str) -> str:
-    """The recipe's name with the data set where the profile has one of its own for it (see `Profile.recipe`)."""
+def _recipe_setting(profile: Profile, name: str, dataset: str) -> str:
+    """The setting that holds a system's recipe: the data set's own where there is one (see `Profile.recipe`)."""
+    recipe = SYSTEMS[name].recipe
     own = f"{recipe}@{dataset}"
-    return own if own in profile.training else recipe
+    return f"training.{own if own in profile.training else recipe}"

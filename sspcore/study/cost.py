@@ -8,7 +8,7 @@ Conventions:
     - A multiply-add is one multiplication with its addition; convolutions and linear layers are counted, norms,
       resizing and activations are not (0.2 % of the base model). The printed table's "GFLOPs" are these, with
       attention's products left out: `gmacs`; `gmacs_with_attention` has them.
-    - `params_m` and `gmacs` follow the published accounting (`PUBLISHED_ACCOUNTING`), `own_params_m` and `own_gmacs`
+    - `params_m` and `gmacs` follow the published accounting (`PRINTED_...`, `NOTES`), `own_params_m` and `own_gmacs`
       ours: what one streamed frame needs, each frame encoded once, without heads that only train.
     - Flow costs RAFT with 8 updates in both. The printed figures of DFF and NetWarp do not follow from it: both agree
       with a flow of 112 G, (310.6 + 7 * 112.4) / 8 and 2 * 310.6 + 6.4 + 112.2, where RAFT needs 615 G at this size.
@@ -17,51 +17,41 @@ Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.optical_flow import raft_large
 from tqdm.auto import tqdm
 
 from sspcore.core.errors import SspError
-from sspcore.core.types import Motion, VideoSegmenter
+from sspcore.core.types import VideoSegmenter
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
+from sspcore.models.netwarp import NetWarp
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, ModelSettings, build, stand_in
 from sspcore.models.tcb import CLIP, TCB
+from sspcore.study.hardware import N_CLASSES, RAFT_UPDATES, measure_fps, still_frame, untrained_raft
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.published import published
-from sspcore.study.timing import aligned, timed
 
-RAFT_UPDATES = 8
-N_CLASSES = 8  # of UAVid
 _LINEAR_OPS = ("convolution", "addmm", "mm")  # what is left are the batched products of attention
 
 
-class Accounting(NamedTuple):
-    """How a published figure was counted, where that is not what a streamed frame needs."""
-
-    n_classes: int = N_CLASSES  # of the data set that the parameters were counted for
-    with_raft: bool = False  # RAFT's parameters are in the figure
-    clip_passes: int = 0  # times that a clip's encoders and decoder are in the multiply-adds (TCB); 0: as streamed
-    note: str = ""
-
-
-_TCB = Accounting(
-    with_raft=True, clip_passes=2,
-    note="printed: RAFT's parameters though TCB runs no flow; 2 x (4 encoders + 1 decoder) + block",
-)
-PUBLISHED_ACCOUNTING: dict[str, Accounting] = {
-    "SegFormer-b2": Accounting(n_classes=12, note="printed: parameters with 12 classes (27.35 with 8)"),
-    "ConvNeXt-S + UPerNet": Accounting(note="printed: parameters with the auxiliary head (0.89 M), which only trains"),
-    "DFF": Accounting(with_raft=True, note="multiply-adds: mean over a key interval; the printed do not follow"),
-    "NetWarp": Accounting(with_raft=True, note="multiply-adds: the printed do not follow from RAFT with 8 updates"),
-    "TCB_ppm": _TCB,
-    "TCB_ocr": _TCB,
+# How a published figure was counted, where that is not what a streamed frame needs.
+PRINTED_CLASSES = {"SegFormer-b2": 12}  # of the data set that the parameters were counted for
+PRINTED_WITH_RAFT = (DFF, NetWarp, TCB)  # whose parameters include RAFT's
+PRINTED_CLIP_PASSES = 2  # times that a clip's encoders and decoder are in the multiply-adds of TCB
+_TCB_NOTE = "printed: RAFT's parameters though TCB runs no flow; 2 x (4 encoders + 1 decoder) + block"
+NOTES = {
+    "SegFormer-b2": "printed: parameters with 12 classes (27.35 with 8)",
+    "ConvNeXt-S + UPerNet": "printed: parameters with the auxiliary head (0.89 M), which only trains",
+    "DFF": "multiply-adds: mean over a key interval; the printed do not follow",
+    "NetWarp": "multiply-adds: the printed do not follow from RAFT with 8 updates",
+    "TCB_ppm": _TCB_NOTE, "TCB_ocr": _TCB_NOTE,
 }
 COLUMNS = {  # of the printed table: title and format
     "system": ("system", ""), "params_m": ("params M", ".3f"), "published_params_m": ("paper M", ".2f"),
@@ -101,8 +91,6 @@ class Macs:
     def __mul__(self, factor: float) -> Macs:
         return Macs(self.linear * factor, self.attention * factor)
 
-    __rmul__ = __mul__
-
     @property
     def total(self) -> float:
         return self.linear + self.attention
@@ -131,10 +119,10 @@ class FlowCost:
 
 
 def flow_cost(profile: Profile) -> FlowCost:
-    """Cost of the profile's flow: RAFT's, or nothing for estimators on the CPU, which have no counted products."""
+    """Cost of the profile's flow: RAFT's; nothing for estimators on the CPU, which have no counted products."""
     if not profile.flow.startswith("raft"):
         return FlowCost()
-    raft, frame = _raft("meta"), torch.empty(1, 3, *profile.input_size, device="meta")
+    raft, frame = untrained_raft("meta"), torch.empty(1, 3, *profile.input_size, device="meta")
     # Correlation is no attention: the paper's convention counts it.
     macs = Macs(count_macs(lambda: raft(frame, frame, num_flow_updates=RAFT_UPDATES)).total)
     return FlowCost(parameters_m(raft), macs)
@@ -154,85 +142,60 @@ def system_cost(name: str, profile: Profile, flow: FlowCost, fps: float | None =
     own = stream_macs(model, size, needed_flow.macs)
     note, params, macs, printed = "", own_params, own, (None, None)
     if name in PAPER_SYSTEMS and stand_in(name, profile) is None:
-        accounting = PUBLISHED_ACCOUNTING.get(name, Accounting())
-        printed = (published(name, "params_m"), published(name, "gflops"))
-        if accounting.n_classes != N_CLASSES:
-            all_params = parameters_m(_shape_only(name, accounting.n_classes, profile))
-        params = all_params + (flow.params_m if accounting.with_raft else 0.0)
-        note = accounting.note
-        if isinstance(model, TCB) and accounting.clip_passes:
-            macs = _clip_macs(model, size, own, accounting.clip_passes)
+        note, printed = NOTES.get(name, ""), (published(name, "params_m"), published(name, "gflops"))
+        if name in PRINTED_CLASSES:
+            all_params = parameters_m(_shape_only(name, PRINTED_CLASSES[name], profile))
+        params = all_params + (flow.params_m if isinstance(model, PRINTED_WITH_RAFT) else 0.0)
+        if isinstance(model, TCB):
+            macs = _clip_macs(model, size, own)
     return Cost(name, params, macs.linear, macs.total, own_params, own.linear, own.total, *printed, fps, note)
 
 
 def stream_macs(model: VideoSegmenter, size: tuple[int, int], flow: Macs) -> Macs:
     """Multiply-adds of one streamed frame once the video runs: mean over a key interval for DFF."""
-    frame, motion = _inputs(size, "meta")
+    frame, motion = still_frame(size, "meta")
     with torch.no_grad():
         _, state = model.step(frame, None, None)
     if not isinstance(model, DFF):
         return count_macs(lambda: model.step(frame, state, motion)) + flow
     between = count_macs(lambda: model.step(frame, state, motion)) + flow
     key = count_macs(lambda: model.step(frame, None, None))
-    return (key + (model.key_interval - 1) * between) * (1 / model.key_interval)
+    return (key + between * (model.key_interval - 1)) * (1 / model.key_interval)
 
 
-def _clip_macs(model: TCB, size: tuple[int, int], own: Macs, passes: int) -> Macs:
-    """The published count of TCB: so many times four encoders and a decoder, and the block once.
+def _clip_macs(model: TCB, size: tuple[int, int], own: Macs) -> Macs:
+    """The published count of TCB: PRINTED_CLIP_PASSES times four encoders and a decoder, and the block once.
 
     It follows from the printed figures: with the base's encoder and decoder it gives both within 0.2 %, and their
     difference exactly. A stream needs one encoder, one decoder and the block.
     """
-    frame, _ = _inputs(size, "meta")
+    frame, _ = still_frame(size, "meta")
     with torch.no_grad():
         pyramid = model.image.encode(frame)
     encoder = count_macs(lambda: model.image.encode(frame))
     decoder = count_macs(lambda: model.image.decode(pyramid))
-    block = own + -1 * (encoder + decoder)
-    return passes * (CLIP * encoder + decoder) + block
-
-
-def measure_fps(
-    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10, precision: str = "fp32",
-    compiled: bool = False,
-) -> float:
-    """Frames per second of one stream, batch 1: one over the median time of a frame (DFF: mean over key intervals).
-
-    RAFT is run for the systems that need flow if the profile names it; registration and decoding are left out.
-    """
-    model = build(name, N_CLASSES, profile, load_weights=False).to(device).eval()
-    raft = _raft(device) if "flow" in model.needs and profile.flow.startswith("raft") else None
-    frame, motion = _inputs(tuple(profile.input_size), device)
-    step, state = torch.compile(model.step) if compiled else model.step, None
-
-    def one_frame(k: int) -> None:
-        nonlocal state
-        if raft is not None and not _is_key(model, k):
-            raft(frame, frame, num_flow_updates=RAFT_UPDATES)
-        _, state = step(frame, state, motion)
-
-    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "fp16"):
-        timing = timed(one_frame, device, frames, warm_up)
-    return 1.0 / (timing.mean if isinstance(model, DFF) else timing.median)
-
-
-def _is_key(model: VideoSegmenter, frame_number: int) -> bool:
-    return frame_number == 0 or (isinstance(model, DFF) and frame_number % model.key_interval == 0)
+    block = own + (encoder + decoder) * -1
+    return (encoder * CLIP + decoder) * PRINTED_CLIP_PASSES + block
 
 
 def _shape_only(name: str, n_classes: int, profile: ModelSettings) -> VideoSegmenter:
     return build(name, n_classes, profile, load_weights=False).eval().to("meta")
 
 
-def _raft(device: torch.device | str) -> nn.Module:
-    """RAFT with random weights: its cost does not depend on them."""
-    return raft_large(weights=None).eval().to(device)
+def aligned(rows: Sequence[Mapping[str, float | str | None]], columns: Mapping[str, tuple[str, str]]) -> str:
+    """Rows as an aligned text table.
 
-
-def _inputs(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Motion]:
-    frame = torch.zeros(1, 3, *size, device=device)
-    identity = torch.eye(3, device=device)[None]
-    return frame, Motion(identity, torch.zeros(1, 2, *size, device=device))
+    Args:
+        columns: field of a row -> title and format; words, whose format is "", are aligned on the left. None shows as "-".
+    """
+    shown = {}
+    for name, (title, form) in columns.items():
+        texts = ["-" if row[name] is None else format(row[name], form) for row in rows]
+        if not form:
+            width = max(map(len, [title, *texts]))
+            title, texts = title.ljust(width), [text.ljust(width) for text in texts]
+        shown[title] = texts
+    return "\n".join(line.rstrip() for line in pd.DataFrame(shown).to_string(index=False).splitlines())
 
 
 def table(costs: list[Cost]) -> str:

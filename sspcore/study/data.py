@@ -42,26 +42,19 @@ T = TypeVar("T")
 class StudyData:
     """What all stages of a study stand on, under one profile and training seed.
 
-    Attributes:
-        profile: the numbers.
-        seed: of training.
-        release_root: folder of real releases (`<root>/uavid`, `<root>/ruralscapes`); None where the profile renders them.
-        workspace: where artefacts lie.
-        force: kinds of stages ("prepare", "train", "label", "predict", "evaluate") to make again: once per run of
-            `sspcore.study.reproduce`, whose chapters share artefacts, else once per study.
-        device: where models run.
-        began: what was made since then (seconds since the epoch) is not forced again.
-        read_only: nothing is made: a stage raises ArtefactError where its artefact is missing, or of other code or settings.
+    `force` names kinds of stages ("prepare", "train", "label", "predict", "evaluate") to make again: once per run of
+    `sspcore.study.reproduce`, whose chapters share artefacts, else once per study.
     """
 
     profile: Profile
-    seed: int
-    release_root: Path | None
+    seed: int  # of training
+    release_root: Path | None  # holds uavid/ and ruralscapes/; None where the profile renders them
     workspace: Workspace
     force: frozenset[str] = frozenset()
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    # Seconds since the epoch: what was made since then is not forced again.
     began: float = field(default_factory=lambda: run_began(time.time()))
-    read_only: bool = False
+    read_only: bool = False  # nothing is made: a missing or stale artefact raises ArtefactError
     _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     @classmethod

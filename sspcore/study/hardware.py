@@ -7,13 +7,16 @@ Reading data is not in the figures.
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torchvision.models.optical_flow import raft_large
 
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.files import require_output, write_json
@@ -21,44 +24,79 @@ from sspcore.core.machine import MachineSettings, describe
 from sspcore.core.paths import REPOSITORY, slug
 from sspcore.core.progress import tqdm
 from sspcore.core.provenance import provenance
-from sspcore.core.types import VideoSegmenter, Window
+from sspcore.core.types import Motion, VideoSegmenter, Window
+from sspcore.models.dff import DFF
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, build, freeze_image, system
-from sspcore.study.cost import N_CLASSES, measure_fps
 from sspcore.study.profiles import Profile, load_profile
-from sspcore.study.timing import Timing, timed
 from sspcore.training.distributed import World
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective
 from sspcore.training.recipe import Recipe
 
+RAFT_UPDATES = 8
+N_CLASSES = 8  # of UAVid
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each timed call, and the most GiB that the GPU held since before the first one (None on a CPU)."""
+
+    seconds: tuple[float, ...]
+    memory_gib: float | None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.seconds)
+
+
+def timed(work: Callable[[int], object], device: torch.device | str = "cpu", times: int = 3, warm_up: int = 1) -> Timing:
+    """Call `work(k)` for k = 0, 1, ...: `warm_up` calls that do not count, then `times` that do.
+
+    On a GPU the time is taken by events of the device, and the queue is empty before each call.
+    """
+    device, seconds = torch.device(device), []
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    for k in range(warm_up + times):
+        if on_gpu:
+            torch.cuda.synchronize(device)
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            work(k)
+            end.record()
+            torch.cuda.synchronize(device)
+            seconds.append(start.elapsed_time(end) / 1e3)
+        else:
+            began = time.perf_counter()
+            work(k)
+            seconds.append(time.perf_counter() - began)
+    memory = round(torch.cuda.max_memory_allocated(device) / 2**30, 2) if on_gpu else None
+    return Timing(tuple(seconds[warm_up:]), memory)
+
 
 @dataclass(frozen=True)
 class StepCost:
-    """What an optimiser step of a system costs.
-
-    Attributes:
-        crop, batch: of the recipe, (H, W) and windows; parts: that the batch was cut into to fit into memory.
-        precision: of the networks.
-        seconds: median of a step.
-        memory_gib: most that the GPU held; None on a CPU.
-        losses: total loss of every step, the untimed first ones included; the same random batch each time.
-    """
+    """What an optimiser step of a system costs."""
 
     system: str
-    crop: tuple[int, int]
-    batch: int
-    parts: int
-    precision: str
-    seconds: float
-    memory_gib: float | None
-    losses: list[float]
+    crop: tuple[int, int]  # (H, W), of the recipe
+    batch: int  # windows
+    parts: int  # that the batch was cut into to fit into memory
+    precision: str  # of the networks
+    seconds: float  # median of a step
+    memory_gib: float | None  # most that the GPU held; None on a CPU
+    losses: list[float]  # total loss of every step, the untimed first ones included; the same random batch each time
 
 
 def random_window(model: VideoSegmenter, batch: int, size: tuple[int, int], device: torch.device) -> Window:
     """A batch of windows of noise, with every motion and both kinds of labels."""
-    height, width = size
+    (height, width), pairs = size, model.window - 1
     frames = torch.randn(batch, model.window, 3, height, width)
-    pairs = model.window - 1
     shift = torch.eye(3, dtype=torch.float64).repeat(batch, pairs, 1, 1)
     shift[..., 0, 2] = 2.0
     return Window(
@@ -116,6 +154,43 @@ def time_training(
     )
 
 
+def measure_fps(
+    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10, precision: str = "fp32",
+    compiled: bool = False,
+) -> float:
+    """Frames per second of one stream, batch 1: one over the median time of a frame (DFF: mean over key intervals).
+
+    RAFT is run for the systems that need flow if the profile names it; registration and decoding are left out.
+    """
+    model = build(name, N_CLASSES, profile, load_weights=False).to(device).eval()
+    raft = untrained_raft(device) if "flow" in model.needs and profile.flow.startswith("raft") else None
+    frame, motion = still_frame(tuple(profile.input_size), device)
+    step, state = torch.compile(model.step) if compiled else model.step, None
+
+    def one_frame(k: int) -> None:
+        nonlocal state
+        key_frame = k % model.key_interval == 0 if isinstance(model, DFF) else k == 0
+        if raft is not None and not key_frame:
+            raft(frame, frame, num_flow_updates=RAFT_UPDATES)
+        _, state = step(frame, state, motion)
+
+    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "fp16"):
+        timing = timed(one_frame, device, frames, warm_up)
+    return 1.0 / (timing.mean if isinstance(model, DFF) else timing.median)
+
+
+def untrained_raft(device: torch.device | str) -> nn.Module:
+    """RAFT with random weights: its cost does not depend on them."""
+    return raft_large(weights=None).eval().to(device)
+
+
+def still_frame(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Motion]:
+    """A black frame (1, 3, H, W) and the motion of a camera that stands still."""
+    frame = torch.zeros(1, 3, *size, device=device)
+    identity = torch.eye(3, device=device)[None]
+    return frame, Motion(identity, torch.zeros(1, 2, *size, device=device))
+
+
 def measure(
     profile: Profile, device: torch.device, systems: Iterable[str], steps: int = 5, frames: int = 50, warm_up: int = 10
 ) -> dict[str, Any]:
@@ -150,12 +225,7 @@ def benchmark(
 ) -> Path:
     """Measure all systems on this machine's GPU; returns the file that was written.
 
-    Args:
-        out: default: figures/hardware/<gpu>.json.
-        precision: of training; default: the profile's.
-        steps: timed training steps.
-        overwrite: replace a file that is there already.
-    Raises: SspError where there is no GPU.
+    Each parameter is an option of the command `sspcore benchmark`. Raises: SspError where there is no GPU.
     """
     if not torch.cuda.is_available():
         raise SspError("no accelerator: torch sees no CUDA device here; run this command on a machine with one")

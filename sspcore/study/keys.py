@@ -34,16 +34,11 @@ def system_code(spec: SystemSpec) -> str:
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys under one profile and training seed.
-
-    Attributes:
-        profile, seed: of the study.
-        release: fingerprint of a data set's raw release.
-    """
+    """Keys under one profile and training seed."""
 
     profile: Profile
     seed: int
-    release: Callable[[str], Any]
+    release: Callable[[str], Any]  # fingerprint of a data set's raw release
 
     def clips(self, dataset: str) -> str:
         """Of the prepared data."""

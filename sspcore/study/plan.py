@@ -31,10 +31,9 @@ from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.registration import build_registrator
-from sspcore.study.cost import N_CLASSES, measure_fps, parameters_m
-from sspcore.study.hardware import StepCost, time_training
+from sspcore.study.cost import aligned, parameters_m
+from sspcore.study.hardware import N_CLASSES, StepCost, measure_fps, time_training, timed
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
-from sspcore.study.timing import aligned, timed
 
 CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
 CPU_BATCH = 2

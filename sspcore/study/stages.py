@@ -8,6 +8,7 @@ that it depends on, so any of them can be asked for first. Notebooks and the com
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from sspcore.core.files import read_json, write_json
-from sspcore.core.provenance import provenance
+from sspcore.core.provenance import provenance, run_began
+from sspcore.core.store import stable_hash
 from sspcore.core.types import Size, VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.evaluation.clips import flow_error, read_prediction
@@ -24,8 +26,8 @@ from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.stream import Segmented
 from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
 from sspcore.models.config import CheckpointConfig, system_config
-from sspcore.models.systems import SystemSpec, build, image_spec, start_from, system
-from sspcore.study import fitting, predicting, results, scoring
+from sspcore.models.systems import SYSTEMS, SystemSpec, build, control, image_spec, start_from, system
+from sspcore.study import fitting, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
 from sspcore.training.distill import LabelStore, label_clips
@@ -67,7 +69,7 @@ class Study(StudyData):
         }, out, name, processes)
 
     def training(self, name: str, dataset: str, out: Path) -> Training:
-        """What the training loop is given for a system; what it starts from must be trained already."""
+        """What the training loop is given for a system; see `fitting.training`."""
         job = fitting.training(self, name, dataset, out)
         return replace(job, save=lambda model: save_checkpoint(out, model, self.config(name, dataset), overwrite=True))
 
@@ -178,8 +180,21 @@ class Study(StudyData):
 
     def controls(self, systems: Iterable[str] = ()) -> list[str]:
         """Names of the constant-alpha controls that the profile asks for: on Base, and on KD Base if it is among `systems`."""
-        return results.controls(self, systems)
+        images = ["Base", *(name for name in ("KD Base",) if name in systems)]
+        return [control(alpha, image).name for image in images for alpha in self.profile.constant_alphas]
 
     def results(self, systems: list[str], datasets: list[str]) -> dict[str, Any]:
-        """All rows with their provenance: the content of results.json."""
-        return results.results(self, systems, datasets)
+        """The content of results.json: provenance and rows of systems and controls, in the order of the paper's table."""
+        in_order = [name for name in SYSTEMS if name in systems]
+        names = dict.fromkeys([*in_order, *systems, *self.controls(systems)])  # a control may be asked for by name too
+        rows = [self.evaluate(name, dataset) for dataset in datasets for name in names]
+        return {"provenance": self.origin(datasets), "rows": rows}
+
+    def origin(self, datasets: Iterable[str]) -> dict[str, Any]:
+        """Where the numbers of a table come from."""
+        keys = stable_hash([self.clips_key(name) for name in datasets])
+        return provenance(self.profile.name, self.seed, keys) | {
+            "data": self.data_origin, "metric_flow": self.profile.metric_flow,
+            "metric_flow_epe_px": {name: self.flow_error(name) for name in datasets},
+            "minutes": round((time.time() - run_began()) / 60, 1),
+        }

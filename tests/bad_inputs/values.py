@@ -23,8 +23,7 @@ from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import geometry
 from sspcore.motion.registration import build_registrator
 from sspcore.study import Study
-from sspcore.study.profiles import load_profile
-from sspcore.study.profiles.schema import PROFILE_FOLDER
+from sspcore.study.profiles import PROFILE_FOLDER, load_profile
 from sspcore.training.losses import cross_entropy
 
 SMOKE = (PROFILE_FOLDER / "smoke.yaml").read_text(encoding="utf-8")

@@ -19,8 +19,7 @@ from sspcore.core.images import read_grey, resize_labels, write_image
 from sspcore.data.datasets import SPECS, colours_to_ids
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.motion import geometry
-from sspcore.study.profiles import load_profile
-from sspcore.study.profiles.schema import PROFILE_FOLDER
+from sspcore.study.profiles import PROFILE_FOLDER, load_profile
 
 bounded = settings(
     max_examples=25, deadline=None, derandomize="CI" in os.environ,

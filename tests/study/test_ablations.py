@@ -193,7 +193,7 @@ def test_tables_hold_every_row_with_its_difference(results, tmp_path):
     assert "lambda 0.5 (the run of SSP)" in lines and "| – | – | – | 8 |" in lines["SSP"]
     text = document(results).to_markdown()
     assert "Failed: cosine similarity on uavid" in text and "commit c0ffee" in text
-    assert r"$\lambda$ 0.5 & 62.00 & 85.00 & 50.00 \\" in document(results).to_latex()
+    assert r"$\lambda$ 0.5 (the run of SSP) & 62.00 & 85.00 & 50.00 \\" in document(results).to_latex()
 
 
 def test_differences_are_within_a_data_set(results):

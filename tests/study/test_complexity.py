@@ -12,6 +12,7 @@ from sspcore.core.paths import REPOSITORY
 from sspcore.models.systems import PAPER_SYSTEMS
 from sspcore.study import cost as complexity
 from sspcore.study.cost import Cost, Macs
+from sspcore.study.hardware import measure_fps
 from sspcore.study.profiles import Profile, load_profile
 
 EXPLAINED = [name for name in PAPER_SYSTEMS if name not in ("Teacher", "DFF", "NetWarp")]
@@ -107,7 +108,7 @@ def test_stand_ins_are_not_set_beside_published_figures() -> None:
 
 @pytest.mark.parametrize("name", ["DFF", "SSP"])
 def test_frame_rate_is_measured(name: str) -> None:
-    fps = complexity.measure_fps(name, load_profile("smoke"), torch.device("cpu"), frames=2, warm_up=1)
+    fps = measure_fps(name, load_profile("smoke"), torch.device("cpu"), frames=2, warm_up=1)
     assert fps > 0
 
 

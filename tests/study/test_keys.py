@@ -77,7 +77,7 @@ LABELS = {"labels", "fused labels"}
     ("sspcore.metrics.confusion", "return", "pass; return", {name for name in TRAININGS if name.startswith("scores")}),
     ("sspcore.export.bundle", "return", "pass; return", set()),
     ("sspcore.core.progress", "plain", "plainer", set()),
-    ("sspcore.study.results", "in_order", "ordered", set()),
+    ("sspcore.study.stages", "in_order", "ordered", set()),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_changed_line_makes_stale_what_it_makes(change, module, old, new, stale):
     before = found()

@@ -6,8 +6,7 @@ import pytest
 
 from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS
-from sspcore.study.profiles import available_profiles, choose_systems, load_profile
-from sspcore.study.profiles.schema import PROFILE_FOLDER
+from sspcore.study.profiles import PROFILE_FOLDER, available_profiles, choose_systems, load_profile
 
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "paper"])

@@ -4,22 +4,286 @@ A profile is a YAML file beside this module (`smoke`, `demo`, `paper`). An ablat
 `load_profile("demo", {"training.video.lambda_tc": 0.2})`. An unknown key or an impossible value is an error.
 """
 
-from sspcore.study.profiles.schema import (
-    CONTROL_IMAGE,
-    SEED_LIMIT,
-    Profile,
-    available_profiles,
-    choose_datasets,
-    choose_systems,
-    load_profile,
-)
+from __future__ import annotations
 
-__all__ = [
-    "CONTROL_IMAGE",
-    "SEED_LIMIT",
-    "Profile",
-    "available_profiles",
-    "choose_datasets",
-    "choose_systems",
-    "load_profile",
-]
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError
+
+from sspcore.core.errors import ProfileError
+from sspcore.core.machine import MachineSettings
+from sspcore.core.settings import InputSize, Section
+from sspcore.core.store import stable_hash
+from sspcore.data.datasets import SPECS
+from sspcore.data.prepare import ClipRules
+from sspcore.models.spec import ImageModelSpec
+from sspcore.models.systems import SYSTEMS, SystemSpec, control, system
+from sspcore.motion.flow import FLOW_NAMES
+from sspcore.motion.registration import REGISTRATOR_NAMES
+from sspcore.synthetic import ReleaseSettings
+from sspcore.training.recipe import Recipe
+
+PROFILE_FOLDER = Path(__file__).parent
+CONTROL_IMAGE = "Base"
+SEED_LIMIT = 2**63  # what every generator takes
+
+
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r}: artefacts lie in a folder of this name: take letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _lies_inside(folder: str) -> str:
+    path = PurePath(folder)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{folder!r}: name a folder inside the repository, relative to it")
+    return folder
+
+
+Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
+
+
+class Rendering(Section):
+    """What the renderer is asked for."""
+
+    seed: Seed = 0
+    workers: int = Field(2, ge=1)
+    releases: dict[str, ReleaseSettings]
+
+
+class Profile(Section):
+    """Everything a run depends on. Sizes are (H, W) in pixels."""
+
+    name: Annotated[str, AfterValidator(_names_a_folder)]
+    description: str  # one line for people
+    seed: Seed = 0  # of training
+    datasets: tuple[str, ...]  # run by default, as are `systems`
+    systems: tuple[str, ...]
+    input_size: InputSize  # of every student's input and of all label maps that are scored
+    teacher_size: InputSize  # of the teacher's input
+    recurrent_window: int = Field(6, ge=2)  # frames of a training window of the recurrent systems
+    flow: str  # estimator in losses, distillation and the systems that use flow
+    metric_flow: str  # estimator of the TC metric
+    registration: str  # estimator of the homography
+    # Reading of M_occ that teacher labels are fused with: along the flow, or the reference's.
+    occlusion: Literal["followed", "same-pixel"] = "followed"
+    fuse_teacher: bool = True  # whether video students learn from fused teacher labels
+    rendering: Rendering | None  # None: real releases are expected
+    clips: dict[str, ClipRules]  # rules of preparation per data set
+    models: dict[str, ImageModelSpec]  # image models by role
+    training: dict[str, Recipe]  # recipes by name
+    # So many training sequences (the last by name) take the place of the validation split, to choose settings without
+    # looking at the reported split; 0 in a reported run.
+    held_out: int = Field(0, ge=0)
+    constant_alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.3, 0.5, 0.7, 0.9)  # controls in the table
+    # Processes that read training windows, for each training process; "auto": by the machine's cores.
+    loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    # Of these only `precision` is part of artefact keys, and only where it is not float32.
+    machine: MachineSettings = MachineSettings()
+    frame_cache_mb: int = Field(512, ge=0)
+    figures: Annotated[str, AfterValidator(_lies_inside)]  # where tables and pictures go, relative to the repository
+
+    def recipe(self, name: str, dataset: str) -> Recipe:
+        """The recipe `name`, or `name@dataset` where the profile has one for that data set.
+
+        Raises: ProfileError if the profile has neither.
+        """
+        for key in (f"{name}@{dataset}", name):
+            if key in self.training:
+                return self.training[key]
+        raise ProfileError(f"profile {self.name}: training.{name} is missing; add the recipe, or run systems without it")
+
+    def key(self, *sections: str) -> str:
+        """Hash of the named sections ("clips.uavid", "training.video", ...), for the keys of artefacts."""
+        tree = self.model_dump(mode="json")
+        return stable_hash({section: _dig(tree, section) for section in sections})
+
+
+def choose_datasets(profile: Profile, asked: Iterable[str], setting: str) -> list[str]:
+    """The data sets asked for, each once.
+
+    Args:
+        setting: where they were asked for, for errors: "--datasets".
+    Raises: ProfileError if none is named, or one that the profile has no clip rules or no rendering for.
+    """
+    names = list(dict.fromkeys(asked))
+    _refuse(names, [name for name in names if name not in profile.clips], profile.clips, setting)
+    if profile.rendering is not None:
+        for name in names:
+            if name not in profile.rendering.releases:
+                raise ProfileError(f"{setting}: {name} needs rendering.releases.{name}, which is missing; add it")
+    return names
+
+
+def choose_systems(profile: Profile, asked: Iterable[str], datasets: Iterable[str], setting: str) -> list[str]:
+    """The systems asked for, each once, by their names in the table; Base in front, asked for or not.
+
+    Base is the image model of the constant-alpha controls and what tables and pictures compare with.
+
+    Args:
+        asked: systems, or controls ("Constant alpha 0.5"); hidden ones are refused.
+        datasets: what they are run on.
+        setting: where they were asked for, for errors: "--systems".
+    Raises: ProfileError if none is named, one is unknown, or the profile lacks a recipe or model that one is built from.
+    """
+    found = {name: _askable(name) for name in asked}
+    known = [*(name for name, spec in SYSTEMS.items() if not spec.hidden), "a control such as 'Constant alpha 0.5'"]
+    _refuse(list(found), [name for name, spec in found.items() if spec is None], known, setting)
+    names = list(dict.fromkeys([CONTROL_IMAGE, *(spec.name for spec in found.values())]))
+    datasets = list(datasets)
+    for name in names:
+        for spec in _built_from(system(name)):
+            needed = [] if spec.image_model in profile.models else [f"models.{spec.image_model}"]
+            if spec.recipe is not None:
+                needed += [
+                    f"training.{spec.recipe}" for dataset in datasets
+                    if not {spec.recipe, f"{spec.recipe}@{dataset}"} & profile.training.keys()
+                ]
+            if needed:
+                raise ProfileError(
+                    f"{setting}: {name} needs {needed[0]}, which is missing in profile {profile.name}; add it, or leave "
+                    f"{name} out"
+                )
+    return names
+
+
+def _askable(name: str) -> SystemSpec | None:
+    """The system of a name that may be asked for; None if it is unknown or a hidden step on the way to others."""
+    try:
+        spec = system(name)
+    except ProfileError:
+        return None
+    shown = SYSTEMS[spec.starts_from] if spec.kind == "control" else spec
+    return None if shown.hidden else spec
+
+
+def _built_from(spec: SystemSpec) -> Iterator[SystemSpec]:
+    """The system, those that its training starts from, and the teacher it learns from."""
+    yield spec
+    if spec.starts_from is not None:
+        yield from _built_from(system(spec.starts_from))
+    if spec.teacher:
+        yield from _built_from(SYSTEMS["Teacher"])
+
+
+def _refuse(asked: list[str], unknown: list[str], known: Iterable[str], setting: str) -> None:
+    choice = f"choose from {', '.join(known)}"
+    if not asked:
+        raise ProfileError(f"{setting}: none is named; {choice}")
+    if unknown:
+        raise ProfileError(f"{setting} {','.join(unknown)}: unknown; {choice}")
+
+
+def available_profiles() -> list[str]:
+    """Names of the profiles that ship with the package."""
+    return sorted(path.stem for path in PROFILE_FOLDER.glob("*.yaml"))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: a key set twice is an error, and 1e-3 is a number."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: dict[str, yaml.Node] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if keys.setdefault(key.value, key) is not key:  # YAML would take the later one
+                raise ProfileError(f"{key.value} (line {key.start_mark.line + 1}): is set twice; keep one of the two")
+        return node
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """The profile `name`, with dotted overrides applied.
+
+    Args:
+        name: one of `available_profiles()`, or the path of a YAML file.
+        overrides: dotted key -> value, e.g. {"training.video.lambda_tc": 0.2}; the key must exist.
+    Raises: ProfileError naming the profile, the key and what is wrong with it.
+    """
+    path = PROFILE_FOLDER / f"{name}.yaml" if name in available_profiles() else Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise ProfileError(f"profile '{name}' is unknown; choose from {', '.join(available_profiles())} or a YAML file")
+    try:
+        tree = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+        json.dumps(tree, default=str)  # a circle of YAML's references is an error here
+    except ProfileError as error:
+        raise ProfileError(f"{path.name}: {error}") from None
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:  # ValueError: no text, no such date, a circle
+        raise ProfileError(f"{path.name}: not readable as YAML ({str(error).splitlines()[0]}); mend the file") from error
+    if not isinstance(tree, dict):
+        raise ProfileError(f"{path.name}: expected a mapping of settings at the top level")
+    profile = _validate(tree, path.name)
+    if overrides:
+        tree = profile.model_dump(mode="json")
+        for key, value in overrides.items():
+            _override(tree, key, value, path.name)
+        profile = _validate(tree, path.name)
+    return profile
+
+
+def _validate(tree: dict[str, Any], source: str) -> Profile:
+    try:
+        # strict, so that yes is no number; from JSON, where a list may be a tuple
+        profile = Profile.model_validate_json(json.dumps(tree, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise ProfileError(f"profile {source}: {where}: {problem}{more}; correct this setting") from error
+    for setting, problem in _contradictions(profile):
+        raise ProfileError(f"profile {source}: {setting}: {problem}; correct this setting")
+    datasets = choose_datasets(profile, profile.datasets, f"profile {source}: datasets")
+    choose_systems(profile, profile.systems, datasets, f"profile {source}: systems")
+    return profile
+
+
+def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Settings that are of the right type and cannot be run, and what is wrong with each."""
+    for name, known in (("flow", FLOW_NAMES), ("metric_flow", FLOW_NAMES), ("registration", REGISTRATOR_NAMES)):
+        if getattr(profile, name) not in known:
+            yield name, f"'{getattr(profile, name)}' is unknown; choose from {', '.join(known)}"
+    releases = {} if profile.rendering is None else profile.rendering.releases
+    for section, names in (("clips", profile.clips), ("rendering.releases", releases)):
+        for name in names:
+            if name not in SPECS:
+                yield f"{section}.{name}", f"data set is unknown; choose from {', '.join(SPECS)}"
+    for name, release in releases.items():
+        if min(release.size) < 1:
+            yield f"rendering.releases.{name}.size", "height and width must be positive"
+    of_teacher = {spec.recipe for spec in SYSTEMS.values() if spec.image_model == "teacher"}
+    for key, recipe in profile.training.items():
+        name, _, dataset = key.partition("@")
+        if "@" in key and dataset not in profile.clips:
+            yield f"training.{key}", f"data set '{dataset}' is unknown; choose from {', '.join(profile.clips)}"
+        role = "teacher_size" if name in of_teacher else "input_size"
+        (height, width), (crop_height, crop_width) = getattr(profile, role), recipe.crop
+        if crop_height > height or crop_width > width:
+            yield f"training.{key}.crop", f"{crop_height}x{crop_width} is larger than {role}, {height}x{width}"
+    controls = [control(alpha).name for alpha in profile.constant_alphas]
+    if len(set(controls)) < len(controls):
+        yield "constant_alphas", f"{list(profile.constant_alphas)} holds a value twice"
+
+
+def _dig(tree: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            raise ProfileError(f"profile setting '{dotted}' does not exist (no '{part}')")
+        tree = tree[part]
+    return tree
+
+
+def _override(tree: dict[str, Any], dotted: str, value: Any, source: str) -> None:
+    *parents, last = dotted.split(".")
+    node = _dig(tree, ".".join(parents)) if parents else tree
+    if not isinstance(node, dict) or last not in node:
+        raise ProfileError(f"profile {source}: override '{dotted}' names no existing setting; correct the key")
+    node[last] = value

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sspcore.data.datasets import UAVID
-from sspcore.study.drift import drift, scores_by_position
+from sspcore.study.recurrence import drift, scores_by_position
 
 SIZE = (8, 12)
 LENGTH = 6
