@@ -62,16 +62,13 @@ class StudyData:
         cls, profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (),
         overrides: dict[str, Any] | None = None, root: Path | None = None, read_only: bool = False,
     ) -> Self:
-        """A study by the name of its profile.
+        """A study by the name of its profile: "smoke", "demo", "paper", or the path of a YAML file.
 
         Args:
-            profile: "smoke", "demo", "paper", or the path of a YAML file.
-            seed: of training; default: the profile's.
+            seed: default: the profile's.
             data: folder of the real releases, for profiles that do not render.
-            force: kinds of stages to make again.
             overrides: dotted profile settings, for ablations.
             root: folder of artefacts; default: the repository's data folder.
-            read_only: whether only finished artefacts are read.
         Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
         """
         loaded = load_profile(profile, overrides)

@@ -77,7 +77,14 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
             rows[name] = stored["row"]
         else:
             missing[name] = (path, key)
-    for name, scores in _scores(study, list(missing), dataset, estimator).items():
+    spec, scored = study.spec(dataset), {}
+    if missing:
+        scored = score_all(
+            study.clips(dataset, "val"), {name: _label_maps(study, name, dataset) for name in missing}, spec,
+            None if estimator == EXACT else study.flows(dataset, estimator), study.truth_root(dataset),
+            study.profile.input_size, f"{spec.title}: all metrics, {estimator} flow",
+        )
+    for name, scores in scored.items():
         path, key = missing[name]
         kind = KINDS.get(name) or system(name).kind
         origin = {"system": name, "kind": kind, "dataset": dataset, "estimator": estimator, "seed": study.seed}
@@ -114,17 +121,6 @@ def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Pa
     key = stable_hash([made_by(__name__), name, source, study.clips_key(dataset), estimator, settings, list(METRICS)])
     folder = study.workspace.base / "metrics" / dataset / f"seed{study.seed}" / estimator
     return folder / f"{slug(name)}.json", key
-
-
-def _scores(study: Study, names: list[str], dataset: str, estimator: str) -> dict[str, dict[str, float | None]]:
-    if not names:
-        return {}
-    spec = study.spec(dataset)
-    return score_all(
-        study.clips(dataset, "val"), {name: _label_maps(study, name, dataset) for name in names}, spec,
-        None if estimator == EXACT else study.flows(dataset, estimator), study.truth_root(dataset), study.profile.input_size,
-        f"{spec.title}: all metrics, {estimator} flow",
-    )
 
 
 def _label_maps(study: Study, name: str, dataset: str) -> LabelMaps:

@@ -186,11 +186,7 @@ def preparing(profile: Profile, dataset: str, video: Path) -> tuple[float, float
 def plan(
     profile: Profile, datasets: Iterable[str], systems: Iterable[str], data: Path | None, device: torch.device
 ) -> Iterator[Row]:
-    """Yield a row for each stage of a run.
-
-    Args:
-        data: folder of the real releases, which are checked first; None where the profile renders them.
-    """
+    """Yield a row for each stage of a run; real releases in `data` are checked first (None: the profile renders them)."""
     timer, wanted = Timer(profile, device), list(systems)
     height, width = profile.input_size
     needed = trainings(wanted)
@@ -268,10 +264,7 @@ def describe_run(
 ) -> Iterator[str]:
     """Yield the lines of a plan: the machine, the table, and what to know about both.
 
-    Args:
-        datasets, systems: default: the profile's.
-        data: folder of the real releases.
-    Raises: SspError if the profile, the systems or the release are not in order.
+    Each parameter is an option of the command `sspcore plan`. Raises: SspError if one of them is not in order.
     """
     profile = load_profile(profile_name)
     chosen = choose_datasets(profile, profile.datasets if datasets is None else datasets, "--datasets")

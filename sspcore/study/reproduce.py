@@ -170,9 +170,7 @@ def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any
 def why_run(stamp: Path, key: str) -> str | None:
     """Why a notebook has to be executed, in a few words; None if it is up to date.
 
-    Args:
-        stamp: what its last run left: its key, and the files and folders that it wrote or built on.
-        key: what it depends on now.
+    `stamp` is what its last run left: its key, and the files and folders that it wrote or built on.
     """
     try:
         last = read_json(stamp)
@@ -198,10 +196,7 @@ def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, 
 
 
 def show_check(data: str | None, datasets: list[str], workspace: Workspace) -> None:
-    """Look at real releases before anything runs and print what is there.
-
-    Raises: ReleaseError if a data set cannot go on.
-    """
+    """Look at real releases and print what is there. Raises: ReleaseError if a data set cannot go on."""
     if data is None:
         return
     checked = [check_release(Path(data), SPECS[name], workspace, max(1, worker_count("auto"))) for name in datasets]

@@ -106,10 +106,8 @@ class Profile(Section):
 
 
 def choose_datasets(profile: Profile, asked: Iterable[str], setting: str) -> list[str]:
-    """The data sets asked for, each once.
+    """The data sets asked for, each once; `setting` is where they were asked for ("--datasets"), for errors.
 
-    Args:
-        setting: where they were asked for, for errors: "--datasets".
     Raises: ProfileError if none is named, or one that the profile has no clip rules or no rendering for.
     """
     names = list(dict.fromkeys(asked))
@@ -128,7 +126,6 @@ def choose_systems(profile: Profile, asked: Iterable[str], datasets: Iterable[st
 
     Args:
         asked: systems, or controls ("Constant alpha 0.5"); hidden ones are refused.
-        datasets: what they are run on.
         setting: where they were asked for, for errors: "--systems".
     Raises: ProfileError if none is named, one is unknown, or the profile lacks a recipe or model that one is built from.
     """
