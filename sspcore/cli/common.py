@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,11 @@ class FrameSize(tuple):
         return super().__new__(cls, map(int, sides.groups()))
 
 
+def listed(kind: type[tuple], help: str) -> Any:
+    """An option that takes a list in one word."""
+    return typer.Option(parser=kind, metavar="LIST", help=help)
+
+
 Checkpoint = Annotated[
     str | None,
     typer.Option(metavar="DIR", show_default=False, help="Folder or hub id of a trained system (default: the packaged SSP)."),
@@ -58,13 +63,8 @@ Profile = Annotated[str, typer.Option(metavar="NAME", help="smoke, demo, paper, 
 Seed = Annotated[int | None, typer.Option(help="Seed of training (default: the profile's).", show_default=False)]
 Root = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the real releases, for --profile paper.")]
-Datasets = Annotated[
-    Names | None, typer.Option(parser=Names, metavar="LIST", help="uavid,ruralscapes (default: the profile's).")
-]
-Systems = Annotated[
-    Names | None,
-    typer.Option(parser=Names, metavar="LIST", help="Systems of the table, separated by commas (default: the profile's)."),
-]
+Datasets = Annotated[Names | None, listed(Names, "uavid,ruralscapes (default: the profile's).")]
+Systems = Annotated[Names | None, listed(Names, "Systems of the table, separated by commas (default: the profile's).")]
 
 
 def open_checkpoint(checkpoint: str | None) -> tuple[VideoSegmenter, CheckpointConfig]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sspcore.cli.common import Numbers, Overwrite
+from sspcore.cli.common import Numbers, Overwrite, listed
 from sspcore.core.errors import SspError
 
 
@@ -23,10 +23,7 @@ def evaluate(
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="In place of --classes: classes and moving classes of this data set.")
     ] = None,
-    moving: Annotated[
-        Numbers | None,
-        typer.Option(parser=Numbers, metavar="LIST", help="Ids of classes that move by themselves, such as 3,4."),
-    ] = None,
+    moving: Annotated[Numbers | None, listed(Numbers, "Ids of classes that move by themselves, such as 3,4.")] = None,
     flow: Annotated[str, typer.Option(metavar="NAME", help="Flow estimator: dis-fast, dis-medium, raft-8, ...")] = "dis-medium",
     flow_cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where flow is kept between runs.")] = None,
     json: Annotated[

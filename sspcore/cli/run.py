@@ -8,16 +8,14 @@ from typing import Annotated
 
 import typer
 
-from sspcore.cli.common import Data, Datasets, Names, Numbers, Overwrite, Profile, Root, Seed, Systems
+from sspcore.cli.common import Data, Datasets, Names, Numbers, Overwrite, Profile, Root, Seed, Systems, listed
 
 
 def reproduce(
     profile: Profile = "demo",
     datasets: Datasets = None,
     systems: Systems = None,
-    only: Annotated[
-        Names | None, typer.Option(parser=Names, metavar="LIST", help="Numbers of notebooks, such as 03 or 07,08.")
-    ] = None,
+    only: Annotated[Names | None, listed(Names, "Numbers of notebooks, such as 03 or 07,08.")] = None,
     seed: Seed = None,
     data: Data = None,
     ablations: Annotated[bool, typer.Option("--ablations", help="Run notebook 09 after the others.")] = False,
@@ -54,10 +52,7 @@ def ablations(
     seed: Seed = None,
     datasets: Datasets = None,
     data: Data = None,
-    only: Annotated[
-        Names | None,
-        typer.Option(parser=Names, metavar="LIST", help="Names of variants; the tables then hold these alone."),
-    ] = None,
+    only: Annotated[Names | None, listed(Names, "Names of variants; the tables then hold these alone.")] = None,
 ) -> int:
     """Train SSP with one thing changed at a time.
 
@@ -79,7 +74,7 @@ def ablations(
 
 
 def seeds(
-    seeds: Annotated[Numbers, typer.Option(parser=Numbers, metavar="LIST", help="Seeds of training, such as 0,1,2.")],
+    seeds: Annotated[Numbers, listed(Numbers, "Seeds of training, such as 0,1,2.")],
     profile: Profile = "demo",
     systems: Systems = None,
     datasets: Datasets = None,
