@@ -131,10 +131,10 @@ def test_agrees_with_folders_scored_from_outside(study, tmp_path):
 
 def test_rows_are_kept_and_made_anew_when_predictions_change(study, rows, monkeypatch):
     scored = []
-    original = measure._scores
-    monkeypatch.setattr(measure, "_scores", lambda s, names, *rest: scored.append(names) or original(s, names, *rest))
+    original = measure.score_all
+    monkeypatch.setattr(measure, "score_all", lambda c, maps, *rest: scored.append(list(maps)) or original(c, maps, *rest))
     again = metric_matrix(study, ["SSP", TRUTH], DATASET, "exact")
-    assert scored == [[]] and again == [rows["SSP"], rows[TRUTH]]
+    assert scored == [] and again == [rows["SSP"], rows[TRUTH]]
     path = study.predict("SSP", DATASET) / "key.json"
     before = path.read_text()
     write_json(path, {"key": "another"})
