@@ -10,7 +10,7 @@ occlusion and ground homographies judge both readings of each formula; docs/devi
   soft_occlusion the mean weight O on visible and on hidden pixels: L1 norm against |sum of channel differences|
   no_past        share of pixels without a source in the frame before, where alpha is masked
   registration   mean distance to the ground's exact homography, and failures, of each estimator
-  streamed       trained systems streamed in another way, without training them anew: mIoU and TC, beside results.json
+  streamed       trained systems streamed in another way, without training them again: mIoU and TC, beside results.json
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from sspcore.study.notebook import configure_logging
 from sspcore.study.teacher import label_quality, occlusion_scores
 
 REGISTRATORS = ("lk", "sift", "akaze", "orb", "identity")
-EVERY = 4  # of the validation frames, for what is registered anew
+EVERY = 4  # of the validation frames, for what is registered again
 
 
 def pairs(study: Study, dataset: str, every: int = 1) -> Iterator[tuple[Clip, int]]:

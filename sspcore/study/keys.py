@@ -18,7 +18,9 @@ from sspcore.models.config import FORMAT
 from sspcore.models.systems import METHOD_MODULES, TEACHER, SystemSpec, system
 from sspcore.study.profiles import Profile
 
-TABLES = frozenset({"sspcore.models.checkpoint", "sspcore.models.systems", "sspcore.study", "sspcore.study.profiles"})
+TABLES = frozenset({
+    "sspcore.models.checkpoint", "sspcore.models.hub", "sspcore.models.systems", "sspcore.study", "sspcore.study.profiles",
+})
 
 
 def made_by(*modules: str) -> str:

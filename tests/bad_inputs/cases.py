@@ -65,7 +65,7 @@ class Case:
             outcome = f"{type(error).__name__}: {line}".replace(str(folder), "DIR")
         else:
             good = self.error is None
-            outcome = "correct result" if good else "accepted in silence"
+            outcome = "correct result" if good else "accepted silently"
         expected = "correct result" if self.error is None else f"one-line error with {self.error!r}"
         return {"name": self.name, "expected": expected, "outcome": outcome, "as_expected": good}
 

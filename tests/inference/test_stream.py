@@ -1,4 +1,4 @@
-"""Streaming: equals the training forward, starts anew at cuts, counts fall-backs."""
+"""Streaming: equals the training forward, starts again at cuts, counts fall-backs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _raise(error: Exception):
 
 
 @pytest.mark.parametrize("case, wrong", [
-    (Case("accepted", lambda folder: None, "file"), "accepted in silence"),
+    (Case("accepted", lambda folder: None, "file"), "accepted silently"),
     (Case("another error", _raise(SspError("other")), "file"), "SspError: other"),
     (Case("two lines", _raise(ValueError("file\nline")), "file", ValueError), "ValueError: file"),
     (Case("traceback", _raise(KeyError("file")), "file"), "KeyError"),

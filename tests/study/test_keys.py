@@ -76,6 +76,7 @@ LABELS = {"labels", "fused labels"}
      {name for name in TRAININGS if not name.startswith("training")}),
     ("sspcore.metrics.confusion", "return", "pass; return", {name for name in TRAININGS if name.startswith("scores")}),
     ("sspcore.export.bundle", "return", "pass; return", set()),
+    ("sspcore.models.hub", "return", "pass; return", set()),  # how a system is saved, not what it computes
     ("sspcore.core.progress", "plain", "plainer", set()),
     ("sspcore.study.stages", "in_order", "ordered", set()),
 ], ids=lambda value: value if isinstance(value, str) else "")

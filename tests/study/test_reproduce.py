@@ -199,7 +199,7 @@ def test_what_was_deleted_is_made_again(run):
         path.write_text("half of it")
         assert run() and path.read_text() != "half of it", path
         assert not run(), path
-    run.cached.unlink()  # motion is estimated again where somebody asks for it
+    run.cached.unlink()  # motion is estimated again where it is asked for
     assert not run()
 
 
