@@ -1,4 +1,4 @@
-"""The floors of the package: a file imports from its own room and from rooms below, and there are no circles."""
+"""The floors of the package: a file imports from its own folder and from those below, without circles; files stay short."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def ours(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.count(".")])
 def test_imports_lead_downwards(name):
-    room = name.split(".")[0]
-    above = {other for other in ours(modules()[name]) if FLOORS.index(other.split(".")[0]) > FLOORS.index(room)}
+    own = name.split(".")[0]
+    above = {other for other in ours(modules()[name]) if FLOORS.index(other.split(".")[0]) > FLOORS.index(own)}
     assert not above, f"{name} imports from floors above its own: {sorted(above)}"
 
 
@@ -67,3 +67,9 @@ def test_there_are_no_circles():
             break
         below = {name: needs for name, needs in below.items() if name not in leaves}
     assert not below, f"import circle among {sorted(below)}"
+
+
+def test_files_stay_short_and_the_top_is_nearly_empty():
+    long = {name: lines for name, path in modules().items() if (lines := path.read_text(encoding="utf-8").count("\n")) > 300}
+    assert not long, f"over 300 lines: {long}"
+    assert len(list(PACKAGE.glob("*.py"))) <= 6
