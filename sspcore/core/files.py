@@ -45,7 +45,7 @@ def require_output(path: Path, inputs: Iterable[Path | None] = (), overwrite: bo
         _require_replaceable(path, mark)
     if not overwrite and (path.is_file() or path.is_symlink() or (path.is_dir() and any(path.iterdir()))):
         what = "the folder holds files" if path.is_dir() else "the file exists"
-        raise SspError(f"{path}: {what} already; name another output, or pass --overwrite")
+        raise SspError(f"{path}: {what} already; name another output, or pass --overwrite (Python: overwrite=True)")
     place = path.resolve()
     while not place.is_dir():
         if place.exists() and place != path.resolve():

@@ -24,13 +24,13 @@ def overlay_video(path: Path, classes: ClassSpec, fps: float, opacity: float = 0
 
     Raises: SspError if the video cannot be written. After an error nothing is left, and a former file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
     writer = None
 
     def consume(number: int, image: np.ndarray, class_map: np.ndarray) -> None:
         nonlocal writer
         if writer is None:
+            path.parent.mkdir(parents=True, exist_ok=True)  # not before there is a frame to write
             height, width = class_map.shape
             writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
             if not writer.isOpened():
@@ -62,8 +62,6 @@ def writers(out: Path | None, masks: Path | None, classes: ClassSpec, fps: float
 
 def mask_folder(folder: Path) -> Consumer:
     """A consumer that writes class maps as grey PNG, named by the frame's number in the source."""
-    folder.mkdir(parents=True, exist_ok=True)
-
     def consume(number: int, image: np.ndarray, class_map: np.ndarray) -> None:
         with atomic_file(folder / f"{number:06d}.png") as temporary:  # what a link leads to stays as it is
             write_image(temporary, class_map)

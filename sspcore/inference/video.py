@@ -69,6 +69,8 @@ def segment_video(
     if size is None:
         raise ProfileError("size: the model carries no config that says which; pass size=(height, width)")
     classes = class_spec(model.n_classes if classes is None else classes)
+    if classes.n_classes != model.n_classes:
+        raise ProfileError(f"classes: {classes.n_classes} are named, the model has {model.n_classes}; name each of them")
     backend = TorchBackend(model, size, device)
     registration, flow = registration or "lk", flow or "dis-medium"
     motion = motion_for(model, lambda: build_registrator(registration), lambda: build_flow(flow, device))

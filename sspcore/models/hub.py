@@ -36,8 +36,10 @@ class Checkpointed(PyTorchModelHubMixin):
                 `input_size=(height, width)`; `classes` may be names.
         Raises: ProfileError for a missing or wrong entry, ArtefactError if it cannot be written.
         """
-        self.config = self.checkpoints.config_of(self, **entries)
-        return self.checkpoints.save_checkpoint(folder, self, self.config, overwrite=overwrite, half=half)
+        config = self.checkpoints.config_of(self, **entries)
+        written = self.checkpoints.save_checkpoint(folder, self, config, overwrite=overwrite, half=half)
+        self.config = config  # not after a refusal
+        return written
 
     @classmethod
     def from_pretrained(cls, source: Path | str, *, image: Any = None, **hub: Any) -> Self:

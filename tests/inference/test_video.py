@@ -68,6 +68,15 @@ def test_what_is_asked_for_at_another_size_comes_at_that_size(checkpoint):
     assert [result.labels.shape for result in results] == [(96, 128)] * 2
 
 
+def test_a_wrong_size_or_number_of_classes_leaves_no_folder_behind(checkpoint, model, tmp_path):
+    out, masks = tmp_path / "new" / "overlay.mp4", tmp_path / "masks"
+    with pytest.raises(SspError, match="multiples of 32"):
+        list(segment_video(checkpoint, panning_frames(2, 0), size=(60, 96), out=out, masks=masks))
+    with pytest.raises(SspError, match="classes: 2 are named, the model has 8"):
+        segment_video(model, panning_frames(2, 0), size=SIZE, classes=["a", "b"], out=out)
+    assert not out.parent.exists() and not masks.exists()
+
+
 def test_an_error_leaves_a_former_overlay_as_it_was(checkpoint, tmp_path):
     def frames():
         yield panning_frames(1, 0)[0]

@@ -234,6 +234,10 @@ def test_a_network_of_a_user_is_saved_and_comes_back(tmp_path):
     assert again.config.classes.classes[3] == "car" and again.options.evidence and len(set(again.config.classes.palette)) == 5
     torch.testing.assert_close(streamed(again), streamed(model))  # loaded models are channels last
     again.save_pretrained(tmp_path / "again", system="My SSP")  # what it carries needs no saying
+    before = again.config
+    with pytest.raises(ArtefactError, match="again"):
+        again.save_pretrained(tmp_path / "again", classes=["1", "2", "3", "4", "5"])
+    assert again.config == before  # a refusal changes nothing
     assert load_checkpoint(tmp_path / "again")[1] == again.config and again.config.data == "mine"
     with pytest.raises(ArtefactError, match="holds My SSP, a SSP, no DFF; take SSP.from_pretrained"):
         DFF.from_pretrained(tmp_path / "again")
