@@ -66,12 +66,13 @@ class Checkpointed(PyTorchModelHubMixin):
         """
         known = inspect.signature(PyTorchModelHubMixin.push_to_hub).parameters
         options = {name: entries.pop(name) for name in list(entries) if name in known}
-        self.config = self.checkpoints.config_of(self, **entries)
+        before, self.config = self.config, self.checkpoints.config_of(self, **entries)
         try:
             return super().push_to_hub(repo_id, **options)
-        except SspError:
-            raise
         except Exception as error:  # the client lets through what its HTTP library raises, of many kinds
+            self.config = before
+            if isinstance(error, SspError):
+                raise
             raise SspError(
                 f"{repo_id}: not uploaded ({type(error).__name__}: {reason(error)}); check the network, the name, and "
                 "`hf auth login`"

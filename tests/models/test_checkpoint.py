@@ -288,7 +288,8 @@ def test_push_to_hub_uploads_the_three_files(monkeypatch):
 
     monkeypatch.setattr(Hub, "create_repo", offline)
     with pytest.raises(SspError, match=r"owner/name: not uploaded \(ConnectionError: no route to host\)"):
-        model.push_to_hub("owner/name")
+        model.push_to_hub("owner/name", data="others")
+    assert model.config == pushed["config"]  # a failure changes nothing
 
 
 def test_key_interval_of_dff_is_kept(tmp_path):
