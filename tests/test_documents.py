@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,24 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_SHA256 = "b4bc13b3d51b98d32ebfd8db20f85f3ec31e7954d066d7248f889d2ae7c699c6"
 
 
-def git(*arguments: str) -> str:
-    """Output of git; nothing outside a repository."""
-    try:
-        return subprocess.check_output(["git", *arguments], cwd=ROOT, text=True, stderr=subprocess.DEVNULL, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
 @pytest.fixture(scope="module")
 def blocks():
-    """docs/blocks.py. A run rewrites figures/ while the documents speak of the committed run: where figures are changed
-    and no document is, the committed figures count."""
+    """docs/blocks.py."""
     spec = importlib.util.spec_from_file_location("blocks", ROOT / "docs" / "blocks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    changed = git("diff", "--name-only", "HEAD", "--", "README.md", "docs", "figures").split()
-    if changed and all(name.startswith("figures/") for name in changed):
-        module.read = lambda name: json.loads(git("show", f"HEAD:figures/{name}"))
     return module
 
 

@@ -80,7 +80,7 @@ def seeds(
     datasets: Datasets = None,
     data: Data = None,
     root: Root = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write (default: the profile's figures).")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write (default: the figures of the run).")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write mean and spread over the seeds of finished runs.
@@ -101,13 +101,13 @@ def seeds(
 
 def report(profile: Profile = "demo") -> None:
     """Write one page of a run: tables, pictures, notebooks."""
-    from sspcore.core.paths import REPOSITORY, Workspace, shown
+    from sspcore.core.paths import Workspace, shown
     from sspcore.report.page import write_page
     from sspcore.study.profiles import load_profile
 
     loaded = load_profile(profile)
     workspace = Workspace(loaded.name)
-    page = write_page(loaded, workspace, REPOSITORY / loaded.figures, workspace.base / "report")
+    page = write_page(loaded, workspace, workspace.base / "report")
     print(f"report: {shown(page)} (open it in a browser)")
 
 

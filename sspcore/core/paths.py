@@ -1,8 +1,8 @@
 """Where things lie: the package, the checkout, artefacts of a profile, weights, caches.
 
-Whatever is made lies in the checkout, in `data/` and `figures/`. Where sspcore is installed as a package there is none: the
-user's cache folder takes its place, never the folder that the package is installed in. The environment variable SSPCORE_HOME
-names another folder in place of `data/`.
+Whatever a run makes lies in `data/` of the checkout; what is published of it, in `figures/`. Where sspcore is installed as a
+package there is no checkout: the user's cache folder takes its place, never the folder that the package is installed in. The
+environment variable SSPCORE_HOME names another folder in place of `data/`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ class Workspace:
     @property
     def notebooks(self) -> Path:
         return self.base / "notebooks"
+
+    @property
+    def figures(self) -> Path:
+        """Tables and pictures of the run; those of a publication are copied from here (`sspcore.study.publish`)."""
+        return self.base / "figures"
 
 
 def shown(path: Path) -> str:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -36,9 +37,23 @@ def git_commit() -> str:
     if not IN_CHECKOUT:
         return "unknown"
     try:
-        # figures/ is what a run writes: its own output must not mark the commit as changed
+        # figures/ holds what was published and measured: written outputs must not mark the code as changed
         status = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures"]
         changed = subprocess.check_output(status, **settings)
         return subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], **settings).strip() + "+" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def code_in_memory() -> str:
+    """The commit of the code that this process runs: `git_commit`, "+" appended where it has changed since the first call.
+
+    What was edited or checked out in between is on disk and not in memory. About 10 ms a call: git is asked every time.
+    """
+    first, now = _first_commit(), git_commit()
+    return now if now == first else first.removesuffix("+") + "+"
+
+
+@cache
+def _first_commit() -> str:
+    return git_commit()

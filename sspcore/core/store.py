@@ -18,6 +18,7 @@ from typing import Any
 
 from sspcore.core.checksums import first_damage, manifest
 from sspcore.core.files import note_output, replace_folder, write_json
+from sspcore.core.provenance import code_in_memory
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,9 @@ def changed_file(folder: Path) -> Path | None:
 
 
 def seal(folder: Path, key: str, title: str, seconds: float) -> None:
-    """Write the key file, the last of a complete artefact: key, title, time, and what `is_fresh` compares its files with."""
-    files = manifest(folder, frozenset({KEY_FILE}))
-    write_json(folder / KEY_FILE, {"key": key, "title": title, "seconds": round(seconds, 1), "files": files})
+    """Write the key file, the last of a complete artefact: key, title, time, commit, checksums for `is_fresh`."""
+    record = {"key": key, "title": title, "seconds": round(seconds, 1), "commit": code_in_memory()}
+    write_json(folder / KEY_FILE, record | {"files": manifest(folder, frozenset({KEY_FILE}))})
 
 
 def made_since(folder: Path, moment: float) -> bool:
@@ -88,6 +89,7 @@ def stage(
         if left != working or force or not resumes:
             shutil.rmtree(left)
     log.info("%s: started", title)
+    code_in_memory()  # the code that builds is that of now, not that of the moment of the seal
     working.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:

@@ -19,18 +19,17 @@ from sspcore.report.captions import PICTURES, find_pictures
 from sspcore.report.tables import Document, Row, datasets_of, origin_rows, points, template
 from sspcore.study.profiles import Profile
 
-PAGE, TABLES_STAMP = "index.html", "08_tables_and_figures.json"
+PAGE = "index.html"
 MORE_TABLES = {"seeds": seeds.document, "ablations": ablations.document, "ablations_ssp-r": ablations.document}
 PAIRS = (("SSP", "Base"), ("KD-SSP", "KD Base"), ("KD-SSP", "Base"))
 GAINS = {"miou": "mIoU", "tc": "TC", "miou_moving": "mIoU of moving classes"}
 
 
-def write_page(profile: Profile, workspace: Workspace, figures: Path, folder: Path) -> Path:
+def write_page(profile: Profile, workspace: Workspace, folder: Path) -> Path:
     """Write the page of a profile's run and all that it links to into `folder`, which is replaced as a whole.
 
     Args:
-        workspace: of the profile: where the executed notebooks lie.
-        figures: the profile's folder of tables and pictures.
+        workspace: of the profile: where executed notebooks, tables and pictures lie.
     Returns: the page's path.
     Raises: ArtefactError if nothing was run.
     """
@@ -40,7 +39,8 @@ def write_page(profile: Profile, workspace: Workspace, figures: Path, folder: Pa
             f"{shown(workspace.base)}: no run of profile {profile.name} here; start one with "
             f"./reproduce.sh --profile {profile.name}"
         )
-    found = _tables(figures / "tables", profile.name)
+    figures = workspace.figures
+    found = _tables(figures / "tables")
     main = found.get("results")
     datasets = [] if main is None else datasets_of(main)
     pictures = [(name, SPECS[dataset].title, path) for name in PICTURES
@@ -54,28 +54,21 @@ def write_page(profile: Profile, workspace: Workspace, figures: Path, folder: Pa
             profile=profile, titles=[SPECS[name].title for name in datasets], main=main, files=files, pictures=pictures,
             captions=PICTURES, documents=_documents(found), gains=_gains(main["rows"] if main else []),
             origin=origin_rows(main["provenance"]) if main else [], notebooks=[_notebook(page) for page in notebooks],
-            own=_written_here(workspace.notebooks / TABLES_STAMP),
         ), encoding="utf-8")
     return folder / PAGE
 
 
-def _tables(folder: Path, profile: str) -> dict[str, Row]:
-    """Name -> content of the tables of this profile; none where the results are another's that shares the folder."""
+def _tables(folder: Path) -> dict[str, Row]:
+    """Name -> content of the tables; none without results."""
     names = [name for name in ("results", *MORE_TABLES, "metrics") if (folder / f"{name}.json").is_file()]
     found = {name: read_json(folder / f"{name}.json") for name in names}
-    return found if "results" in found and found["results"]["provenance"]["profile"] == profile else {}
+    return found if "results" in found else {}
 
 
 def _documents(found: dict[str, Row]) -> list[Document]:
     """The results, then the tables that chapters of their own have written."""
     documents = {"results": results.document, **MORE_TABLES}
     return [make(found[name]) for name, make in documents.items() if name in found]
-
-
-def _written_here(stamp: Path) -> bool:
-    """Whether the tables were written by a run on this machine rather than found in the repository."""
-    outputs = read_json(stamp).get("outputs", []) if stamp.is_file() else []
-    return any(Path(output).name == "results.json" for output in outputs)
 
 
 def _gains(rows: list[Row]) -> list[str]:

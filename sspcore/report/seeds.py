@@ -4,7 +4,7 @@
 
 Reads what finished runs have left in the workspace and trains nothing; a run that is missing is an error of one line.
 Writes tables/seeds.* and, for each data set, `<dataset>_frontier_seeds` and `<dataset>_frontier_moving_seeds` beside the
-pictures of the profile.
+pictures of the run.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from sspcore.core.errors import ArtefactError, ProfileError, ReleaseError
 from sspcore.core.files import note_output
 from sspcore.core.lock import stay_in_run
 from sspcore.core.machine import worker_count
-from sspcore.core.paths import REPOSITORY, Workspace
+from sspcore.core.paths import Workspace
 from sspcore.core.provenance import run_began
 from sspcore.core.store import is_fresh, made_since, stage
 from sspcore.data.check import Checked, require_release
@@ -89,8 +89,8 @@ class StudyData:
 
     @property
     def figures(self) -> Path:
-        """Where tables and pictures go."""
-        return REPOSITORY / self.profile.figures
+        """Where tables and pictures of this run go."""
+        return self.workspace.figures
 
     # ------------------------------------------------------------------ keys
 

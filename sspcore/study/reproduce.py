@@ -77,8 +77,7 @@ def reproduce(
         raise SspError(f"--times {times}: {workspace.base} is there already, so not all would be done; use a fresh clone")
     others = read_json(times) if times is not None and times.exists() else []
     with exclusive(workspace.base):
-        for folder in (workspace.base, REPOSITORY / profile.figures):
-            remove_leftovers(folder)
+        remove_leftovers(workspace.base)
         show_check(parameters["data"], datasets, workspace)
         inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
         print(f"profile {profile.name}: {profile.description}", flush=True)
@@ -91,7 +90,7 @@ def reproduce(
         if times is not None:
             others = [other for other in others if any(other[name] != run[name] for name in ("profile", "datasets", "systems"))]
             write_json(times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": _peak_mib(), "notebooks": seconds}])
-        print(f"done in {minutes:.1f} min; tables and pictures: {profile.figures}/, "
+        print(f"done in {minutes:.1f} min; tables and pictures: {shown(workspace.figures)}/, "
               f"executed notebooks: {shown(workspace.notebooks)}/", flush=True)
 
 

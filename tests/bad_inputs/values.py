@@ -87,8 +87,8 @@ PROFILES = (
     Case("frame of no height", _set("input_size", [0, 160]), "input_size: 0x160"),
     Case("profile named after a folder above", _set("name", "../../elsewhere"), r"name: '\.\./\.\./elsewhere'"),
     Case("profile without a name", _set("name", ""), "name: ''"),
-    Case("figures outside of the repository", _set("figures", "../elsewhere"), r"figures: '\.\./elsewhere'"),
-    Case("figures at the root of the disk", _set("figures", "/elsewhere"), "figures: '/elsewhere'"),
+    Case("published outside of the repository", _set("publish_to", "../elsewhere"), r"publish_to: '\.\./elsewhere'"),
+    Case("published at the root of the disk", _set("publish_to", "/elsewhere"), "publish_to: '/elsewhere'"),
     Case("control beyond one", _set("constant_alphas", [1.5]), r"constant_alphas\.0"),
     Case("one word for a list of systems", _set("systems", "SSP"), "systems: "),
     Case(

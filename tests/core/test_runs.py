@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sspcore.core import provenance as origins
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, atomic_folder, read_json, remove_leftovers, write_json
 from sspcore.core.lock import exclusive, stay_in_run
@@ -35,6 +36,24 @@ def test_stage_runs_once_per_key(tmp_path):
     stage("t", tmp_path / "out", "k2", build)
     stage("t", tmp_path / "out", "k2", build, force=True)
     assert len(calls) == 3
+
+
+def test_the_seal_names_the_commit_of_the_code_in_memory(tmp_path, monkeypatch):
+    current = ["c0ffee"]
+    monkeypatch.setattr(origins, "git_commit", lambda: current[0])
+    origins._first_commit.cache_clear()
+
+    def sealed(name: str, during: str) -> str:
+        stage("t", tmp_path / name, "k", lambda folder: current.__setitem__(0, during))
+        return read_json(tmp_path / name / "key.json")["commit"]
+
+    assert sealed("a", "c0ffee") == "c0ffee"
+    assert sealed("b", "decaf") == "c0ffee+", "checked out while the stage was made"
+    assert sealed("c", "decaf") == "c0ffee+", "this process still runs the former code"
+    origins._first_commit.cache_clear()  # as a new process
+    assert sealed("d", "decaf") == "decaf" and sealed("e", "decaf+") == "decaf+"
+    monkeypatch.undo()
+    origins._first_commit.cache_clear()
 
 
 def test_failed_stage_keeps_the_former_artefact_and_no_partial_one(tmp_path):

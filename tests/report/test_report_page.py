@@ -16,7 +16,7 @@ from sspcore.core import paths
 from sspcore.core.errors import ArtefactError
 from sspcore.core.paths import Workspace
 from sspcore.report.captions import PICTURES
-from sspcore.report.page import TABLES_STAMP, write_page
+from sspcore.report.page import write_page
 from sspcore.report.seeds import summary
 from sspcore.study.profiles import load_profile
 
@@ -48,40 +48,37 @@ class Page(HTMLParser):
         assert self.open_tags.pop() == tag
 
 
-def lay_out(root: Path, rows: list[dict], pictures: tuple[str, ...], own: bool = True) -> tuple[Workspace, Path]:
+def lay_out(root: Path, rows: list[dict], pictures: tuple[str, ...]) -> Workspace:
     """A run's files, made by hand: results, pictures, one executed notebook."""
-    workspace, figures = Workspace("smoke", root / "data"), root / "figures"
+    workspace = Workspace("smoke", root / "data")
     workspace.notebooks.mkdir(parents=True)
     (workspace.notebooks / "03_training.html").write_text("<p>executed</p>", encoding="utf-8")
     cells = [{"cell_type": "markdown", "source": ["# 03 · Base & SSP\n", "\n", "text"]}]
     (workspace.notebooks / "03_training.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     (workspace.notebooks / "03_training.json").write_text(json.dumps({"seconds": 90.0}), encoding="utf-8")
-    if own:
-        stamp = {"outputs": ["figures/tables/results.json"]}
-        (workspace.notebooks / TABLES_STAMP).write_text(json.dumps(stamp), encoding="utf-8")
-    tables = figures / "tables"
+    figures, tables = workspace.figures, workspace.figures / "tables"
     tables.mkdir(parents=True)
     (tables / "results.json").write_text(json.dumps({"provenance": ORIGIN, "rows": rows}), encoding="utf-8")
     (tables / "results.csv").write_text("a\n", encoding="utf-8")
     for name in pictures:
         Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(figures / f"uavid_{name}.png")
         (figures / f"uavid_{name}.pdf").write_bytes(b"%PDF")
-    return workspace, figures
+    return workspace
 
 
-def page_of(root: Path, workspace: Workspace, figures: Path) -> tuple[Page, str, Path]:
-    path = write_page(load_profile("smoke"), workspace, figures, root / "report")
+def page_of(root: Path, workspace: Workspace) -> tuple[Page, str, Path]:
+    path = write_page(load_profile("smoke"), workspace, root / "report")
     text = path.read_text(encoding="utf-8")
     return Page(text), text, path.parent
 
 
 def test_every_link_resolves_within_the_folder_and_so_do_pictures(tmp_path):
     rows = [row("Base", "image", 0.61, 0.70), row("SSP", "video", 0.62, 0.85)]
-    workspace, figures = lay_out(tmp_path, rows, ("method", "drift", "ablations"))
+    workspace = lay_out(tmp_path, rows, ("method", "drift", "ablations"))
     seeds = summary([entry | {"seed": seed, "miou": entry["miou"] + seed / 50} for entry in rows for seed in (0, 1)])
     content = {"provenance": ORIGIN | {"seeds": [0, 1]}, "rows": seeds}
-    (figures / "tables" / "seeds.json").write_text(json.dumps(content), encoding="utf-8")
-    page, text, folder = page_of(tmp_path, workspace, figures)
+    (workspace.figures / "tables" / "seeds.json").write_text(json.dumps(content), encoding="utf-8")
+    page, text, folder = page_of(tmp_path, workspace)
     assert page.open_tags == [] and len(page.links) > 8
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else (folder / link).is_file(), link
@@ -97,25 +94,23 @@ def test_every_link_resolves_within_the_folder_and_so_do_pictures(tmp_path):
 
 
 def test_a_run_of_one_system_and_no_pictures_has_a_page(tmp_path):
-    workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
-    page, text, _ = page_of(tmp_path, workspace, figures)
+    workspace = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
+    page, text, _ = page_of(tmp_path, workspace)
     assert page.open_tags == [] and page.images == [] and "against" not in text and 'id="pictures"' not in text
-    assert ">61.00<" in text and "not written by a run on this machine" not in text
+    assert ">61.00<" in text
 
 
-def test_tables_of_another_machine_and_of_another_profile_are_told_apart(tmp_path):
-    workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ("method",), own=False)
-    assert "not written by a run on this machine" in page_of(tmp_path, workspace, figures)[1]
-    foreign = {"provenance": ORIGIN | {"profile": "demo"}, "rows": [row("Base", "image", 0.61, 0.70)]}
-    (figures / "tables" / "results.json").write_text(json.dumps(foreign), encoding="utf-8")
-    page, text, _ = page_of(tmp_path, workspace, figures)
+def test_a_run_without_tables_says_which_chapter_writes_them(tmp_path):
+    workspace = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ("method",))
+    (workspace.figures / "tables" / "results.json").unlink()
+    page, text, _ = page_of(tmp_path, workspace)
     assert "No tables of this profile yet" in text and "61.00" not in text and page.images == []
     assert page.open_tags == [] and "notebooks/03_training.html" in page.links
 
 
 def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
     with pytest.raises(ArtefactError, match="no run of profile smoke here; start one with ./reproduce.sh --profile smoke"):
-        write_page(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "figures", tmp_path / "report")
+        write_page(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "report")
     monkeypatch.setattr(paths, "Workspace", lambda name: Workspace(name, tmp_path))
     assert main(["report", "--profile", "smoke"]) == 2
     captured = capsys.readouterr()
@@ -123,13 +118,11 @@ def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_writes_the_page_and_replaces_a_former_one(tmp_path, monkeypatch, capsys):
-    workspace, figures = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
+    workspace = lay_out(tmp_path, [row("Base", "image", 0.61, 0.70)], ())
     (workspace.base / "report").mkdir()
     for name in ("index.html", "stale.html"):
         (workspace.base / "report" / name).touch()
     monkeypatch.setattr(paths, "Workspace", lambda name: workspace)
-    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
-    (tmp_path / "data" / "smoke" / "figures").symlink_to(figures)
     assert main(["report", "--profile", "smoke"]) == 0
     assert "index.html (open it in a browser)" in capsys.readouterr().out
     assert sorted(path.name for path in (workspace.base / "report").iterdir()) == ["index.html", "notebooks", "tables"]

@@ -49,6 +49,7 @@ def test_paper_profile_has_the_published_settings():
     ({"datasets": []}, "datasets: none is named"),
     ({"datasets": ["cityscapes"]}, "datasets cityscapes: unknown; choose from uavid, ruralscapes"),
     ({"systems": []}, "systems: none is named"),
+    ({"publish_to": "../up"}, r"publish_to: '\.\./up': name a folder inside the repository"),
     ({"systems": ["Base", "SPP"]}, "systems SPP: unknown; choose from Teacher"),
     ({"systems": ["Base (start)"]}, r"systems Base \(start\): unknown"),
     ({"models": {}}, r"Base needs models\.base, which is missing"),

@@ -87,7 +87,8 @@ class Profile(Section):
     # Of these only `precision` is part of artefact keys, and only where it is not float32.
     machine: MachineSettings = MachineSettings()
     frame_cache_mb: int = Field(512, ge=0)
-    figures: Annotated[str, AfterValidator(_lies_inside)]  # where tables and pictures go, relative to the repository
+    # Where a complete run's tables and pictures are published, relative to the repository; null: its numbers are no result.
+    publish_to: Annotated[str, AfterValidator(_lies_inside)] | None = None
 
     def recipe(self, name: str, dataset: str) -> Recipe:
         """The recipe `name`, or `name@dataset` where the profile has one for that data set.
