@@ -1,10 +1,11 @@
-"""One run at a time on a folder."""
+"""One run at a time on a folder, one process at a time on an artefact."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,8 +65,42 @@ def stay_in_run() -> None:
         _acquire(lock)
 
 
+@contextmanager
+def at_work_on(folder: Path, patience: float = 600.0) -> Iterator[None]:
+    """Be the only process that makes the artefact `folder`, on all machines that share its file system.
+
+    Of two that are told to make it, the second waits: a scheduler that has lost sight of a worker gives its task to another,
+    while the first may still be busy with it.
+
+    Args:
+        patience: seconds that it waits.
+    Raises: ArtefactError naming the process that holds it if it does not end.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f".{folder.name}.lock")
+    lock = FileLock(path, thread_local=False)
+    if not _acquire(lock):
+        log.info("%s: %s is at work on it; waiting", folder, _owner(path))
+        if not _acquire(lock, patience):
+            problem = f"{folder}: {_owner(path)} has been at work on it for {patience:.0f} s"
+            raise ArtefactError(f"{problem}; stop it, then run again")
+    try:
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who waits for it notices, and takes the next one
+        lock.release()
+
+
+def _owner(lock: Path) -> str:
+    try:
+        return lock.read_text(encoding="utf-8") or "another process"
+    except FileNotFoundError:
+        return "another process"
+
+
 def _own_lock(locks: Path) -> Path:
-    return locks / f"{os.getpid()}.lock"
+    return locks / f"{socket.gethostname()}-{os.getpid()}.lock"
 
 
 def _acquire(lock: FileLock, patience: float = 0.0) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sspcore.core.checksums import first_damage, manifest
 from sspcore.core.files import note_output, replace_folder, write_json
+from sspcore.core.lock import at_work_on
 from sspcore.core.provenance import code_in_memory
 
 log = logging.getLogger(__name__)
@@ -67,26 +68,46 @@ def made_since(folder: Path, moment: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= moment
 
 
+def working_folder(folder: Path, key: str, forced_at: float | None = None) -> Path:
+    """Where the artefact `folder` is made before it is complete; its parts may be put there first, by other processes.
+
+    `forced_at`: when the run began that makes it again, so that it finds only its own parts there.
+    """
+    again = "" if forced_at is None else f"-{forced_at:.3f}"
+    return folder.with_name(f".{folder.name}.{key}{again}.partial")
+
+
 def stage(
-    title: str, folder: Path, key: str, build: Callable[[Path], None], force: bool = False, resumes: bool = False
+    title: str, folder: Path, key: str, build: Callable[[Path], None], forced_at: float | None = None, resumes: bool = False
 ) -> Path:
-    """Make the artefact `folder` unless it is there under the same key.
+    """Make the artefact `folder` unless it is there under the same key; of several processes one makes it.
 
     Args:
         title: what is made, for the log.
         key: hash of all that it depends on.
         build: writes the artefact into the working folder that it is given.
+        forced_at: make it again, in a run that began then (seconds since the epoch).
         resumes: whether `build` goes on with what it left in a working folder of the same key. Such a folder is kept when
             `build` fails; otherwise a failure leaves nothing.
     Returns: `folder`.
     """
-    if not force and is_fresh(folder, key):
+    if forced_at is None and is_fresh(folder, key):
         log.info("%s: up to date, skipped", title)
         note_output(folder)
         return folder
-    working = folder.with_name(f".{folder.name}.{key}.partial")
+    with at_work_on(folder):
+        if not (folder.exists() and (forced_at is None or made_since(folder, forced_at)) and is_fresh(folder, key)):
+            _make(title, folder, key, build, forced_at, resumes)
+        note_output(folder)
+    return folder
+
+
+def _make(
+    title: str, folder: Path, key: str, build: Callable[[Path], None], forced_at: float | None, resumes: bool
+) -> None:
+    working = working_folder(folder, key, forced_at)
     for left in folder.parent.glob(f".{folder.name}.*.partial"):
-        if left != working or force or not resumes:
+        if left != working or not resumes:
             shutil.rmtree(left)
     log.info("%s: started", title)
     code_in_memory()  # the code that builds is that of now, not that of the moment of the seal
@@ -102,7 +123,6 @@ def stage(
         raise
     replace_folder(working, folder, KEY_FILE)
     log.info("%s: done", title)
-    return folder
 
 
 def stable_hash(value: Any) -> str:

@@ -98,9 +98,8 @@ def prepare_clips(
         log.warning("%s: no VDD labels: roofs count as building, water is not labelled", spec.title)
     jobs, total = [], 0
     for sequence in sequences:
-        plan = plan_clips(count_frames(sequence.video), set(sequence.labels), rules)
-        total += sum(map(len, plan))
-        clips = [clip for clip in plan if not clip_folder(out, sequence, clip).exists()]
+        clips, frames = missing_clips(sequence, rules, out)
+        total += frames
         if clips:
             jobs.append(Job(sequence, spec, rules, out, clips))
     jobs.sort(key=lambda job: -job.frames)  # the longest first, so that no process is left with one at the end
@@ -126,6 +125,12 @@ def prepare_clips(
                 f"{release}: no {split} clip is left after the clip rules (at least {rules.min_clip_length} frames"
                 f"{' and a label' if rules.require_label else ''}); check the videos or the profile's clips section"
             )
+
+
+def missing_clips(sequence: Sequence, rules: ClipRules, out: Path) -> tuple[list[list[int]], int]:
+    """Clips of a sequence that are not below `out` yet, as frame numbers, and the number of frames of all its clips."""
+    plan = plan_clips(count_frames(sequence.video), set(sequence.labels), rules)
+    return [clip for clip in plan if not clip_folder(out, sequence, clip).exists()], sum(map(len, plan))
 
 
 def plan_clips(n_frames: int, labelled: set[int], rules: ClipRules) -> list[list[int]]:

@@ -17,22 +17,23 @@ from typing_extensions import Self
 from sspcore.core.errors import ArtefactError, ProfileError, ReleaseError
 from sspcore.core.files import note_output
 from sspcore.core.lock import stay_in_run
-from sspcore.core.machine import worker_count
+from sspcore.core.machine import one_thread, worker_count
 from sspcore.core.paths import Workspace
 from sspcore.core.provenance import run_began
-from sspcore.core.store import is_fresh, made_since, stage
+from sspcore.core.store import stage
 from sspcore.data.check import Checked, require_release
 from sspcore.data.clips import Clip, hold_out, load_clips
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import prepare_clips
-from sspcore.data.releases import release_key_of
 from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
+from sspcore.study import places
 from sspcore.study.keys import Keys
+from sspcore.study.places import RESUMES, Place
 from sspcore.study.profiles import SEED_LIMIT, Profile, load_profile
-from sspcore.synthetic import release_key, render_release
+from sspcore.synthetic import missing_sequences, release_key, render_release
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,6 +56,8 @@ class StudyData:
     # Seconds since the epoch: what was made since then is not forced again.
     began: float = field(default_factory=lambda: run_began(time.time()))
     read_only: bool = False  # nothing is made: a missing or stale artefact raises ArtefactError
+    # Asked to make a goal, such as ("train", "SSP", "uavid"), before this process looks for it; see `sspcore.study.engine`.
+    maker: Callable[[Any, tuple[str, ...]], None] | None = field(default=None, repr=False, compare=False)
     _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -112,10 +115,10 @@ class StudyData:
         return self.workspace.run(dataset, self.seed, name, self.train_key(name, dataset))
 
     def _release_key(self, dataset: str) -> Any:
-        release = self.release(dataset)
-        return self._once(("release key", dataset), lambda: (
-            self.checked(dataset).key() if self.release_root else release_key_of(release, dataset)
-        ))
+        if self.release_root is not None:
+            return self._once(("release key", dataset), lambda: self.checked(dataset).key())
+        rendering = self.profile.rendering
+        return release_key(dataset, rendering.releases[dataset], rendering.seed)  # known before it is rendered
 
     # ------------------------------------------------------------------ data
 
@@ -143,8 +146,7 @@ class StudyData:
         spec, rendering = self.spec(dataset), self.profile.rendering
         if self.release_root is not None or rendering is None:
             return self.release_root / dataset
-        settings = rendering.releases[dataset]
-        root = self.workspace.releases / f"{dataset}-{release_key(dataset, settings, rendering.seed)}"
+        settings, root = rendering.releases[dataset], self.release_folder(dataset)
         if self.read_only:
             if not root.is_dir():
                 raise self._missing(f"{spec.title}: release", root)
@@ -155,6 +157,18 @@ class StudyData:
         log.info("%s: rendering (sequences that are complete are skipped)", spec.title)
         note_output(root)
         return render_release(dataset, settings, rendering.seed, root, rendering.workers)
+
+    def release_folder(self, dataset: str) -> Path:
+        """Where a rendered release lies, with its truth beside it."""
+        rendering = self.profile.rendering
+        return self.workspace.releases / f"{dataset}-{release_key(dataset, rendering.releases[dataset], rendering.seed)}"
+
+    def unrendered(self, dataset: str) -> list[str]:
+        """Sequences of a rendered release that are not there yet; none of a real one."""
+        if self.release_root is not None:
+            return []
+        rendering = self.profile.rendering
+        return missing_sequences(dataset, rendering.releases[dataset], rendering.seed, self.release_folder(dataset))
 
     def checked(self, dataset: str) -> Checked:
         """What is sound of a real release, looked at once; raises ReleaseError if the data set cannot go on."""
@@ -170,12 +184,12 @@ class StudyData:
 
     def prepare(self, dataset: str) -> Path:
         """Stage: raw release -> clips."""
+        self._ask("prepare", dataset)
         spec, release, rules = self.spec(dataset), self.release(dataset), self.profile.clips[dataset]
         sequences = self.checked(dataset).sequences if self.release_root else None  # what we rendered is sound
         workers = worker_count("auto") if self.release_root else 1
         return self._stage(
-            "prepare", f"{spec.title}: preparing clips", self.workspace.clips(dataset), self.clips_key(dataset),
-            lambda out: prepare_clips(release, spec, rules, out, workers, sequences),
+            places.clips(self, dataset), lambda out: prepare_clips(release, spec, rules, out, workers, sequences),
         )
 
     def clips(self, dataset: str, split: str) -> list[Clip]:
@@ -210,13 +224,24 @@ class StudyData:
             self._memory[key] = make()
         return self._memory[key]
 
-    def _stage(self, kind: str, title: str, folder: Path, key: str, build: Callable[[Path], None]) -> Path:
+    def _ask(self, *goal: str) -> None:
+        """Have a goal made elsewhere, if there is a maker."""
+        if self.maker is not None and not self.read_only:
+            self._once(("asked", *goal), lambda: self.maker(self, goal))
+
+    def _stage(self, place: Place, build: Callable[[Path], None]) -> Path:
         if self.read_only:
-            if not is_fresh(folder, key):
-                raise self._missing(title, folder)
-            return folder
-        force, resumes = kind in self.force and not made_since(folder, self.began), kind in ("prepare", "train", "label")
-        return self._once(("stage", str(folder)), lambda: stage(title, folder, key, build, force, resumes))
+            if not place.is_made():
+                raise self._missing(place.title, place.folder)
+            return place.folder
+
+        def make(out: Path) -> None:
+            with one_thread():
+                build(out)
+
+        return self._once(("stage", str(place.folder)), lambda: stage(
+            place.title, place.folder, place.key, make, place.forced_at, place.kind in RESUMES
+        ))
 
     def _missing(self, what: str, where: Path) -> ArtefactError:
         return ArtefactError(

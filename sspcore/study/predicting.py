@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sspcore.core.files import write_json
+from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_image
 from sspcore.core.progress import tqdm
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.inference.stream import Segmented, segment_frames
-from sspcore.models.systems import system
+from sspcore.models.systems import build, system
 
 if TYPE_CHECKING:
     from sspcore.study.stages import Study
+
+MARK = "clip.json"  # last in the folder of a clip's label maps
 
 
 def stream(
@@ -28,17 +30,31 @@ def stream(
     return segment_frames(model, images, motion, size, study.profile.input_size, study.device)
 
 
-def write_predictions(study: Study, name: str, dataset: str, out: Path) -> None:
-    """Write the label maps of all validation clips (`out`/<clip>/<source frame>.png), and what the streams reported."""
-    model, clips = study.model(name, dataset), study.clips(dataset, "val")
+def predict_clip(study: Study, model: VideoSegmenter, name: str, dataset: str, clip: Clip, out: Path) -> None:
+    """Write the label maps of one clip (`out`/<clip>/<source frame>.png) unless they are there."""
+    if (out / clip.name / MARK).is_file():
+        return
     frames = failed = 0
-    with tqdm(total=sum(map(len, clips)), desc=f"{name} on {study.spec(dataset).title}", unit="frame") as bar:
-        for clip in clips:
-            (out / clip.name).mkdir(parents=True)
-            for number, result in zip(clip.numbers, stream(study, model, name, dataset, clip), strict=True):
-                write_image(out / clip.name / f"{number:06d}.png", result.labels)
-                frames += 1
-                failed += not result.registered
-                bar.update(1)
-    rate = failed / (frames - len(clips)) if "homography" in model.needs else None
-    write_json(out / "stream.json", {"frames": frames, "registration_fallback_rate": rate})
+    title = f"{name}, {clip.name}"
+    with atomic_folder(out / clip.name, MARK) as folder, tqdm(total=len(clip), desc=title, unit="frame") as bar:
+        for number, result in zip(clip.numbers, stream(study, model, name, dataset, clip), strict=True):
+            write_image(folder / f"{number:06d}.png", result.labels)
+            frames += 1
+            failed += not result.registered
+            bar.update(1)
+        write_json(folder / MARK, {"frames": frames, "failed_registrations": failed})
+
+
+def write_predictions(study: Study, name: str, dataset: str, out: Path) -> None:
+    """Write the label maps of all validation clips that are not there yet, and what the streams reported."""
+    clips = study.clips(dataset, "val")
+    missing = [clip for clip in clips if not (out / clip.name / MARK).is_file()]
+    model = study.model(name, dataset) if missing else None
+    for clip in missing:
+        predict_clip(study, model, name, dataset, clip, out)
+    reports = [read_json(out / clip.name / MARK) for clip in clips]
+    frames, failed = (sum(report[key] for report in reports) for key in ("frames", "failed_registrations"))
+    registers = "homography" in build(name, study.spec(dataset).n_classes, study.profile, load_weights=False).needs
+    write_json(out / "stream.json", {
+        "frames": frames, "registration_fallback_rate": failed / (frames - len(clips)) if registers else None,
+    })

@@ -27,7 +27,7 @@ from sspcore.inference.stream import Segmented
 from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
 from sspcore.models.config import CheckpointConfig, system_config
 from sspcore.models.systems import SYSTEMS, SystemSpec, build, control, image_spec, start_from, system
-from sspcore.study import fitting, predicting, scoring
+from sspcore.study import fitting, places, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
 from sspcore.training.distill import LabelStore, label_clips
@@ -47,12 +47,10 @@ class Study(StudyData):
         spec = system(name)
         if spec.recipe is None:  # a control has nothing to learn: its weights are those it starts from
             return self.train(spec.starts_from, dataset)
+        self._ask("train", name, dataset)
         if spec.starts_from is not None:
             self.train(spec.starts_from, dataset)
-        return self._stage(
-            "train", f"{self.spec(dataset).title}: training {name}", self.folder(name, dataset) / "training",
-            self.train_key(name, dataset), lambda out: self._train(name, dataset, out),
-        )
+        return self._stage(places.training(self, name, dataset), lambda out: self._train(name, dataset, out))
 
     def _train(self, name: str, dataset: str, out: Path) -> None:
         job = self.training(name, dataset, out)
@@ -99,25 +97,27 @@ class Study(StudyData):
 
     def teacher_labels(self, dataset: str) -> LabelStore:
         """Stage: the teacher's logits of every training frame."""
-        def label(out: Path) -> None:
-            teacher, clips = self.model(TEACHER, dataset), self.clips(dataset, "train")
-            label_clips(teacher, clips, LabelStore(out), self.profile.teacher_size, self.profile.input_size, self.device)
-
+        self._ask("labels", dataset)
         return LabelStore(self._stage(
-            "label", f"{self.spec(dataset).title}: teacher labels", self.folder(TEACHER, dataset) / "labels",
-            self.keys.labels(dataset, fused=False), label,
+            places.labels(self, dataset), lambda out: self.label(dataset, self.clips(dataset, "train"), out)
         ))
+
+    def label(self, dataset: str, clips: list[Clip], out: Path) -> None:
+        """Write the teacher's logits of some training clips into the folder `out`."""
+        teacher = self.model(TEACHER, dataset)
+        label_clips(teacher, clips, LabelStore(out), self.profile.teacher_size, self.profile.input_size, self.device)
 
     def fused_labels(self, dataset: str) -> LabelStore:
         """Stage: the teacher's labels, fused over pairs of frames through bidirectional flow."""
-        source, key = self.teacher_labels(dataset), self.keys.labels(dataset, fused=True)
+        self._ask("fused", dataset)
+        return LabelStore(self._stage(
+            places.fused(self, dataset), lambda out: self.fuse(dataset, self.clips(dataset, "train"), out)
+        ))
 
-        def fuse(out: Path) -> None:
-            rule = OCCLUSION_RULES[self.profile.occlusion]
-            fuse_clips(self.clips(dataset, "train"), source, LabelStore(out), self.flows(dataset), rule)
-
-        folder = self.folder(TEACHER, dataset) / f"labels-fused-{key[:8]}"
-        return LabelStore(self._stage("label", f"{self.spec(dataset).title}: fusing labels", folder, key, fuse))
+    def fuse(self, dataset: str, clips: list[Clip], out: Path) -> None:
+        """Write the fused logits of some training clips into the folder `out`."""
+        rule = OCCLUSION_RULES[self.profile.occlusion]
+        fuse_clips(clips, self.teacher_labels(dataset), LabelStore(out), self.flows(dataset), rule)
 
     def labels_for(self, spec: SystemSpec, dataset: str) -> LabelStore:
         """The teacher labels that a distilled system learns from: fused for video systems, unfused for single frames."""
@@ -131,9 +131,9 @@ class Study(StudyData):
 
     def predict(self, name: str, dataset: str) -> Path:
         """Stage: trained weights -> label maps of all validation clips, streamed frame by frame."""
+        self._ask("predict", name, dataset)
         return self._stage(
-            "predict", f"{self.spec(dataset).title}: predicting with {name}", self.folder(name, dataset) / "predictions",
-            self.keys.predictions(name, dataset), lambda out: predicting.write_predictions(self, name, dataset, out),
+            places.predictions(self, name, dataset), lambda out: predicting.write_predictions(self, name, dataset, out)
         )
 
     def segment(self, name: str, dataset: str, clip: Clip) -> list[Segmented]:
@@ -155,10 +155,10 @@ class Study(StudyData):
 
     def evaluate(self, name: str, dataset: str) -> dict[str, Any]:
         """Stage: label maps -> the system's row of the results table."""
+        self._ask("evaluate", name, dataset)
         predictions = self.predict(name, dataset)
         folder = self._stage(
-            "evaluate", f"{self.spec(dataset).title}: scoring {name}", self.folder(name, dataset) / "scores",
-            self.keys.scores(name, dataset),
+            places.scores(self, name, dataset),
             lambda out: write_json(out / "row.json", scoring.row(self, name, dataset, predictions)),
         )
         return read_json(folder / "row.json")
@@ -174,9 +174,8 @@ class Study(StudyData):
             error = flow_error(self.clips(dataset, "val"), flows, truth, self.profile.input_size)
             write_json(out / "error.json", {"epe": error})
 
-        folder = self.workspace.motion(dataset) / "metric-flow-error"
-        title = f"{self.spec(dataset).title}: error of the flow"
-        return read_json(self._stage("evaluate", title, folder, self.keys.flow_error(dataset), measure) / "error.json")["epe"]
+        self._ask("flow_error", dataset)
+        return read_json(self._stage(places.flow_error(self, dataset), measure) / "error.json")["epe"]
 
     def controls(self, systems: Iterable[str] = ()) -> list[str]:
         """Names of the constant-alpha controls that the profile asks for: on Base, and on KD Base if it is among `systems`."""
@@ -187,6 +186,7 @@ class Study(StudyData):
         """The content of results.json: provenance and rows of systems and controls, in the order of the paper's table."""
         in_order = [name for name in SYSTEMS if name in systems]
         names = dict.fromkeys([*in_order, *systems, *self.controls(systems)])  # a control may be asked for by name too
+        self._ask("results", *datasets, *names)
         rows = [self.evaluate(name, dataset) for dataset in datasets for name in names]
         return {"provenance": self.origin(datasets), "rows": rows}
 

@@ -3,6 +3,9 @@
 world (layouts: solids on a ground) --render, shading--> view --sensor--> frame --release--> files
 """
 
-from sspcore.synthetic.release import ReleaseSettings, release_key, render_release
+from sspcore.synthetic.release import missing_sequences, release_key, render_release, render_sequence, sequence_names
+from sspcore.synthetic.sequence import ReleaseSettings
 
-__all__ = ["ReleaseSettings", "release_key", "render_release"]
+__all__ = [
+    "ReleaseSettings", "missing_sequences", "release_key", "render_release", "render_sequence", "sequence_names",
+]

@@ -34,7 +34,7 @@ def test_stage_runs_once_per_key(tmp_path):
     assert calls == [1] and is_fresh(tmp_path / "out", "k1")
     assert read_json(tmp_path / "out" / "key.json")["seconds"] >= 0
     stage("t", tmp_path / "out", "k2", build)
-    stage("t", tmp_path / "out", "k2", build, force=True)
+    stage("t", tmp_path / "out", "k2", build, forced_at=time.time())
     assert len(calls) == 3
 
 
