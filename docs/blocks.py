@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from sspcore.core.files import atomic_file, read_json
-from sspcore.report.frontier import curve_names, image_of
 from sspcore.report.results import SCORES
-from sspcore.report.seeds import above_curve, document
+from sspcore.report.seeds import document, summary
+from sspcore.report.spread import STD, seed_rows
 from sspcore.report.tables import NONE, markdown, percent, points, text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,25 +33,31 @@ def rows_of(dataset: str) -> dict[str, dict[str, Any]]:
     return {row["system"]: row for row in read("tables/results.json")["rows"] if row["dataset"] == dataset}
 
 
-def curve_distance(dataset: str, name: str) -> float | None:
-    """mIoU above the constant-alpha curve of a system's own image model, at equal TC; None for image models."""
-    rows, image = rows_of(dataset), image_of(name)
-    if image == name or image is None:
-        return None
-    return above_curve([(rows[one]["tc"], rows[one]["miou"]) for one in curve_names(rows)[image]],
-                       rows[name]["tc"], rows[name]["miou"])[0]
+def score(dataset: str, name: str, column: str) -> str:
+    """A score of a system in the committed results, as a cell."""
+    row = rows_of(dataset)[name]
+    return percent(row[column], row.get(column + STD))
+
+
+def curve_distance(dataset: str, name: str) -> tuple[float | None, float | None]:
+    """mIoU above the constant-alpha curve of a system's own image model, at equal TC; None for image models.
+
+    Returns: mean over the training seeds, and its standard deviation (None for one seed).
+    """
+    rows = [{"seed": 0} | row for row in seed_rows(read("tables/results.json")) if row["dataset"] == dataset]
+    found = {entry["system"]: entry["above_curve"] for entry in summary(rows)}[name]
+    return (None, None) if found is None else (found["mean"], found["std"])
 
 
 def results() -> pd.DataFrame:
     """The systems that README speaks of."""
     columns: dict[str, list[str]] = {"System": list(README_SYSTEMS)}
     for dataset, title in TITLES.items():
-        rows = rows_of(dataset)
         columns |= {
-            f"{title}: {SCORES[score]}": [percent(rows[name][score]) for name in README_SYSTEMS]
-            for score in ("miou", "tc", "miou_moving")
+            f"{title}: {SCORES[column]}": [score(dataset, name, column) for name in README_SYSTEMS]
+            for column in ("miou", "tc", "miou_moving")
         }
-        columns[f"{title}: above the curve"] = [points(curve_distance(dataset, name)) for name in README_SYSTEMS]
+        columns[f"{title}: above the curve"] = [points(*curve_distance(dataset, name)) for name in README_SYSTEMS]
     return pd.DataFrame(columns)
 
 
@@ -126,7 +132,7 @@ def consistency() -> pd.DataFrame:
     columns: dict[str, list[str]] = {"System": ["Base", "SSP", "KD-SSP"]}
     for dataset, title in TITLES.items():
         for column, name in (("tc", "TC"), ("tc_reference", "reference's"), ("tc_exact_flow", "exact flow")):
-            columns[f"{title}: {name}"] = [percent(rows_of(dataset)[system][column]) for system in columns["System"]]
+            columns[f"{title}: {name}"] = [score(dataset, system, column) for system in columns["System"]]
     return pd.DataFrame(columns)
 
 

@@ -23,15 +23,16 @@ def with_costs(results: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     Figures that a row has already are kept.
     """
     flow, known = flow_cost(profile), {}
-    rows = []
-    for row in results["rows"]:
+
+    def costed(row: Row) -> Row:
         if "gmacs" not in row:
             shape = _shape(row["system"], row["dataset"])
             if shape not in known:
                 known[shape] = _cost(row["system"], row["dataset"], profile, flow)
             row = row | known[shape]
-        rows.append(row | {"data": results["provenance"]["data"]})
-    return {**results, "rows": rows}
+        return row | {"data": results["provenance"]["data"]}
+
+    return {**results, **{key: list(map(costed, results[key])) for key in ("rows", "rows_by_seed") if key in results}}
 
 
 def _shape(name: str, dataset: str) -> tuple[object, ...]:

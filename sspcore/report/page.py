@@ -16,6 +16,7 @@ from sspcore.core.paths import Workspace, shown
 from sspcore.data.datasets import SPECS
 from sspcore.report import ablations, results, seeds
 from sspcore.report.captions import PICTURES, find_pictures
+from sspcore.report.spread import seeds_text
 from sspcore.report.tables import Document, Row, datasets_of, origin_rows, points, template
 from sspcore.study.profiles import Profile
 
@@ -51,7 +52,8 @@ def write_page(profile: Profile, workspace: Workspace, folder: Path) -> Path:
         _copy(files, temporary / "tables")
         _copy([path.with_suffix(suffix) for *_, path in pictures for suffix in (".png", ".pdf")], temporary / "figures")
         (temporary / PAGE).write_text(template("page.html.jinja").render(
-            profile=profile, titles=[SPECS[name].title for name in datasets], main=main, files=files, pictures=pictures,
+            profile=profile, titles=[SPECS[name].title for name in datasets], main=main,
+            seeds=seeds_text(main["provenance"]) if main else "", files=files, pictures=pictures,
             captions=PICTURES, documents=_documents(found), gains=_gains(main["rows"] if main else []),
             origin=origin_rows(main["provenance"]) if main else [], notebooks=[_notebook(page) for page in notebooks],
         ), encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sspcore.report.spread import seeds_of, seeds_text
 from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, percent, ranked, sectioned, side_by_side, text
 from sspcore.study.published import published
 
@@ -26,6 +27,7 @@ START_NOTE = (
     "it trained for more steps. Steps: optimiser steps in all, those of the weights started from included."
 )
 LATEX_NOTE = "An asterisk marks the published scores, a dagger encoders that began from scratch. G: multiply-adds."
+SPREAD_NOTE = "Mean ± sample standard deviation over the training seeds."
 PAIR = "mIoU / TC published"
 THEIRS = ("published mIoU", "published TC", "published params (M)", "published multiply-adds (G)")
 
@@ -34,7 +36,7 @@ def caption(results: Mapping[str, Any]) -> str:
     """What the numbers are and where they are from."""
     origin = results["provenance"]
     return (
-        f"Ours: {origin['data']}, profile {origin['profile']}, training seed {origin['seed']}, commit {origin['commit']}. "
+        f"Ours: {origin['data']}, profile {origin['profile']}, training {seeds_text(origin)}, commit {origin['commit']}. "
         "Published: the paper's figures on the real data sets; they are not comparable with figures on rendered data. "
         "Scores in percent, best trained student bold, second best underlined. "
         "TC is to be read together with mIoU: constant predictions are perfectly consistent."
@@ -49,9 +51,15 @@ def document(results: Mapping[str, Any]) -> Document:
         "mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", "Multiply-adds (G)": "G",
         "published mIoU": "mIoU∗", "published TC": "TC∗",
     })
+    origin, notes = results["provenance"], [caption(results), START_NOTE, COST_NOTE]
+    if len(seeds_of(origin)) > 1:
+        notes.insert(1, SPREAD_NOTE)
+    if "so_far" in results:
+        notes.insert(0, results["so_far"])
+    lines = [row | {"seeds": " ".join(map(str, row["seeds"]))} if "seeds" in row else row for row in results["rows"]]
     return Document(
-        "Results", (caption(results), START_NOTE, COST_NOTE), headings(frames, results["provenance"]["data"]), wide,
-        results["rows"], results["provenance"], hidden={"md": THEIRS, "html": (PAIR,)}, latex_note=LATEX_NOTE,
+        "Results", tuple(notes), headings(frames, origin["data"]), wide, lines, origin,
+        hidden={"md": THEIRS, "html": (PAIR,)}, latex_note=LATEX_NOTE,
     )
 
 

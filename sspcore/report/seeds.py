@@ -9,7 +9,6 @@ pictures of the run.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sspcore.data.datasets import SPECS
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import curve_names, frontier, image_of
+from sspcore.report.spread import mean_and_std, spread
 from sspcore.report.style import origin_line, save_set
 from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, side_by_side
 from sspcore.study import Study
@@ -155,12 +155,8 @@ def _distances(group: list[Row], by_seed: dict[tuple[str, int, str], Row]) -> Ro
 
 
 def _statistics(values: list[float | None]) -> Row:
-    known = [value for value in values if value is not None]
-    return {
-        "mean": statistics.fmean(known) if known else None,
-        "std": statistics.stdev(known) if len(known) > 1 else None,
-        "values": values,
-    }
+    mean, std = mean_and_std(values)
+    return {"mean": mean, "std": std, "values": values}
 
 
 def document(results: Row) -> Document:
@@ -202,9 +198,7 @@ def _frame(entries: list[Row]) -> pd.DataFrame:
 
 
 def _spread(value: Row, sign: str = "") -> str:
-    if value["mean"] is None:
-        return NONE
-    return f"{100 * value['mean']:{sign}.2f}" + ("" if value["std"] is None else f" ± {100 * value['std']:.2f}")
+    return NONE if value["mean"] is None else spread(value["mean"], value["std"], sign)
 
 
 def _curve_cell(value: Row | None) -> str:

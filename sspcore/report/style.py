@@ -19,6 +19,7 @@ from matplotlib.transforms import Bbox
 from sspcore.core.classes import ClassSpec
 from sspcore.core.files import atomic_file
 from sspcore.data.datasets import SPECS
+from sspcore.report.spread import seeds_text
 
 # Okabe and Ito's colours, distinguishable with every common colour-vision deficiency
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
@@ -69,8 +70,7 @@ def footnote(picture: Figure, text: str) -> Figure:
 
 def origin_line(origin: Mapping[str, Any]) -> str:
     """A result's provenance in one line: which data, profile, seed or seeds, commit."""
-    seeds = f"seeds {', '.join(map(str, origin['seeds']))}" if "seeds" in origin else f"seed {origin['seed']}"
-    return f"{_sentence(origin['data'])}; profile {origin['profile']}, {seeds}, commit {origin['commit']}."
+    return f"{_sentence(origin['data'])}; profile {origin['profile']}, {seeds_text(origin)}, commit {origin['commit']}."
 
 
 def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | None = None) -> Path:

@@ -94,7 +94,7 @@ def test_movie_of_a_run_shows_the_first_and_the_last_system_of_the_strip(tmp_pat
     study = SimpleNamespace(
         profile=SimpleNamespace(input_size=SIZE), spec=lambda name: UAVID,
         flows=lambda name: SimpleNamespace(between=lambda *_: torch.from_numpy(STILL)),
-        label_maps=lambda system, dataset, clip: changing_labels(3),
+        label_maps=lambda system, dataset, clip: changing_labels(3), seed=3,
     )
     path = collect.write_movie(study, "uavid", ["Teacher", "Base", "SSP", "KD-SSP"], ORIGIN, tmp_path)
     assert [panel.title for panel in made[0]] == ["UAVid, seq16_000001", "Base", "KD-SSP"]
