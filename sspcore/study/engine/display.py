@@ -18,7 +18,11 @@ from sspcore.core.progress import tqdm
 from sspcore.study.engine.estimate import Estimate, in_words
 from sspcore.study.engine.task import Task
 
-SAID = ("train", "score", "notebook")  # kinds whose tasks have a line each; of others one says when the last is done
+SAID = ("train", "score", "notebook")  # kinds whose tasks have a line each
+PARTS = {  # kinds of which a line says when a data set's last is done
+    "render": "rendering", "prepare": "preparing", "register": "registering", "flow": "flow", "label": "labelling",
+    "fuse": "fusing",
+}
 QUIET = 60.0  # seconds without a line after which one says what runs
 REDRAW = 0.2  # seconds between two drawings of the bars
 BAR = "{percentage:3.0f} % |{bar:30}| {desc}"
@@ -91,8 +95,8 @@ class Lines(Display):
         self._group_seconds[group] += seconds if made else 0.0
         if task.kind in SAID and made:
             self._say(f"{task.title}: done in {seconds / 60:.1f} min")
-        elif task.kind not in SAID and self._group_seconds[group] and not self._parts[group]:
-            self._say(f"{group[0]}: {group[1]}: all done, {self._group_seconds[group] / 60:.1f} min of work")
+        elif task.kind in PARTS and self._group_seconds[group] and not self._parts[group]:
+            self._say(f"{group[0]}: {PARTS[task.kind]}: all done, {self._group_seconds[group] / 60:.1f} min of work")
         self.tick()
 
     def note(self, text: str) -> None:

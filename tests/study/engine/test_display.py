@@ -55,7 +55,7 @@ def test_without_a_terminal_there_are_plain_lines():
         "[75 %] UAVid: task t: done in 4.0 min; 2 min left", "[88 %] UAVid: task s: done in 1.0 min; 60 s left",
         "[100 %] UAVid: task n: done in 1.0 min; 0 s left", "[100 %] 5 tasks done in 8 min",
     ]
-    assert "[25 %] UAVid: render: all done, 2.0 min of work; 6 min left" in lines
+    assert "[25 %] UAVid: rendering: all done, 2.0 min of work; 6 min left" in lines
     assert any(line.endswith("at work: UAVid: task t; 5 min left") for line in lines)
 
 
@@ -65,7 +65,7 @@ def test_the_number_of_lines_is_bounded(graph, kind):
     tasks = {name: task(name, *each.needs, kind=kind) for name, each in graph[0].items()}
     seconds = {name: 30 * value for name, value in graph[1].items()}
     text = shown(io.StringIO(), tasks, seconds)[1]
-    spoken = len(tasks) if kind == "train" else 1
+    spoken = {"train": len(tasks), "render": 1, "predict": 0}[kind]
     assert "\r" not in text
     assert len(text.splitlines()) <= spoken + sum(seconds.values()) / display.QUIET + 1
 

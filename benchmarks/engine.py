@@ -1,0 +1,254 @@
+"""What the engine takes and whether it can be relied on: figures/engine.json, part by part.
+
+    python benchmarks/engine.py demo        one run from nothing with two workers: minutes, memory, first rows, costs of tasks
+    python benchmarks/engine.py predict     1 to 16 workers, worked out from its tasks; checked against runs of Base and SSP
+    python benchmarks/engine.py busy        a run of Base beside a process that keeps one core busy
+    python benchmarks/engine.py identical   tables with 1, 2, 4 workers, and with killed workers and runners
+    python benchmarks/engine.py costs       write the rates of the demo run to sspcore/study/engine/costs.yaml
+
+Runs are made in a fresh clone of what is committed, in the active environment. With --folder they are kept, and parts that need
+an earlier run find it there; without, they are made in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import common
+from engine_kills import KINDS, WorkerKill
+from engine_run import Run, busy_core, clone, finish, kill_runner, remove, start, watch
+from sspcore.core.files import read_json, write_json
+from sspcore.core.provenance import provenance
+from sspcore.study.engine import costs, schedule
+from sspcore.study.engine.task import Task
+
+FIGURES = common.REPOSITORY / "figures" / "engine.json"
+WORKERS = (1, 2, 4, 8, 16)
+PAIR = ("Base", "SSP")
+
+
+def demo(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The whole profile from nothing with two workers."""
+    home = folder / f"home-{options.profile}"
+    remove([home])
+    run = finish(repository(folder), home, options.profile, "--workers", str(options.workers))
+    tasks = run.tasks()
+    write_json(folder / f"tasks-{options.profile}.json", tasks)
+    pair = [seconds for row, seconds in run.rows.items() if row.partition(": ")[2] in PAIR and row.startswith(first_of(run))]
+    return {
+        "profile": options.profile, "workers": options.workers, **measured(run), "tasks": len(tasks),
+        "first_row_minutes": minutes(min(run.rows.values())), "pair_minutes": minutes(max(pair)),
+        "rows_minutes": {row: minutes(seconds) for row, seconds in run.rows.items()},
+        "outside_tasks_seconds": round(run.seconds - span(tasks), 1), "kinds": by_kind(tasks), "rates": rates(tasks),
+    }
+
+
+def predict(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """List scheduling from measured task times, and how well it predicts runs of Base and SSP."""
+    report: dict[str, Any] = {}
+    noted = folder / f"tasks-{options.profile}.json"
+    if noted.exists():
+        tasks = read_json(noted)
+        path, length = schedule.critical_path(*graph(tasks))
+        titles = {task["name"]: task["title"] for task in tasks}
+        report |= {
+            "minutes": {str(count): minutes(predicted(tasks, count)) for count in WORKERS},
+            "critical_path_minutes": minutes(length), "critical_path": [titles[name] for name in path],
+        }
+    runs = {}
+    for count in (1, 2):
+        home = folder / f"home-pair-{count}"
+        remove([home])
+        runs[count] = finish(
+            repository(folder), home, options.profile, "--systems", ",".join(PAIR), "--workers", str(count)
+        )
+    report["checked"] = [
+        {
+            "tasks_of_workers": source, "workers": count, "measured_seconds": round(span(runs[count].tasks()), 1),
+            "predicted_seconds": round(found := predicted(runs[source].tasks(), count), 1),
+            "error": round(found / span(runs[count].tasks()) - 1, 3),
+        }
+        for source in runs for count in runs
+    ]
+    return {"profile": options.profile, **report}
+
+
+def busy(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The same run quiet and beside a busy process, each from nothing."""
+    arguments = ("--systems", "Base", "--datasets", "uavid", "--workers", str(options.workers))
+    homes = [folder / "home-quiet", folder / "home-busy"]
+    remove(homes)
+    quiet = finish(repository(folder), homes[0], options.profile, *arguments)
+    with busy_core():
+        beside = finish(repository(folder), homes[1], options.profile, *arguments)
+    return {
+        "profile": options.profile, "workers": options.workers, "run": " ".join(arguments[:4]),
+        "quiet_seconds": round(quiet.seconds, 1), "busy_seconds": round(beside.seconds, 1),
+        "ratio": round(beside.seconds / quiet.seconds, 2),
+    }
+
+
+def identical(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Tables with other numbers of workers and after kills, against one undisturbed run with one worker."""
+    where, report = repository(folder), {"profile": options.profile}
+    arguments = ("--workers", "2")
+
+    def home(name: str) -> Path:
+        remove([folder / name])
+        return folder / name
+
+    expected = finish(where, home("undisturbed-1"), options.profile, "--workers", "1").tables()
+    undisturbed = finish(where, home("undisturbed-2"), options.profile, *arguments)
+    report["workers"] = {"2": differing(undisturbed, expected)}
+    if "workers" in options.parts:
+        report["workers"]["4"] = differing(finish(where, home("undisturbed-4"), options.profile, "--workers", "4"), expected)
+    if "kinds" in options.parts:
+        there = sorted({task["kind"] for task in undisturbed.tasks()}, key=KINDS.index)
+        report["killed_workers"] = []
+        for kind in there:
+            killer = WorkerKill(kind)
+            run = finish(where, home("killed-worker"), options.profile, *arguments, poll=killer, interval=0.01)
+            report["killed_workers"].append({"kind": kind, "killed": killer.killed, "differing": differing(run, expected)})
+    if "runner" in options.parts:
+        report["killed_runners"] = runner_kills(where, home, options, arguments, undisturbed.seconds, expected)
+    return report
+
+
+def runner_kills(
+    where: Path, home: Callable[[str], Path], options: argparse.Namespace, arguments: Sequence[str], seconds: float,
+    expected: dict[str, str],
+) -> list[dict[str, Any]]:
+    """Chains: a run is killed at a drawn moment and started again, several times, then left to end."""
+    draw, chains = random.Random(options.draw), []
+    while (left := options.kills - sum(len(chain["after_seconds"]) for chain in chains)) > 0:
+        folder, kills = home("killed-runner"), []
+        for _ in range(min(left, options.per_chain)):
+            moment = draw.uniform(0.05, 0.95) * seconds / options.per_chain
+            run = start(where, folder, options.profile, *arguments)
+            watch(run, lambda run, moment=moment: kill_runner(run) if run.age >= moment else None)
+            if run.process.returncode == 0:  # it was faster than the kill
+                break
+            kills.append(round(moment, 1))
+        run = finish(where, folder, options.profile, *arguments)
+        chains.append({"after_seconds": kills, "differing": differing(run, expected)})
+    return chains
+
+
+def write_costs(options: argparse.Namespace, folder: Path) -> None:
+    """The rates of the demo run as costs.yaml."""
+    part = read_json(options.json)["demo"]
+    path = Path(costs.__file__).with_name("costs.yaml")
+    text = path.read_text(encoding="utf-8")
+    known = yaml.safe_load(text)["rates"] | {name: each["rate"] for name, each in part["rates"].items()}
+    table = {"machine": f"{part['provenance']['machine']}; commit {part['provenance']['commit']}", "rates": known}
+    head = text.partition("\n")[0]
+    path.write_text(f"{head}\n{yaml.safe_dump(table, sort_keys=False, width=200)}", encoding="utf-8")
+
+
+# --- of runs and their tasks --------------------------------------------------------------------------------------------
+
+
+def repository(folder: Path) -> Path:
+    """The clone that all runs of a folder share, of the commit that is checked out here."""
+    return folder / "clone" if (folder / "clone").is_dir() else clone(folder / "clone")
+
+
+def measured(run: Run) -> dict[str, float]:
+    """What was seen of a run from outside."""
+    return {
+        "minutes": minutes(run.seconds), "cpu_minutes": minutes(run.cpu_seconds),
+        "peak_gib": round(run.peak_bytes / 2**30, 2),
+    }
+
+
+def first_of(run: Run) -> str:
+    """The data set of the row that came first."""
+    return min(run.rows, key=run.rows.__getitem__).partition(": ")[0]
+
+
+def differing(run: Run, expected: dict[str, str]) -> list[str]:
+    """Names of the tables that are not as expected; none is what is hoped for."""
+    return [name for name, text in run.tables().items() if text != expected[name]]
+
+
+def graph(tasks: list[dict[str, Any]]) -> tuple[dict[str, Task], dict[str, float]]:
+    """The tasks of a record, and their seconds."""
+    made = {each["name"]: Task(each["name"], each["kind"], each["title"], None, tuple(each["needs"])) for each in tasks}
+    return made, {each["name"]: each["seconds"] for each in tasks}
+
+
+def predicted(tasks: list[dict[str, Any]], workers: int) -> float:
+    """Seconds of a run with another number of workers, by list scheduling under the run's priorities."""
+    known, seconds = graph(tasks)
+    priority = {each["name"]: each["priority"] for each in tasks}
+    return schedule.simulate(known, seconds, workers, priority).makespan
+
+
+def span(tasks: list[dict[str, Any]]) -> float:
+    """Seconds from the start of the first task to the end of the last."""
+    return max(each["end"] for each in tasks) - min(each["start"] for each in tasks)
+
+
+def by_kind(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Number, seconds and CPU seconds of the tasks of each kind."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+    for each in tasks:
+        sums[each["kind"]] = [a + b for a, b in zip(sums[each["kind"]], (1, each["seconds"], each["cpu_seconds"]), strict=True)]
+    return {kind: {"tasks": n, "seconds": round(a, 1), "cpu_seconds": round(b, 1)} for kind, (n, a, b) in sums.items()}
+
+
+def rates(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Seconds a unit of every rate, and the units that it was measured on."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for each in tasks:
+        sums[each["rate"]] = [sums[each["rate"]][0] + each["units"], sums[each["rate"]][1] + each["seconds"]]
+    return {
+        rate: {"rate": float(f"{seconds / units:.3g}"), "units": round(units, 3)}
+        for rate, (units, seconds) in sums.items() if units > 0 < seconds
+    }
+
+
+def minutes(seconds: float) -> float:
+    """Minutes, two decimals."""
+    return round(seconds / 60, 2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("demo", "predict", "busy", "identical", "costs"))
+    parser.add_argument("--profile", help="default: demo; for identical: smoke")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="keep clone and runs here")
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["workers", "kinds", "runner"],
+                        help="of identical: workers,kinds,runner")
+    parser.add_argument("--kills", type=int, default=20, help="of the runner (default: 20)")
+    parser.add_argument("--per-chain", type=int, default=5, help="kills in a row before a run is left to end (default: 5)")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the moments of the kills")
+    parser.add_argument("--json", type=Path, default=FIGURES, help=f"the report (default: {FIGURES})")
+    options = parser.parse_args(arguments)
+    options.profile = options.profile or ("smoke" if options.part == "identical" else "demo")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.folder or Path(temporary)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.part == "costs":
+            write_costs(options, folder)
+            return
+        part = {"demo": demo, "predict": predict, "busy": busy, "identical": identical}[options.part](options, folder)
+    origin = provenance(options.profile, 0, "none")
+    report = read_json(options.json) if options.json.exists() else {}
+    write_json(options.json, report | {options.part: {"provenance": origin, **part}})
+    print(json.dumps(part, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
