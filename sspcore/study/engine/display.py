@@ -26,6 +26,7 @@ PARTS = {  # kinds of which a line says when a data set's last is done
 QUIET = 60.0  # seconds without a line after which one says what runs
 REDRAW = 0.2  # seconds between two drawings of the bars
 BAR = "{percentage:3.0f} % |{bar:30}| {desc}"
+WIDGET = "{percentage:3.0f} % |{bar}| {desc}"
 
 
 def open_display(estimate: Estimate, stream: TextIO | None = None) -> Display:
@@ -60,7 +61,8 @@ class Display:
         """A task is given up, and with it those that need it."""
         self.estimate.failed(name)
         self._failed += 1
-        self.note(f"{self.estimate.tasks[name].title}: failed: {message}")
+        title = self.estimate.tasks[name].title
+        self.note(f"failed: {message}" if title in message else f"failed: {title}: {message}")
 
     def note(self, text: str) -> None:
         """A line that stays, such as what is new in the table."""
@@ -173,7 +175,8 @@ class Bars(Display):
         self._overall.close()
 
     def _bar(self, position: int, leave: bool) -> tqdm:
-        return tqdm(total=1.0, position=position, bar_format=BAR, leave=leave, file=self.stream, dynamic_ncols=True)
+        form = WIDGET if issubclass(tqdm, notebook.tqdm) else BAR
+        return tqdm(total=1.0, position=position, bar_format=form, leave=leave, file=self.stream, dynamic_ncols=True)
 
     def _draw(self, bar: tqdm, share: float, text: str) -> None:
         bar.n = share

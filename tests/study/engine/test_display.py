@@ -79,7 +79,7 @@ def test_results_and_failures_are_lines_of_their_own():
     what.done("r2", 0.0, made=False)
     what.close()
     lines = stream.getvalue().splitlines()
-    assert lines[:2] == ["UAVid: Base: mIoU 61.2", "UAVid: task r1: failed: disk full at a"]
+    assert lines[:2] == ["UAVid: Base: mIoU 61.2", "failed: UAVid: task r1: disk full at a"]
     assert lines[2].endswith("0 tasks done, 1 failed in 0 s")
     assert len(lines) == 3
 
