@@ -61,6 +61,7 @@ Size = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
 Profile = Annotated[str, typer.Option(metavar="NAME", help="smoke, demo, paper, or a YAML file.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training (default: the profile's).", show_default=False)]
+Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes, one thread each (default: one a core).")]
 Root = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the real releases, for --profile paper.")]
 Datasets = Annotated[Names | None, listed(Names, "uavid,ruralscapes (default: the profile's).")]

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from sspcore.cli.common import Data, Datasets, Names, Numbers, Overwrite, Profile, Root, Seed, Systems, listed
+from sspcore.cli.common import (
+    Data,
+    Datasets,
+    Names,
+    Numbers,
+    Overwrite,
+    Profile,
+    Root,
+    Seed,
+    Systems,
+    Workers,
+    listed,
+)
+from sspcore.core.errors import SspError
 
 
 def reproduce(
@@ -17,9 +30,14 @@ def reproduce(
     systems: Systems = None,
     only: Annotated[Names | None, listed(Names, "Numbers of notebooks, such as 03 or 07,08.")] = None,
     seed: Seed = None,
+    seeds: Annotated[Numbers | None, listed(Numbers, "Seeds of training, such as 0,1,2: tables with their spread.")] = None,
     data: Data = None,
-    ablations: Annotated[bool, typer.Option("--ablations", help="Run notebook 09 after the others.")] = False,
+    ablations: Annotated[bool, typer.Option("--ablations", help="Run notebook 09 too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, also what is up to date.")] = False,
+    workers: Workers = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster to run on: tcp://host:8786 (docs/cluster.md).")
+    ] = None,
     times: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of a run that starts from nothing: note its times in this JSON file.")
     ] = None,
@@ -27,13 +45,20 @@ def reproduce(
 ) -> None:
     """Train, evaluate, write all tables and figures.
 
-    Runs the notebooks in order; what is up to date is skipped, a killed run goes on where it was.
+    On all cores; what is up to date is skipped, a killed run goes on where it was.
     """
     if only_plan:
-        return plan(profile, datasets, systems, data)
+        plan(profile, datasets, systems, data)
+        return
+    if seed is not None and seeds is not None:
+        raise SspError("--seed and --seeds: give one of them")
+    if workers is not None and scheduler is not None:
+        raise SspError("--workers and --scheduler: the cluster of a scheduler has workers of its own; give one of them")
+    from sspcore.study.reproduce import Request
     from sspcore.study.reproduce import reproduce as run
 
-    return run(profile, datasets, systems, only, seed, data, ablations, force, times)
+    chosen = seeds if seed is None else (seed,)
+    run(Request(profile, datasets, systems, only, chosen, data, ablations, force, times, workers, scheduler))
 
 
 def plan(profile: Profile = "demo", datasets: Datasets = None, systems: Systems = None, data: Data = None) -> None:

@@ -114,17 +114,22 @@ def prepare_clips(
             repeated[job.sequence.video] = numbers
             bar.update(job.frames)
     for video, numbers in repeated.items():
-        if numbers:
-            log.warning(
-                "%s: %d frames taken are copies of the frame before (the first: %06d); metrics see no motion there",
-                video, len(numbers), numbers[0],
-            )
+        warn_of_copies(video, numbers)
     for split in SPLITS:
         if not any((out / split).glob("*/clip.json")):
             raise ReleaseError(
                 f"{release}: no {split} clip is left after the clip rules (at least {rules.min_clip_length} frames"
                 f"{' and a label' if rules.require_label else ''}); check the videos or the profile's clips section"
             )
+
+
+def warn_of_copies(video: Path, numbers: list[int]) -> None:
+    """Log which frames taken of a video repeat the one before, if any do."""
+    if numbers:
+        log.warning(
+            "%s: %d frames taken are copies of the frame before (the first: %06d); metrics see no motion there",
+            video, len(numbers), numbers[0],
+        )
 
 
 def missing_clips(sequence: Sequence, rules: ClipRules, out: Path) -> tuple[list[list[int]], int]:

@@ -57,13 +57,14 @@ class StudyData:
     began: float = field(default_factory=lambda: run_began(time.time()))
     read_only: bool = False  # nothing is made: a missing or stale artefact raises ArtefactError
     # Asked to make a goal, such as ("train", "SSP", "uavid"), before this process looks for it; see `sspcore.study.engine`.
-    maker: Callable[[Any, tuple[str, ...]], None] | None = field(default=None, repr=False, compare=False)
+    maker: Callable[[Any, tuple[Any, ...]], None] | None = field(default=None, repr=False, compare=False)
     _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
         cls, profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (),
         overrides: dict[str, Any] | None = None, root: Path | None = None, read_only: bool = False,
+        maker: Callable[[Any, tuple[Any, ...]], None] | None = None,
     ) -> Self:
         """A study by the name of its profile: "smoke", "demo", "paper", or the path of a YAML file.
 
@@ -72,6 +73,7 @@ class StudyData:
             data: folder of the real releases, for profiles that do not render.
             overrides: dotted profile settings, for ablations.
             root: folder of artefacts; default: the repository's data folder.
+            maker: see the attribute.
         Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
         """
         loaded = load_profile(profile, overrides)
@@ -85,7 +87,7 @@ class StudyData:
         study = cls(
             loaded, loaded.seed if seed is None else seed, None if data is None else Path(data),
             Workspace(loaded.name) if root is None else Workspace(loaded.name, Path(root)), frozenset(force),
-            read_only=read_only,
+            read_only=read_only, maker=maker,
         )
         stay_in_run()
         return study
@@ -224,7 +226,7 @@ class StudyData:
             self._memory[key] = make()
         return self._memory[key]
 
-    def _ask(self, *goal: str) -> None:
+    def _ask(self, *goal: Any) -> None:
         """Have a goal made elsewhere, if there is a maker."""
         if self.maker is not None and not self.read_only:
             self._once(("asked", *goal), lambda: self.maker(self, goal))

@@ -25,7 +25,6 @@ from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.check import require_release
 from sspcore.data.datasets import SPECS
-from sspcore.data.prepare import plan_clips
 from sspcore.data.releases import Sequence
 from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
@@ -33,6 +32,7 @@ from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.study.cost import aligned, parameters_m
 from sspcore.study.hardware import N_CLASSES, StepCost, measure_fps, time_training, timed
+from sspcore.study.outline import planned_clips
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
 
 CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
@@ -71,23 +71,13 @@ class Counts:
 
 def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) -> Counts:
     """Count clips and windows of a data set from the headers of its videos, or from the renderer's settings (None)."""
-    rules, video = profile.clips[dataset], None
-    if sequences is not None:
-        sequences = list(sequences)
-        videos, video = [(each.split, count_frames(each.video), set(each.labels)) for each in sequences], sequences[0].video
-    else:
-        made = profile.rendering.releases[dataset]
-        n_frames = made.source_frames
-        labels = set(range(0, n_frames, made.label_interval * made.frame_step))
-        videos = [("train", n_frames, labels)] * made.train_sequences + [("val", n_frames, labels)] * made.val_sequences
-    train, val = (
-        [(len(clip), sum(number in labels for number in clip[1:])) for part, n_frames, labels in videos if part == split
-         for clip in plan_clips(n_frames, labels, rules)]
-        for split in ("train", "val")
-    )
+    sequences = None if sequences is None else list(sequences)
+    clips = planned_clips(profile, dataset, sequences)
+    train, val = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
     return Counts(
-        train_frames=sum(n for n, _ in train), train_clips=len(train), labelled=sum(n for _, n in train),
-        strided=sum(n // 2 for n, _ in train), val_frames=sum(n for n, _ in val), val_clips=len(val), video=video,
+        train_frames=sum(map(len, train)), train_clips=len(train), labelled=sum(k > 0 for clip in train for k in clip.labelled),
+        strided=sum(len(clip) // 2 for clip in train), val_frames=sum(map(len, val)), val_clips=len(val),
+        video=sequences[0].video if sequences else None,
     )
 
 

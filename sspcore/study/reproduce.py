@@ -1,191 +1,190 @@
-"""Run the numbered notebooks in order by papermill: `sspcore reproduce`, which `./reproduce.sh` calls.
+"""The whole study in one call: `sspcore reproduce`, which `./reproduce.sh` calls.
 
-Each notebook is executed with the chosen profile, data sets, systems and seed as parameters; the executed copy and an
-HTML of it go to the run's folder. A notebook is skipped if its parameters, text, library, profile and real data are
-unchanged and what it wrote or built on is still there and whole.
+What the numbered notebooks show is worked out by the engine, and each notebook is executed as soon as that is there, with the
+chosen profile, data sets, systems and seeds as parameters. Tables grow with every scored system.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-import resource
-import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
-from papermill.exceptions import PapermillExecutionError
-
-from sspcore.core.checksums import crc32
-from sspcore.core.code import library_key
 from sspcore.core.errors import ArtefactError, ReleaseError, SspError
-from sspcore.core.files import OUTPUTS_FILE, atomic_file, read_json, remove_leftovers, write_json
+from sspcore.core.files import read_json, remove_leftovers, write_json
 from sspcore.core.lock import exclusive
 from sspcore.core.machine import worker_count
-from sspcore.core.paths import REPOSITORY, Workspace, shown
+from sspcore.core.paths import Workspace, shown
 from sspcore.core.provenance import RUN_BEGAN, provenance
-from sspcore.core.store import changed_file, stable_hash
+from sspcore.core.store import stable_hash
 from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
-from sspcore.study import Study
+from sspcore.study.chapters import Chapter, chapter_key, choose_notebooks, settings, why_run
+from sspcore.study.engine.graph import Planner
+from sspcore.study.engine.make import cluster, run_tasks
+from sspcore.study.engine.run import Outcome
+from sspcore.study.engine.task import Call, Task
+from sspcore.study.keys import TEACHER
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
+from sspcore.study.stages import Study
 
-log = logging.getLogger("sspcore.study.reproduce")
-NOTEBOOKS = REPOSITORY / "notebooks"
-ABLATIONS = "09"
+STAGES = ("prepare", "train", "label", "predict", "evaluate")
+EARLY = (CONTROL_IMAGE, "SSP")  # systems whose rows come first, data set by data set
+NEWS = Callable[[Sequence[Study], Sequence[str], Sequence[str]], str]  # writes the tables so far; what is new in them
 
 
-def reproduce(
-    profile_name: str = "demo", datasets: Iterable[str] | None = None, systems: Iterable[str] | None = None,
-    only: Sequence[str] | None = None, seed: int | None = None, data: Path | None = None, ablations: bool = False,
-    force: bool = False, times: Path | None = None,
-) -> None:
-    """Run the notebooks; each parameter is an option of the command `sspcore reproduce`.
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; each attribute is an option of the command `sspcore reproduce`."""
 
-    Raises: SspError for wrong usage and for a notebook that fails.
+    profile: str = "demo"
+    datasets: Iterable[str] | None = None
+    systems: Iterable[str] | None = None
+    only: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    data: Path | None = None
+    ablations: bool = False
+    force: bool = False
+    times: Path | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A request, looked up: studies one a seed, data sets, systems with Base in front, notebooks."""
+
+    studies: list[Study]
+    datasets: list[str]
+    systems: list[str]
+    notebooks: list[Path]
+    parameters: dict[str, Any]  # of the notebooks
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.studies[0].workspace
+
+
+def reproduce(request: Request, news: NEWS | None = None) -> Chosen:
+    """Make all that is asked for. `news`: called with each system that is scored.
+
+    Raises: SspError for wrong usage, and at the end for what failed on the way; the rest is done by then.
     """
-    os.environ.setdefault("SSPCORE_PROGRESS", "plain")  # both are inherited by the kernels
-    os.environ[RUN_BEGAN] = str(time.time())
-    profile = Study.open(profile_name, seed, data).profile
-    datasets = choose_datasets(profile, profile.datasets if datasets is None else datasets, "--datasets")
-    systems = profile.systems if systems is None else systems
-    chosen = choose_systems(profile, systems, datasets, "--systems")
-    if CONTROL_IMAGE not in systems:
-        log.info("%s is added: the controls are built on it, tables and pictures compare with it", CONTROL_IMAGE)
+    os.environ[RUN_BEGAN] = str(time.time())  # inherited by workers
+    chosen = choose(request)
+    study, base = chosen.studies[0], chosen.workspace.base
+    if request.times is not None and base.exists():
+        raise SspError(f"--times {request.times}: {base} is there already, so not all would be done; use a fresh clone")
+    others = read_json(request.times) if request.times is not None and request.times.exists() else []
+    with exclusive(base):
+        remove_leftovers(base)
+        show_check(chosen.parameters["data"], chosen.datasets, chosen.workspace)
+        inputs_key = stable_hash([
+            study.profile.model_dump(mode="json"), releases_key(chosen.parameters["data"], chosen.datasets),
+        ])
+        print(f"profile {study.profile.name}: {study.profile.description}", flush=True)
+        began = time.perf_counter()
+        tasks, first = graph(chosen, inputs_key, request.force)
+        outcome = Outcome([], {}, set())
+        if tasks:
+            with cluster(study, request.workers, request.scheduler) as client:
+                outcome = run_tasks(client, study, tasks, first, _tell_news(chosen, news), _known(base))
+            _note_records(base, tasks, outcome)
+        outcome.raise_failures()
+        minutes = (time.perf_counter() - began) / 60
+        if request.times is not None:
+            run = {
+                "profile": study.profile.name, "datasets": chosen.datasets, "systems": chosen.systems,
+                "provenance": provenance(study.profile.name, study.seed, inputs_key),
+            }
+            others = [other for other in others if any(other[name] != run[name] for name in ("profile", "datasets", "systems"))]
+            notebooks = {tasks[each.name].title: round(each.seconds, 1) for each in outcome.records if "notebook-" in each.name}
+            peak = max((record.peak_mib for record in outcome.records), default=0)
+            write_json(request.times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": peak, "notebooks": notebooks}])
+        print(f"done in {minutes:.1f} min; tables and pictures: {shown(study.figures)}/, "
+              f"executed notebooks: {shown(chosen.workspace.notebooks)}/", flush=True)
+    return chosen
+
+
+def choose(request: Request) -> Chosen:
+    """Look up what is asked for. Raises: SspError naming the option that is wrong."""
+    force = STAGES if request.force else ()
+    seeds = [None] if request.seeds is None else list(dict.fromkeys(request.seeds))
+    studies = [Study.open(request.profile, seed, request.data, force) for seed in seeds]
+    profile = studies[0].profile
+    datasets = choose_datasets(profile, profile.datasets if request.datasets is None else request.datasets, "--datasets")
+    asked = profile.systems if request.systems is None else request.systems
+    systems = choose_systems(profile, asked, datasets, "--systems")
+    if CONTROL_IMAGE not in asked:
+        print(f"{CONTROL_IMAGE} is added: the controls are built on it, tables and pictures compare with it", flush=True)
     parameters = {
         # kernels run in notebooks/: what is relative to the caller's folder must not stay so
-        "profile": profile_name if profile_name in available_profiles() else str(Path(profile_name).resolve()),
-        "seed": profile.seed if seed is None else seed,
-        "datasets": datasets,
-        "systems": chosen,
-        "data": None if data is None else str(Path(data).resolve()),
-        "force": force,
+        "profile": request.profile if request.profile in available_profiles() else str(Path(request.profile).resolve()),
+        "seed": studies[0].seed, "seeds": [study.seed for study in studies], "datasets": datasets, "systems": systems,
+        "data": None if request.data is None else str(Path(request.data).resolve()), "force": False,
     }
-    notebooks = choose_notebooks(only, chosen, ablations)
-    workspace = Workspace(profile.name)
-    if times is not None and workspace.base.exists():
-        raise SspError(f"--times {times}: {workspace.base} is there already, so not all would be done; use a fresh clone")
-    others = read_json(times) if times is not None and times.exists() else []
-    with exclusive(workspace.base):
-        remove_leftovers(workspace.base)
-        show_check(parameters["data"], datasets, workspace)
-        inputs_key = stable_hash([profile.model_dump(mode="json"), releases_key(parameters["data"], datasets)])
-        print(f"profile {profile.name}: {profile.description}", flush=True)
-        began, seconds = time.perf_counter(), {}
-        origin = provenance(profile.name, parameters["seed"], inputs_key)
-        run = {"profile": profile.name, "datasets": datasets, "systems": chosen, "provenance": origin}
-        for notebook in notebooks:
-            seconds[notebook.stem] = run_notebook(notebook, workspace, parameters, inputs_key)
-        minutes = (time.perf_counter() - began) / 60
-        if times is not None:
-            others = [other for other in others if any(other[name] != run[name] for name in ("profile", "datasets", "systems"))]
-            write_json(times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": _peak_mib(), "notebooks": seconds}])
-        print(f"done in {minutes:.1f} min; tables and pictures: {shown(workspace.figures)}/, "
-              f"executed notebooks: {shown(workspace.notebooks)}/", flush=True)
+    return Chosen(studies, datasets, systems, choose_notebooks(request.only, systems, request.ablations), parameters)
 
 
-def find_notebooks(only: Sequence[str] | None) -> list[Path]:
-    """The numbered notebooks in order, or those whose numbers are asked for."""
-    found = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
-    if only is None:
-        return list(found.values())
-    unknown = [number for number in only if number.zfill(2) not in found]
-    if unknown or not only:
-        raise SspError(f"--only {','.join(unknown)}: no such notebook; there are {', '.join(found)}")
-    return [found[number.zfill(2)] for number in only]
+def graph(chosen: Chosen, inputs_key: str, force: bool) -> tuple[dict[str, Task], list[tuple[str, ...]]]:
+    """The tasks of a run, and groups of them that are wanted early. Says which notebooks are up to date."""
+    tasks: dict[str, Task] = {}
+    planners = [Planner(study, tasks, several=len(chosen.studies) > 1) for study in chosen.studies]
+    began = float(os.environ[RUN_BEGAN])
+    for path in chosen.notebooks:
+        needs = shown_in(path, planners, chosen)
+        key = chapter_key(path, chosen.parameters, inputs_key)
+        chapter = Chapter(
+            path.name, chosen.parameters, str(chosen.workspace.root.absolute()), chosen.workspace.profile, key, began,
+        )
+        if needs or force or why_run(chapter.stamp, key) is not None:
+            call = Call(planners[0].spec, "notebook", (chapter,))
+            name = f"notebook-{path.stem}"
+            tasks[name] = Task(name, "notebook", f"notebook {path.stem}", call, needs, 1.0, f"notebook {path.name[:2]}")
+        else:
+            print(f"{path.stem}: up to date, skipped", flush=True)
+    wanted = [("evaluate", name, dataset) for dataset in chosen.datasets for name in EARLY if name in chosen.systems]
+    in_graph = {(task.call.method, *task.call.arguments): name for name, task in tasks.items() if task.kind == "score"}
+    return tasks, [(in_graph[goal],) for goal in wanted if goal in in_graph]
 
 
-def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: bool) -> list[Path]:
-    """What a run executes: the notebooks asked for, or those that concern its systems; the ablations' last, if wanted."""
-    chosen = [path for path in find_notebooks(only) if only is not None or concerns(path, systems)]
-    if not ablations:
-        return chosen
-    last = find_notebooks((ABLATIONS,))
-    return [path for path in chosen if path not in last] + last
+def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[str, ...]:
+    """Names of the tasks that make what a notebook shows, by its metadata: {"shows": {what: [systems]}}.
 
-
-def concerns(notebook: Path, systems: list[str]) -> bool:
-    """Whether a notebook is part of a run of these systems.
-
-    Its metadata may name the systems that it is only for, or say that it is optional: run by `--only` or `--ablations`.
+    `what` is "clips", "motion", "training", "labels", "scores" or "results" (scores of all systems and controls, for
+    every seed); systems that are not part of the run are passed over. What is not named here a notebook makes by itself.
     """
-    metadata = nbformat.read(notebook, as_version=4).metadata.get("sspcore", {})
-    named = metadata.get("only_for_systems")
-    return not metadata.get("optional", False) and (named is None or bool(set(named) & set(systems)))
+    shows: Mapping[str, list[str]] = settings(notebook).get("shows", {})
+    planner, datasets = planners[0], chosen.datasets
+    goals: list[tuple[Any, ...]] = []
+    for what, named in shows.items():
+        names = [name for name in named if name in chosen.systems or name == TEACHER]
+        match what:
+            case "clips":
+                goals += [("prepare", dataset) for dataset in datasets]
+            case "motion":
+                goals += [("motion", dataset) for dataset in datasets]
+            case "training":
+                goals += [("train", name, dataset) for dataset in datasets for name in names]
+            case "labels":
+                goals += [("fused", dataset) for dataset in datasets]
+            case "scores":
+                goals += [("evaluate", name, dataset) for dataset in datasets for name in names]
+            case "results":
+                return tuple(dict.fromkeys(name for each in planners for name in each.goals(results_goals(each.study, chosen))))
+            case _:
+                raise SspError(f"{notebook.name}: its metadata say that it shows '{what}', which is unknown")
+    return planner.goals(goals)
 
 
-def run_notebook(notebook: Path, workspace: Workspace, parameters: dict[str, Any], inputs_key: str) -> float:
-    """Execute one notebook unless its executed copy is up to date; returns the seconds that it took."""
-    executed = workspace.notebooks / notebook.name
-    stamp = executed.with_suffix(".json")
-    settings = {name: value for name, value in parameters.items() if name != "force"}  # how it is made, not what
-    key = stable_hash([notebook.read_text(encoding="utf-8"), settings, inputs_key, library_key()])
-    reason = "--force" if parameters["force"] else why_run(stamp, key)
-    if reason is None:
-        print(f"{notebook.stem}: up to date, skipped", flush=True)
-        return 0.0
-    print(f"{notebook.stem}: running ({reason})", flush=True)
-    began = time.perf_counter()
-    stamp.unlink(missing_ok=True)  # a run that fails half-way leaves nothing that counts as up to date
-    with _outputs_noted() as noted, atomic_file(executed) as temporary:
-        try:
-            papermill.execute_notebook(
-                str(notebook), str(temporary), parameters=_accepted(notebook, parameters), cwd=str(NOTEBOOKS),
-                progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr, kernel_name="python3",
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # nobody can act on its notice about its transport
-            )
-        except PapermillExecutionError as error:
-            failed = executed.with_suffix(".failed.ipynb")
-            os.replace(temporary, failed)
-            problem = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {' '.join(error.evalue.split())}"
-            raise SspError(f"{problem} (executed so far: {shown(failed)})") from error
-        except DeadKernelError as error:
-            raise SspError(f"{notebook.name}: its kernel died; check memory, then run again") from error
-        # text bars rewrite their line: keep what a reader of the terminal sees at the end
-        copy, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(temporary, as_version=4), {})
-        nbformat.write(copy, temporary)
-        html, _ = HTMLExporter().from_notebook_node(copy)
-        outputs = _lasting(noted, workspace)
-    page = executed.with_suffix(".html")
-    page.write_text(html, encoding="utf-8")
-    seconds = round(time.perf_counter() - began, 1)
-    made = {shown(path): path for path in (executed, page, *outputs)}
-    checksums = {name: crc32(path) for name, path in made.items() if path.is_file()}
-    write_json(stamp, {"key": key, "seconds": seconds, "outputs": list(made), "checksums": checksums})
-    print(f"{notebook.stem}: done in {seconds / 60:.1f} min", flush=True)
-    return seconds
-
-
-def why_run(stamp: Path, key: str) -> str | None:
-    """Why a notebook has to be executed, in a few words; None if it is up to date.
-
-    `stamp` is what its last run left: its key, and the files and folders that it wrote or built on.
-    """
-    try:
-        last = read_json(stamp)
-    except ArtefactError:
-        return "not run yet"
-    if last.get("key") != key:
-        return "what it depends on has changed"
-    checksums = last.get("checksums", {})
-    for name in last.get("outputs", []):
-        path = REPOSITORY / name
-        if not path.exists():
-            return f"{name} is missing"
-        changed = path.is_file() and name in checksums and crc32(path) != checksums[name]
-        if changed or path.is_dir() and changed_file(path):
-            return f"{name} was changed or damaged"
-    return None
+def results_goals(study: Study, chosen: Chosen) -> list[tuple[Any, ...]]:
+    """All scores of a study, and the error of the flow that they were measured with."""
+    names = [*chosen.systems, *study.controls(chosen.systems)]
+    scores = [("evaluate", name, dataset) for dataset in chosen.datasets for name in names]
+    return scores + [("flow_error", dataset) for dataset in chosen.datasets]
 
 
 def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:
@@ -204,37 +203,35 @@ def show_check(data: str | None, datasets: list[str], workspace: Workspace) -> N
         raise ReleaseError(stops[0])
 
 
-def _accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Those parameters that the notebook's parameters cell names."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    text = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
-    return {name: value for name, value in parameters.items() if re.search(rf"^{name}\s*=", text, re.MULTILINE)}
+def _tell_news(chosen: Chosen, news: NEWS | None) -> Callable[[Task], str | None]:
+    """What to say after a task: after a score, what is new in the tables."""
+    def after(task: Task) -> str | None:
+        if news is None or task.kind != "score":
+            return None
+        return news(chosen.studies, chosen.datasets, chosen.systems)
+
+    return after
 
 
-def _peak_mib() -> int:
-    """Size of the largest process among those of this run that have ended."""
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return round(largest / (2**20 if sys.platform == "darwin" else 2**10))  # bytes there, KiB elsewhere
+def _records(base: Path) -> list[dict[str, Any]]:
+    try:
+        return read_json(base / "engine.json")
+    except ArtefactError:
+        return []
 
 
-@contextmanager
-def _outputs_noted() -> Iterator[Path]:
-    """A file to which notebooks executed in this block write what they make or build on (`sspcore.core.store.note_output`)."""
-    with tempfile.TemporaryDirectory() as folder:
-        noted = Path(folder) / "outputs.txt"
-        noted.touch()
-        os.environ[OUTPUTS_FILE] = str(noted)
-        try:
-            yield noted
-        finally:
-            del os.environ[OUTPUTS_FILE]
+def _known(base: Path) -> list[tuple[str, float, float]]:
+    """What earlier runs of this folder have measured: rate, units, seconds."""
+    return [(record["rate"], record["units"], record["seconds"]) for record in _records(base)]
 
 
-def _lasting(noted: Path, workspace: Workspace) -> list[Path]:
-    """What a finished notebook needs to find again: all that it noted, without parts of noted folders and cached motion."""
-    paths = {Path(line) for line in noted.read_text(encoding="utf-8").splitlines()}
-    cache = workspace.base / "motion"
-    return sorted(
-        path for path in paths
-        if path.exists() and not paths.intersection(path.parents) and not (path.is_file() and path.is_relative_to(cache))
-    )
+def _note_records(base: Path, tasks: Mapping[str, Task], outcome: Outcome) -> None:
+    """Add what a run's tasks took to `engine.json`, in place of what earlier runs say of the same tasks."""
+    new = [
+        asdict(record) | {"seconds": record.seconds} | {
+            name: getattr(tasks[record.name], name) for name in ("kind", "title", "rate", "units", "needs")
+        }
+        for record in outcome.records
+    ]
+    names = {record["name"] for record in new}
+    write_json(base / "engine.json", [record for record in _records(base) if record["name"] not in names] + new)

@@ -99,12 +99,12 @@ class Study(StudyData):
         """Stage: the teacher's logits of every training frame."""
         self._ask("labels", dataset)
         return LabelStore(self._stage(
-            places.labels(self, dataset), lambda out: self.label(dataset, self.clips(dataset, "train"), out)
+            places.labels(self, dataset),
+            lambda out: self.label(self.model(TEACHER, dataset), self.clips(dataset, "train"), out),
         ))
 
-    def label(self, dataset: str, clips: list[Clip], out: Path) -> None:
+    def label(self, teacher: VideoSegmenter, clips: list[Clip], out: Path) -> None:
         """Write the teacher's logits of some training clips into the folder `out`."""
-        teacher = self.model(TEACHER, dataset)
         label_clips(teacher, clips, LabelStore(out), self.profile.teacher_size, self.profile.input_size, self.device)
 
     def fused_labels(self, dataset: str) -> LabelStore:
@@ -186,7 +186,7 @@ class Study(StudyData):
         """The content of results.json: provenance and rows of systems and controls, in the order of the paper's table."""
         in_order = [name for name in SYSTEMS if name in systems]
         names = dict.fromkeys([*in_order, *systems, *self.controls(systems)])  # a control may be asked for by name too
-        self._ask("results", *datasets, *names)
+        self._ask("results", tuple(datasets), tuple(names))
         rows = [self.evaluate(name, dataset) for dataset in datasets for name in names]
         return {"provenance": self.origin(datasets), "rows": rows}
 

@@ -1,0 +1,114 @@
+"""Goals of a study, made on all cores: what `sspcore reproduce` and notebooks opened by hand call."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from sspcore.core.errors import SspError
+from sspcore.core.lock import RUN_LOCKS, exclusive
+from sspcore.core.progress import configure_logging
+from sspcore.study.chapters import WORKERS
+from sspcore.study.engine.cluster import connected, default_workers, local_cluster
+from sspcore.study.engine.costs import Costs
+from sspcore.study.engine.display import open_display
+from sspcore.study.engine.estimate import Estimate, in_words
+from sspcore.study.engine.graph import Planner
+from sspcore.study.engine.run import Outcome, Run
+from sspcore.study.engine.schedule import order, priorities, simulate
+from sspcore.study.engine.task import Task
+from sspcore.study.engine.work import perform
+from sspcore.study.stages import Study
+
+log = logging.getLogger(__name__)
+
+SHORT = 8.0  # expected seconds below which no cluster is started
+WORTH_SAYING = 60.0  # seconds of work that are announced before they begin
+
+
+@contextmanager
+def cluster(study: Study, workers: int | None, scheduler: str | None) -> Iterator[Client]:
+    """A local cluster of `workers`, or the one at `scheduler`."""
+    if scheduler is not None:
+        with connected(scheduler) as client:
+            yield client
+    else:
+        with local_cluster(workers, shared_gpus=study.profile.machine.processes != 1) as client:
+            yield client
+
+
+def run_tasks(
+    client: Client, study: Study, tasks: Mapping[str, Task], first: Sequence[Iterable[str]] = (),
+    after: Callable[[Task], str | None] = lambda task: None, known: Iterable[tuple[str, float, float]] = (),
+) -> Outcome:
+    """Run a graph and show how it goes.
+
+    Args:
+        first: groups of tasks that are wanted early.
+        known: (rate, units, seconds) of tasks that were measured before.
+    """
+    costs = Costs.load(known)
+    seconds = {name: costs.seconds(task) for name, task in tasks.items()}
+    priority = priorities(tasks, seconds, [group for group in map(tuple, first) if group])
+    count = sum(info["nthreads"] for info in client.scheduler_info(n_workers=-1)["workers"].values())
+    display = open_display(Estimate(tasks, costs, max(1, count), priority))
+    try:
+        return Run(client, study.workspace.base, tasks, priority, display, after)()
+    finally:
+        display.close()
+
+
+def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> None:
+    """Make a goal of a study, such as ("train", "SSP", "uavid"), if it is not there; on all cores if it takes a while.
+
+    Raises: SspError if it could not be made, or if a run is at work on the same artefacts.
+    """
+    tasks: dict[str, Task] = {}
+    planner = Planner(study, tasks)
+    planner.goals(_parts_of(goal))
+    if not tasks:
+        return
+    costs, count = Costs.load(), workers or default_workers()
+    seconds = {name: costs.seconds(task) for name, task in tasks.items()}
+    expected = simulate(tasks, seconds, count, priorities(tasks, seconds)).makespan
+    if expected > WORTH_SAYING:
+        log.info("%d tasks are missing; they take about %s with %d workers", len(tasks), in_words(expected), count)
+    with exclusive(study.workspace.base):
+        if expected < SHORT:
+            for name in order(tasks):
+                perform(tasks[name])
+            return
+        with cluster(study, workers, None) as client:
+            run_tasks(client, study, tasks).raise_failures()
+
+
+def _parts_of(goal: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """A goal as those that the graph knows: results are many evaluations."""
+    kind, *arguments = goal
+    if kind != "results":
+        return [goal]
+    datasets, names = arguments
+    return [("evaluate", name, dataset) for dataset in datasets for name in names] + [("flow_error", each) for each in datasets]
+
+
+def open_study(
+    profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (), **options: Any
+) -> Study:
+    """`Study.open` for notebooks, with the log below the cell.
+
+    In a notebook that is opened by hand, stages make what is missing on all cores, with bars; SSPCORE_WORKERS sets the
+    number of workers. In a notebook that a run executes, and with SSPCORE_WORKERS=0, they make it in this process.
+    """
+    configure_logging()
+    asked = os.environ.get(WORKERS)
+    if asked is not None and not asked.isdecimal():
+        raise SspError(f"{WORKERS}={asked}: expected a number of workers, or 0 for none")
+    if RUN_LOCKS in os.environ or asked == "0":
+        return Study.open(profile, seed, data, force, **options)
+    return Study.open(profile, seed, data, force, **options, maker=lambda study, goal: make(study, goal, asked and int(asked)))

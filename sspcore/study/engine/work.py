@@ -1,0 +1,194 @@
+"""What a worker does for a task: one function a method of `Call`, on artefacts that are on disk.
+
+A task may be repeated, or begun on another worker while a first one is still busy with it: what is there already is left as
+it is, and a lock lets one process at a time make a part.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from distributed import Worker, get_worker
+
+from sspcore.core.errors import ArtefactError
+from sspcore.core.lock import at_work_on, stay_in_run
+from sspcore.core.machine import one_thread
+from sspcore.core.paths import Workspace
+from sspcore.core.progress import reporting
+from sspcore.core.types import VideoSegmenter
+from sspcore.data.clips import Clip
+from sspcore.data.prepare import Job, missing_clips, prepare_sequence, warn_of_copies
+from sspcore.data.releases import list_sequences
+from sspcore.study import Study, places
+from sspcore.study.chapters import execute
+from sspcore.study.engine.task import Record, StudySpec, Task
+from sspcore.study.predicting import predict_clip
+from sspcore.study.profiles import Profile
+from sspcore.synthetic import render_sequence
+
+TOPIC = "sspcore"  # of the events that workers send
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def perform(task: Task) -> Record:
+    """Do a task with one thread, in a worker of Dask or in any other process; a worker's progress is sent as events.
+
+    Raises: what the work raises; ArtefactError naming the worker for a full disk or a lack of memory.
+    """
+    where, report = _here()
+    began, spent = time.time(), _cpu_seconds()
+    if report is not None:
+        report({"event": "started", "task": task.name, "worker": where})
+    try:
+        with one_thread(), reporting(lambda what, done, total: report and report({
+            "event": "progress", "task": task.name, "done": done, "total": total,
+        })):
+            METHODS[task.call.method](task.call.study, *task.call.arguments)
+    except MemoryError as error:
+        raise ArtefactError(f"worker {where}: {task.title}: memory has run out; start fewer workers (--workers)") from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        place = error.filename or task.call.study.root
+        raise ArtefactError(f"worker {where}: {task.title}: no space left at {place}; free some and run again") from error
+    return Record(task.name, began, time.time(), _cpu_seconds() - spent, _peak_mib(), where)
+
+
+def _here() -> tuple[str, Callable[[dict[str, Any]], None] | None]:
+    """This process by name and host, and how it sends events; None outside a worker."""
+    try:
+        worker: Worker = get_worker()
+    except ValueError:
+        return f"process {os.getpid()} on {socket.gethostname()}", None
+    return f"{worker.name} on {socket.gethostname()}", lambda event: worker.log_event(TOPIC, event)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _peak_mib() -> float:
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(largest / (2**20 if sys.platform == "darwin" else 2**10))  # bytes there, KiB elsewhere
+
+
+@lru_cache(maxsize=2)
+def opened(spec: StudySpec, dataset: str) -> Study:
+    """The study of a task, kept with its frames in memory for the next tasks on the same data set."""
+    profile = Profile.model_validate_json(spec.profile)
+    study = Study(
+        profile, spec.seed, None if spec.data is None else Path(spec.data), Workspace(profile.name, Path(spec.root)),
+        frozenset(spec.force), began=spec.began,
+    )
+    stay_in_run()
+    return study
+
+
+@lru_cache(maxsize=1)
+def trained(spec: StudySpec, name: str, dataset: str) -> VideoSegmenter:
+    """A trained system, kept for the next clip that it streams."""
+    return opened(spec, dataset).model(name, dataset)
+
+
+def clip_named(study: Study, dataset: str, split: str, name: str) -> Clip:
+    """A prepared clip. Raises ArtefactError if the data set has none of that name."""
+    for clip in study.clips(dataset, split):
+        if clip.name == name:
+            return clip
+    raise ArtefactError(f"{study.workspace.clips(dataset)}: no clip {name} of the split {split}; prepare again with --force")
+
+
+def render(spec: StudySpec, dataset: str, sequence: str) -> None:
+    """One sequence of a rendered release."""
+    study = opened(spec, dataset)
+    rendering = study.profile.rendering
+    render_sequence(dataset, rendering.releases[dataset], rendering.seed, study.release_folder(dataset), sequence)
+
+
+def prepare_part(spec: StudySpec, dataset: str, sequence: str) -> None:
+    """The clips of one sequence."""
+    study = opened(spec, dataset)
+    place, rules, described = places.clips(study, dataset), study.profile.clips[dataset], study.spec(dataset)
+    if place.is_made():
+        return
+    if study.release_root is not None:
+        sequences = study.checked(dataset).sequences
+    else:
+        sequences = list_sequences(study.release_folder(dataset) / dataset, described)
+    (found,) = (each for each in sequences if each.name == sequence)
+    with at_work_on(place.working / sequence):
+        clips, _ = missing_clips(found, rules, place.working)
+        if clips:
+            warn_of_copies(found.video, prepare_sequence(Job(found, described, rules, place.working, clips)))
+
+
+def register(spec: StudySpec, dataset: str, split: str, clip: str) -> None:
+    """Homographies of a clip."""
+    study = opened(spec, dataset)
+    study.homographies(dataset).clip(clip_named(study, dataset, split, clip))
+
+
+def flow(spec: StudySpec, dataset: str, split: str, clip: str, estimator: str, pairs: tuple[tuple[int, int], ...]) -> None:
+    """Flow of pairs of frames (source, target) of a clip."""
+    study = opened(spec, dataset)
+    store, frames = study.flows(dataset, estimator), clip_named(study, dataset, split, clip)
+    for source, target in pairs:
+        store.between(frames, source, target)
+
+
+def label(spec: StudySpec, dataset: str, clip: str) -> None:
+    """The teacher's logits of one clip."""
+    study = opened(spec, dataset)
+    place = places.labels(study, dataset)
+    if not place.is_made():
+        with at_work_on(place.working / clip):
+            study.label(trained(spec, places.TEACHER, dataset), [clip_named(study, dataset, "train", clip)], place.working)
+
+
+def fuse(spec: StudySpec, dataset: str, clip: str) -> None:
+    """The fused logits of one clip."""
+    study = opened(spec, dataset)
+    place = places.fused(study, dataset)
+    if not place.is_made():
+        with at_work_on(place.working / clip):
+            study.fuse(dataset, [clip_named(study, dataset, "train", clip)], place.working)
+
+
+def predict_part(spec: StudySpec, name: str, dataset: str, clip: str) -> None:
+    """The label maps of one clip."""
+    study = opened(spec, dataset)
+    place = places.predictions(study, name, dataset)
+    if not place.is_made():
+        with at_work_on(place.working / clip):
+            model, frames = trained(spec, name, dataset), clip_named(study, dataset, "val", clip)
+            predict_clip(study, model, name, dataset, frames, place.working)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "render": render,
+    "prepare part": prepare_part,
+    "prepare": lambda spec, dataset: opened(spec, dataset).prepare(dataset),
+    "register": register,
+    "flow": flow,
+    "train": lambda spec, name, dataset: opened(spec, dataset).train(name, dataset),
+    "label": label,
+    "labels": lambda spec, dataset: opened(spec, dataset).teacher_labels(dataset),
+    "fuse": fuse,
+    "fused": lambda spec, dataset: opened(spec, dataset).fused_labels(dataset),
+    "predict part": predict_part,
+    "predict": lambda spec, name, dataset: opened(spec, dataset).predict(name, dataset),
+    "evaluate": lambda spec, name, dataset: opened(spec, dataset).evaluate(name, dataset),
+    "flow_error": lambda spec, dataset: opened(spec, dataset).flow_error(dataset),
+    "notebook": lambda spec, chapter: execute(chapter),
+}
