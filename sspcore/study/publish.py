@@ -1,0 +1,183 @@
+"""Publishing a run: its tables and pictures are copied into the repository, if the run is complete and of one commit.
+
+The published folder may hold other files, such as measurements by benchmarks. What a publication has written is listed in
+its published.json; the next one replaces or removes that and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.files import read_json, write_json
+from sspcore.core.paths import REPOSITORY, Workspace, shown
+from sspcore.core.provenance import git_commit
+from sspcore.core.store import KEY_FILE
+from sspcore.study.places import Place, scores
+from sspcore.study.profiles import Profile
+from sspcore.study.results import ROW, artefacts, row_names
+from sspcore.study.stages import Study
+
+MANIFEST, COPIES = "published.json", ".publish."
+UNKNOWN = "unknown"
+TABLES = "tables/results.json"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was written, and which files of an earlier publication were removed, relative to `folder`."""
+
+    folder: Path
+    written: list[str]
+    removed: list[str]
+
+
+def publish(
+    studies: Sequence[Study], datasets: Sequence[str], systems: Sequence[str], folder: Path | None = None
+) -> Publication:
+    """Copy a run's tables and pictures to where its profile is published.
+
+    Args:
+        studies: one a training seed of the run, read only.
+        datasets, systems: of the run.
+        folder: default: the profile's `publish_to` in the repository.
+    Raises: SspError, before anything is written, if the profile cannot be published, the run is not complete, or part of it
+        was not made by the commit that is checked out.
+    """
+    profile, workspace, seeds = studies[0].profile, studies[0].workspace, [study.seed for study in studies]
+    if profile.publish_to is None:
+        raise SspError(f"--publish: profile {profile.name} is not published: its numbers are no result (publish_to is not set)")
+    commit = git_commit()
+    if commit == UNKNOWN or commit.endswith("+"):
+        why = "there is no git here" if commit == UNKNOWN else f"the work tree differs from commit {commit.removesuffix('+')}"
+        raise SspError(f"--publish: {why}, so nobody could tell what made the results; commit the code, then run again")
+    require_all_of_profile(profile, datasets, systems)
+    places = [place for study in studies for place in artefacts(study, datasets, systems)]
+    places = list({place.folder: place for place in places}.values())
+    require_made(places, commit, profile.name)
+    require_tables(studies, datasets, systems, commit)
+    files = published_files(workspace)
+    target = REPOSITORY / profile.publish_to if folder is None else folder
+    return replace_published(files, target, {"profile": profile.name, "commit": commit, "seeds": seeds})
+
+
+def require_all_of_profile(profile: Profile, datasets: Sequence[str], systems: Sequence[str]) -> None:
+    """Raises: SspError if the run leaves out a data set or a system of its profile."""
+    for option, wanted, asked in (("--datasets", profile.datasets, datasets), ("--systems", profile.systems, systems)):
+        missing = [name for name in wanted if name not in asked]
+        if missing:
+            raise SspError(
+                f"--publish: a complete run of profile {profile.name} is needed; {option} leaves out {', '.join(missing)}"
+            )
+
+
+def require_made(places: Iterable[Place], commit: str, profile: str) -> None:
+    """Raises: SspError if an artefact is missing or stale, or was not made by `commit`."""
+    places = list(places)
+    missing = [place for place in places if not place.is_made()]
+    if missing:
+        first = f"{missing[0].title}, {shown(missing[0].folder)}"
+        raise SspError(
+            f"--publish: {len(missing)} of {len(places)} artefacts are missing or stale (the first: {first}); let sspcore "
+            f"reproduce --profile {profile} run to its end first"
+        )
+    makers = Counter(str(read_json(place.folder / KEY_FILE).get("commit", UNKNOWN)) for place in places)
+    del makers[commit]
+    if makers:
+        whose = ", ".join(f"{count} by {maker}" for maker, count in makers.most_common())
+        raise SspError(
+            f"--publish: {makers.total()} of {len(places)} artefacts were not made by commit {commit} ({whose}; +: with a work "
+            "tree that differed); run again with --force, or from nothing"
+        )
+
+
+def require_tables(studies: Sequence[Study], datasets: Sequence[str], systems: Sequence[str], commit: str) -> None:
+    """Raises: SspError if the run's tables or pictures are not there, of another commit, or not made from its artefacts."""
+    figures = studies[0].figures
+    path, again = figures / TABLES, "run chapter 08 again (--only 08 --force)"
+    try:
+        results = read_json(path)
+    except ArtefactError:
+        raise SspError(f"--publish: {shown(path)} is missing or damaged; {again}") from None
+    expected = {
+        (study.seed, dataset, name): read_json(scores(study, name, dataset).folder / ROW)
+        for study in studies for dataset in datasets for name in row_names(study, systems)
+    }
+    origin = results["provenance"]
+    seed = origin.get("seed")
+    found = {
+        (row.get("seed", seed), row["dataset"], row["system"]): row for row in results.get("rows_by_seed", results["rows"])
+    }
+    if "so_far" in results or found.keys() != expected.keys() or any(
+        found[key].get(name) != value for key, row in expected.items() for name, value in row.items()
+    ):
+        raise SspError(f"--publish: {shown(path)} is not the table of this run's artefacts; {again}")
+    drawn = figures / f"{datasets[0]}_movie.gif"  # the last that the chapter writes
+    if not drawn.is_file() or drawn.stat().st_mtime < path.stat().st_mtime:
+        raise SspError(f"--publish: {shown(drawn)} is missing or older than the tables: chapter 08 did not end; {again}")
+    others = {name: maker for name, maker in _makers(figures).items() if maker != commit}
+    if others:
+        name, maker = next(iter(others.items()))
+        raise SspError(
+            f"--publish: {len(others)} tables and pictures were not made by commit {commit} (the first: "
+            f"{shown(figures / name)}, by {maker}); run their chapters again, or delete them"
+        )
+
+
+def published_files(workspace: Workspace) -> dict[str, Path]:
+    """What a publication of a run consists of: path below the published folder -> the run's file."""
+    return {
+        path.relative_to(workspace.figures).as_posix(): path
+        for path in sorted(workspace.figures.rglob("*")) if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def replace_published(files: Mapping[str, Path], folder: Path, about: Mapping[str, Any]) -> Publication:
+    """Put copies of `files` in the place of what an earlier publication wrote into `folder`, file by file.
+
+    All copies are made before the first file is replaced. Killed in between, it can be called again.
+
+    Args:
+        about: what published.json says beside the list of files.
+    Raises: SspError, before anything is written, if a file would replace one that no publication has written.
+    """
+    manifest = folder / MANIFEST
+    before = read_json(manifest)["files"] if manifest.is_file() else []
+    for name in files:
+        if name == MANIFEST or ((folder / name).exists() and name not in before):
+            raise SspError(f"--publish: {shown(folder / name)} was not written by a publication; move it away first")
+    removed = [name for name in before if name not in files]
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{COPIES}*"):  # of one that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=COPIES) as copies:
+        for name, source in files.items():
+            (Path(copies) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, Path(copies) / name)
+        write_json(manifest, {**about, "files": sorted({*before, *files})})  # holds whatever is there if killed from here on
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(copies) / name, folder / name)
+    for name in removed:
+        (folder / name).unlink(missing_ok=True)
+    write_json(manifest, {**about, "files": sorted(files)})
+    return Publication(folder, sorted(files), removed)
+
+
+def _makers(figures: Path) -> dict[str, str]:
+    """Table or picture -> the commit that it says it was made by; pictures as PDF and the movie are made with the others."""
+    tables = {path: read_json(path).get("provenance", {}) for path in sorted((figures / "tables").glob("*.json"))}
+    found = {path.relative_to(figures).as_posix(): str(origin.get("commit", UNKNOWN)) for path, origin in tables.items()}
+    for path in sorted(figures.glob("*.png")):
+        with Image.open(path) as picture:
+            found[path.name] = str(picture.info.get("sspcore.commit", UNKNOWN))
+    return found
