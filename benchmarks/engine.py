@@ -35,6 +35,7 @@ from sspcore.study.engine.task import Task
 FIGURES = common.REPOSITORY / "figures" / "engine.json"
 WORKERS = (1, 2, 4, 8, 16)
 PAIR = ("Base", "SSP")
+ALL_KINDS = ("--systems", "Base,SSP,KD-SSP", "--only", "08")  # each kind of task, and one notebook, which writes the tables
 
 
 def demo(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -100,27 +101,27 @@ def busy(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def identical(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Tables with other numbers of workers and after kills, against one undisturbed run with one worker."""
-    where, report = repository(folder), {"profile": options.profile}
-    arguments = ("--workers", "2")
+    where, report = repository(folder), {"profile": options.profile, "run": " ".join(ALL_KINDS)}
+    arguments = (*ALL_KINDS, "--workers")
 
     def home(name: str) -> Path:
         remove([folder / name])
         return folder / name
 
-    expected = finish(where, home("undisturbed-1"), options.profile, "--workers", "1").tables()
-    undisturbed = finish(where, home("undisturbed-2"), options.profile, *arguments)
+    expected = finish(where, home("undisturbed-1"), options.profile, *arguments, "1").tables()
+    undisturbed = finish(where, home("undisturbed-2"), options.profile, *arguments, "2")
     report["workers"] = {"2": differing(undisturbed, expected)}
     if "workers" in options.parts:
-        report["workers"]["4"] = differing(finish(where, home("undisturbed-4"), options.profile, "--workers", "4"), expected)
+        report["workers"]["4"] = differing(finish(where, home("undisturbed-4"), options.profile, *arguments, "4"), expected)
     if "kinds" in options.parts:
         there = sorted({task["kind"] for task in undisturbed.tasks()}, key=KINDS.index)
         report["killed_workers"] = []
         for kind in there:
             killer = WorkerKill(kind)
-            run = finish(where, home("killed-worker"), options.profile, *arguments, poll=killer, interval=0.01)
+            run = finish(where, home("killed-worker"), options.profile, *arguments, "2", poll=killer, interval=0.01)
             report["killed_workers"].append({"kind": kind, "killed": killer.killed, "differing": differing(run, expected)})
     if "runner" in options.parts:
-        report["killed_runners"] = runner_kills(where, home, options, arguments, undisturbed.seconds, expected)
+        report["killed_runners"] = runner_kills(where, home, options, (*arguments, "2"), undisturbed.seconds, expected)
     return report
 
 
@@ -188,10 +189,11 @@ def graph(tasks: list[dict[str, Any]]) -> tuple[dict[str, Task], dict[str, float
 
 
 def predicted(tasks: list[dict[str, Any]], workers: int) -> float:
-    """Seconds of a run with another number of workers, by list scheduling under the run's priorities."""
+    """Seconds of a run with another number of workers, by list scheduling under priorities as the run's."""
     known, seconds = graph(tasks)
-    priority = {each["name"]: each["priority"] for each in tasks}
-    return schedule.simulate(known, seconds, workers, priority).makespan
+    scores = [each for each in tasks if each["kind"] == "score" and each["title"].endswith(PAIR)]
+    first = [[each["name"]] for each in sorted(scores, key=lambda each: each["end"])]
+    return schedule.simulate(known, seconds, workers, schedule.priorities(known, seconds, first)).makespan
 
 
 def span(tasks: list[dict[str, Any]]) -> float:
@@ -208,10 +210,11 @@ def by_kind(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def rates(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Seconds a unit of every rate, and the units that it was measured on."""
+    """Seconds a unit of every rate, without the moment in which a task begins, and the units that it was measured on."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for each in tasks:
-        sums[each["rate"]] = [sums[each["rate"]][0] + each["units"], sums[each["rate"]][1] + each["seconds"]]
+        units, seconds = sums[each["rate"]]
+        sums[each["rate"]] = [units + each["units"], seconds + each["seconds"] - costs.BEGIN]
     return {
         rate: {"rate": float(f"{seconds / units:.3g}"), "units": round(units, 3)}
         for rate, (units, seconds) in sums.items() if units > 0 < seconds

@@ -31,7 +31,7 @@ class Run:
     """A run of `./reproduce.sh` in a clone, with a data folder of its own.
 
     Attributes:
-        peak_bytes: largest sum of the resident sizes of all its processes at one moment.
+        peak_bytes: largest size of all its processes together at one moment; what they share counts once.
         rows: "data set: system" -> seconds after which it was in the results table.
     """
 
@@ -74,8 +74,8 @@ class Run:
         size = 0
         for process in self.tree():
             try:
-                size += process.memory_info().rss
-            except psutil.Error:  # it has just ended
+                size += _size(process)
+            except (OSError, psutil.Error):  # it has just ended
                 continue
         self.peak_bytes = max(self.peak_bytes, size)
         try:
@@ -166,6 +166,15 @@ def remove(folders: Sequence[Path]) -> None:
     """Delete finished runs."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size(process: psutil.Process) -> int:
+    """Bytes of memory: the process's share of what it shares with others, where the system tells it (Linux)."""
+    try:
+        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
+    except (FileNotFoundError, PermissionError):
+        return process.memory_info().rss
+    return next(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
 def _children_cpu() -> float:

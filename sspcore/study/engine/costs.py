@@ -1,4 +1,4 @@
-"""How many seconds a task takes, before it has run: a rate of the reference machine times the task's units.
+"""How many seconds a task takes, before it has run: a moment to begin, and a rate of the reference machine times its units.
 
 What a run has measured corrects what it still has to do. A rate that was measured often is trusted by itself; one that was not
 yet follows the tasks of its kind, and these follow all tasks: a machine that renders at half the speed will train slowly too.
@@ -17,7 +17,7 @@ import yaml
 from sspcore.study.engine.task import Task
 
 TRUST = 3.0  # expected seconds of measured tasks at which they count as much as what is known without them
-LEAST = 1e-3  # seconds of any task
+BEGIN = 0.2  # seconds of any task before its work begins: models and clips are opened
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Costs:
 
     def seconds(self, task: Task) -> float:
         """Expected seconds of a task, above 0."""
-        return max(self._expected(task.rate, task.units) * self._correction(task.rate), LEAST)
+        return self._expected(task.rate, task.units) * self._correction(task.rate)
 
     def observe(self, task: Task, seconds: float) -> None:
         """Take in what a task took."""
@@ -55,7 +55,7 @@ class Costs:
             self.measured[name] = expected + self._expected(rate, units), measured + seconds
 
     def _expected(self, rate: str, units: float) -> float:
-        return self._rate(rate) * units
+        return BEGIN + self._rate(rate) * units
 
     def _rate(self, rate: str) -> float:
         """The rate of a name; one that is unknown is like the middle of its kind, or of all."""

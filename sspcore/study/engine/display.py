@@ -15,7 +15,7 @@ from typing import TextIO
 from tqdm import notebook
 
 from sspcore.core.progress import tqdm
-from sspcore.study.engine.estimate import Estimate, in_words
+from sspcore.study.engine.estimate import Estimate, in_words, lasted
 from sspcore.study.engine.task import Task
 
 SAID = ("train", "score", "notebook")  # kinds whose tasks have a line each
@@ -75,7 +75,7 @@ class Display:
 
     def _summary(self) -> str:
         failures = f", {self._failed} failed" if self._failed else ""
-        return f"{self._made} tasks done{failures} in {in_words(self.estimate.clock() - self._began)}"
+        return f"{self._made} tasks done{failures} in {lasted(self.estimate.clock() - self._began)}"
 
 
 class Lines(Display):
@@ -96,9 +96,9 @@ class Lines(Display):
         self._parts[group] -= 1
         self._group_seconds[group] += seconds if made else 0.0
         if task.kind in SAID and made:
-            self._say(f"{task.title}: done in {seconds / 60:.1f} min")
+            self._say(f"{task.title}: done in {lasted(seconds)}")
         elif task.kind in PARTS and self._group_seconds[group] and not self._parts[group]:
-            self._say(f"{group[0]}: {PARTS[task.kind]}: all done, {self._group_seconds[group] / 60:.1f} min of work")
+            self._say(f"{group[0]}: {PARTS[task.kind]}: all done, {lasted(self._group_seconds[group])} of work")
         self.tick()
 
     def note(self, text: str) -> None:

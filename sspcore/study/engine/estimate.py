@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sspcore.study.engine.costs import LEAST, Costs
+from sspcore.study.engine.costs import Costs
 from sspcore.study.engine.schedule import simulate
 from sspcore.study.engine.task import Task
 
 INTERVAL = 1.0  # seconds between two estimates; more where an estimate takes long
 BUSY = 0.05  # share of the time that may go into estimates
+LEAST = 1e-3  # seconds that any task has left
 TRUST = 0.1  # share of a task at which its own speed counts as much as what was expected of it
 
 
@@ -122,8 +123,13 @@ class Estimate:
         return max(abs(left), LEAST)  # a task that is late by a minute is given another
 
 
+def lasted(seconds: float) -> str:
+    """A time that was measured, for people: "45 s", "1.4 min"."""
+    return f"{seconds:.0f} s" if seconds < 59.5 else f"{seconds / 60:.1f} min"
+
+
 def in_words(seconds: float) -> str:
-    """A time for people: "45 s", "18 min", "2.6 h"."""
+    """A time that is estimated, for people: "45 s", "18 min", "2.6 h"."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"

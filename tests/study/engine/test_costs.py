@@ -8,35 +8,35 @@ from hypothesis import strategies as st
 
 from helpers.graphs import task
 from sspcore.models.systems import SYSTEMS
-from sspcore.study.engine.costs import Costs
+from sspcore.study.engine.costs import BEGIN, Costs
 
 RATES = {"render": 0.5, "train Base": 2.0, "train SSP": 3.0, "train DFF": 9.0}
 
 
-def seconds(costs: Costs, rate: str, units: float = 1.0) -> float:
+def seconds(costs: Costs, rate: str, units: float = 100.0) -> float:
     return costs.seconds(task("t", rate=rate, units=units))
 
 
-def test_a_rate_times_the_units():
-    assert seconds(Costs(RATES), "train SSP", 20) == 60
-    assert seconds(Costs(RATES), "train SSP", 0) > 0
+def test_a_moment_and_a_rate_times_the_units():
+    assert seconds(Costs(RATES), "train SSP", 20) == 60 + BEGIN
+    assert seconds(Costs(RATES), "train SSP", 0) == BEGIN
 
 
 def test_an_unknown_rate_is_like_the_middle_of_its_kind():
-    assert seconds(Costs(RATES), "train my own model", 2) == 6
-    assert seconds(Costs(RATES), "something else") == 2.5
+    assert seconds(Costs(RATES), "train my own model", 2) == 6 + BEGIN
+    assert seconds(Costs(RATES), "something else", 2) == 5 + BEGIN
 
 
 def test_what_was_measured_corrects_its_rate_most_then_its_kind_then_all():
     costs = Costs(RATES)
     costs.observe(task("a", rate="train Base", units=100), 600)  # 200 expected
-    corrected = [seconds(costs, rate) / Costs(RATES).rates[rate] for rate in ("train Base", "train SSP", "render")]
+    corrected = [seconds(costs, rate) / seconds(Costs(RATES), rate) for rate in ("train Base", "train SSP", "render")]
     assert corrected == sorted(corrected, reverse=True)
     assert corrected[0] == pytest.approx(3, abs=0.01)
     assert corrected[2] == pytest.approx(3, abs=0.05)
     costs.observe(task("b", rate="render", units=200), 100)  # as expected
-    assert seconds(costs, "train Base") == pytest.approx(6, abs=0.1)
-    assert seconds(costs, "render") == pytest.approx(0.5, abs=0.05)
+    assert seconds(costs, "train Base") == pytest.approx(600, rel=0.02)
+    assert seconds(costs, "render") == pytest.approx(50, rel=0.1)
 
 
 def test_a_short_task_that_took_long_changes_little():
@@ -55,7 +55,7 @@ def test_exact_rates_stay_exact(observed):
     costs = Costs(RATES)
     before = {rate: seconds(costs, rate) for rate in RATES}
     for rate, units in observed:
-        costs.observe(task("a", rate=rate, units=units), costs._rate(rate) * units)
+        costs.observe(task("a", rate=rate, units=units), costs._expected(rate, units))
     assert {rate: seconds(costs, rate) for rate in RATES} == pytest.approx(before)
 
 

@@ -53,7 +53,7 @@ def test_without_a_terminal_there_are_plain_lines():
     lines = [re.sub(r"^\[\d\d:\d\d ", "[", line) for line in text.splitlines()]
     assert lines[-4:] == [
         "[75 %] UAVid: task t: done in 4.0 min; 2 min left", "[88 %] UAVid: task s: done in 1.0 min; 60 s left",
-        "[100 %] UAVid: task n: done in 1.0 min; 0 s left", "[100 %] 5 tasks done in 8 min",
+        "[100 %] UAVid: task n: done in 1.0 min; 0 s left", "[100 %] 5 tasks done in 8.0 min",
     ]
     assert "[25 %] UAVid: rendering: all done, 2.0 min of work; 6 min left" in lines
     assert any(line.endswith("at work: UAVid: task t; 5 min left") for line in lines)
@@ -92,7 +92,7 @@ def test_a_terminal_has_a_bar_for_every_task_at_work_and_one_for_all():
     assert re.search(r"50 % \|.*\| UAVid: task t", text)
     assert "idle" in text
     assert "new in the table: Base\n" in text
-    assert re.search(r"100 % \|.*\| 5 tasks done in 7 min", text)
+    assert re.search(r"100 % \|.*\| 5 tasks done in 7.0 min", text)
 
 
 def test_a_task_that_tells_nothing_shows_the_time_it_has_had():
