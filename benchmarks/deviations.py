@@ -29,7 +29,7 @@ from torch import Tensor
 from sspcore.core.errors import SspError
 from sspcore.core.files import write_json
 from sspcore.core.images import to_tensor
-from sspcore.core.progress import tqdm
+from sspcore.core.progress import configure_logging, tqdm
 from sspcore.core.provenance import provenance
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
@@ -50,7 +50,6 @@ from sspcore.motion.geometry import (
 )
 from sspcore.motion.registration import build_registrator
 from sspcore.study import Study
-from sspcore.study.notebook import configure_logging
 from sspcore.study.teacher import label_quality, occlusion_scores
 
 REGISTRATORS = ("lk", "sift", "akaze", "orb", "identity")

@@ -78,21 +78,21 @@ def ablations(
     datasets: Datasets = None,
     data: Data = None,
     only: Annotated[Names | None, listed(Names, "Names of variants; the tables then hold these alone.")] = None,
+    workers: Workers = None,
 ) -> int:
     """Train SSP with one thing changed at a time.
 
     Status 1 if a variant failed; the others are in the tables.
     """
-    from sspcore.core.lock import exclusive
     from sspcore.report.ablations import write
     from sspcore.study import Study
     from sspcore.study.ablations import run
+    from sspcore.study.engine.make import make
 
-    study = Study.open(profile, data=data)
-    with exclusive(study.workspace.base):
-        results = run(profile, seed, data, datasets, only)
-        for path in write(results, study.figures):
-            print(path)
+    study = Study.open(profile, seed, data, maker=lambda study, goal: make(study, goal, workers))
+    results = run(study, datasets, only)
+    for path in write(results, study.figures):
+        print(path)
     for failure in results["failed"]:
         print(f"failed: {failure['dataset']}, {failure['variant']}: {failure['error']}", file=sys.stderr)
     return int(bool(results["failed"]))

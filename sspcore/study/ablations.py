@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from sspcore.core.errors import ProfileError, SspError
@@ -22,7 +21,11 @@ log = logging.getLogger(__name__)
 
 LAMBDAS = (0.0, 0.2, 0.35, 0.5, 0.65)  # weights of L_tc that the paper compares
 # What a smoke run takes: enough to see a changed number and a changed part go through all stages.
-SMOKE_VARIANTS = ("Base", "Constant alpha 0.5", "SSP", "lambda 0", "lambda 0.5", "no registration")
+SMOKE_VARIANTS = {
+    "SSP": ("Base", "Constant alpha 0.5", "SSP", "lambda 0", "lambda 0.5", "no registration"),
+    "SSP-R": ("SSP-R", "no evidence"),
+}
+HELD_OUT = 3  # training sequences that choices among variants of SSP-R are made on
 
 
 @dataclass(frozen=True)
@@ -113,37 +116,52 @@ def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
 FAMILIES = {"SSP": _of_ssp, "SSP-R": _of_recurrent}
 
 
+def plan(
+    study: Study, datasets: Iterable[str] | None = None, only: Iterable[str] | None = None, method: str = "SSP"
+) -> list[tuple[str, Variant]]:
+    """What `run` does: (data set, variant). A smoke run takes SMOKE_VARIANTS unless some are named."""
+    if only is None and study.profile.name == "smoke":
+        only = SMOKE_VARIANTS[method]
+    return [(dataset, each) for dataset in datasets or study.profile.datasets for each in chosen(study, dataset, only, method)]
+
+
+def under_choice(study: Study, method: str) -> Study:
+    """The study that variants of a method are compared in: those of SSP-R, which is ours, on held-out training sequences."""
+    if method == "SSP":
+        return study
+    releases = study.profile.rendering.releases.values() if study.profile.rendering else ()
+    return study.changed({"held_out": min([HELD_OUT, *(release.train_sequences - 1 for release in releases)])})
+
+
 def run(
-    profile: str, seed: int | None = None, data: str | Path | None = None, datasets: Iterable[str] | None = None,
-    only: Iterable[str] | None = None, root: Path | None = None, force: Iterable[str] = (), method: str = "SSP",
-    overrides: dict[str, Any] | None = None,
+    study: Study, datasets: Iterable[str] | None = None, only: Iterable[str] | None = None, method: str = "SSP",
 ) -> dict[str, Any]:
     """Train and score the variants; what is up to date is reused.
 
     A variant that fails is logged and named under "failed"; the others go on.
 
     Args:
-        profile, seed, data, root, force: see `Study.open`.
+        study: the main study, see `under_choice`.
         datasets: default: the profile's.
         only: names of variants; default: all.
         method: whose variants, see `variants`.
-        overrides: settings of all variants, such as {"held_out": 3}.
     Returns: {"method", "provenance", "rows", "failed"}: a row is the system's row of the results table with the
         variant's fields.
-    Raises: ProfileError for an unknown profile, data set or variant; nothing has been run then.
+    Raises: ProfileError for an unknown data set or variant; nothing has been run then.
     """
-    study = Study.open(profile, seed, data, force, overrides, root)
-    names = list(datasets or study.profile.datasets)
-    asked = [(dataset, variant) for dataset in names for variant in chosen(study, dataset, only, method)]
+    study = under_choice(study, method)
+    asked = plan(study, datasets, only, method)
+    names = list(dict.fromkeys(dataset for dataset, _ in asked))
+    try:
+        study.ask("variants", tuple((variant.overrides, variant.system, dataset) for dataset, variant in asked))
+    except SspError as error:
+        log.error("not all could be made: %s", error)
     rows, failed = [], []
     for dataset, variant in asked:
         title = f"{study.spec(dataset).title}, {variant.name}"
         log.info("ablation %s", title)
         try:
-            changed = study
-            if variant.overrides:
-                changed = Study.open(profile, seed, data, force, (overrides or {}) | variant.overrides, root)
-            rows.append(evaluate(changed, variant, dataset))
+            rows.append(evaluate(study.changed(variant.overrides), variant, dataset))
         except Exception as error:  # whatever stops one variant: hours of the others' training are not to be lost
             log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
             failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
@@ -162,7 +180,7 @@ def chosen(study: Study, dataset: str, only: Iterable[str] | None, method: str =
 
 
 def evaluate(study: Study, variant: Variant, dataset: str) -> dict[str, Any]:
-    """The variant's row, under a study opened with its overrides; trains and predicts what is missing."""
+    """The variant's row, under a study with its overrides; trains and predicts what is missing."""
     fields = asdict(variant)
     origin = {"variant": fields.pop("name"), **fields, "train_key": study.train_key(variant.system, dataset)}
     return origin | study.evaluate(variant.system, dataset)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ from sspcore.motion.registration import build_registrator
 from sspcore.study import places
 from sspcore.study.keys import Keys
 from sspcore.study.places import RESUMES, Place
-from sspcore.study.profiles import SEED_LIMIT, Profile, load_profile
+from sspcore.study.profiles import SEED_LIMIT, Profile, load_profile, overridden
 from sspcore.synthetic import missing_sequences, release_key, render_release
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,10 @@ class StudyData:
         )
         stay_in_run()
         return study
+
+    def changed(self, overrides: Mapping[str, Any]) -> Self:
+        """This study under other settings: dotted settings of the profile, as `open` takes them."""
+        return replace(self, profile=overridden(self.profile, overrides), _memory={}) if overrides else self
 
     @property
     def figures(self) -> Path:
@@ -186,7 +190,7 @@ class StudyData:
 
     def prepare(self, dataset: str) -> Path:
         """Stage: raw release -> clips."""
-        self._ask("prepare", dataset)
+        self.ask("prepare", dataset)
         spec, release, rules = self.spec(dataset), self.release(dataset), self.profile.clips[dataset]
         sequences = self.checked(dataset).sequences if self.release_root else None  # what we rendered is sound
         workers = worker_count("auto") if self.release_root else 1
@@ -226,10 +230,10 @@ class StudyData:
             self._memory[key] = make()
         return self._memory[key]
 
-    def _ask(self, *goal: Any) -> None:
+    def ask(self, *goal: Any) -> None:
         """Have a goal made elsewhere, if there is a maker."""
         if self.maker is not None and not self.read_only:
-            self._once(("asked", *goal), lambda: self.maker(self, goal))
+            self._once(("asked", str(goal)), lambda: self.maker(self, goal))
 
     def _stage(self, place: Place, build: Callable[[Path], None]) -> Path:
         if self.read_only:

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython.display import HTML, display
 
+from sspcore.core.errors import SspError
 from sspcore.core.files import read_json
+from sspcore.core.lock import RUN_LOCKS
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.progress import configure_logging
+from sspcore.study.chapters import WORKERS
+from sspcore.study.engine.make import make
 from sspcore.study.profiles import load_profile
+from sspcore.study.stages import Study
 
-__all__ = ["chapters", "configure_logging", "show_table"]
+__all__ = ["chapters", "open_study", "show_table"]
+
+
+def open_study(
+    profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (), **options: Any
+) -> Study:
+    """`Study.open`, with the log below the cell.
+
+    In a notebook that is opened by hand, stages make what is missing on all cores, with bars; the environment variable
+    SSPCORE_WORKERS sets how many processes. In one that a run executes, and with SSPCORE_WORKERS=0, they make it in this
+    process.
+    """
+    configure_logging()
+    asked = os.environ.get(WORKERS)
+    if asked is not None and not asked.isdecimal():
+        raise SspError(f"{WORKERS}={asked}: expected a number of processes, or 0 for none beside this one")
+    if RUN_LOCKS in os.environ or asked == "0":
+        return Study.open(profile, seed, data, force, **options)
+    workers = None if asked is None else int(asked)
+    return Study.open(profile, seed, data, force, **options, maker=lambda study, goal: make(study, goal, workers))
 
 
 def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from sspcore.core.provenance import RUN_BEGAN, provenance
 from sspcore.core.store import stable_hash
 from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
+from sspcore.study.ablations import plan, under_choice
 from sspcore.study.chapters import Chapter, chapter_key, choose_notebooks, settings, why_run
 from sspcore.study.engine.graph import Planner
 from sspcore.study.engine.make import cluster, run_tasks
@@ -155,7 +156,8 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
     """Names of the tasks that make what a notebook shows, by its metadata: {"shows": {what: [systems]}}.
 
     `what` is "clips", "motion", "training", "labels", "scores" or "results" (scores of all systems and controls, for
-    every seed); systems that are not part of the run are passed over. What is not named here a notebook makes by itself.
+    every seed), or "ablations" (of the methods named); systems that are not part of the run are passed over. What is not
+    named here a notebook makes by itself.
     """
     shows: Mapping[str, list[str]] = settings(notebook).get("shows", {})
     planner, datasets = planners[0], chosen.datasets
@@ -173,11 +175,23 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
                 goals += [("fused", dataset) for dataset in datasets]
             case "scores":
                 goals += [("evaluate", name, dataset) for dataset in datasets for name in names]
+            case "ablations":
+                return variants(planner.tasks, planner.study, datasets, named) + planner.goals(goals)
             case "results":
                 return tuple(dict.fromkeys(name for each in planners for name in each.goals(results_goals(each.study, chosen))))
             case _:
                 raise SspError(f"{notebook.name}: its metadata say that it shows '{what}', which is unknown")
     return planner.goals(goals)
+
+
+def variants(tasks: dict[str, Task], study: Study, datasets: Sequence[str], methods: Iterable[str]) -> tuple[str, ...]:
+    """Names of the tasks that make the ablations of some methods."""
+    names: list[str] = []
+    for method in methods:
+        chosen = under_choice(study, method)
+        for dataset, variant in plan(chosen, datasets, method=method):
+            names += Planner(chosen.changed(variant.overrides), tasks).goal("evaluate", variant.system, dataset)
+    return tuple(dict.fromkeys(names))
 
 
 def results_goals(study: Study, chosen: Chosen) -> list[tuple[Any, ...]]:

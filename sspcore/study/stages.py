@@ -47,7 +47,7 @@ class Study(StudyData):
         spec = system(name)
         if spec.recipe is None:  # a control has nothing to learn: its weights are those it starts from
             return self.train(spec.starts_from, dataset)
-        self._ask("train", name, dataset)
+        self.ask("train", name, dataset)
         if spec.starts_from is not None:
             self.train(spec.starts_from, dataset)
         return self._stage(places.training(self, name, dataset), lambda out: self._train(name, dataset, out))
@@ -97,7 +97,7 @@ class Study(StudyData):
 
     def teacher_labels(self, dataset: str) -> LabelStore:
         """Stage: the teacher's logits of every training frame."""
-        self._ask("labels", dataset)
+        self.ask("labels", dataset)
         return LabelStore(self._stage(
             places.labels(self, dataset),
             lambda out: self.label(self.model(TEACHER, dataset), self.clips(dataset, "train"), out),
@@ -109,7 +109,7 @@ class Study(StudyData):
 
     def fused_labels(self, dataset: str) -> LabelStore:
         """Stage: the teacher's labels, fused over pairs of frames through bidirectional flow."""
-        self._ask("fused", dataset)
+        self.ask("fused", dataset)
         return LabelStore(self._stage(
             places.fused(self, dataset), lambda out: self.fuse(dataset, self.clips(dataset, "train"), out)
         ))
@@ -131,7 +131,7 @@ class Study(StudyData):
 
     def predict(self, name: str, dataset: str) -> Path:
         """Stage: trained weights -> label maps of all validation clips, streamed frame by frame."""
-        self._ask("predict", name, dataset)
+        self.ask("predict", name, dataset)
         return self._stage(
             places.predictions(self, name, dataset), lambda out: predicting.write_predictions(self, name, dataset, out)
         )
@@ -155,13 +155,27 @@ class Study(StudyData):
 
     def evaluate(self, name: str, dataset: str) -> dict[str, Any]:
         """Stage: label maps -> the system's row of the results table."""
-        self._ask("evaluate", name, dataset)
+        self.ask("evaluate", name, dataset)
         predictions = self.predict(name, dataset)
         folder = self._stage(
             places.scores(self, name, dataset),
             lambda out: write_json(out / "row.json", scoring.row(self, name, dataset, predictions)),
         )
         return read_json(folder / "row.json")
+
+    def train_all(self, names: Iterable[str], datasets: Iterable[str]) -> None:
+        """Train several systems on several data sets, side by side where there is a maker."""
+        names, datasets = tuple(names), tuple(datasets)
+        self.ask("train all", names, datasets)
+        for dataset in datasets:
+            for name in names:
+                self.train(name, dataset)
+
+    def evaluate_all(self, names: Iterable[str], datasets: Iterable[str]) -> list[dict[str, Any]]:
+        """Rows of several systems on several data sets, data set by data set."""
+        names, datasets = tuple(names), tuple(datasets)
+        self.ask("evaluate all", names, datasets)
+        return [self.evaluate(name, dataset) for dataset in datasets for name in names]
 
     def flow_error(self, dataset: str) -> float | None:
         """Mean end-point error (pixels) of the metric's flow on the validation clips; None where no exact flow is."""
@@ -174,7 +188,7 @@ class Study(StudyData):
             error = flow_error(self.clips(dataset, "val"), flows, truth, self.profile.input_size)
             write_json(out / "error.json", {"epe": error})
 
-        self._ask("flow_error", dataset)
+        self.ask("flow_error", dataset)
         return read_json(self._stage(places.flow_error(self, dataset), measure) / "error.json")["epe"]
 
     def controls(self, systems: Iterable[str] = ()) -> list[str]:
@@ -186,8 +200,7 @@ class Study(StudyData):
         """The content of results.json: provenance and rows of systems and controls, in the order of the paper's table."""
         in_order = [name for name in SYSTEMS if name in systems]
         names = dict.fromkeys([*in_order, *systems, *self.controls(systems)])  # a control may be asked for by name too
-        self._ask("results", tuple(datasets), tuple(names))
-        rows = [self.evaluate(name, dataset) for dataset in datasets for name in names]
+        rows = self.evaluate_all(names, datasets)
         return {"provenance": self.origin(datasets), "rows": rows}
 
     def origin(self, datasets: Iterable[str]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_issue_and_registry_are_covered():
     found = {variant.name: variant for variant in variants(DEMO, "uavid")}
     assert [variant.weight for variant in found.values() if variant.group == "lambda"] == list(LAMBDAS)
     assert {variant.system for variant in found.values() if variant.group == "part"} == set(ABLATIONS)
-    assert found["unfused labels"].overrides == {"fuse_teacher": False} and set(SMOKE_VARIANTS) <= set(found)
+    assert found["unfused labels"].overrides == {"fuse_teacher": False} and set(SMOKE_VARIANTS["SSP"]) <= set(found)
     assert all(system(name).hidden and name not in SYSTEMS for name in ABLATIONS)
     assert [variant.name for variant in variants(DEMO, "ruralscapes")] == list(found)
 
@@ -137,9 +137,9 @@ def test_a_failing_variant_keeps_the_rest(no_data, tmp_path, monkeypatch):
         return made_row(variant.name, variant.group, 0.6, 0.7, dataset=dataset)
 
     monkeypatch.setattr(ablations, "evaluate", evaluated)
-    results = ablations.run("smoke", only=SMOKE_VARIANTS, root=tmp_path)
+    results = ablations.run(Study.open("smoke", root=tmp_path))
     assert [(row["dataset"], row["variant"]) for row in results["rows"]] == [
-        (dataset, name) for dataset in ("uavid", "ruralscapes") for name in SMOKE_VARIANTS if name != "no registration"
+        (dataset, name) for dataset in ("uavid", "ruralscapes") for name in SMOKE_VARIANTS["SSP"] if name != "no registration"
     ]
     assert results["failed"][0] == {
         "variant": "no registration", "dataset": "uavid", "error": "SspError: the loss became nan"
@@ -152,7 +152,7 @@ def test_a_failing_variant_keeps_the_rest(no_data, tmp_path, monkeypatch):
 
 def test_a_variant_is_scored_like_any_system(no_data, tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "evaluate", lambda self, name, dataset: {"system": name, "dataset": dataset, "miou": 0.5})
-    row = ablations.run("demo", datasets=["uavid"], only=["lambda 0.2"], root=tmp_path)["rows"][0]
+    row = ablations.run(Study.open("demo", root=tmp_path), ["uavid"], ["lambda 0.2"])["rows"][0]
     assert row["variant"] == "lambda 0.2" and row["system"] == "SSP" and row["weight"] == 0.2
     assert row["overrides"] == {"training.video.lambda_tc": 0.2} and row["miou"] == 0.5
     assert row["train_key"] == Study.open("demo", root=tmp_path, overrides=row["overrides"]).train_key("SSP", "uavid")
@@ -164,7 +164,7 @@ def test_a_variant_is_scored_like_any_system(no_data, tmp_path, monkeypatch):
 ])
 def test_wrong_usage_runs_nothing(tmp_path, options, message):
     with pytest.raises(ProfileError, match=message):
-        ablations.run("smoke", root=tmp_path, **options)
+        ablations.run(Study.open("smoke", root=tmp_path), **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -173,7 +173,8 @@ def test_command_line_passes_its_options_on_and_tells_failures(monkeypatch, resu
     monkeypatch.setattr(ablations, "run", lambda *arguments: calls.append(arguments) or results)
     monkeypatch.setattr(tables, "write", lambda found, folder: folders.append(folder) or [])
     assert main(["ablations", "--profile", "smoke", "--seed", "3", "--datasets", "uavid", "--only", "SSP, lambda 0"]) == 1
-    assert calls == [("smoke", 3, None, ("uavid",), ("SSP", "lambda 0"))]
+    ((study, *others),) = calls
+    assert (study.profile.name, study.seed, others) == ("smoke", 3, [("uavid",), ("SSP", "lambda 0")])
     assert folders[0].parts[-3:] == ("data", "smoke", "figures")
     assert capsys.readouterr().err == "failed: uavid, cosine similarity: SspError: the loss became nan\n"
     results["failed"].clear()

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from distributed import Client
 
-from sspcore.core.errors import SspError
-from sspcore.core.lock import RUN_LOCKS, exclusive
-from sspcore.core.progress import configure_logging
-from sspcore.study.chapters import WORKERS
+from sspcore.core.lock import exclusive
 from sspcore.study.engine.cluster import connected, default_workers, local_cluster
 from sspcore.study.engine.costs import Costs
 from sspcore.study.engine.display import open_display
@@ -29,6 +24,7 @@ from sspcore.study.stages import Study
 log = logging.getLogger(__name__)
 
 SHORT = 8.0  # expected seconds below which no cluster is started
+SEVERAL = {"train all": "train", "evaluate all": "evaluate"}
 WORTH_SAYING = 60.0  # seconds of work that are announced before they begin
 
 
@@ -70,8 +66,8 @@ def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> Non
     Raises: SspError if it could not be made, or if a run is at work on the same artefacts.
     """
     tasks: dict[str, Task] = {}
-    planner = Planner(study, tasks)
-    planner.goals(_parts_of(goal))
+    for changed, each in _parts_of(study, goal):
+        Planner(changed, tasks).goal(*each)
     if not tasks:
         return
     costs, count = Costs.load(), workers or default_workers()
@@ -88,27 +84,13 @@ def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> Non
             run_tasks(client, study, tasks).raise_failures()
 
 
-def _parts_of(goal: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """A goal as those that the graph knows: results are many evaluations."""
+def _parts_of(study: Study, goal: tuple[Any, ...]) -> Iterator[tuple[Study, tuple[Any, ...]]]:
+    """A goal as those that the graph knows, each with the study that it belongs to."""
     kind, *arguments = goal
-    if kind != "results":
-        return [goal]
-    datasets, names = arguments
-    return [("evaluate", name, dataset) for dataset in datasets for name in names] + [("flow_error", each) for each in datasets]
-
-
-def open_study(
-    profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (), **options: Any
-) -> Study:
-    """`Study.open` for notebooks, with the log below the cell.
-
-    In a notebook that is opened by hand, stages make what is missing on all cores, with bars; SSPCORE_WORKERS sets the
-    number of workers. In a notebook that a run executes, and with SSPCORE_WORKERS=0, they make it in this process.
-    """
-    configure_logging()
-    asked = os.environ.get(WORKERS)
-    if asked is not None and not asked.isdecimal():
-        raise SspError(f"{WORKERS}={asked}: expected a number of workers, or 0 for none")
-    if RUN_LOCKS in os.environ or asked == "0":
-        return Study.open(profile, seed, data, force, **options)
-    return Study.open(profile, seed, data, force, **options, maker=lambda study, goal: make(study, goal, asked and int(asked)))
+    if kind in SEVERAL:
+        names, datasets = arguments
+        yield from ((study, (SEVERAL[kind], name, dataset)) for dataset in datasets for name in names)
+    elif kind == "variants":
+        yield from ((study.changed(overrides), ("evaluate", name, dataset)) for overrides, name, dataset in arguments[0])
+    else:
+        yield study, goal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -219,12 +219,18 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     if not isinstance(tree, dict):
         raise ProfileError(f"{path.name}: expected a mapping of settings at the top level")
     profile = _validate(tree, path.name)
-    if overrides:
-        tree = profile.model_dump(mode="json")
-        for key, value in overrides.items():
-            _override(tree, key, value, path.name)
-        profile = _validate(tree, path.name)
-    return profile
+    return overridden(profile, overrides, path.name) if overrides else profile
+
+
+def overridden(profile: Profile, overrides: Mapping[str, Any], source: str | None = None) -> Profile:
+    """A profile with dotted settings changed; `source`: where it was read, for errors.
+
+    Raises: ProfileError as `load_profile` does.
+    """
+    source, tree = source or profile.name, profile.model_dump(mode="json")
+    for key, value in overrides.items():
+        _override(tree, key, value, source)
+    return _validate(tree, source)
 
 
 def _validate(tree: dict[str, Any], source: str) -> Profile:
