@@ -7,8 +7,10 @@ SSP needs `ImageModel`. DFF, NetWarp and TCB work between the stages of a networ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -63,7 +65,18 @@ def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits of any stride at full size (H, W), float32: bicubic, half-pixel centres."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits.float()
+    if logits.requires_grad and logits.device.type == "cpu":
+        # The same weights as two matrix products: with the way back a tenth of the time of torch's kernel on a CPU.
+        rows, columns = (bicubic_weights(*sides) for sides in zip(logits.shape[-2:], size, strict=True))
+        return rows @ (logits.float() @ columns.T)
     return F.interpolate(logits.float(), size=size, mode="bicubic", align_corners=False)
+
+
+@lru_cache(maxsize=64)
+def bicubic_weights(small: int, large: int) -> Tensor:
+    """(large, small): what each of `small` samples in a line adds to each of the `large` that torch resizes them to."""
+    lines = torch.eye(small)[:, None, :, None]
+    return F.interpolate(lines, size=(large, 1), mode="bicubic", align_corners=False)[:, 0, :, 0].T.contiguous()
 
 
 def at_feature_stride(logits: Tensor, size: tuple[int, int]) -> Tensor:

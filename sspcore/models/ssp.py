@@ -50,7 +50,7 @@ class SSPState(VideoState):
 
 @dataclass(frozen=True)
 class Observation(Tensors):
-    """What the image model says of one frame, before any past is mixed in (of a window: (B, T, ...)).
+    """What the image model says of one frame, before any past is mixed in.
 
     Attributes:
         logits: (B, C, H, W) float32, S_k at full size. logits_stride4: the same at stride 4.
@@ -61,6 +61,13 @@ class Observation(Tensors):
     logits_stride4: Tensor
     features: Tensor
     frame: Tensor | None
+
+    def each_frame(self, sizes: tuple[int, int]) -> list[Observation]:
+        """Of windows (B, T), given as B * T frames: what is said of their first frames, of their second ones, and so on."""
+        # unbind, not an index a frame: on the way back it writes one stack in place of T arrays that are mostly zero
+        parts = self.map(lambda tensor: tensor.unflatten(0, sizes).unbind(1))
+        frames = [None] * sizes[1] if parts.frame is None else parts.frame
+        return list(map(Observation, parts.logits, parts.logits_stride4, parts.features, frames))
 
 
 @dataclass(frozen=True)
@@ -116,13 +123,12 @@ class SSP(VideoSegmenter, Checkpointed):
         return self
 
     def forward(self, window: Window) -> Outputs:
-        sizes = window.frames.shape[:2]
-        observations = self.observe(window.frames.flatten(0, 1)).map(lambda tensor: tensor.unflatten(0, sizes))
-        state = self.start(observations.map(lambda tensor: tensor[:, 0]))
+        sizes = tuple(window.frames.shape[:2])
+        first, *others = self.observe(window.frames.flatten(0, 1)).each_frame(sizes)
+        state = self.start(first)
         outputs = [state.logits]
-        for k in range(1, sizes[1]):
+        for k, observation in enumerate(others, 1):
             H_cur_to_prev = self.sampling_homography(window.frames[:, k], window.motion(k))
-            observation = observations.map(lambda tensor, k=k: tensor[:, k])
             state = self.propagate(observation, state, H_cur_to_prev).state
             outputs.append(state.logits)
         return Outputs(torch.stack(outputs, dim=1))

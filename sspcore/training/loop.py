@@ -31,9 +31,11 @@ from torch.utils.data import DataLoader
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file, write_json
 from sspcore.core.machine import MachineSettings
+from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Window
 from sspcore.data.windows import WindowDataset, collate
+from sspcore.models.pointwise import fast_pointwise
 from sspcore.training.distributed import EpochSampler, World, synchronise_batchnorm, with_counts
 from sspcore.training.losses import Objective
 from sspcore.training.recipe import Recipe
@@ -104,7 +106,7 @@ def train(run: Training) -> list[dict[str, float]]:
     steps, done = recipe.epochs * sampler.steps, len(history) * sampler.steps
     with (
         tqdm(total=steps, initial=done, desc=run.name, unit="step", disable=not world.is_main) as bar,
-        _board(run, done) as note,
+        _board(run, done) as note, memory_kept(), fast_pointwise(model),
     ):
         for epoch in range(len(history), recipe.epochs):
             sampler.epoch = epoch

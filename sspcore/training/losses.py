@@ -96,9 +96,10 @@ def _with_consistency(
     if n_outputs < 2 or lambda_tc <= 0:
         return losses | {"total": total}
     offset = window.frames.shape[1] - n_outputs  # outputs belong to the last frames of the window
+    logits = outputs.logits.unbind(1)
     terms = [
         temporal_consistency(
-            outputs.logits[:, k], outputs.logits[:, k - 1],
+            logits[k], logits[k - 1],
             window.frames[:, k + offset], window.frames[:, k + offset - 1], window.flow_to_prev[:, k + offset - 1],
         )
         for k in range(1, n_outputs)

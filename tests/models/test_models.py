@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sspcore.core.errors import ArtefactError, ProfileError
@@ -205,6 +206,19 @@ class TestImageModel:
         columns = torch.arange(8, 88)  # clear of the border, where the ramp ends
         # The cubic kernel ripples by 0.04 on a ramp; corners aligned would be off by 0.3.
         torch.testing.assert_close(upsampled[0, 0, 32, 8:88], (columns + 0.5) / 4 - 0.5, rtol=0, atol=0.05)
+
+    def test_upsampling_in_training_is_torchs_with_its_gradient(self) -> None:
+        torch.manual_seed(0)
+        logits, weights = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 60, 96)
+        logits = logits.to(memory_format=torch.channels_last)
+        ours, torchs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+        expected = F.interpolate(torchs, size=(60, 96), mode="bicubic", align_corners=False)
+        found = upsample(ours, (60, 96))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        assert torch.equal(upsample(logits, (60, 96)), expected)  # what is exported and streamed
+        (found * weights).sum().backward()
+        (expected * weights).sum().backward()
+        torch.testing.assert_close(ours.grad, torchs.grad, rtol=0, atol=1e-4)
 
 
 class TestWindow:

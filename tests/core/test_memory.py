@@ -1,0 +1,44 @@
+"""Memory kept between steps: no new pages in the block, none kept after it, and the limits are set back after an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sspcore.core.memory import memory_kept
+
+SCRIPT = """
+import resource, sys
+import torch
+from sspcore.core.memory import memory_kept
+
+def pages(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        torch.ones(48 * 2**20, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+with memory_kept():
+    pages(40)  # until what is allocated between the blocks has found its place
+    inside, held = pages(10), resident()
+print(inside, pages(10), held - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_pages_are_fetched_once_in_the_block_and_go_back_after_it() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    inside, outside, returned = map(int, done.stdout.split())
+    assert inside < 1000 < 100_000 < outside
+    assert returned > 40 * 2**20
+
+
+def test_a_system_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with memory_kept():
+        pass
