@@ -35,9 +35,13 @@ Options of a run:
   --systems LIST     the systems to run, by name, separated by commas
   --only NN          only the notebook of that number, for example --only 03
   --seed N           the seed of training
+  --seeds LIST       several, such as 0,1,2: tables with mean and spread
   --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
   --ablations        run notebook 09 after the others: SSP with one thing changed at a time (many trainings)
   --force            do everything again, also what is up to date
+  --workers N        processes, one thread each (default: one a core); the numbers are the same for any
+  --scheduler ADDR   a Dask cluster to run on, such as tcp://host:8786 (docs/cluster.md)
+  --publish          copy tables and pictures to figures/, if the run is whole and all of it was made by this commit
   --times FILE       note the run's times in this JSON file; for a run that starts from nothing
   --plan             run nothing: tell hours, GPU memory and disk of every stage on this machine, from a few timed steps
   -h, --help         this text
@@ -228,12 +232,13 @@ find_environment() {
 check_options() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --profile | --datasets | --systems | --only | --seed | --data | --times)
+            --profile | --datasets | --systems | --only | --seed | --seeds | --data | --times | --workers | --scheduler)
                 [ $# -ge 2 ] || die "$1 needs a value: see ./reproduce.sh --help"
                 shift
                 ;;
-            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --data=* | --times=*) ;;
-            --force | --ablations | --plan) ;;
+            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --seeds=* | --data=* | --times=*) ;;
+            --workers=* | --scheduler=*) ;;
+            --force | --ablations | --plan | --publish) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;
             *) die "unknown command or argument '$1': see ./reproduce.sh --help" ;;
         esac
@@ -255,7 +260,7 @@ run_tests() {
     shopt -s nullglob
     # Notebooks and tests together, on all cores but with one thread each: tests/conftest.py says what stays in one process.
     # Notebooks in numeric order: each builds on the artefacts of those before it.
-    OMP_NUM_THREADS=1 MPLBACKEND=Agg SSPCORE_PROFILE=smoke "$python" -m pytest -n auto --maxprocesses=8 --dist loadgroup \
+    OMP_NUM_THREADS=1 MPLBACKEND=Agg SSPCORE_PROFILE=smoke SSPCORE_WORKERS=0 "$python" -m pytest -n auto --maxprocesses=8 --dist loadgroup \
         --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
         --nbval-sanitize-with=tests/notebooks/sanitize.cfg notebooks/[0-9][0-9]_*.ipynb tests
 }

@@ -34,6 +34,9 @@ def reproduce(
     data: Data = None,
     ablations: Annotated[bool, typer.Option("--ablations", help="Run notebook 09 too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, also what is up to date.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Copy tables and pictures to figures/, if the run is whole and of one commit.")
+    ] = False,
     workers: Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster to run on: tcp://host:8786 (docs/cluster.md).")
@@ -54,11 +57,17 @@ def reproduce(
         raise SspError("--seed and --seeds: give one of them")
     if workers is not None and scheduler is not None:
         raise SspError("--workers and --scheduler: the cluster of a scheduler has workers of its own; give one of them")
+    from sspcore.report.progress import write_progress_results
     from sspcore.study.reproduce import Request
     from sspcore.study.reproduce import reproduce as run
 
-    chosen = seeds if seed is None else (seed,)
-    run(Request(profile, datasets, systems, only, chosen, data, ablations, force, times, workers, scheduler))
+    run(
+        Request(
+            profile, datasets, systems, only, seeds if seed is None else (seed,), data, ablations, force, times, workers,
+            scheduler, publish,
+        ),
+        lambda studies, *chosen: write_progress_results(studies, *chosen, studies[0].figures),
+    )
 
 
 def plan(profile: Profile = "demo", datasets: Datasets = None, systems: Systems = None, data: Data = None) -> None:

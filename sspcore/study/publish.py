@@ -54,13 +54,7 @@ def publish(
         was not made by the commit that is checked out.
     """
     profile, workspace, seeds = studies[0].profile, studies[0].workspace, [study.seed for study in studies]
-    if profile.publish_to is None:
-        raise SspError(f"--publish: profile {profile.name} is not published: its numbers are no result (publish_to is not set)")
-    commit = git_commit()
-    if commit == UNKNOWN or commit.endswith("+"):
-        why = "there is no git here" if commit == UNKNOWN else f"the work tree differs from commit {commit.removesuffix('+')}"
-        raise SspError(f"--publish: {why}, so nobody could tell what made the results; commit the code, then run again")
-    require_all_of_profile(profile, datasets, systems)
+    commit = require_publishable(profile, datasets, systems)
     places = [place for study in studies for place in artefacts(study, datasets, systems)]
     places = list({place.folder: place for place in places}.values())
     require_made(places, commit, profile.name)
@@ -70,14 +64,25 @@ def publish(
     return replace_published(files, target, {"profile": profile.name, "commit": commit, "seeds": seeds})
 
 
-def require_all_of_profile(profile: Profile, datasets: Sequence[str], systems: Sequence[str]) -> None:
-    """Raises: SspError if the run leaves out a data set or a system of its profile."""
+def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequence[str]) -> str:
+    """The commit that a run would be published for: what can be told before it begins.
+
+    Raises: SspError if the profile is not published, if the code is not that of a commit, or if the run leaves out a data
+        set or a system of its profile.
+    """
+    if profile.publish_to is None:
+        raise SspError(f"--publish: profile {profile.name} is not published: its numbers are no result (publish_to is not set)")
+    commit = git_commit()
+    if commit == UNKNOWN or commit.endswith("+"):
+        why = "there is no git here" if commit == UNKNOWN else f"the work tree differs from commit {commit.removesuffix('+')}"
+        raise SspError(f"--publish: {why}, so nobody could tell what made the results; commit the code, then run again")
     for option, wanted, asked in (("--datasets", profile.datasets, datasets), ("--systems", profile.systems, systems)):
         missing = [name for name in wanted if name not in asked]
         if missing:
             raise SspError(
                 f"--publish: a complete run of profile {profile.name} is needed; {option} leaves out {', '.join(missing)}"
             )
+    return commit
 
 
 def require_made(places: Iterable[Place], commit: str, profile: str) -> None:

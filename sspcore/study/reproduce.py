@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from sspcore.study.engine.run import Outcome
 from sspcore.study.engine.task import Call, Task
 from sspcore.study.keys import TEACHER
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
+from sspcore.study.publish import publish, require_publishable
 from sspcore.study.stages import Study
 
 STAGES = ("prepare", "train", "label", "predict", "evaluate")
@@ -52,6 +53,7 @@ class Request:
     times: Path | None = None
     workers: int | None = None
     scheduler: str | None = None
+    publish: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Chosen:
         return self.studies[0].workspace
 
 
-def reproduce(request: Request, news: NEWS | None = None) -> Chosen:
+def reproduce(request: Request, news: NEWS | None = None) -> None:
     """Make all that is asked for. `news`: called with each system that is scored.
 
     Raises: SspError for wrong usage, and at the end for what failed on the way; the rest is done by then.
@@ -77,6 +79,8 @@ def reproduce(request: Request, news: NEWS | None = None) -> Chosen:
     os.environ[RUN_BEGAN] = str(time.time())  # inherited by workers
     chosen = choose(request)
     study, base = chosen.studies[0], chosen.workspace.base
+    if request.publish:
+        require_publishable(study.profile, chosen.datasets, chosen.systems)
     if request.times is not None and base.exists():
         raise SspError(f"--times {request.times}: {base} is there already, so not all would be done; use a fresh clone")
     others = read_json(request.times) if request.times is not None and request.times.exists() else []
@@ -107,7 +111,10 @@ def reproduce(request: Request, news: NEWS | None = None) -> Chosen:
             write_json(request.times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": peak, "notebooks": notebooks}])
         print(f"done in {minutes:.1f} min; tables and pictures: {shown(study.figures)}/, "
               f"executed notebooks: {shown(chosen.workspace.notebooks)}/", flush=True)
-    return chosen
+        if request.publish:
+            finished = [replace(each, read_only=True, force=frozenset()) for each in chosen.studies]
+            publication = publish(finished, chosen.datasets, chosen.systems)
+            print(f"published {len(publication.written)} files in {shown(publication.folder)}/", flush=True)
 
 
 def choose(request: Request) -> Chosen:
