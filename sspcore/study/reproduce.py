@@ -106,7 +106,10 @@ def reproduce(request: Request, news: NEWS | None = None) -> None:
                 "provenance": provenance(study.profile.name, study.seed, inputs_key),
             }
             others = [other for other in others if any(other[name] != run[name] for name in ("profile", "datasets", "systems"))]
-            notebooks = {tasks[each.name].title: round(each.seconds, 1) for each in outcome.records if "notebook-" in each.name}
+            notebooks = {
+                each.name.removeprefix("notebook-"): round(each.seconds, 1)
+                for each in outcome.records if tasks[each.name].kind == "notebook"
+            }
             peak = max((record.peak_mib for record in outcome.records), default=0)
             write_json(request.times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": peak, "notebooks": notebooks}])
         print(f"done in {minutes:.1f} min; tables and pictures: {shown(study.figures)}/, "

@@ -1,4 +1,4 @@
-"""The notebook runner: order, parameters, what is refused."""
+"""The study in one call: what is asked for, what is up to date, what is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
+from helpers.runs import without_cluster
 from sspcore.cli.main import main
-from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.lock import exclusive
 from sspcore.core.paths import REPOSITORY, Workspace
@@ -23,7 +23,8 @@ from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import stage
 from sspcore.data.datasets import RURALSCAPES, UAVID
 from sspcore.data.releases import find_sequences
-from sspcore.study import reproduce
+from sspcore.study import chapters, reproduce
+from sspcore.study import data as study_data
 
 PARAMETERS = """profile = "demo"
 seed = 0
@@ -80,15 +81,11 @@ def run(tmp_path, monkeypatch) -> TinyRun:
     cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell("print(systems)")]
     nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebooks / "01_tiny.ipynb")
     tiny = TinyRun(tmp_path)
-    monkeypatch.setattr(reproduce, "NOTEBOOKS", notebooks)
-    monkeypatch.setattr(reproduce, "Workspace", partial(Workspace, root=tmp_path / "data"))
-    monkeypatch.setattr(reproduce.papermill, "execute_notebook", tiny.execute)
+    without_cluster(monkeypatch, reproduce)
+    monkeypatch.setattr(chapters, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(study_data, "Workspace", partial(Workspace, root=tmp_path / "data"))
+    monkeypatch.setattr(chapters.papermill, "execute_notebook", tiny.execute)
     return tiny
-
-
-def test_notebooks_run_in_numeric_order_from_the_start_page_on():
-    names = [path.name[:2] for path in reproduce.find_notebooks(None)]
-    assert names == sorted(names) and names[0] == "00" and {"01", "02", "03", "07", "08"} <= set(names)
 
 
 def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
@@ -107,39 +104,6 @@ def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
     times.write_text("[")
     assert main(["reproduce", "--profile", "smoke", "--times", str(times)]) == 2 and not (tmp_path / "data" / "smoke").exists()
     assert "not readable as JSON" in capsys.readouterr().err
-
-
-def test_only_takes_numbers_with_or_without_the_zero():
-    assert [path.name[:2] for path in reproduce.find_notebooks(("3", "07"))] == ["03", "07"]
-    with pytest.raises(SspError, match="--only 42: no such notebook"):
-        reproduce.find_notebooks(("42",))
-
-
-def test_chapters_of_distillation_are_left_out_where_nothing_is_distilled():
-    teacher, training = reproduce.find_notebooks(("04", "03"))
-    assert not reproduce.concerns(teacher, ["Base", "SSP"]) and reproduce.concerns(teacher, ["Base", "KD-SSP"])
-    assert reproduce.concerns(training, ["Base"])
-    assert not reproduce.concerns(reproduce.find_notebooks(("11",))[0], ["Base", "SSP"])
-
-
-def test_ablations_run_last_and_only_on_request():
-    def numbers(*arguments) -> list[str]:
-        return [path.name[:2] for path in reproduce.choose_notebooks(*arguments)]
-
-    assert "09" not in numbers(None, ["Base"], False)
-    assert numbers(None, ["Base"], True) == [*numbers(None, ["Base"], False), "09"]
-    assert numbers(("09", "03"), ["Base"], True) == ["03", "09"] and numbers(("09", "03"), ["Base"], False) == ["09", "03"]
-
-
-def test_every_notebook_has_a_parameters_cell_and_is_thin():
-    for path in reproduce.find_notebooks(None):
-        cells = json.loads(path.read_text())["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-        assert len(tagged) == 1 and "SSPCORE_PROFILE" in "".join(tagged[0]["source"]), path.name
-        assert max(len(source.splitlines()) for source in code) <= 14, path.name
-        assert sum(len(source.splitlines()) for source in code) <= 100, path.name
-        assert not any(line.startswith(("def ", "class ")) for source in code for line in source.splitlines()), path.name
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -166,12 +130,6 @@ def test_a_system_without_its_recipe_is_named(tmp_path, capsys):
     assert "--systems: SSP-R needs training.recurrent, which is missing" in capsys.readouterr().err
 
 
-def test_parameters_are_passed_only_to_notebooks_that_take_them():
-    notebook = reproduce.find_notebooks(("02",))[0]
-    accepted = reproduce._accepted(notebook, {"profile": "smoke", "systems": ["Base"], "seed": 1})
-    assert accepted == {"profile": "smoke", "seed": 1}
-
-
 def test_two_runs_side_by_side_are_refused(run, capsys):
     with exclusive(run.root / "data" / "smoke"):
         assert main(["reproduce", "--profile", "smoke"]) == 2
@@ -183,7 +141,7 @@ def test_two_runs_side_by_side_are_refused(run, capsys):
 def test_second_run_executes_nothing_and_touches_nothing(run, capsys):
     assert run()
     first = run.files()
-    assert {run.figure, run.scores / "row.json"} <= set(first) and "running (not run yet)" in capsys.readouterr().out
+    assert {run.figure, run.scores / "row.json"} <= set(first)
     assert not run() and run.files() == first
     assert "01_tiny: up to date, skipped" in capsys.readouterr().out
 
@@ -204,7 +162,8 @@ def test_what_was_deleted_is_made_again(run):
 
 
 def test_force_executes_and_leaves_a_notebook_up_to_date(run):
-    assert run() and run("--force") and run.passed[-1]["force"] and not run.passed[0]["force"]
+    assert run() and run("--force")
+    assert not any(passed["force"] for passed in run.passed), "what it shows was made again before"
     assert not run()
     assert run("--seed", "1") and not run("--seed", "1")
 
@@ -240,37 +199,10 @@ def test_relative_data_folder_and_changes_of_a_real_release(run, uavid_release, 
 
 def test_base_is_added_in_front_and_said(run, capsys):
     assert run("--systems", "SSP") and run.passed[-1]["systems"] == ["Base", "SSP"]
-    assert "Base is added" in capsys.readouterr().err
+    assert "Base is added" in capsys.readouterr().out
     assert run("--systems", "SSP,Base,Constant alpha 0.50")
     assert run.passed[-1]["systems"] == ["Base", "SSP", "Constant alpha 0.5"]
-    assert "Base is added" not in capsys.readouterr().err
-
-
-def test_kernels_pass_on_all_but_the_notice_about_their_transport(tmp_path, monkeypatch, capfd):
-    """With a real kernel: what it writes itself arrives, and so does what the notebook notes from its own process."""
-    code = f"""import sys
-from sspcore.core.files import write_json
-write_json(__import__("pathlib").Path({str(tmp_path / "a.json")!r}), 1)
-get_ipython().kernel.parent.log.error("kept")"""
-    nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / "01_tiny.ipynb")
-    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    workspace = Workspace("smoke", tmp_path / "data")
-    reproduce.run_notebook(tmp_path / "01_tiny.ipynb", workspace, {"force": False}, "k")
-    error = capfd.readouterr().err
-    assert "kept" in error and "TCP" not in error
-    stamp = json.loads((workspace.notebooks / "01_tiny.json").read_text())
-    assert str(tmp_path / "a.json") in stamp["outputs"]
-
-
-@pytest.mark.parametrize("number, kinds", [
-    ("01", {"prepare"}), ("03", {"train"}), ("04", {"train", "label"}), ("05", {"train", "predict", "evaluate"}),
-    ("06", {"train", "predict", "evaluate"}), ("07", {"predict", "evaluate"}),
-])
-def test_chapters_force_all_that_they_make(number, kinds):
-    text = "\n".join(cell.source for cell in nbformat.read(reproduce.find_notebooks((number,))[0], as_version=4).cells)
-    forced = re.search(r"force=\(([^)]*)\) if force else \(\)", text)
-    assert forced and set(re.findall(r'"(\w+)"', forced[1])) == kinds
+    assert "Base is added" not in capsys.readouterr().out
 
 
 def test_layout_in_the_data_readme_is_what_preparation_reads(tmp_path):
