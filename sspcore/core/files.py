@@ -9,7 +9,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import Any
 from sspcore.core.errors import ArtefactError, SspError
 
 OUTPUTS_FILE = "SSPCORE_OUTPUTS_FILE"
-_LEFTOVER = re.compile(r"\..+\.(\d+)\.partial(\..+)?")  # the names that atomic_file gives
+_LEFTOVER = re.compile(r"\..+~(.+)~(\d+)\.partial(\..+)?")  # the names that atomic_file gives: host, process
+_FOREIGN_SECONDS = 86400.0  # after which a file of another host, whose processes are not seen here, counts as left
 
 
 def require_output(path: Path, inputs: Iterable[Path | None] = (), overwrite: bool = False, mark: str | None = None) -> None:
@@ -114,8 +117,8 @@ def _require_replaceable(path: Path, mark: str) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary file name that becomes `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the process in the name: two loader workers may want the same missing file
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # host and process in the name: two workers may want the same missing file, and containers all count from 1
+    temporary = path.with_name(f".{path.stem}~{socket.gethostname()}~{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -132,10 +135,13 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that writers below `folder` left when they were killed."""
+    """Delete the temporary files that writers below `folder` left when they were killed, those of other hosts after a day."""
     for path in folder.rglob(".*.partial*"):
         name = _LEFTOVER.fullmatch(path.name)
-        if name and path.is_file() and not _is_alive(int(name[1])):
+        if not name or not path.is_file():
+            continue
+        here = name[1] == socket.gethostname()
+        if not _is_alive(int(name[2])) if here else time.time() - path.stat().st_mtime > _FOREIGN_SECONDS:
             path.unlink(missing_ok=True)
 
 

@@ -35,10 +35,9 @@ def exclusive(folder: Path, patience: float = 60.0) -> Iterator[None]:
     locks.mkdir(parents=True, exist_ok=True)
     run, own = FileLock(locks / _RUN, thread_local=False), (str(locks), os.getpid())
     if not _acquire(run):
-        process = (locks / _RUN).read_text(encoding="utf-8") or "unknown"
-        raise ArtefactError(f"{folder}: another run (process {process}) is at work there; wait for it, or stop it first")
+        raise ArtefactError(f"{folder}: another run ({_owner(locks / _RUN)}) is at work there; wait for it, or stop it first")
     try:
-        (locks / _RUN).write_text(str(os.getpid()), encoding="utf-8")
+        (locks / _RUN).write_text(_this_process(), encoding="utf-8")
         deadline = time.monotonic() + patience
         while others := {*locks.glob("*.lock")} - {locks / _RUN, _own_lock(locks)}:
             for path in others:
@@ -85,7 +84,7 @@ def at_work_on(folder: Path, patience: float = 600.0) -> Iterator[None]:
             problem = f"{folder}: {_owner(path)} has been at work on it for {patience:.0f} s"
             raise ArtefactError(f"{problem}; stop it, then run again")
     try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        path.write_text(_this_process(), encoding="utf-8")
         yield
     finally:
         path.unlink(missing_ok=True)  # while it is held: who waits for it notices, and takes the next one
@@ -97,6 +96,10 @@ def _owner(lock: Path) -> str:
         return lock.read_text(encoding="utf-8") or "another process"
     except FileNotFoundError:
         return "another process"
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _own_lock(locks: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,9 +50,8 @@ def started(code: str, argument: str, **environment: str) -> subprocess.Popen[st
 
 def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path):
     first = started(HOLDER, str(tmp_path / "smoke"))
-    with pytest.raises(ArtefactError, match=rf"smoke: another run \(process {first.pid}\) is at work there"), exclusive(
-        tmp_path / "smoke"
-    ):
+    named = rf"smoke: another run \(process {first.pid} on {socket.gethostname()}\) is at work there"
+    with pytest.raises(ArtefactError, match=named), exclusive(tmp_path / "smoke"):
         pass
     first.send_signal(signal.SIGKILL)
     first.wait()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -129,16 +130,30 @@ def test_resumable_stage_killed_after_its_seal_is_not_built_again(tmp_path, monk
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    left = [tmp_path / "a" / f".{name}" for name in (f"r.s.{process.pid}.partial.json", f"w.{process.pid}.partial")]
+    here = socket.gethostname()
+    left = [
+        tmp_path / "a" / f".r.s~{here}~{process.pid}.partial.json", tmp_path / "a" / f".w~{here}~{process.pid}.partial",
+        tmp_path / f".old~else.where~{os.getpid()}.partial",
+    ]
     kept = [
-        tmp_path / "a" / f".r.{os.getpid()}.partial.json", tmp_path / "a" / "r.json", tmp_path / ".t.partial" / "x",
-        tmp_path / f".t.{process.pid}.partial" / "resume.pt",
+        tmp_path / "a" / f".r~{here}~{os.getpid()}.partial.json", tmp_path / "a" / "r.json", tmp_path / ".t.partial" / "x",
+        tmp_path / f".t~{here}~{process.pid}.partial" / "resume.pt", tmp_path / f".w~else.where~{process.pid}.partial",
     ]
     for path in (*left, *kept):
         path.parent.mkdir(exist_ok=True)
         path.touch()
+    os.utime(left[-1], (0, 0))
     remove_leftovers(tmp_path)
     assert all(path.exists() for path in kept) and not any(path.exists() for path in left)
+
+
+def test_writers_on_two_hosts_with_one_process_number_do_not_meet(tmp_path, monkeypatch):
+    with atomic_file(tmp_path / "a.json") as ours:
+        monkeypatch.setattr(socket, "gethostname", lambda: "other")
+        with atomic_file(tmp_path / "a.json") as theirs:
+            assert ours != theirs
+            theirs.touch()
+        ours.touch()
 
 
 def test_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -19,13 +14,11 @@ from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 
-from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
 from sspcore.core.machine import cores
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless", "distributed")
 WORKER_BYTES = 2 * 2**30  # that a worker is to have at least
 GPU, CPU = "GPU", "CPU"  # what a worker is for, as a resource of Dask
 ENVIRONMENT = {  # of a worker, before it imports anything
@@ -35,7 +28,9 @@ ENVIRONMENT = {  # of a worker, before it imports anything
 CONNECT_SECONDS = 15
 SETTINGS = {
     "distributed.scheduler.work-stealing": False,  # tasks are sent when a worker is free
-    "distributed.scheduler.allowed-failures": 3,  # workers that may die with a task before it counts as failed
+    "distributed.worker.memory.target": False,  # nothing of ours lies in Dask's memory: there is nothing to spill,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,  # and a worker that waits for memory would wait for itself
     "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
 }
@@ -99,89 +94,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a worker is: it must have the same code and packages as the others, and see the folder of artefacts."""
-
-    host: str
-    library: str
-    versions: dict[str, str]
-    token: str | None
-
-
-def identity(token: Path | None = None) -> Identity:
-    """Of this process; `token`: a file of which the content is wanted."""
-    seen = None
-    if token is not None:
-        try:
-            seen = token.read_text(encoding="utf-8")
-        except OSError:
-            seen = None
-    return Identity(socket.gethostname(), library_key(), {name: version(name) for name in PACKAGES}, seen)
-
-
-class Workers:
-    """The workers of a cluster that tasks may be sent to; those that do not fit are named in the log and left out.
-
-    Args:
-        root: folder of artefacts, which all have to see.
-    """
-
-    def __init__(self, client: Client, root: Path) -> None:
-        self._client, self._root = client, root
-        self._fits: dict[str, bool] = {}
-        self._resources: dict[str, dict[str, float]] = {}
-
-    def refresh(self) -> None:
-        """Take in workers that have come or gone. Raises: SspError if there are workers and none fits."""
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
-        new = [address for address in there if address not in self._fits]
-        if new:
-            self._fits |= self._examine(new)
-        self._fits = {address: fits for address, fits in self._fits.items() if address in there}
-        self._resources = {address: info["resources"] for address, info in there.items() if self._fits[address]}
-        if self._fits and not any(self._fits.values()):
-            raise SspError("no worker can take part, see the lines above; mend one of them, then run again")
-
-    def slots(self, resource: str | None) -> int:
-        """How many tasks may run at a time: of a resource, or in all."""
-        return sum(resource is None or resource in resources for resources in self._resources.values())
-
-    def has(self, resource: str) -> bool:
-        """Whether a worker offers that resource."""
-        return any(resource in resources for resources in self._resources.values())
-
-    def restriction(self) -> list[str] | None:
-        """Addresses that tasks have to be kept to; None if all workers fit."""
-        return None if all(self._fits.values()) else [address for address, fits in self._fits.items() if fits]
-
-    def _examine(self, addresses: list[str]) -> dict[str, bool]:
-        self._root.mkdir(parents=True, exist_ok=True)
-        ours = identity()
-        with tempfile.NamedTemporaryFile("w", prefix=".worker-", dir=self._root, encoding="utf-8") as token:
-            secret = secrets.token_hex(8)
-            token.write(secret)
-            token.flush()
-            answers = self._client.run(identity, Path(token.name), workers=addresses, on_error="return")
-        return {address: self._judge(address, answers.get(address), ours, secret) for address in addresses}
-
-    def _judge(self, address: str, answer: Identity | BaseException | None, ours: Identity, secret: str) -> bool:
-        if answer is None:  # it has gone again
-            return False
-        if isinstance(answer, BaseException):
-            problem = f"{type(answer).__name__}: {str(answer).splitlines()[0] if str(answer) else ''}"
-            problem += "; install this version of sspcore there"
-        elif differing := [name for name in PACKAGES if answer.versions[name] != ours.versions[name]]:
-            name = differing[0]
-            problem = f"has {name} {answer.versions[name]}, this machine {ours.versions[name]}; install requirements.lock there"
-        elif answer.library != ours.library:
-            problem = "has another version of sspcore; check out the same commit there and start it again"
-        elif answer.token != secret:
-            problem = f"does not see {self._root}; mount that folder there under the same path"
-        else:
-            return True
-        host = answer.host if isinstance(answer, Identity) else "unknown host"
-        log.warning("worker %s (%s) is left out: %s", address, host, problem)
-        return False

@@ -52,7 +52,7 @@ def run_tasks(
     costs = Costs.load(known)
     seconds = {name: costs.seconds(task) for name, task in tasks.items()}
     priority = priorities(tasks, seconds, [group for group in map(tuple, first) if group])
-    count = sum(info["nthreads"] for info in client.scheduler_info(n_workers=-1)["workers"].values())
+    count = len(client.scheduler_info(n_workers=-1)["workers"])
     display = open_display(Estimate(tasks, costs, max(1, count), priority))
     try:
         return Run(client, study.workspace.base, tasks, priority, display, after)()

@@ -1,16 +1,20 @@
 """Running a graph: the tasks whose needs are done go to free workers, the most urgent first.
 
-Dask places tasks, starts workers that have died again, and repeats what they were doing. The order is ours, so that it is
-exactly that of `schedule.simulate`.
+Dask carries tasks to workers, starts those again that have died, and tells which are there. Order and place are ours: the order
+is exactly that of `schedule.simulate`, a worker has one task at a time, and what a lost worker was doing goes to the next that
+is free, where Dask would queue it behind another task.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import queue
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +23,18 @@ from distributed import Client, Future, KilledWorker
 
 from sspcore.core.errors import SspError
 from sspcore.core.errors import reason as reason_of
-from sspcore.study.engine.cluster import CPU, GPU, Workers
+from sspcore.study.engine.cluster import CPU, GPU
 from sspcore.study.engine.display import Display
 from sspcore.study.engine.task import Record, Task
 from sspcore.study.engine.work import TOPIC, perform
+from sspcore.study.engine.workers import Workers
 
 TICK = 1.0  # seconds between two looks at the workers
-PATIENCE = 60.0  # seconds without a scheduler, or without any worker, after which a run gives up
+PATIENCE = 60.0  # seconds without a scheduler after which a run gives up
+ALONE = 300.0  # the same without any worker: a batch system may have to find room for the next
+RESULT_SECONDS = 30.0  # for the few bytes that a task returns
+MEMORY = "memory may have run out; start fewer workers (--workers) or give them more, then run again"
+ATTEMPTS = 4  # at a task of which the workers die
 
 
 @dataclass
@@ -45,6 +54,17 @@ class Outcome:
             raise SspError(f"{first}{more}{without}")
 
 
+@dataclass
+class _Sent:
+    """A task that was sent to a worker."""
+
+    future: Future
+    kind: str
+    worker: str
+    name: str  # of the worker
+    started: bool = False
+
+
 class Run:
     """One run of a graph on the workers of a cluster.
 
@@ -59,21 +79,24 @@ class Run:
         after: Callable[[Task], str | None] = lambda task: None,
     ) -> None:
         self._client, self._tasks, self._priority, self._display, self._after = client, tasks, priority, display, after
-        self._workers, self._id = Workers(client, root), secrets.token_hex(4)
+        releases = {task.call.study.data for task in tasks.values()} - {None}
+        self._workers, self._id = Workers(client, root, releases), secrets.token_hex(4)
         self._waits = {name: {need for need in task.needs if need in tasks} for name, task in tasks.items()}
         self._followers: dict[str, list[str]] = {name: [] for name in tasks}
         for name, needs in self._waits.items():
             for need in needs:
                 self._followers[need].append(name)
         self._ready: dict[str | None, list[tuple[float, str]]] = {CPU: [], GPU: []}
-        self._running: dict[str, tuple[Future, str]] = {}
+        self._running: dict[str, _Sent] = {}
+        self._sent, self._losses = itertools.count(), Counter[str]()
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._outcome = Outcome([], {}, set())
-        self._lonely_since: float | None = None
+        self._lost_since: float | None = None
+        self._alone_since: float | None = None
 
     def __call__(self) -> Outcome:
         """Do all tasks that can be done. Raises: SspError if the cluster is lost."""
-        self._client.subscribe_topic(TOPIC, lambda event: self._events.put(("event", event[1])))
+        self._listen()
         for name, needs in self._waits.items():
             if not needs:
                 self._make_ready(name)
@@ -83,16 +106,19 @@ class Run:
                 if time.monotonic() - looked >= TICK:
                     self._look()
                     looked = time.monotonic()
-                self._submit()
+                if self._lost_since is None:
+                    self._submit()
                 self._take(TICK)
                 self._display.tick()
         finally:
-            self._client.cancel([future for future, _ in self._running.values()])
-            self._client.unsubscribe_topic(TOPIC)
+            for name in list(self._running):
+                self._withdraw(name)
+            if self._client.status == "running":
+                self._client.unsubscribe_topic(TOPIC)
         return self._outcome
 
-    def _class_of(self, task: Task) -> str:
-        return GPU if task.device and self._workers.has(GPU) else CPU
+    def _listen(self) -> None:
+        self._client.subscribe_topic(TOPIC, lambda event: self._events.put(("event", event[1])))
 
     def _make_ready(self, name: str) -> None:
         kind = GPU if self._tasks[name].device else CPU
@@ -100,42 +126,69 @@ class Run:
 
     def _look(self) -> None:
         """Which workers are there? Raises: SspError if there has been none, or no scheduler, for a while."""
-        lost = self._client.status != "running"
-        if not lost:
-            try:
-                self._workers.refresh()
-            except (OSError, TimeoutError):
-                lost = True
-        if not lost and self._workers.slots(None):
-            self._lonely_since = None
-            return
         now = time.monotonic()
-        self._lonely_since = self._lonely_since or now
-        if now - self._lonely_since > PATIENCE:
-            what = "the scheduler does not answer any more" if lost else "no worker is left"
-            raise SspError(f"{what}: start it again, then run again; what is done is kept")
+        try:
+            if self._client.status != "running":
+                raise OSError(self._client.status)
+            self._workers.refresh()
+        except (OSError, TimeoutError):
+            self._lost_since = self._lost_since or now
+            if self._client.status == "closed" or now - self._lost_since > PATIENCE:
+                advice = "start it and its workers again, then run again; what is done is kept"
+                raise SspError(f"the scheduler does not answer any more: {advice}") from None
+            return
+        if self._lost_since is not None:
+            self._lost_since = None
+            self._listen()  # it may be another one at the same address
+        for name, sent in list(self._running.items()):
+            if not self._workers.is_there(sent.worker):
+                self._repeat(name, f"worker {sent.name} is lost")
+            elif not sent.started and not self._workers.begins(sent.worker):
+                self._withdraw(name)
+                self._make_ready(name)
+        self._wait_for_workers(now)
+
+    def _wait_for_workers(self, now: float) -> None:
+        if self._running or self._workers.free(()) is not None:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+            self._display.note(f"no worker takes tasks; waiting for one, at most {ALONE / 60:.0f} min")
+        elif now - self._alone_since > ALONE:
+            raise SspError("no worker takes tasks: start some (docs/cluster.md), then run again; what is done is kept")
 
     def _submit(self) -> None:
         """Send tasks to free workers."""
         split = self._workers.has(GPU)
         while True:
-            heaps = [(heap, kind) for kind, heap in self._ready.items() if heap and self._is_free(kind if split else None)]
-            if not heaps:
+            taken = {sent.worker for sent in self._running.values()}
+            choices = [
+                (heap[0][0], kind, worker) for kind, heap in self._ready.items()
+                if heap and (worker := self._workers.free(taken, kind if split else None)) is not None
+            ]
+            if not choices:
                 return
-            heap, kind = min(heaps, key=lambda entry: entry[0][0])
-            name = heapq.heappop(heap)[1]
-            wanted = kind if split and self._workers.has(kind) else None
-            future = self._client.submit(
-                perform, self._tasks[name], key=f"{name}-{self._id}", pure=False, workers=self._workers.restriction(),
-                resources=None if wanted is None else {wanted: 1},
-            )
-            self._running[name] = future, kind
+            _, kind, worker = min(choices)
+            name = heapq.heappop(self._ready[kind])[1]
+            key = f"{name}-{self._id}-{next(self._sent)}"
+            future = self._client.submit(perform, self._tasks[name], key=key, pure=False, workers=[worker])
+            self._running[name] = _Sent(future, kind, worker, self._workers.name(worker))
             future.add_done_callback(lambda future, name=name: self._events.put(("done", (name, future))))
 
-    def _is_free(self, kind: str | None) -> bool:
-        """Whether a worker for that kind of task is free; None: for any."""
-        busy = sum(kind is None or other == kind for _, other in self._running.values())
-        return busy < self._workers.slots(kind if kind is not None and self._workers.has(kind) else None)
+    def _withdraw(self, name: str) -> None:
+        """Take a task back from a worker."""
+        self._running.pop(name).future.release()
+
+    def _repeat(self, name: str, why: str) -> None:
+        """A task was not brought to its end, through no fault of its own that is known."""
+        task = self._tasks[name]
+        self._withdraw(name)
+        self._losses[name] += 1
+        if self._losses[name] < ATTEMPTS:
+            self._make_ready(name)
+            self._display.note(f"{task.title}: {why}; begun again")
+        else:
+            self._fail(task, f"{task.title}: {why}, as {ATTEMPTS - 1} before it: {MEMORY}")
 
     def _take(self, patience: float) -> None:
         """Wait for something to happen, and take in all that has."""
@@ -155,17 +208,24 @@ class Run:
         if event["task"] not in self._running:
             return  # of another run, or late
         if event["event"] == "started":
+            self._running[event["task"]].started = True
             self._display.started(event["task"], event["worker"])
         else:
             self._display.progress(event["task"], event["done"], event["total"])
 
     def _finish(self, name: str, future: Future) -> None:
-        if name not in self._running:
-            return
-        del self._running[name]
+        if name not in self._running or self._running[name].future.key != future.key:
+            return  # of a worker that was given up
         task = self._tasks[name]
-        if future.status == "finished":
-            record: Record = future.result()
+        if future.status == "cancelled":
+            self._repeat(name, "the scheduler has dropped it")
+        elif future.status == "finished":
+            try:
+                record: Record = future.result(RESULT_SECONDS)
+            except (OSError, TimeoutError, CancelledError):
+                self._repeat(name, f"worker {self._running[name].name} is lost")
+                return
+            del self._running[name]
             self._outcome.records.append(record)
             self._display.done(name, record.seconds, record.cpu_seconds, record.peak_mib)
             for follower in self._followers[name]:
@@ -175,6 +235,7 @@ class Run:
             if line := self._after(task):
                 self._display.note(line)
         else:
+            del self._running[name]
             self._fail(task, _why(task, future))
 
     def _fail(self, task: Task, message: str) -> None:
@@ -190,14 +251,9 @@ class Run:
 
 def _why(task: Task, future: Future) -> str:
     """Why a task failed, in one line."""
-    if future.status == "cancelled":
-        return f"{task.title}: the scheduler has dropped it; run again"
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return (
-            f"{task.title}: {error.allowed_failures + 1} workers died of it (the last: {error.last_worker.name}); memory may "
-            "have run out: start fewer workers (--workers), then run again"
-        )
+        return f"{task.title}: worker {error.last_worker.name} is lost, as {error.allowed_failures} before it: {MEMORY}"
     if isinstance(error, SspError):
         return str(error)
     return f"{task.title}: {type(error).__name__}: {reason_of(error)}"

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -37,30 +39,48 @@ from sspcore.synthetic import render_sequence
 
 TOPIC = "sspcore"  # of the events that workers send
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+ROOM_BYTES = 2**20  # a failure with less left than that is put down to it
+_one_at_a_time = threading.Lock()  # a worker of several threads may be sent tasks of several runs
 
 
 def perform(task: Task) -> Record:
     """Do a task with one thread, in a worker of Dask or in any other process; a worker's progress is sent as events.
 
+    A process does one task at a time: they share models, frames in memory and the environment of the kernels of notebooks.
+
     Raises: what the work raises; ArtefactError naming the worker for a full disk or a lack of memory.
     """
-    where, report = _here()
-    began, spent = time.time(), _cpu_seconds()
-    if report is not None:
-        report({"event": "started", "task": task.name, "worker": where})
-    try:
-        with one_thread(), reporting(lambda what, done, total: report and report({
-            "event": "progress", "task": task.name, "done": done, "total": total,
-        })):
-            METHODS[task.call.method](task.call.study, *task.call.arguments)
-    except MemoryError as error:
-        raise ArtefactError(f"worker {where}: {task.title}: memory has run out; start fewer workers (--workers)") from error
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        place = error.filename or task.call.study.root
-        raise ArtefactError(f"worker {where}: {task.title}: no space left at {place}; free some and run again") from error
-    return Record(task.name, began, time.time(), _cpu_seconds() - spent, _peak_mib(), where)
+    with _one_at_a_time:
+        where, report = _here()
+        began, spent = time.time(), _cpu_seconds()
+        if report is not None:
+            report({"event": "started", "task": task.name, "worker": where})
+        try:
+            with one_thread(), reporting(lambda what, done, total: report and report({
+                "event": "progress", "task": task.name, "done": done, "total": total,
+            })):
+                METHODS[task.call.method](task.call.study, *task.call.arguments)
+        except Exception as error:
+            if (problem := _lacking(error, task.call.study.root)) is None:
+                raise
+            raise ArtefactError(f"worker {where}: {task.title}: {problem}") from error
+        return Record(task.name, began, time.time(), _cpu_seconds() - spent, _peak_mib(), where)
+
+
+def _lacking(error: BaseException | None, root: str) -> str | None:
+    """Which room a failed task lacked, and what to do; None if it failed of something else.
+
+    Libraries report a full disk in their own ways, PyTorch as a RuntimeError, and their message does not always say so.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return "memory has run out; start fewer workers (--workers)"
+        if isinstance(error, OSError) and error.errno in NO_ROOM or os.strerror(errno.ENOSPC) in str(error):
+            return f"no space left at {getattr(error, 'filename', None) or root}; free some and run again"
+        error = error.__cause__ or error.__context__
+    if shutil.disk_usage(root).free < ROOM_BYTES:
+        return f"no space left at {root}; free some and run again"
+    return None
 
 
 def _here() -> tuple[str, Callable[[dict[str, Any]], None] | None]:

@@ -1,0 +1,161 @@
+"""Which workers of a cluster take part: those with the same code, packages and folders as this process, and one thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from sspcore.core.code import library_key
+from sspcore.core.errors import SspError
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless", "distributed")
+ONE_THREAD = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
+AT_WORK = "running"  # what Dask says of a worker that begins tasks; others are paused for want of memory, or closing
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a process is, as far as results depend on it.
+
+    Attributes:
+        threads: what the environment says of NumPy's threads.
+        token: content of a file in the folder of artefacts; None if it cannot be read.
+        unwritable: why nothing can be written into that folder; None if it can be.
+        missing: those of the other folders that are not there.
+    """
+
+    host: str
+    library: str
+    versions: dict[str, str]
+    threads: str | None
+    token: str | None = None
+    unwritable: str | None = None
+    missing: tuple[str, ...] = ()
+
+
+def identity(token: Path | None = None, folders: Collection[str] = ()) -> Identity:
+    """Of this process. `token`: a file in the folder of artefacts; `folders`: others that are needed."""
+    seen = unwritable = None
+    if token is not None:
+        try:
+            seen = token.read_text(encoding="utf-8")
+            with tempfile.TemporaryFile(dir=token.parent):
+                pass
+        except OSError as error:
+            unwritable = error.strerror
+    return Identity(
+        socket.gethostname(), library_key(), {name: version(name) for name in PACKAGES}, os.environ.get(ONE_THREAD), seen,
+        unwritable, tuple(folder for folder in folders if not Path(folder).is_dir()),
+    )
+
+
+class Workers:
+    """The workers of a cluster that tasks may be sent to; those that do not fit are named in the log and left out.
+
+    A worker that was restarted counts as another one, also under the same address.
+
+    Args:
+        root: folder of artefacts, which all have to see.
+        folders: others, such as that of the real releases.
+    """
+
+    def __init__(self, client: Client, root: Path, folders: Collection[str] = ()) -> None:
+        self._client, self._root, self._folders = client, root, folders
+        self._fits: dict[str, bool] = {}
+        self._process: dict[str, str] = {}  # address -> what tells one process there from the next
+        self._there: dict[str, dict[str, Any]] = {}  # those that fit
+
+    def refresh(self) -> None:
+        """Take in workers that have come or gone. Raises: SspError if there are workers and none fits."""
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        process = {address: info["local_directory"] for address, info in there.items()}
+        self._fits = {address: fits for address, fits in self._fits.items() if process.get(address) == self._process[address]}
+        self._process = process
+        if new := [address for address in there if address not in self._fits]:
+            self._fits |= self._examine({address: there[address] for address in new})
+        self._there = {address: info for address, info in there.items() if self._fits.get(address)}
+        if self._fits and not any(self._fits.values()):
+            raise SspError("no worker can take part, see the lines above; mend one of them, then run again")
+
+    def has(self, resource: str) -> bool:
+        """Whether a worker offers that resource."""
+        return any(resource in info["resources"] for info in self._there.values())
+
+    def name(self, address: str) -> str:
+        """Of a worker that is there, with its host."""
+        return f"{self._there[address]['name']} on {self._there[address]['host']}"
+
+    def is_there(self, address: str) -> bool:
+        """Whether that worker is alive, as far as the scheduler knows."""
+        return address in self._there
+
+    def begins(self, address: str) -> bool:
+        """Whether that worker begins with tasks that it is sent."""
+        return address in self._there and self._there[address]["status"] == AT_WORK
+
+    def free(self, taken: Collection[str], resource: str | None = None) -> str | None:
+        """A worker that is not in `taken` and begins with tasks: one with that resource if any has it."""
+        wanted = resource if resource is not None and self.has(resource) else None
+        return next((
+            address for address, info in self._there.items()
+            if address not in taken and self.begins(address) and (wanted is None or wanted in info["resources"])
+        ), None)
+
+    def _examine(self, new: dict[str, dict[str, Any]]) -> dict[str, bool]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        ours = identity()
+        with tempfile.NamedTemporaryFile("w", prefix=".worker-", dir=self._root, encoding="utf-8") as token:
+            secret = secrets.token_hex(8)
+            token.write(secret)
+            token.flush()
+            answers = self._client.run(identity, Path(token.name), self._folders, workers=list(new), on_error="return")
+        fits = {}
+        for address, info in new.items():
+            answer = answers.get(address)
+            if answer is None or isinstance(answer, OSError):  # it has gone again, or cannot be reached: asked again later
+                continue
+            problem = self._problem(answer, ours, secret)
+            host = answer.host if isinstance(answer, Identity) else info["host"]
+            name = f"worker {info['name']} on {host}"
+            fits[address] = problem is None
+            if problem is not None:
+                log.warning("%s is left out: %s", name, problem)
+            elif info["nthreads"] > 1:
+                log.warning(
+                    "%s does one task at a time with one thread, though it has %d; start it with --nworkers %d --nthreads 1 to "
+                    "use all its cores", name, info["nthreads"], info["nthreads"],
+                )
+        return fits
+
+    def _problem(self, answer: Identity | BaseException, ours: Identity, secret: str) -> str | None:
+        """Why a worker that answered so cannot take part, and what to do; None if it can."""
+        if isinstance(answer, BaseException):
+            reason = str(answer).splitlines()[0] if str(answer) else ""
+            return f"{type(answer).__name__}: {reason}; install this version of sspcore there"
+        differing = [name for name in PACKAGES if answer.versions[name] != ours.versions[name]]
+        if differing:
+            name = differing[0]
+            return f"has {name} {answer.versions[name]}, this machine {ours.versions[name]}; install requirements.lock there"
+        if answer.library != ours.library:
+            return "has another version of sspcore; check out the same commit there and start it again"
+        if answer.threads != "1":
+            return f"was started without {ONE_THREAD}=1; start it with that in its environment, or without --no-nanny"
+        if answer.token != secret:
+            return f"does not see {self._root}; mount that folder there under the same path"
+        if answer.unwritable is not None:
+            return f"cannot write into {self._root} ({answer.unwritable}); mount it writable, for the same user"
+        if answer.missing:
+            return f"does not see {answer.missing[0]}; mount that folder there under the same path"
+        return None
