@@ -60,7 +60,8 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
 
         spec = {f"cpu-{k}": options(CPU, "") for k in range(count)}
         spec |= {f"gpu-{k}": options(GPU, visible) for k, visible in enumerate(devices)}
-        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+        address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+        scheduler = {"cls": Scheduler, "options": address}
         with (
             SpecCluster(workers=spec, scheduler=scheduler, silence_logs=False) as cluster,
             Client(cluster, set_as_default=False) as client,
