@@ -42,7 +42,6 @@ Options of a run:
   --workers N        processes, one thread each (default: one a core); the numbers are the same for any
   --scheduler ADDR   a Dask cluster to run on, such as tcp://host:8786 (docs/cluster.md)
   --publish          copy tables and pictures to figures/, if the run is whole and all of it was made by this commit
-  --times FILE       note the run's times in this JSON file; for a run that starts from nothing
   --plan             run nothing: tell hours, GPU memory and disk of every stage on this machine, from a few timed steps
   -h, --help         this text
 
@@ -232,11 +231,11 @@ find_environment() {
 check_options() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --profile | --datasets | --systems | --only | --seed | --seeds | --data | --times | --workers | --scheduler)
+            --profile | --datasets | --systems | --only | --seed | --seeds | --data | --workers | --scheduler)
                 [ $# -ge 2 ] || die "$1 needs a value: see ./reproduce.sh --help"
                 shift
                 ;;
-            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --seeds=* | --data=* | --times=*) ;;
+            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --seeds=* | --data=*) ;;
             --workers=* | --scheduler=*) ;;
             --force | --ablations | --plan | --publish) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;

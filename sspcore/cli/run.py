@@ -41,9 +41,6 @@ def reproduce(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster to run on: tcp://host:8786 (docs/cluster.md).")
     ] = None,
-    times: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of a run that starts from nothing: note its times in this JSON file.")
-    ] = None,
     only_plan: Annotated[bool, typer.Option("--plan", help="Run nothing, say what the run would take: sspcore plan.")] = False,
 ) -> None:
     """Train, evaluate, write all tables and figures.
@@ -63,7 +60,7 @@ def reproduce(
 
     run(
         Request(
-            profile, datasets, systems, only, seeds if seed is None else (seed,), data, ablations, force, times, workers,
+            profile, datasets, systems, only, seeds if seed is None else (seed,), data, ablations, force, workers,
             scheduler, publish,
         ),
         lambda studies, *chosen: write_progress_results(studies, *chosen, studies[0].figures),

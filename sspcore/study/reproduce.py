@@ -18,7 +18,7 @@ from sspcore.core.files import read_json, remove_leftovers, write_json
 from sspcore.core.lock import exclusive
 from sspcore.core.machine import worker_count
 from sspcore.core.paths import Workspace, shown
-from sspcore.core.provenance import RUN_BEGAN, provenance
+from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import stable_hash
 from sspcore.data.check import check_release, report, source_files
 from sspcore.data.datasets import SPECS
@@ -50,7 +50,6 @@ class Request:
     data: Path | None = None
     ablations: bool = False
     force: bool = False
-    times: Path | None = None
     workers: int | None = None
     scheduler: str | None = None
     publish: bool = False
@@ -81,9 +80,6 @@ def reproduce(request: Request, news: NEWS | None = None) -> None:
     study, base = chosen.studies[0], chosen.workspace.base
     if request.publish:
         require_publishable(study.profile, chosen.datasets, chosen.systems)
-    if request.times is not None and base.exists():
-        raise SspError(f"--times {request.times}: {base} is there already, so not all would be done; use a fresh clone")
-    others = read_json(request.times) if request.times is not None and request.times.exists() else []
     with exclusive(base):
         remove_leftovers(base)
         show_check(chosen.parameters["data"], chosen.datasets, chosen.workspace)
@@ -99,20 +95,7 @@ def reproduce(request: Request, news: NEWS | None = None) -> None:
                 outcome = run_tasks(client, study, tasks, first, _tell_news(chosen, news), _known(base))
             _note_records(base, tasks, outcome)
         outcome.raise_failures()
-        minutes = (time.perf_counter() - began) / 60
-        if request.times is not None:
-            run = {
-                "profile": study.profile.name, "datasets": chosen.datasets, "systems": chosen.systems,
-                "provenance": provenance(study.profile.name, study.seed, inputs_key),
-            }
-            others = [other for other in others if any(other[name] != run[name] for name in ("profile", "datasets", "systems"))]
-            notebooks = {
-                each.name.removeprefix("notebook-"): round(each.seconds, 1)
-                for each in outcome.records if tasks[each.name].kind == "notebook"
-            }
-            peak = max((record.peak_mib for record in outcome.records), default=0)
-            write_json(request.times, [*others, run | {"minutes": round(minutes, 2), "peak_mib": peak, "notebooks": notebooks}])
-        print(f"done in {minutes:.1f} min; tables and pictures: {shown(study.figures)}/, "
+        print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {shown(study.figures)}/, "
               f"executed notebooks: {shown(chosen.workspace.notebooks)}/", flush=True)
         if request.publish:
             finished = [replace(each, read_only=True, force=frozenset()) for each in chosen.studies]

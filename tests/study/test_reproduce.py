@@ -88,24 +88,6 @@ def run(tmp_path, monkeypatch) -> TinyRun:
     return tiny
 
 
-def test_times_of_a_run_from_nothing_are_noted(run, tmp_path, capsys):
-    times = tmp_path / "times.json"
-    assert run("--times", str(times))
-    (entry,) = json.loads(times.read_text())
-    assert entry["profile"] == "smoke" and "Base" in entry["systems"] and set(entry["notebooks"]) == {"01_tiny"}
-    assert entry["provenance"]["profile"] == "smoke" and entry["notebooks"]["01_tiny"] > 0
-    assert main(["reproduce", "--profile", "smoke", "--times", str(times)]) == 2
-    assert "is there already" in capsys.readouterr().err
-    for arguments, n_entries in (((), 1), (("--systems", "Base"), 2)):  # a later run of the same choice takes its place
-        shutil.rmtree(tmp_path / "data")
-        assert run("--times", str(times), *arguments)
-        assert len(json.loads(times.read_text())) == n_entries
-    shutil.rmtree(tmp_path / "data")
-    times.write_text("[")
-    assert main(["reproduce", "--profile", "smoke", "--times", str(times)]) == 2 and not (tmp_path / "data" / "smoke").exists()
-    assert "not readable as JSON" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("arguments, message", [
     (["--profile", "demmo"], "profile 'demmo' is unknown"),
     (["--datasets", "cityscapes"], "--datasets cityscapes: unknown; choose from uavid, ruralscapes"),
