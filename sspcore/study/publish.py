@@ -99,9 +99,12 @@ def require_made(places: Iterable[Place], commit: str, profile: str) -> None:
     del makers[commit]
     if makers:
         whose = ", ".join(f"{count} by {maker}" for maker, count in makers.most_common())
+        whose += "; +: with a work tree that differed" if any(maker.endswith("+") for maker in makers) else ""
+        (maker, count), *_ = makers.most_common()
+        other = f", or check out {maker}" if count == len(places) and maker != UNKNOWN and "+" not in maker else ""
         raise SspError(
-            f"--publish: {makers.total()} of {len(places)} artefacts were not made by commit {commit} ({whose}; +: with a work "
-            "tree that differed); run again with --force, or from nothing"
+            f"--publish: {makers.total()} of {len(places)} artefacts were not made by commit {commit} ({whose}); run again "
+            f"with --force, or from nothing{other}"
         )
 
 

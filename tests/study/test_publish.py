@@ -187,8 +187,11 @@ def test_artefacts_of_other_commits_are_counted_by_their_commit(run):
     places = run.places()
     for place, commit in zip(places, ("decaf", "decaf", f"{HEAD}+", None), strict=False):
         run.seal(place, commit)
-    whose = rf"2 by decaf, 1 by {HEAD}\+, 1 by unknown; .*--force"
+    whose = rf"2 by decaf, 1 by {HEAD}\+, 1 by unknown; .+\); run again with --force, or from nothing$"
     run.refused(rf"4 of {len(places)} artefacts were not made by commit {HEAD} \({whose}")
+    for place in places:
+        run.seal(place, "decaf")
+    run.refused(rf"{len(places)} of {len(places)} .*\({len(places)} by decaf\); .*from nothing, or check out decaf$")
 
 
 @pytest.mark.parametrize("change, message", [
