@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 import common
-from engine_kills import KINDS, WorkerKill
+from engine_kills import WorkerKills
 from engine_run import Run, busy_core, clone, finish, kill_runner, remove, start, watch
 from sspcore.core.files import read_json, write_json
 from sspcore.core.provenance import provenance
@@ -114,12 +114,9 @@ def identical(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "workers" in options.parts:
         report["workers"]["4"] = differing(finish(where, home("undisturbed-4"), options.profile, *arguments, "4"), expected)
     if "kinds" in options.parts:
-        there = sorted({task["kind"] for task in undisturbed.tasks()}, key=KINDS.index)
-        report["killed_workers"] = []
-        for kind in there:
-            killer = WorkerKill(kind)
-            run = finish(where, home("killed-worker"), options.profile, *arguments, "2", poll=killer, interval=0.01)
-            report["killed_workers"].append({"kind": kind, "killed": killer.killed, "differing": differing(run, expected)})
+        killer = WorkerKills()
+        run = finish(where, home("killed-workers"), options.profile, *arguments, "2", poll=killer, interval=0.01)
+        report["killed_workers"] = {"in": killer.killed, "differing": differing(run, expected)}
     if "runner" in options.parts:
         report["killed_runners"] = runner_kills(where, home, options, (*arguments, "2"), undisturbed.seconds, expected)
     return report

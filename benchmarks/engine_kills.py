@@ -1,4 +1,4 @@
-"""Kill the worker that is at work on a task of a kind, of a run that somebody else started."""
+"""Kill the workers of a run, each while it is at work on a task of another kind."""
 
 from __future__ import annotations
 
@@ -9,43 +9,39 @@ from distributed import Client
 
 from engine_run import Run, kill
 
-KINDS = ("render", "prepare", "register", "flow", "train", "label", "fuse", "predict", "score", "draw", "notebook", "seal")
-
 
 @dataclass
-class WorkerKill:
-    """Called again and again while a run is at work: kills one worker, with SIGKILL, in the first task of `kind` that it meets.
+class WorkerKills:
+    """Called again and again while a run is at work: kills a worker (SIGKILL) in the first task of each kind that it meets.
 
     Attributes:
-        killed: name of the task that was being done; None as long as none was met.
+        killed: kind -> name of the task that was being done.
     """
 
-    kind: str
-    killed: str | None = None
+    killed: dict[str, str] = field(default_factory=dict)
     _client: Client | None = field(default=None, repr=False)
 
     def __call__(self, run: Run) -> None:
-        """Look once."""
-        if self.killed is not None:
-            return
+        """Look once, and kill at most one worker."""
         if self._client is None:
             self._client = scheduler_of(run)
-            if self._client is None:
-                return
-        try:
-            at_work = self._client.processing()
-        except (OSError, TimeoutError):  # the run ends
-            return
+        at_work = {} if self._client is None else processing(self._client)
         for address, names in at_work.items():
-            chosen = next((name for name in names if name.startswith(f"{self.kind}-")), None)
-            if chosen is None:
-                continue
-            process = listening(run, port_of(address))
-            if process is not None:
-                kill(process)
-                self.killed = chosen
-                self._client.close()
-                return
+            for name in names:
+                kind = name.partition("-")[0]
+                if kind not in self.killed and (process := listening(run, port_of(address))) is not None:
+                    kill(process)
+                    self.killed[kind] = name
+                    return
+
+
+def processing(client: Client) -> dict[str, tuple[str, ...]]:
+    """Address of each worker -> names of its tasks; nothing where the scheduler has just ended."""
+    try:
+        return client.processing()
+    except (OSError, TimeoutError):
+        return {}
+
 
 def scheduler_of(run: Run) -> Client | None:
     """A client of the scheduler that a run has started; None if there is none yet."""

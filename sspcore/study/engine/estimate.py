@@ -31,7 +31,7 @@ class Estimate:
     """Share and time left of a run.
 
     Attributes:
-        workers, devices: as for `schedule.simulate`; may change on the way.
+        workers, devices: as for `schedule.simulate`.
         all_done: names of tasks that are done.
         spent: seconds of those that did anything.
         running: the tasks at work.
@@ -49,6 +49,10 @@ class Estimate:
         self._left = dict(tasks)
         self._last: tuple[float, float, float] | None = None  # when, time left, share
         self._interval = INTERVAL
+
+    def resize(self, workers: int, devices: int | None) -> None:
+        """There are so many workers from now on."""
+        self.workers, self.devices = workers, devices
 
     def started(self, name: str) -> None:
         """A worker begins with a task, perhaps for the second time."""
