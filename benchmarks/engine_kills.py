@@ -48,7 +48,7 @@ def scheduler_of(run: Run) -> Client | None:
     for port in listened(run.process):
         try:
             return Client(f"tcp://127.0.0.1:{port}", timeout=2, set_as_default=False)
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, TypeError):  # TypeError: a keeper of a worker listens there
             continue
     return None
 

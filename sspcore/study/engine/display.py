@@ -57,6 +57,10 @@ class Display:
         self.estimate.done(name, seconds, made)
         self._made += made
 
+    def withdrawn(self, name: str) -> None:
+        """A task waits for a worker again: its worker was lost."""
+        self.estimate.withdrawn(name)
+
     def failed(self, name: str, message: str) -> None:
         """A task is given up, and with it those that need it."""
         self.estimate.failed(name)
@@ -146,6 +150,10 @@ class Bars(Display):
         self, name: str, seconds: float, cpu_seconds: float = 0.0, peak_mib: float = 0.0, made: bool = True,
     ) -> None:
         super().done(name, seconds, cpu_seconds, peak_mib, made)
+        self._release(name)
+
+    def withdrawn(self, name: str) -> None:
+        super().withdrawn(name)
         self._release(name)
 
     def failed(self, name: str, message: str) -> None:

@@ -77,6 +77,10 @@ class Estimate:
             self.spent += seconds
             self.costs.observe(self.tasks[name], seconds)
 
+    def withdrawn(self, name: str) -> None:
+        """A task waits for a worker again."""
+        self.running.pop(name, None)
+
     def failed(self, name: str) -> None:
         """A task and all that need it will not be done."""
         self.running.pop(name, None)

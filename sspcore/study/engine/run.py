@@ -131,6 +131,7 @@ class Run:
             if self._client.status != "running":
                 raise OSError(self._client.status)
             self._workers.refresh()
+            self._display.estimate.resize(*self._workers.pools())
         except (OSError, TimeoutError):
             self._lost_since = self._lost_since or now
             if self._client.status == "closed" or now - self._lost_since > PATIENCE:
@@ -178,6 +179,7 @@ class Run:
     def _withdraw(self, name: str) -> None:
         """Take a task back from a worker."""
         self._running.pop(name).future.release()
+        self._display.withdrawn(name)
 
     def _repeat(self, name: str, why: str) -> None:
         """A task was not brought to its end, through no fault of its own that is known."""

@@ -17,6 +17,7 @@ from distributed import Client
 
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
+from sspcore.study.engine.cluster import CPU, GPU
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,11 @@ class Workers:
     def has(self, resource: str) -> bool:
         """Whether a worker offers that resource."""
         return any(resource in info["resources"] for info in self._there.values())
+
+    def pools(self) -> tuple[int, int | None]:
+        """How many workers there are for work on the CPU, and how many for a GPU; None: all are for either."""
+        gpus = sum(GPU in info["resources"] for info in self._there.values())
+        return (len(self._there) - gpus, gpus) if gpus and self.has(CPU) else (len(self._there), None)
 
     def name(self, address: str) -> str:
         """Of a worker that is there, with its host."""

@@ -105,6 +105,15 @@ def test_a_task_that_tells_nothing_shows_the_time_it_has_had():
     what.close()
 
 
+def test_a_withdrawn_task_leaves_its_bar():
+    what = Bars(Estimate(TASKS, Costs({"train Base": 9.0}), 1, dict.fromkeys(TASKS, 0.0), clock=Clock()), Terminal())
+    what.started("r1")
+    what.withdrawn("r1")
+    what.started("r2")
+    assert what._names == ["r2"]
+    what.close()
+
+
 def test_bars_are_drawn_rarely():
     clock, stream = Clock(), Terminal()
     what = Bars(Estimate(TASKS, Costs({"train Base": 9.0}), 1, dict.fromkeys(TASKS, 0.0), clock=clock), stream)

@@ -97,6 +97,19 @@ def test_what_needs_a_failed_task_is_not_waited_for():
     assert estimate.seconds_left == 10
 
 
+def test_a_task_of_a_lost_worker_is_all_ahead_again_and_fewer_workers_take_longer():
+    clock, tasks = Clock(), {each.name: each for each in (task("a"), task("b"))}
+    estimate = exact(tasks, dict.fromkeys(tasks, 10.0), 2, clock)
+    estimate.started("a")
+    estimate.started("b")
+    clock.now = 6.0
+    assert estimate.seconds_left == pytest.approx(4)
+    estimate.withdrawn("a")
+    estimate.resize(1, None)
+    clock.now = 8.0
+    assert estimate.seconds_left == pytest.approx(12)
+
+
 def test_tasks_that_were_up_to_date_are_no_work():
     tasks = {each.name: each for each in (task("a"), task("b", "a"))}
     estimate = exact(tasks, dict.fromkeys(tasks, 10.0), 1, Clock())
