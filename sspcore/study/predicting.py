@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_image
+from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.types import VideoSegmenter, VideoState
 from sspcore.data.clips import Clip
 from sspcore.inference.stream import Segmented, segment_frames
-from sspcore.models.systems import build, system
+from sspcore.models.pointwise import fast_pointwise
+from sspcore.models.systems import assemble, build, system
 
 if TYPE_CHECKING:
+    from sspcore.models.ssp import Observation
     from sspcore.study.stages import Study
 
 MARK = "clip.json"  # last in the folder of a clip's label maps
@@ -32,17 +39,73 @@ def stream(
 
 def predict_clip(study: Study, model: VideoSegmenter, name: str, dataset: str, clip: Clip, out: Path) -> None:
     """Write the label maps of one clip (`out`/<clip>/<source frame>.png) unless they are there."""
-    if (out / clip.name / MARK).is_file():
+    if not (out / clip.name / MARK).is_file():
+        _write(study, {name: model}, {name: out}, dataset, clip)
+
+
+def predict_together(study: Study, folders: Mapping[str, Path], dataset: str, clip: Clip) -> dict[str, int]:
+    """What `predict_clip` writes, for an image system and controls on it at once: the image model sees each frame once.
+
+    Args:
+        folders: name of a system -> folder of its label maps.
+    Returns: failed registrations of each system.
+    Raises: ValueError if two of the systems have different image models, or one is a trained video system.
+    """
+    specs = {name: system(name) for name in folders}
+    images = {name if spec.kind == "image" else spec.starts_from for name, spec in specs.items()}
+    if len(images) != 1 or any(spec.kind == "video" for spec in specs.values()):
+        raise ValueError(f"{', '.join(folders)}: give one image system and controls on it")
+    missing = {name: out for name, out in folders.items() if not (out / clip.name / MARK).is_file()}
+    if missing:
+        image = study.model(images.pop(), dataset)
+        models = {
+            name: image if specs[name].kind == "image" else assemble(specs[name].method, image, specs[name].options, 2).eval()
+            for name in missing
+        }
+        _observe_once(models.values())
+        _write(study, models, missing, dataset, clip)
+    return {name: read_json(out / clip.name / MARK)["failed_registrations"] for name, out in folders.items()}
+
+
+def _observe_once(models: Iterable[VideoSegmenter]) -> None:
+    """Let models that share one image model share what it says of the latest frame."""
+    averaging = [model for model in models if hasattr(model, "propagate")]
+    if not averaging:
         return
-    frames = failed = 0
-    title = f"{name}, {clip.name}"
-    with atomic_folder(out / clip.name, MARK) as folder, tqdm(total=len(clip), desc=title, unit="frame") as bar:
-        for number, result in zip(clip.numbers, stream(study, model, name, dataset, clip), strict=True):
-            write_image(folder / f"{number:06d}.png", result.labels)
-            frames += 1
-            failed += not result.registered
+    observe, frame, seen = averaging[0].observe, None, None
+
+    def observe_once(image: Tensor) -> Observation:
+        nonlocal frame, seen
+        if frame is None or not torch.equal(image, frame):
+            frame, seen = image, observe(image)
+        return seen
+
+    for model in models:
+        if model in averaging:
+            model.observe = observe_once
+        else:
+            model.step = lambda image, state=None, motion=None: (observe_once(image).logits, VideoState())
+
+
+def _write(
+    study: Study, models: Mapping[str, VideoSegmenter], folders: Mapping[str, Path], dataset: str, clip: Clip
+) -> None:
+    """Stream one clip through models frame by frame; write the label maps of each, and what its stream reported."""
+    failed = dict.fromkeys(models, 0)
+    with ExitStack() as stack:
+        for part in {id(model): model for model in models.values()}.values():
+            stack.enter_context(fast_pointwise(part))
+        stack.enter_context(memory_kept())
+        parts = {name: stack.enter_context(atomic_folder(folders[name] / clip.name, MARK)) for name in models}
+        bar = stack.enter_context(tqdm(total=len(clip), desc=f"{', '.join(models)}, {clip.name}", unit="frame"))
+        streams = [stream(study, model, name, dataset, clip) for name, model in models.items()]
+        for number, *results in zip(clip.numbers, *streams, strict=True):
+            for name, result in zip(models, results, strict=True):
+                write_image(parts[name] / f"{number:06d}.png", result.labels)
+                failed[name] += not result.registered
             bar.update(1)
-        write_json(folder / MARK, {"frames": frames, "failed_registrations": failed})
+        for name, part in parts.items():
+            write_json(part / MARK, {"frames": len(clip), "failed_registrations": failed[name]})
 
 
 def write_predictions(study: Study, name: str, dataset: str, out: Path) -> None:

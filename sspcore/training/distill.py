@@ -20,10 +20,12 @@ from torch import Tensor
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
+from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip
 from sspcore.models.image import ImageSegmenter
+from sspcore.models.pointwise import fast_pointwise
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,8 @@ def label_clips(
     """
     small = (student_size[0] // STRIDE, student_size[1] // STRIDE)
     todo = [clip for clip in clips if not store.is_whole(clip)]
-    with tqdm(total=sum(map(len, todo)), desc="teacher labels", unit="frame") as bar:
+    bars = tqdm(total=sum(map(len, todo)), desc="teacher labels", unit="frame")
+    with bars as bar, memory_kept(), fast_pointwise(teacher):
         for clip in todo:
             parts = []
             for first in range(0, len(clip), batch_size):

@@ -223,7 +223,9 @@ def build_optimiser(model: nn.Module, recipe: Recipe, fresh: frozenset[str]) -> 
         {"params": [each for name, each in trained.items() if (name in fresh) == is_fresh], "lr": recipe.lr * factor}
         for is_fresh, factor in ((False, 1.0), (True, recipe.head_lr_factor))
     ]
-    return AdamW([group for group in groups if group["params"]], weight_decay=recipe.weight_decay)
+    # one loop over all parameters in place of a dozen calls for each; on a GPU torch does so by itself
+    fused = all(parameter.device.type == "cpu" for parameter in trained.values())
+    return AdamW([group for group in groups if group["params"]], weight_decay=recipe.weight_decay, fused=fused or None)
 
 
 def build_schedule(optimiser: Optimizer, recipe: Recipe, steps_per_epoch: int) -> LambdaLR:

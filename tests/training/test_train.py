@@ -304,6 +304,7 @@ def test_fresh_parameters_learn_at_their_own_rate():
     model = nn.Linear(2, 2)
     recipe = RECIPE.model_copy(update={"head_lr_factor": 10.0})
     groups = training.build_optimiser(model, recipe, frozenset({"bias"})).param_groups
+    assert all(group["fused"] for group in groups)
     assert [group["lr"] for group in groups] == [3e-3, 3e-2]
     assert groups[1]["params"] == [model.bias]
 
