@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import dask
 import torch
 from dask.system import CPU_COUNT
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, rpc
+from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.system import MEMORY_LIMIT
 
 from sspcore.core.errors import SspError
@@ -20,12 +23,14 @@ from sspcore.core.machine import cores
 log = logging.getLogger(__name__)
 
 WORKER_BYTES = 2 * 2**30  # that a worker is to have at least
+FEW, WORKERS_A_CORE = 8, 4  # workers that may be asked for on any machine, and for each core
 GPU, CPU = "GPU", "CPU"  # what a worker is for, as a resource of Dask
 ENVIRONMENT = {  # of a worker, before it imports anything
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1",
     "MALLOC_TRIM_THRESHOLD_": "65536", "DASK_LOGGING__DISTRIBUTED": "critical",
 }
 CONNECT_SECONDS = 15
+SCHEMES = ("tcp", "tls")
 SETTINGS = {
     "distributed.scheduler.work-stealing": False,  # tasks are sent when a worker is free
     "distributed.worker.memory.target": False,  # nothing of ours lies in Dask's memory: there is nothing to spill,
@@ -48,8 +53,11 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
     Args:
         workers: for work on the CPU; default: `default_workers`.
         shared_gpus: one worker has all GPUs, for trainings that take several; else each GPU has a worker of its own.
+    Raises: SspError for far more workers than cores.
     """
     count, gpus = workers or default_workers(), torch.cuda.device_count()
+    if count > (most := max(FEW, WORKERS_A_CORE * cores())):
+        raise SspError(f"{count} workers: more than {most} only slow down a machine with {cores()} cores; ask for fewer")
     devices = [",".join(map(str, range(gpus)))] if shared_gpus and gpus else [str(k) for k in range(gpus)]
     with tempfile.TemporaryDirectory(prefix="sspcore-") as scratch, dask.config.set(SETTINGS), _quiet():
         def options(resource: str, visible: str) -> dict[str, Any]:
@@ -71,16 +79,41 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
 
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """A cluster that is there already. Raises: SspError if no scheduler answers."""
+    """A cluster that is there already.
+
+    A scheduler and its workers do what whoever reaches them says, and this process unpickles what they answer: they belong
+    into a network that is trusted.
+
+    Raises: SspError if no scheduler answers.
+    """
     with dask.config.set(SETTINGS), _quiet():
         try:
-            client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError, TimeoutError) as error:
-            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-            advice = "start one with `dask scheduler`, or check the address"
+            asyncio.run(asyncio.wait_for(_probe(address), CONNECT_SECONDS))
+            with warnings.catch_warnings():  # of other versions: workers are looked at one by one
+                warnings.simplefilter("ignore")
+                client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError, TypeError, asyncio.TimeoutError) as error:  # TypeError: no certificates for tls
+            problem = str(error).splitlines()[0] if str(error) else f"no answer within {CONNECT_SECONDS} s"
+            advice = "start one with `dask scheduler`, or check the address (tcp://HOST:8786)"
             raise SspError(f"--scheduler {address}: no scheduler answers ({problem}); {advice}") from error
         with client:
             yield client
+
+
+async def _probe(address: str) -> None:
+    """Raises: OSError or ValueError if something else than a scheduler is at an address; it may take for ever to answer."""
+    scheme, place = parse_address(address)
+    if scheme not in SCHEMES:
+        raise ValueError(f"'{scheme}' is not one of {', '.join(SCHEMES)}")
+    host, port = parse_host_port(place)
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, port)
+    except (OSError, OverflowError) as error:
+        raise OSError(f"{host}, port {port}, is no place that is known here") from error
+    async with rpc(address, connection_args=Security().get_connection_args("client")) as there:
+        kind = (await there.identity())["type"]
+    if kind != "Scheduler":
+        raise ValueError(f"there is a {kind.lower()} of a cluster")
 
 
 @contextmanager

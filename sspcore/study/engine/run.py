@@ -7,6 +7,7 @@ is free, where Dask would queue it behind another task.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import queue
@@ -132,7 +133,7 @@ class Run:
                 raise OSError(self._client.status)
             self._workers.refresh()
             self._display.estimate.resize(*self._workers.pools())
-        except (OSError, TimeoutError):
+        except (OSError, asyncio.TimeoutError):
             self._lost_since = self._lost_since or now
             if self._client.status == "closed" or now - self._lost_since > PATIENCE:
                 advice = "start it and its workers again, then run again; what is done is kept"
@@ -224,7 +225,7 @@ class Run:
         elif future.status == "finished":
             try:
                 record: Record = future.result(RESULT_SECONDS)
-            except (OSError, TimeoutError, CancelledError):
+            except (OSError, asyncio.TimeoutError, CancelledError):
                 self._repeat(name, f"worker {self._running[name].name} is lost")
                 return
             del self._running[name]

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless", "distributed")
 ONE_THREAD = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
+TRIES = 3  # to ask a worker
 AT_WORK = "running"  # what Dask says of a worker that begins tasks; others are paused for want of memory, or closing
 
 
@@ -77,6 +78,7 @@ class Workers:
         self._fits: dict[str, bool] = {}
         self._process: dict[str, str] = {}  # address -> what tells one process there from the next
         self._there: dict[str, dict[str, Any]] = {}  # those that fit
+        self._tries: dict[str, int] = {}  # to reach one that does not answer
 
     def refresh(self) -> None:
         """Take in workers that have come or gone. Raises: SspError if there are workers and none fits."""
@@ -130,7 +132,10 @@ class Workers:
         fits = {}
         for address, info in new.items():
             answer = answers.get(address)
-            if answer is None or isinstance(answer, OSError):  # it has gone again, or cannot be reached: asked again later
+            if answer is None:  # it has gone again
+                continue
+            if isinstance(answer, OSError) and (tries := self._tries.get(address, 1)) < TRIES:
+                self._tries[address] = tries + 1  # it may be about to go, or to answer
                 continue
             problem = self._problem(answer, ours, secret)
             host = answer.host if isinstance(answer, Identity) else info["host"]
@@ -147,9 +152,10 @@ class Workers:
 
     def _problem(self, answer: Identity | BaseException, ours: Identity, secret: str) -> str | None:
         """Why a worker that answered so cannot take part, and what to do; None if it can."""
+        if isinstance(answer, OSError):
+            return f"cannot be asked ({_words(answer)}); start it again"
         if isinstance(answer, BaseException):
-            reason = str(answer).splitlines()[0] if str(answer) else ""
-            return f"{type(answer).__name__}: {reason}; install this version of sspcore there"
+            return f"{_words(answer)}; install this version of sspcore there, with requirements.lock"
         differing = [name for name in PACKAGES if answer.versions[name] != ours.versions[name]]
         if differing:
             name = differing[0]
@@ -165,3 +171,9 @@ class Workers:
         if answer.missing:
             return f"does not see {answer.missing[0]}; mount that folder there under the same path"
         return None
+
+
+def _words(error: BaseException) -> str:
+    """The first line of an error, with its type if that says more than Exception."""
+    first = str(error).partition("\n")[0]
+    return first if type(error) is Exception else f"{type(error).__name__}: {first}"
