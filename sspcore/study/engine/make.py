@@ -19,6 +19,7 @@ from sspcore.study.engine.run import Outcome, Run
 from sspcore.study.engine.schedule import order, priorities, simulate
 from sspcore.study.engine.task import Task
 from sspcore.study.engine.work import perform
+from sspcore.study.engine.workers import workers_of
 from sspcore.study.stages import Study
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def run_tasks(
     costs = Costs.load(known)
     seconds = {name: costs.seconds(task) for name, task in tasks.items()}
     priority = priorities(tasks, seconds, [group for group in map(tuple, first) if group])
-    count = len(client.scheduler_info(n_workers=-1)["workers"])
+    count = len(workers_of(client))
     display = open_display(Estimate(tasks, costs, max(1, count), priority))
     try:
         return Run(client, study.workspace.base, tasks, priority, display, after)()

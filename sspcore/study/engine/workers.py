@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
@@ -17,12 +18,13 @@ from distributed import Client
 
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
-from sspcore.study.engine.cluster import CPU, GPU
+from sspcore.study.engine.cluster import CONNECT_SECONDS, CPU, GPU
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless", "distributed")
 ONE_THREAD = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
+ASK_SECONDS = 120  # for a worker's answer: its first task is to import all that is ours
 TRIES = 3  # to ask a worker
 AT_WORK = "running"  # what Dask says of a worker that begins tasks; others are paused for want of memory, or closing
 
@@ -63,6 +65,14 @@ def identity(token: Path | None = None, folders: Collection[str] = ()) -> Identi
     )
 
 
+def workers_of(client: Client) -> dict[str, dict[str, Any]]:
+    """What the scheduler knows of its workers, by address. Raises: OSError or TimeoutError if it does not answer.
+
+    `Client.scheduler_info` will not do: the client overwrites it every two seconds with one that has no workers.
+    """
+    return client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=CONNECT_SECONDS)["workers"]
+
+
 class Workers:
     """The workers of a cluster that tasks may be sent to; those that do not fit are named in the log and left out.
 
@@ -82,7 +92,7 @@ class Workers:
 
     def refresh(self) -> None:
         """Take in workers that have come or gone. Raises: SspError if there are workers and none fits."""
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        there = workers_of(self._client)
         process = {address: info["local_directory"] for address, info in there.items()}
         self._fits = {address: fits for address, fits in self._fits.items() if process.get(address) == self._process[address]}
         self._process = process
@@ -128,7 +138,13 @@ class Workers:
             secret = secrets.token_hex(8)
             token.write(secret)
             token.flush()
-            answers = self._client.run(identity, Path(token.name), self._folders, workers=list(new), on_error="return")
+            try:  # Client.run would wait for ever for a process that hangs
+                answers = self._client.sync(
+                    self._client._run, identity, Path(token.name), self._folders, workers=list(new), on_error="return",
+                    callback_timeout=ASK_SECONDS,
+                )
+            except asyncio.TimeoutError:
+                answers = dict.fromkeys(new, OSError(f"no answer within {ASK_SECONDS} s"))
         fits = {}
         for address, info in new.items():
             answer = answers.get(address)
