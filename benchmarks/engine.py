@@ -26,7 +26,7 @@ import yaml
 
 import common
 from engine_kills import WorkerKills
-from engine_run import Run, busy_core, clone, finish, kill_runner, remove, start, watch
+from engine_run import Run, busy_core, clone, commit, finish, kill_runner, remove, start, watch
 from sspcore.core.files import read_json, write_json
 from sspcore.core.provenance import provenance
 from sspcore.study.engine import costs, schedule
@@ -158,7 +158,10 @@ def write_costs(options: argparse.Namespace, folder: Path) -> None:
 
 def repository(folder: Path) -> Path:
     """The clone that all runs of a folder share, of the commit that is checked out here."""
-    return folder / "clone" if (folder / "clone").is_dir() else clone(folder / "clone")
+    target = folder / "clone"
+    if target.is_dir() and commit(target) != commit(common.REPOSITORY):
+        remove([target])
+    return target if target.is_dir() else clone(target)
 
 
 def measured(run: Run) -> dict[str, float]:

@@ -92,6 +92,11 @@ def clone(target: Path) -> Path:
     return target
 
 
+def commit(repository: Path) -> str:
+    """The commit that is checked out."""
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True).stdout
+
+
 def start(repository: Path, home: Path, profile: str, *options: str) -> Run:
     """Start a run in a process group of its own, in the environment that is active here; its output goes to `home`.log."""
     home.mkdir(parents=True, exist_ok=True)
