@@ -18,6 +18,7 @@ from sspcore.core.errors import ArtefactError
 log = logging.getLogger(__name__)
 
 RUN_LOCKS = "SSPCORE_RUN_LOCKS"
+WORKERS = "SSPCORE_WORKERS"  # processes that a notebook starts for what it misses; 0: it makes it by itself
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _RUN = "run.lock"
 _joined: dict[tuple[str, int], FileLock] = {}  # by folder and process: a fork holds none of its parent's locks

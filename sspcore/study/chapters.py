@@ -27,13 +27,13 @@ from sspcore.core.checksums import crc32
 from sspcore.core.code import library_key
 from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, read_json, write_json
+from sspcore.core.lock import WORKERS
 from sspcore.core.paths import REPOSITORY, Workspace, shown
 from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import changed_file, stable_hash
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 ABLATIONS = "09"
-WORKERS = "SSPCORE_WORKERS"  # how many a notebook starts for what it misses; 0: it makes it by itself
 
 
 @dataclass(frozen=True)

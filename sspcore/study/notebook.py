@@ -12,11 +12,9 @@ from IPython.display import HTML, display
 
 from sspcore.core.errors import SspError
 from sspcore.core.files import read_json
-from sspcore.core.lock import RUN_LOCKS
+from sspcore.core.lock import RUN_LOCKS, WORKERS
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.progress import configure_logging
-from sspcore.study.chapters import WORKERS
-from sspcore.study.engine.make import make
 from sspcore.study.profiles import load_profile
 from sspcore.study.stages import Study
 
@@ -38,6 +36,8 @@ def open_study(
         raise SspError(f"{WORKERS}={asked}: expected a number of processes, or 0 for none beside this one")
     if RUN_LOCKS in os.environ or asked == "0":
         return Study.open(profile, seed, data, force, **options)
+    from sspcore.study.engine.make import make  # seconds of imports that an executed notebook does without
+
     workers = None if asked is None else int(asked)
     return Study.open(profile, seed, data, force, **options, maker=lambda study, goal: make(study, goal, workers))
 
