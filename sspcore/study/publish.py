@@ -1,7 +1,8 @@
 """Publishing a run: its tables and pictures are copied into the repository, if the run is complete and of one commit.
 
 The published folder may hold other files, such as measurements by benchmarks. What a publication has written is listed in
-its published.json; the next one replaces or removes that and touches nothing else.
+its published.json; the next one may replace that and touches nothing else. What it has nothing new for (tables and pictures of
+optional chapters) stays, listed with the commit that it is from.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ TABLES = "tables/results.json"
 
 @dataclass(frozen=True)
 class Publication:
-    """What was written, and which files of an earlier publication were removed, relative to `folder`."""
+    """What was written, and which files of earlier publications stay since this run has none in their place.
+
+    Both relative to `folder`.
+    """
 
     folder: Path
     written: list[str]
-    removed: list[str]
+    kept: list[str]
 
 
 def publish(
@@ -159,11 +163,12 @@ def replace_published(files: Mapping[str, Path], folder: Path, about: Mapping[st
     Raises: SspError, before anything is written, if a file would replace one that no publication has written.
     """
     manifest = folder / MANIFEST
-    before = read_json(manifest)["files"] if manifest.is_file() else []
+    before = _published_before(manifest)
     for name in files:
         if name == MANIFEST or ((folder / name).exists() and name not in before):
             raise SspError(f"--publish: {shown(folder / name)} was not written by a publication; move it away first")
-    removed = [name for name in before if name not in files]
+    kept = {name: commit for name, commit in before.items() if name not in files and (folder / name).is_file()}
+    earlier = {commit: sorted(name for name in kept if kept[name] == commit) for commit in sorted(set(kept.values()))}
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{COPIES}*"):  # of one that was killed
         shutil.rmtree(left)
@@ -171,14 +176,20 @@ def replace_published(files: Mapping[str, Path], folder: Path, about: Mapping[st
         for name, source in files.items():
             (Path(copies) / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, Path(copies) / name)
-        write_json(manifest, {**about, "files": sorted({*before, *files})})  # holds whatever is there if killed from here on
+        write_json(manifest, {**about, "files": sorted(files), "earlier": earlier})  # first: a killed one can be called again
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(Path(copies) / name, folder / name)
-    for name in removed:
-        (folder / name).unlink(missing_ok=True)
-    write_json(manifest, {**about, "files": sorted(files)})
-    return Publication(folder, sorted(files), removed)
+    return Publication(folder, sorted(files), sorted(kept))
+
+
+def _published_before(manifest: Path) -> dict[str, str]:
+    """Files of earlier publications, and the commit that each is from."""
+    if not manifest.is_file():
+        return {}
+    known = read_json(manifest)
+    found = {name: commit for commit, names in known.get("earlier", {}).items() for name in names}
+    return found | dict.fromkeys(known["files"], known.get("commit", UNKNOWN))
 
 
 def _makers(figures: Path) -> dict[str, str]:

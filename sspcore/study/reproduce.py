@@ -100,7 +100,8 @@ def reproduce(request: Request, news: NEWS | None = None) -> None:
         if request.publish:
             finished = [replace(each, read_only=True, force=frozenset()) for each in chosen.studies]
             publication = publish(finished, chosen.datasets, chosen.systems)
-            print(f"published {len(publication.written)} files in {shown(publication.folder)}/", flush=True)
+            stay = f"; {len(publication.kept)} of earlier publications stay" if publication.kept else ""
+            print(f"published {len(publication.written)} files in {shown(publication.folder)}/{stay}", flush=True)
 
 
 def choose(request: Request) -> Chosen:
@@ -126,7 +127,9 @@ def choose(request: Request) -> Chosen:
 def graph(chosen: Chosen, inputs_key: str, force: bool) -> tuple[dict[str, Task], list[tuple[str, ...]]]:
     """The tasks of a run, and groups of them that are wanted early. Says which notebooks are up to date."""
     tasks: dict[str, Task] = {}
-    planners = [Planner(study, tasks, several=len(chosen.studies) > 1) for study in chosen.studies]
+    planners = [
+        Planner(study, tasks, len(chosen.studies) > 1, study.controls(chosen.systems)) for study in chosen.studies
+    ]
     began = float(os.environ[RUN_BEGAN])
     for path in chosen.notebooks:
         needs = shown_in(path, planners, chosen)

@@ -106,16 +106,21 @@ def test_a_complete_run_replaces_a_former_publication_and_nothing_else(run):
         (run.target / name).write_text("measured")
     done = run.publish()
     files = ["tables/results.json", "tables/results.md", "uavid_frontier.pdf", "uavid_frontier.png", "uavid_movie.gif"]
-    assert done.written == files and done.removed == [] and done.folder == run.target
-    assert read_json(run.target / MANIFEST) == {"profile": "smoke", "commit": HEAD, "seeds": [0], "files": files}
+    assert done.written == files and done.kept == [] and done.folder == run.target
+    assert read_json(run.target / MANIFEST) == {
+        "profile": "smoke", "commit": HEAD, "seeds": [0], "files": files, "earlier": {},
+    }
     assert read_json(run.target / "tables" / "results.json")["provenance"]["commit"] == HEAD
     (run.figures / "uavid_frontier.pdf").unlink()
     (run.figures / "tables" / "results.md").write_text("another")
     (run.figures / ".half.partial").touch()
-    assert run.publish().removed == ["uavid_frontier.pdf"]
+    assert run.publish().kept == ["uavid_frontier.pdf"]  # as those of chapters that a run leaves out
+    manifest = read_json(run.target / MANIFEST)
+    assert manifest["earlier"] == {HEAD: ["uavid_frontier.pdf"]} and "uavid_frontier.pdf" not in manifest["files"]
+    assert run.publish().kept == ["uavid_frontier.pdf"]
     assert (run.target / "tables" / "results.md").read_text() == "another"
     left = {path.relative_to(run.target).as_posix() for path in run.target.rglob("*") if path.is_file()}
-    assert left == {*files, MANIFEST, "hardware/gpu.json", "explorers.json"} - {"uavid_frontier.pdf"}
+    assert left == {*files, MANIFEST, "hardware/gpu.json", "explorers.json"}
 
 
 def test_what_no_publication_has_written_is_not_overwritten(run):
@@ -143,7 +148,7 @@ def test_killed_half_way_it_can_be_called_again(run, monkeypatch):
     monkeypatch.undo()
     (run.target / ".publish.left").mkdir()
     done = replace_published(files, run.target, {})
-    assert done.removed == ["uavid_frontier.pdf"] and (run.target / "uavid_alpha.png").is_file()
+    assert done.kept == ["uavid_frontier.pdf"] and (run.target / "uavid_alpha.png").is_file()
     assert not list(run.target.glob(".publish.*"))
 
 

@@ -119,7 +119,7 @@ class DataPlanner:
         self, place: Place, method: str, part: str, kind: str, what: str, arguments: tuple[Any, ...], needs: Iterable[str],
         units: float, rate: str, device: bool = False,
     ) -> str:
-        title = self._title(arguments[0] if method != "predict part" else arguments[1], what, seed=kind not in ("prepare",))
+        title = self._title(arguments[0], what, seed=kind != "prepare")
         return self._add(kind, [*identity(place), part], title, method, arguments, needs, units, rate, device)
 
     def _whole(self, place: Place, method: str, arguments: tuple[Any, ...], needs: Iterable[str]) -> str:

@@ -8,21 +8,28 @@ A task that only brings the parts of an artefact together carries the artefact's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sspcore.models.systems import TEACHER, SystemSpec, system
 from sspcore.study import Study, places
-from sspcore.study.engine.data_tasks import DataPlanner, identity, megapixels
+from sspcore.study.engine.data_tasks import DataPlanner, Names, identity, megapixels
 from sspcore.study.engine.task import Task
 
 TCB_WINDOW = 4  # frames of a window of TCB
 
 
 class Planner(DataPlanner):
-    """All tasks of a study."""
+    """All tasks of a study.
 
-    def __init__(self, study: Study, tasks: dict[str, Task], several: bool = False) -> None:
+    Args:
+        controls: that are wanted: they are predicted together with their image models, which so see each frame once.
+    """
+
+    def __init__(
+        self, study: Study, tasks: dict[str, Task], several: bool = False, controls: Sequence[str] = ()
+    ) -> None:
         super().__init__(study, tasks, several)
+        self._controls = controls
         self._goals |= {
             "train": self._train, "labels": self._labels, "fused": self._fused, "predict": self._predict,
             "evaluate": self._evaluate, "flow_error": self._flow_error,
@@ -84,26 +91,40 @@ class Planner(DataPlanner):
     # --------------------------------------------------- prediction and scores
 
     def _predict(self, name: str, dataset: str) -> Iterable[str]:
-        place, spec = places.predictions(self.study, name, dataset), system(name)
+        place = places.predictions(self.study, name, dataset)
         if place.is_made():
             return ()
-        registers, flows = _motion_of(spec)
-        needs = [*self.goal("train", name, dataset), *self.goal("prepare", dataset)]
+        return (self._whole(place, "predict", (name, dataset), self._once(
+            ("parts", self._together(name), dataset), lambda: self._predict_clips(self._together(name), dataset)
+        )),)
+
+    def _together(self, name: str) -> Names:
+        """The systems that are streamed together with one, itself included."""
+        spec = system(name)
+        image = spec.starts_from if spec.kind == "control" else name
+        group = (image, *(each for each in self._controls if system(each).starts_from == image))
+        return group if name in group and len(group) > 1 else (name,)
+
+    def _predict_clips(self, names: Names, dataset: str) -> Names:
+        first, specs = places.predictions(self.study, names[0], dataset), [system(name) for name in names]
+        motions = [_motion_of(spec) for spec in specs]
         clips = self.clips(dataset, "val")
-        motion = [[] for _ in clips]
-        for names in (
-            self._register(dataset, "val") if registers else (), self._flow(dataset, "val", "previous") if flows else (),
-        ):
-            for wanted, task in zip(motion, names, strict=False):
-                wanted.append(task)
-        size = self.study.input_size(spec)
-        rate = f"predict {spec.starts_from if spec.kind == 'control' else name}"
-        parts = [
-            self._part(place, "predict part", clip.name, "predict", f"predicting {clip.name} with {name}",
-                       (name, dataset, clip.name), (*needs, *wanted), len(clip) * megapixels(size), rate, device=True)
-            for clip, wanted in zip(clips, motion, strict=True)
-        ]
-        return (self._whole(place, "predict", (name, dataset), parts),)
+        needs = [[*self.goal("train", names[0], dataset), *self.goal("prepare", dataset)] for _ in clips]
+        if any(registers for registers, _ in motions):
+            needs = [[*wanted, task] for wanted, task in zip(needs, self._register(dataset, "val"), strict=True)]
+        if any(flows for _, flows in motions):
+            needs = [[*wanted, task] for wanted, task in zip(needs, self._flow(dataset, "val", "previous"), strict=True)]
+        image = names[0] if specs[0].kind != "control" else specs[0].starts_from
+        rate = f"predict {image} and controls" if len(names) > 1 else f"predict {image}"
+        whom = f"{names[0]} and {len(names) - 1} controls" if len(names) > 1 else names[0]
+        return tuple(
+            self._add(
+                "predict", [*identity(first), names, clip.name], self._title(dataset, f"predicting {clip.name} with {whom}"),
+                "predict part", (names, dataset, clip.name), wanted,
+                len(clip) * megapixels(self.study.input_size(specs[0])), rate, device=True,
+            )
+            for clip, wanted in zip(clips, needs, strict=True)
+        )
 
     def _evaluate(self, name: str, dataset: str) -> Iterable[str]:
         place, profile = places.scores(self.study, name, dataset), self.study.profile

@@ -33,7 +33,7 @@ from sspcore.data.releases import list_sequences
 from sspcore.study import Study, places
 from sspcore.study.chapters import execute
 from sspcore.study.engine.task import Record, StudySpec, Task
-from sspcore.study.predicting import predict_clip
+from sspcore.study.predicting import predict_clip, predict_together
 from sspcore.study.profiles import Profile
 from sspcore.synthetic import render_sequence
 
@@ -185,14 +185,19 @@ def fuse(spec: StudySpec, dataset: str, clip: str) -> None:
             study.fuse(dataset, [clip_named(study, dataset, "train", clip)], place.working)
 
 
-def predict_part(spec: StudySpec, name: str, dataset: str, clip: str) -> None:
-    """The label maps of one clip."""
+def predict_part(spec: StudySpec, names: tuple[str, ...], dataset: str, clip: str) -> None:
+    """The label maps of one clip: of one system, or of an image system and controls on it."""
     study = opened(spec, dataset)
-    place = places.predictions(study, name, dataset)
-    if not place.is_made():
-        with at_work_on(place.working / clip):
-            model, frames = trained(spec, name, dataset), clip_named(study, dataset, "val", clip)
-            predict_clip(study, model, name, dataset, frames, place.working)
+    every = {name: places.predictions(study, name, dataset) for name in names}
+    missing = {name: place.working for name, place in every.items() if not place.is_made()}
+    if not missing:
+        return
+    frames = clip_named(study, dataset, "val", clip)
+    with at_work_on(every[names[0]].working / clip):
+        if len(names) == 1:
+            predict_clip(study, trained(spec, names[0], dataset), names[0], dataset, frames, missing[names[0]])
+        else:
+            predict_together(study, missing, dataset, frames)
 
 
 METHODS: dict[str, Callable[..., Any]] = {
