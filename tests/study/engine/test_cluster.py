@@ -1,0 +1,96 @@
+"""Clusters: addresses at which there is none, too many workers, and a real one of a process that has no sspcore."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sspcore.core.errors import SspError
+from sspcore.study.engine import cluster
+from sspcore.study.engine.cluster import connected, local_cluster
+from sspcore.study.engine.workers import Workers, workers_of
+
+
+def refused(address: str) -> str:
+    """What is said of an address."""
+    with pytest.raises(SspError) as caught, connected(address):
+        pass
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("address", "said"), [
+    ("abc://127.0.0.1:8786", "'abc' is not one of tcp, tls"),
+    ("http://127.0.0.1:8786", "'http' is not one of tcp, tls"),
+    ("127.0.0.1", "missing port number"),
+    ("scheduler.json", "missing port number"),
+    ("", "missing port number"),
+    ("tcp://no-such-host.invalid:8786", "no-such-host.invalid, port 8786, is no place that is known here"),
+    ("tls://127.0.0.1:8786", "ssl_context"),
+])
+def test_an_address_that_is_none_is_refused_at_once(address, said):
+    text = refused(address)
+    assert text.startswith(f"--scheduler {address}: no scheduler answers (")
+    assert said in text
+    assert text.endswith("start one with `dask scheduler`, or check the address (tcp://HOST:8786)")
+
+
+def test_a_place_where_nobody_or_something_else_listens_is_given_up(monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert "no answer within 1 s" in refused(f"tcp://127.0.0.1:{port}")
+    assert "no answer within 1 s" in refused(f"tcp://127.0.0.1:{port}")
+
+
+def test_far_more_workers_than_cores_are_refused(monkeypatch):
+    monkeypatch.setattr(cluster, "cores", lambda: 2)
+    with pytest.raises(SspError, match="1000 workers: more than 8 only slow down a machine with 2 cores"), local_cluster(1000):
+        pass
+
+
+NO_SSPCORE = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "sspcore":
+            raise ModuleNotFoundError("No module named 'sspcore'")
+sys.meta_path.insert(0, Finder())
+from dask.__main__ import main
+main()
+"""
+
+
+def test_a_worker_without_sspcore_and_the_address_of_a_worker(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    commands = [
+        ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
+        ["-c", NO_SSPCORE, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--name", "bare"],
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment)
+        for command in commands
+    ]
+    try:
+        with connected(address) as client:
+            client.wait_for_workers(1, timeout=60)
+            (worker,) = workers_of(client)
+            with pytest.raises(SspError, match="no worker can take part"):
+                Workers(client, Path(tmp_path)).refresh()
+        assert "there is a worker of a cluster" in refused(worker)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert "worker bare on 127.0.0.1 is left out" in caplog.text
+    assert "No module named 'sspcore'" in caplog.text
