@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +30,7 @@ from sspcore.core.provenance import provenance
 
 NETWORK, PORT = "10.77.0", 8786
 MAIN, HOSTS = "sspmain", ("sspone", "ssptwo")
+MIDDLE = 30  # per cent of a run's work after which a host is cut off
 LOST = "is lost; begun again"  # what a run says of a worker that has gone
 
 
@@ -105,21 +106,24 @@ def run_on_hosts(where: Path, home: Path, options: Sequence[str], poll: Callable
 
 
 class Cut:
-    """Takes the link of the first worker's host down after `seconds`, and notes when the run has noticed."""
+    """Takes the link of the first worker's host down in the middle of a run, and notes when the run has noticed."""
 
-    def __init__(self, seconds: float) -> None:
-        self.after, self.cut_at, self.noticed, self.line = seconds, None, None, ""
+    def __init__(self) -> None:
+        self.after: float | None = None  # seconds
+        self.noticed: float | None = None  # seconds after that
+        self.line = ""
 
     def __call__(self, run: Run) -> None:
         """Look once."""
-        if self.cut_at is None:
-            if run.age >= self.after:
+        if self.noticed is not None:
+            return
+        lines = run.log.read_text(errors="replace").splitlines()
+        if self.after is None:
+            if any(float(share) >= MIDDLE for line in lines for share in re.findall(r"^\[\d\d:\d\d (\d+) %\]", line)):
                 ip("-n", MAIN, "link", "set", HOSTS[0], "down")
-                self.cut_at = time.monotonic()
-        elif self.noticed is None:
-            said = [line for line in run.log.read_text(errors="replace").splitlines() if LOST in line]
-            if said:
-                self.line, self.noticed = said[0], time.monotonic() - self.cut_at
+                self.after = run.age
+        elif said := [line for line in lines if LOST in line and HOSTS[0] in line]:
+            self.line, self.noticed = said[0], run.age - self.after
 
 
 def measure(folder: Path, options: Sequence[str]) -> dict[str, Any]:
@@ -131,7 +135,7 @@ def measure(folder: Path, options: Sequence[str]) -> dict[str, Any]:
     expected, options = local.tables(), ("--profile", "smoke", *options)
     with network(), daemons(where, folder):
         hosts = run_on_hosts(where, homes[1], options)
-    cut = Cut(0.4 * hosts.seconds)
+    cut = Cut()
     with network(), daemons(where, folder):
         shortened = run_on_hosts(where, homes[2], options, cut)
     return {
@@ -140,8 +144,8 @@ def measure(folder: Path, options: Sequence[str]) -> dict[str, Any]:
             "seconds": round(hosts.seconds, 1), "tasks": tasks_by_host(hosts), "differing": differing(hosts, expected),
         },
         "one_cut_off": {
-            "seconds": round(shortened.seconds, 1), "cut_after_seconds": round(cut.after, 1),
-            "noticed_after_seconds": None if cut.noticed is None else round(cut.noticed, 1), "said": cut.line,
+            "seconds": round(shortened.seconds, 1), "cut_after_seconds": cut.after and round(cut.after, 1),
+            "noticed_after_seconds": cut.noticed and round(cut.noticed, 1), "said": cut.line,
             "tasks": tasks_by_host(shortened), "differing": differing(shortened, expected),
         },
     }

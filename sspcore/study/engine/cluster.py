@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -59,7 +62,8 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
     if count > (most := max(FEW, WORKERS_A_CORE * cores())):
         raise SspError(f"{count} workers: more than {most} only slow down a machine with {cores()} cores; ask for fewer")
     devices = [",".join(map(str, range(gpus)))] if shared_gpus and gpus else [str(k) for k in range(gpus)]
-    with tempfile.TemporaryDirectory(prefix="sspcore-") as scratch, dask.config.set(SETTINGS), _quiet():
+    _quiet()
+    with tempfile.TemporaryDirectory(prefix="sspcore-") as scratch, dask.config.set(SETTINGS):
         def options(resource: str, visible: str) -> dict[str, Any]:
             return {"cls": Nanny, "options": {
                 "nthreads": 1, "memory_limit": MEMORY_LIMIT // (count + len(devices)), "local_directory": scratch,
@@ -70,11 +74,49 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
         spec |= {f"gpu-{k}": options(GPU, visible) for k, visible in enumerate(devices)}
         address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
         scheduler = {"cls": Scheduler, "options": address}
-        with (
-            SpecCluster(workers=spec, scheduler=scheduler, silence_logs=False) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
+        with _uninterrupted():
+            cluster = SpecCluster(workers=spec, scheduler=scheduler, silence_logs=False)
+        try:
+            with Client(cluster, set_as_default=False) as client:
+                try:
+                    yield client
+                except BaseException:  # the run has failed or was stopped: what its workers are doing is not waited for
+                    _kill_workers(cluster)
+                    raise
+        finally:
+            with _uninterrupted():
+                cluster.close()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block; threads and processes that are started in it never see it."""
+    _start_tracker()  # otherwise it is started in the block, and lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """The process of multiprocessing that frees what killed ones have left; it is not to complain of them."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+def _kill_workers(cluster: SpecCluster) -> None:
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # it starts no other
+        if nanny.pid is not None:
+            os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -86,7 +128,8 @@ def connected(address: str) -> Iterator[Client]:
 
     Raises: SspError if no scheduler answers.
     """
-    with dask.config.set(SETTINGS), _quiet():
+    _quiet()
+    with dask.config.set(SETTINGS):
         try:
             asyncio.run(asyncio.wait_for(_probe(address), CONNECT_SECONDS))
             with warnings.catch_warnings():  # of other versions: workers are looked at one by one
@@ -116,15 +159,7 @@ async def _probe(address: str) -> None:
         raise ValueError(f"there is a {kind.lower()} of a cluster")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Dask's own log says what we say in one line."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _quiet() -> None:
+    """Dask's own log says what we say in one line, some of it when a cluster has been closed."""
+    for name in ("distributed", "tornado.application", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
