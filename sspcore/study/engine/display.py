@@ -112,7 +112,7 @@ class Lines(Display):
     def tick(self) -> None:
         if self.estimate.clock() - self._spoke >= QUIET:
             titles = [self.estimate.tasks[name].title for name in self.estimate.running]
-            self._say(f"at work: {', '.join(titles) or 'nothing'}")
+            self._say(f"at work: {', '.join(titles)}" if titles else "waiting for workers")
 
     def close(self) -> None:
         self._say(self._summary(), left=False)
