@@ -160,7 +160,6 @@ class StudyData:
         for stale in self.workspace.releases.glob(f"{dataset}-*"):
             if stale != root:
                 shutil.rmtree(stale)
-        log.info("%s: rendering (sequences that are complete are skipped)", spec.title)
         note_output(root)
         return render_release(dataset, settings, rendering.seed, root, rendering.workers)
 

@@ -74,8 +74,8 @@ def render_release(dataset: str, settings: ReleaseSettings, seed: int, root: Pat
     root = Path(root)
     jobs = _jobs(dataset, settings, seed, root)
     todo = [job for job in jobs if not is_complete(job)]
-    if len(todo) < len(jobs):
-        log.info("%s: %d of %d sequences already rendered", root / dataset, len(jobs) - len(todo), len(jobs))
+    if todo:
+        log.info("%s: rendering %d of %d sequences", SPECS[dataset].title, len(todo), len(jobs))
     for stale in root.glob(f".{dataset}_*") if todo else ():  # of a run that was killed
         shutil.rmtree(stale)
     with tqdm(total=settings.source_frames * len(todo), desc=f"render {dataset}", unit="frame", disable=not todo) as bar:
