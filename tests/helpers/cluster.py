@@ -11,6 +11,7 @@ def worker(name: str, **changes: Any) -> dict[str, Any]:
     """What a scheduler says of a worker."""
     return {
         "name": name, "host": "127.0.0.1", "nthreads": 1, "resources": {}, "status": "running", "local_directory": "first",
+        "memory_limit": 2**31,
     } | changes
 
 

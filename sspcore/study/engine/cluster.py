@@ -161,5 +161,5 @@ async def _probe(address: str) -> None:
 
 def _quiet() -> None:
     """Dask's own log says what we say in one line, some of it when a cluster has been closed."""
-    for name in ("distributed", "tornado.application", "asyncio"):
+    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -107,7 +107,7 @@ class Run:
                 if time.monotonic() - looked >= TICK:
                     self._look()
                     looked = time.monotonic()
-                if self._lost_since is None:
+                if self._lost_since is None and self._client.status == "running":
                     self._submit()
                 self._take(TICK)
                 self._display.tick()

@@ -26,6 +26,7 @@ PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "nump
 ONE_THREAD = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
 ASK_SECONDS = 120  # for a worker's answer: its first task is to import all that is ours
 TRIES = 3  # to ask a worker
+LEAST_BYTES = 2**30  # of memory: a task of the smoke profile takes 1.2 GB, most of it libraries that processes share
 AT_WORK = "running"  # what Dask says of a worker that begins tasks; others are paused for want of memory, or closing
 
 
@@ -89,6 +90,7 @@ class Workers:
         self._process: dict[str, str] = {}  # address -> what tells one process there from the next
         self._there: dict[str, dict[str, Any]] = {}  # those that fit
         self._tries: dict[str, int] = {}  # to reach one that does not answer
+        self._said: set[str] = set()
 
     def refresh(self) -> None:
         """Take in workers that have come or gone. Raises: SspError if there are workers and none fits."""
@@ -132,39 +134,49 @@ class Workers:
         ), None)
 
     def _examine(self, new: dict[str, dict[str, Any]]) -> dict[str, bool]:
-        self._root.mkdir(parents=True, exist_ok=True)
-        ours = identity()
-        with tempfile.NamedTemporaryFile("w", prefix=".worker-", dir=self._root, encoding="utf-8") as token:
-            secret = secrets.token_hex(8)
-            token.write(secret)
-            token.flush()
-            try:  # Client.run would wait for ever for a process that hangs
-                answers = self._client.sync(
-                    self._client._run, identity, Path(token.name), self._folders, workers=list(new), on_error="return",
-                    callback_timeout=ASK_SECONDS,
-                )
-            except asyncio.TimeoutError:
-                answers = dict.fromkeys(new, OSError(f"no answer within {ASK_SECONDS} s"))
-        fits = {}
-        for address, info in new.items():
-            answer = answers.get(address)
-            if answer is None:  # it has gone again
-                continue
+        small = [address for address, info in new.items() if 0 < info["memory_limit"] < LEAST_BYTES]
+        for info in map(new.get, small):  # they die before they can answer
+            size = f"{info['memory_limit'] / 2**20:.0f} MiB"
+            self._say(f"{_named(info)} is left out: has {size} of memory; start it with --memory-limit 2GiB")
+        fits = dict.fromkeys(small, False)
+        ours, secret = identity(), secrets.token_hex(8)
+        answers = self._ask([address for address in new if address not in fits], secret)
+        for address, answer in answers.items():
             if isinstance(answer, OSError) and (tries := self._tries.get(address, 1)) < TRIES:
                 self._tries[address] = tries + 1  # it may be about to go, or to answer
                 continue
-            problem = self._problem(answer, ours, secret)
-            host = answer.host if isinstance(answer, Identity) else info["host"]
-            name = f"worker {info['name']} on {host}"
+            info, problem = new[address], self._problem(answer, ours, secret)
+            name = _named(info, answer.host if isinstance(answer, Identity) else None)
             fits[address] = problem is None
             if problem is not None:
-                log.warning("%s is left out: %s", name, problem)
-            elif info["nthreads"] > 1:
-                log.warning(
-                    "%s does one task at a time with one thread, though it has %d; start it with --nworkers %d --nthreads 1 to "
-                    "use all its cores", name, info["nthreads"], info["nthreads"],
-                )
+                self._say(f"{name} is left out: {problem}")
+            elif (threads := info["nthreads"]) > 1:
+                advice = f"start it with --nworkers {threads} --nthreads 1 to use all its cores"
+                self._say(f"{name} does one task at a time with one thread, though it has {threads}; {advice}")
         return fits
+
+    def _ask(self, addresses: list[str], secret: str) -> dict[str, Identity | BaseException]:
+        """The identities of workers; those that have gone again are missing."""
+        if not addresses:
+            return {}
+        self._root.mkdir(parents=True, exist_ok=True)
+        prefix = f".workers~{socket.gethostname()}~{os.getpid()}.partial."  # as `remove_leftovers` knows it
+        with tempfile.NamedTemporaryFile("w", prefix=prefix, dir=self._root, encoding="utf-8") as token:
+            token.write(secret)
+            token.flush()
+            try:  # Client.run would wait for ever for a process that hangs
+                return self._client.sync(
+                    self._client._run, identity, Path(token.name), self._folders, workers=addresses, on_error="return",
+                    callback_timeout=ASK_SECONDS,
+                )
+            except asyncio.TimeoutError:
+                return dict.fromkeys(addresses, OSError(f"no answer within {ASK_SECONDS} s"))
+
+    def _say(self, line: str) -> None:
+        """Once, also of a worker that comes again and again under new addresses."""
+        if line not in self._said:
+            self._said.add(line)
+            log.warning("%s", line)
 
     def _problem(self, answer: Identity | BaseException, ours: Identity, secret: str) -> str | None:
         """Why a worker that answered so cannot take part, and what to do; None if it can."""
@@ -187,6 +199,10 @@ class Workers:
         if answer.missing:
             return f"does not see {answer.missing[0]}; mount that folder there under the same path"
         return None
+
+
+def _named(info: dict[str, Any], host: str | None = None) -> str:
+    return f"worker {info['name']} on {host or info['host']}"
 
 
 def _words(error: BaseException) -> str:

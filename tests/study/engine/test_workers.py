@@ -114,3 +114,14 @@ def test_work_for_a_gpu_goes_to_its_worker(tmp_path):
     assert there.free((), "GPU") == "tcp://g"
     assert there.free((), "CPU") == "tcp://a"
     assert there.free({"tcp://g"}, "GPU") is None
+
+
+def test_a_worker_with_too_little_memory_is_named_once_though_it_comes_again_and_again(tmp_path, caplog):
+    client = Fake({"tcp://a": worker("a"), "tcp://s": worker("s", memory_limit=450 * 2**20)})
+    there = Workers(client, tmp_path)
+    there.refresh()
+    client.there["tcp://s2"] = client.there.pop("tcp://s")
+    there.refresh()
+    assert there.free({"tcp://a"}) is None
+    line = "worker s on 127.0.0.1 is left out: has 450 MiB of memory; start it with --memory-limit 2GiB"
+    assert caplog.messages == [line]
