@@ -15,7 +15,7 @@ from sspcore.cli.main import main
 from sspcore.core.files import atomic_file
 from sspcore.core.paths import Workspace
 from sspcore.core.store import stage
-from sspcore.study import reproduce
+from sspcore.study import data as study_data
 
 MEGABYTE = 2**20
 
@@ -64,7 +64,7 @@ def test_the_run_says_in_one_line_that_it_cannot_write(tmp_path, monkeypatch, ca
             with (folder / "filler").open("wb") as file, suppress(OSError):  # until it is full
                 while True:
                     os.write(file.fileno(), b"x" * 4096)
-        monkeypatch.setattr(reproduce, "Workspace", lambda name: Workspace(name, folder / "data"))
+        monkeypatch.setattr(study_data, "Workspace", lambda name: Workspace(name, folder / "data"))
         assert main(["reproduce", "--profile", "smoke"]) == 1
     error = capsys.readouterr().err.strip()
     assert reason in error and "\n" not in error and "check disk space" in error
