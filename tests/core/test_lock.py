@@ -12,7 +12,7 @@ import time
 import pytest
 
 from sspcore.core.errors import ArtefactError
-from sspcore.core.lock import exclusive, stay_in_run
+from sspcore.core.lock import at_work_on, exclusive, stay_in_run
 from sspcore.core.paths import REPOSITORY
 
 HOLDER = """
@@ -37,6 +37,28 @@ start_worker()
 gc.collect()
 print("joined", flush=True)
 time.sleep(float(sys.argv[1]))
+"""
+
+
+MAKER = """
+import sys, time
+from pathlib import Path
+from sspcore.core.lock import at_work_on
+folder = Path(sys.argv[1])
+print("begun", flush=True)
+for number in range(20):
+    with at_work_on(folder):
+        folder.mkdir()  # fails if another process is in here
+        time.sleep(0.01)
+        folder.rmdir()
+"""
+HOLDER_OF_A_PART = """
+import sys, time
+from pathlib import Path
+from sspcore.core.lock import at_work_on
+with at_work_on(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
 """
 
 
@@ -88,3 +110,23 @@ def test_workers_of_a_killed_run_are_waited_for(tmp_path):
         stay_in_run()
     with exclusive(tmp_path / "smoke", patience=0):  # its own part in the run before ended with it
         pass
+
+
+def test_one_process_at_a_time_makes_an_artefact_and_no_lock_is_left(tmp_path):
+    makers = [started(MAKER, str(tmp_path / "runs" / "artefact")) for _ in range(3)]
+    assert [maker.wait(timeout=60) for maker in makers] == [0, 0, 0]
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_who_is_at_work_on_an_artefact_is_named_and_its_death_sets_it_free(tmp_path):
+    other = started(HOLDER_OF_A_PART, str(tmp_path / "part"))
+    problem = rf"part: process {other.pid} on \S+ has been at work on it for 0 s; stop it, then run again"
+    with pytest.raises(ArtefactError, match=problem), at_work_on(tmp_path / "part", patience=0.2):
+        pass
+    with at_work_on(tmp_path / "another part", patience=0.0):
+        pass
+    other.kill()
+    other.wait()
+    with at_work_on(tmp_path / "part", patience=0.0):
+        assert (tmp_path / ".part.lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert list(tmp_path.iterdir()) == []

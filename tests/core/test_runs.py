@@ -20,7 +20,7 @@ from sspcore.core.files import OUTPUTS_FILE, atomic_file, atomic_folder, read_js
 from sspcore.core.lock import exclusive, stay_in_run
 from sspcore.core.paths import slug
 from sspcore.core.provenance import provenance
-from sspcore.core.store import changed_file, is_fresh, made_since, stage
+from sspcore.core.store import changed_file, is_fresh, made_since, stage, working_folder
 
 
 def test_stage_runs_once_per_key(tmp_path):
@@ -83,6 +83,29 @@ def test_resumable_stage_goes_on_under_its_key_and_drops_other_keys(tmp_path):
         (folder / "progress").read_text()), resumes=True)
     assert (tmp_path / "out" / "seen").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_parts_that_lie_in_the_working_folder_are_taken_up_by_the_run_that_they_are_of(tmp_path):
+    out, began = tmp_path / "out", time.time()
+    folders = [working_folder(out, *which) for which in (("k",), ("other",), ("k", began), ("k", began - 60))]
+    assert len({*folders}) == 4
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        (folder / "part").write_text(str(number))
+    stage("t", out, "k", lambda folder: None, forced_at=began, resumes=True)
+    assert (out / "part").read_text() == "2" and [path.name for path in tmp_path.iterdir()] == ["out"]
+    stage("t", out, "k", lambda folder: (folder / "new").touch(), forced_at=began, resumes=True)
+    assert not (out / "new").exists(), "it was made since the run began"
+    stage("t", out, "k", lambda folder: (folder / "new").touch(), forced_at=time.time() + 1, resumes=True)
+    assert (out / "new").exists() and not (out / "part").exists()
+
+
+def test_a_stage_that_does_not_resume_begins_with_nothing(tmp_path):
+    working = working_folder(tmp_path / "out", "k")
+    working.mkdir()
+    (working / "half").touch()
+    stage("t", tmp_path / "out", "k", lambda folder: (folder / "whole").touch())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"key.json", "whole"}
 
 
 def test_damaged_key_file_means_stale(tmp_path):

@@ -1,4 +1,4 @@
-"""Help for notebooks: the list of chapters."""
+"""Help for notebooks: the list of chapters, the study that they open."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from sspcore.core.errors import ProfileError
+from sspcore.core.errors import ProfileError, SspError
+from sspcore.core.lock import RUN_LOCKS
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.study import notebook
 
@@ -28,3 +29,38 @@ def test_links_between_notebooks_lead_somewhere():
     for path in sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         for target in re.findall(r"\]\(([\w.]+\.ipynb)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).is_file(), f"{path.name}: {target}"
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[tuple]:
+    """Goals that were asked for, with the number of workers."""
+    made: list[tuple] = []
+    monkeypatch.setattr(notebook, "make", lambda study, goal, workers: made.append((goal, workers)))
+    for name in (RUN_LOCKS, notebook.WORKERS):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+@pytest.mark.parametrize("workers, expected", [(None, None), ("3", 3)])
+def test_a_notebook_opened_by_hand_has_goals_made_on_all_cores(tmp_path, monkeypatch, made, workers, expected):
+    if workers is not None:
+        monkeypatch.setenv(notebook.WORKERS, workers)
+    study = notebook.open_study("smoke", seed=4, root=tmp_path)
+    study.ask("prepare", "uavid")
+    study.ask("prepare", "uavid")
+    assert made == [(("prepare", "uavid"), expected)] and study.seed == 4
+
+
+@pytest.mark.parametrize("variable", [RUN_LOCKS, notebook.WORKERS])
+def test_a_notebook_of_a_run_makes_goals_by_itself(tmp_path, monkeypatch, made, variable):
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setenv(variable, str(tmp_path / "locks") if variable == RUN_LOCKS else "0")
+    study = notebook.open_study("smoke", root=tmp_path)
+    study.ask("prepare", "uavid")
+    assert study.maker is None and made == []
+
+
+def test_a_number_of_workers_that_is_none_is_refused(monkeypatch, made):
+    monkeypatch.setenv(notebook.WORKERS, "many")
+    with pytest.raises(SspError, match="SSPCORE_WORKERS=many: expected a number of processes"):
+        notebook.open_study("smoke")
