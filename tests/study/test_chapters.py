@@ -13,7 +13,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from sspcore.core.errors import SspError
 from sspcore.core.paths import REPOSITORY
-from sspcore.models.systems import SYSTEMS, TEACHER
 from sspcore.study import chapters
 
 
@@ -100,14 +99,6 @@ def test_a_cell_that_fails_is_named_and_what_it_printed_is_kept(tiny, tmp_path):
     assert "so far" in (tmp_path / "data" / "smoke" / "notebooks" / "01_tiny.failed.ipynb").read_text()
     stamp = tmp_path / "data" / "smoke" / "notebooks" / "01_tiny.json"
     assert chapters.why_run(stamp, "k") == "not run yet"
-
-
-@pytest.mark.parametrize("path", chapters.find_notebooks(None), ids=lambda path: path.stem[:2])
-def test_what_notebooks_say_that_they_show_is_known(path):
-    shows = chapters.settings(path).get("shows", {})
-    assert set(shows) <= {"clips", "motion", "training", "labels", "scores", "results"}
-    for names in shows.values():
-        assert not [name for name in names if name not in SYSTEMS and name != TEACHER], names
 
 
 @pytest.mark.parametrize("number, kinds", [

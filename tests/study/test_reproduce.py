@@ -22,8 +22,11 @@ from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import stage
 from sspcore.data.datasets import RURALSCAPES, UAVID
 from sspcore.data.releases import find_sequences
+from sspcore.models.systems import SYSTEMS
 from sspcore.study import chapters, reproduce
 from sspcore.study import data as study_data
+from sspcore.study.engine.schedule import needed_by, order
+from sspcore.study.reproduce import Request
 
 PARAMETERS = """profile = "demo"
 seed = 0
@@ -216,3 +219,38 @@ def test_classes_and_validation_in_the_data_readme_are_those_of_the_code():
         cells = re.findall(r"\| ([a-z ]+) \| (\d+), (\d+), (\d+) ", section)
         colours = {name: tuple(map(int, rgb)) for name, *rgb in cells}
         assert colours == {name: rgb for name, rgb in spec.labels.items() if name != "unlabelled"}
+
+
+def test_every_chapter_waits_for_what_it_shows(tmp_path, monkeypatch):
+    """All systems, two seeds: one graph, in which chapters that show results need the scores of both."""
+    monkeypatch.setattr(study_data, "Workspace", partial(Workspace, root=tmp_path))
+    monkeypatch.setenv(RUN_BEGAN, "0")
+    systems = [name for name in SYSTEMS if name != "Base (start)"]
+    chosen = reproduce.choose(Request("smoke", systems=systems, seeds=(0, 1, 0), ablations=True))
+    assert [study.seed for study in chosen.studies] == [0, 1]
+    tasks, first = reproduce.graph(chosen, "k", force=False)
+    assert {name for name in tasks if name.startswith("notebook-")} == {f"notebook-{path.stem}" for path in chosen.notebooks}
+    everything = [f"notebook-{path.stem}" for path in chosen.notebooks]
+    assert needed_by(tasks, everything) == {*tasks} and len(order(tasks)) == len(tasks)
+
+    def scored(chapter: str) -> set[tuple]:
+        (name,) = (name for name in everything if name.startswith(f"notebook-{chapter}"))
+        calls = [tasks[need].call for need in needed_by(tasks, [name]) if tasks[need].call.method == "evaluate"]
+        return {(call.study.seed, *call.arguments) for call in calls}
+
+    controls = chosen.studies[0].controls(systems)
+    for seed in (0, 1):
+        for dataset in ("uavid", "ruralscapes"):
+            assert {(seed, name, dataset) for name in (*systems, *controls)} <= scored("08")
+    assert not scored("01") and not scored("03") and scored("09")
+    early = [tasks[name].call.arguments for (name,) in first]
+    assert early == [(name, dataset) for dataset in ("uavid", "ruralscapes") for name in ("Base", "SSP")]
+
+
+def test_what_a_chapter_says_that_it_shows_has_to_be_known(run, capsys):
+    path = run.root / "notebooks" / "01_tiny.ipynb"
+    tiny = nbformat.read(path, as_version=4)
+    tiny.metadata["sspcore"] = {"shows": {"wonders": []}}
+    nbformat.write(tiny, path)
+    assert main(["reproduce", "--profile", "smoke"]) == 2
+    assert "01_tiny.ipynb: its metadata say that it shows 'wonders', which is unknown" in capsys.readouterr().err

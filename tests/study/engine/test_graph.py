@@ -82,7 +82,7 @@ def test_predictions_wait_only_for_the_motion_of_their_own_clip(study):
     tasks = planned(study, ("predict", "SSP", "uavid"), ("predict", "DFF", "uavid"), ("predict", "Base", "uavid"))
     for clip in Planner(study, {}).clips("uavid", "val"):
         needs = {
-            name: {call[:4] for call in calls(tasks, called(tasks, "predict part", name, "uavid", clip.name).needs)}
+            name: {call[:4] for call in calls(tasks, called(tasks, "predict part", (name,), "uavid", clip.name).needs)}
             for name in ("SSP", "DFF", "Base")
         }
         both = {("prepare", "uavid")}
@@ -96,6 +96,19 @@ def test_a_control_is_streamed_with_the_weights_of_what_it_starts_from(study):
     assert {task.call.arguments[0] for task in tasks.values() if task.kind == "train"} == {"Base (start)", "Base"}
     part = next(task for task in tasks.values() if task.call.method == "predict part")
     assert part.rate == "predict Base" and ("train", "Base", "uavid") in calls(tasks, part.needs)
+
+
+def test_controls_are_streamed_together_with_their_image_model(study):
+    controls = study.controls(["KD Base"])
+    goals = [("evaluate", name, "uavid") for name in ("Base", "KD Base", "SSP", *controls)]
+    tasks = planned(study, *goals, controls=controls)
+    parts = [task for task in tasks.values() if task.call.method == "predict part"]
+    clips = Planner(study, {}).clips("uavid", "val")
+    together = {("Base", "Constant alpha 0.5"), ("KD Base", "Constant alpha 0.5 (KD Base)"), ("SSP",)}
+    assert {task.call.arguments[0] for task in parts} == together and len(parts) == len(together) * len(clips)
+    for names in together:
+        of_names = [task.name for task in parts if task.call.arguments[0] == names]
+        assert all(set(called(tasks, "predict", name).needs) == {*of_names} for name in names)
 
 
 def test_only_what_is_missing_or_stale_is_planned(study):
@@ -137,7 +150,7 @@ def test_variants_share_what_their_setting_does_not_change(study):
     before = {*tasks}
     Planner(study.changed({"training.video.lambda_tc": 0.25}), tasks).goals(goals)
     assert sorted(tasks[name].kind for name in {*tasks} - before) == ["predict", "predict", "score", "seal", "train"]
-    assert {tasks[name].call.arguments[0] for name in {*tasks} - before} == {"SSP"}
+    assert {tasks[name].call.arguments[0] for name in {*tasks} - before} == {"SSP", ("SSP",)}
 
 
 def test_force_makes_its_kinds_again_once_a_run(study, tmp_path):

@@ -26,7 +26,8 @@ TINY = {
     )},
 }
 SYSTEMS = ("SSP", "NetWarp", "KD-SSP")
-GOALS = (*(("evaluate", name, "uavid") for name in SYSTEMS), ("train", "SSP-R", "uavid"), ("flow_error", "uavid"))
+SCORED = (*SYSTEMS, "Base", "Constant alpha 0.5")
+GOALS = (*(("evaluate", name, "uavid") for name in SCORED), ("train", "SSP-R", "uavid"), ("flow_error", "uavid"))
 OWN = {  # what the files of a task's kind are called, below the folder of the profile
     "render": r"releases/", "prepare": r"clips/\.uavid\.\w+\.partial/", "register": r"motion/uavid/registration-",
     "flow": r"motion/uavid/flow-", "train": r"runs/.*/training/", "label": r"runs/.*/\.labels\.\w+\.partial/",
@@ -41,7 +42,7 @@ def opened(root: Path, **options) -> Study:
 
 def planned(study: Study, goals: Iterable[tuple] = GOALS) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
-    Planner(study, tasks).goals(goals)
+    Planner(study, tasks, controls=study.controls()).goals(goals)
     return tasks
 
 
@@ -80,7 +81,7 @@ def a_late_order(tasks: dict[str, Task], seed: int) -> list[str]:
 def by_methods(tmp_path_factory) -> Study:
     """Made by the stages themselves."""
     study = opened(tmp_path_factory.mktemp("methods"))
-    study.evaluate_all(SYSTEMS, ["uavid"])
+    study.evaluate_all(SCORED, ["uavid"])
     study.train("SSP-R", "uavid")
     study.flow_error("uavid")
     return study
