@@ -37,16 +37,15 @@ class Point(NamedTuple):
 
 
 POINTS = (  # in the order of a run; a chain takes every n-th
-    Point("00_start_here: running", 4), Point("UAVid: rendering", 0.5), Point("UAVid: preparing clips: started", 0),
-    Point("RuralScapes: rendering", 1.5), Point("RuralScapes: preparing clips: started", 0.1),
-    Point("02_warps_and_occlusion: running", 3), Point("UAVid: error of the flow: started", 0),
-    Point("03_base_and_ssp_training: running", 0), Point("UAVid: training Base (start): started", 0.8),
-    Point("UAVid: training Base: started", 0.4), Point("UAVid: training SSP: started", 1),
-    Point("RuralScapes: training Base (start): started", 0), Point("RuralScapes: training Base: started", 1.2),
-    Point("RuralScapes: training SSP: started", 0.2), Point("UAVid: predicting with Base: started", 0.2),
-    Point("UAVid: scoring SSP: started", 0), Point("RuralScapes: predicting with SSP: started", 0.4),
-    Point("08_tables_and_figures: running", 5), Point("08_tables_and_figures: running", 9),
-    Point("10_onto_the_drone: running", 8),
+    Point("profile smoke", 0), Point("profile smoke", 6), Point("notebook 00_start_here: done", 0),
+    Point("UAVid: rendering: all done", 0), Point("RuralScapes: rendering: all done", 0),
+    Point("UAVid: preparing: all done", 0.1), Point("RuralScapes: preparing: all done", 1), Point("UAVid: registering: all done", 0.5),
+    Point("UAVid: training Base (start): done", 0), Point("UAVid: training Base (start): done", 2),
+    Point("UAVid: training Base: done", 0.4), Point("UAVid: training SSP: done", 0), Point("UAVid: scoring Base: done", 0),
+    Point("RuralScapes: training Base (start): done", 1.2), Point("RuralScapes: training Base: done", 1),
+    Point("UAVid: scoring SSP: done", 0.2), Point("RuralScapes: training SSP: done", 0.4),
+    Point("RuralScapes: scoring SSP: done", 0), Point("notebook 03_base_and_ssp_training: done", 3),
+    Point("notebook 08_tables_and_figures: done", 1),
 )
 
 
@@ -110,9 +109,11 @@ def tables(repository: Path) -> dict[str, str]:
     return found | {"results.json": json.dumps(results, indent=1)}
 
 
-def run_chains(points: Sequence[Point], per_chain: int, arguments: list[str], folder: Path) -> dict[str, Any]:
-    """The undisturbed run, then chains of kills; returns the report without provenance."""
-    expected = finish(copy_repository(folder / "undisturbed"), arguments, folder / "undisturbed.log")
+def run_chains(
+    points: Sequence[Point], per_chain: int, arguments: list[str], folder: Path, undisturbed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The undisturbed run, with further options of its own, then chains of kills; returns the report without provenance."""
+    expected = finish(copy_repository(folder / "undisturbed"), [*arguments, *undisturbed], folder / "undisturbed.log")
     chains, report = -(-len(points) // per_chain), []
     for chain in range(chains):
         copy, log, kills = copy_repository(folder / f"chain{chain}"), folder / f"chain{chain}.log", []

@@ -131,7 +131,7 @@ class DataPlanner:
         self, kind: str, identity: list[Any], title: str, method: str, arguments: tuple[Any, ...], needs: Iterable[str],
         units: float, rate: str, device: bool = False,
     ) -> str:
-        name = f"{kind}-{stable_hash(identity)}"
+        name = name_of(kind, identity)
         if name not in self.tasks:
             call = Call(self.spec, method, arguments)
             self.tasks[name] = Task(name, kind, title, call, tuple(dict.fromkeys(needs)), units, rate, device)
@@ -154,6 +154,11 @@ class DataPlanner:
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]
+
+
+def name_of(kind: str, identity: list[Any]) -> str:
+    """A task's name, from what it makes."""
+    return f"{kind}-{stable_hash(identity)}"
 
 
 def identity(place: Place) -> list[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from sspcore.models.systems import TEACHER, SystemSpec, system
 from sspcore.study import Study, places
-from sspcore.study.engine.data_tasks import DataPlanner, Names, identity, megapixels
+from sspcore.study.engine.data_tasks import DataPlanner, Names, identity, megapixels, name_of
 from sspcore.study.engine.task import Task
 
 TCB_WINDOW = 4  # frames of a window of TCB
@@ -94,6 +94,9 @@ class Planner(DataPlanner):
         place = places.predictions(self.study, name, dataset)
         if place.is_made():
             return ()
+        whole = name_of("seal", identity(place))
+        if whole in self.tasks:  # put there for another study, perhaps together with its controls
+            return (whole,)
         return (self._whole(place, "predict", (name, dataset), self._once(
             ("parts", self._together(name), dataset), lambda: self._predict_clips(self._together(name), dataset)
         )),)

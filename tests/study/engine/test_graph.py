@@ -111,6 +111,13 @@ def test_controls_are_streamed_together_with_their_image_model(study):
         assert all(set(called(tasks, "predict", name).needs) == {*of_names} for name in names)
 
 
+def test_what_is_streamed_with_controls_is_not_streamed_again_for_a_variant(study):
+    tasks = planned(study, ("evaluate", "Base", "uavid"), controls=study.controls())
+    before = {*tasks}
+    Planner(study.changed({"training.video.lambda_tc": 0.25}), tasks).goal("evaluate", "Base", "uavid")
+    assert {*tasks} == before
+
+
 def test_only_what_is_missing_or_stale_is_planned(study):
     everything = planned(study, ("evaluate", "SSP", "uavid"))
     made(places.clips(study, "uavid"))
