@@ -39,7 +39,8 @@ class Point(NamedTuple):
 POINTS = (  # in the order of a run; a chain takes every n-th
     Point("profile smoke", 0), Point("profile smoke", 6), Point("notebook 00_start_here: done", 0),
     Point("UAVid: rendering: all done", 0), Point("RuralScapes: rendering: all done", 0),
-    Point("UAVid: preparing: all done", 0.1), Point("RuralScapes: preparing: all done", 1), Point("UAVid: registering: all done", 0.5),
+    Point("UAVid: preparing: all done", 0.1), Point("RuralScapes: preparing: all done", 1),
+    Point("UAVid: registering: all done", 0.5),
     Point("UAVid: training Base (start): done", 0), Point("UAVid: training Base (start): done", 2),
     Point("UAVid: training Base: done", 0.4), Point("UAVid: training SSP: done", 0), Point("UAVid: scoring Base: done", 0),
     Point("RuralScapes: training Base (start): done", 1.2), Point("RuralScapes: training Base: done", 1),

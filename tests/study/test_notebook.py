@@ -10,6 +10,7 @@ from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.lock import RUN_LOCKS
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.study import notebook
+from sspcore.study.engine import make as making
 
 
 def test_chapters_have_titles_and_tell_what_has_been_run(tmp_path, monkeypatch):
@@ -35,7 +36,7 @@ def test_links_between_notebooks_lead_somewhere():
 def made(monkeypatch) -> list[tuple]:
     """Goals that were asked for, with the number of workers."""
     made: list[tuple] = []
-    monkeypatch.setattr(notebook, "make", lambda study, goal, workers: made.append((goal, workers)))
+    monkeypatch.setattr(making, "make", lambda study, goal, workers: made.append((goal, workers)))
     for name in (RUN_LOCKS, notebook.WORKERS):
         monkeypatch.delenv(name, raising=False)
     return made
