@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sspcore.core.store import seal
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import ClipRules, prepare_clips
@@ -37,6 +38,7 @@ def test_clips_of_a_release_are_foretold(request, tmp_path, dataset, rules):
     spec, sequences = SPECS[dataset], find_sequences(release, SPECS[dataset])
     profile = load_profile("smoke").model_copy(update={"rendering": None, "clips": {dataset: ClipRules(**rules)}})
     prepare_clips(release, spec, profile.clips[dataset], tmp_path / "clips")
+    seal(tmp_path / "clips", "k", "clips", 0.0)
     made = [as_planned(clip) for split in ("train", "val") for clip in load_clips(tmp_path / "clips", split)]
     foretold = [planned(clip) for clip in planned_clips(profile, dataset, sequences)]
     assert sorted(foretold) == sorted(made) and len({clip[:2] for clip in made}) == len(made)
@@ -44,14 +46,13 @@ def test_clips_of_a_release_are_foretold(request, tmp_path, dataset, rules):
         assert all(labelled for *_, labelled in foretold)
 
 
-@pytest.mark.parametrize("dataset, other", [
-    ("uavid", {}), ("ruralscapes", {}), ("ruralscapes", {"clips.ruralscapes.clip_length": 4}),
-    ("uavid", {"rendering.releases.uavid.label_interval": 3, "clips.uavid.clip_length": 2, "clips.uavid.min_clip_length": 2}),
-])
-def test_clips_of_what_is_yet_to_be_rendered_are_foretold(tmp_path, dataset, other):
-    """With the labels that the renderer writes, and the frames that it encodes."""
-    small = {f"rendering.releases.{dataset}.{name}": value for name, value in (("size", [64, 96]), ("train_sequences", 1))}
-    study = Study.open("smoke", root=tmp_path, overrides=small | other)
-    foretold = [planned(clip) for clip in planned_clips(study.profile, dataset, None)]
+def test_clips_of_what_is_yet_to_be_rendered_are_foretold(tmp_path):
+    """With the labels that the renderer writes, and the frames that it encodes; UAVid's: tests/study/engine/test_work.py."""
+    settings = {"size": [64, 96], "train_sequences": 1, "val_sequences": 1, "frames": 9, "label_interval": 3}
+    overrides = {f"rendering.releases.ruralscapes.{name}": value for name, value in settings.items()}
+    rules = {"clips.ruralscapes.clip_length": 3, "clips.ruralscapes.min_clip_length": 2, "rendering.workers": 1}
+    study = Study.open("smoke", root=tmp_path, overrides=overrides | rules)
+    foretold = [planned(clip) for clip in planned_clips(study.profile, "ruralscapes", None)]
     assert not study.workspace.base.exists(), "nothing is made to tell this"
-    assert foretold == [as_planned(clip) for split in ("train", "val") for clip in study.clips(dataset, split)]
+    made = [as_planned(clip) for split in ("train", "val") for clip in study.clips("ruralscapes", split)]
+    assert foretold == made and len(made) == 4
