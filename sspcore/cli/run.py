@@ -54,6 +54,7 @@ def reproduce(
         raise SspError("--seed and --seeds: give one of them")
     if workers is not None and scheduler is not None:
         raise SspError("--workers and --scheduler: the cluster of a scheduler has workers of its own; give one of them")
+    from sspcore.report.pictures import draw_videos
     from sspcore.report.progress import write_progress_results
     from sspcore.study.reproduce import Request
     from sspcore.study.reproduce import reproduce as run
@@ -64,6 +65,7 @@ def reproduce(
             scheduler, publish,
         ),
         lambda studies, *chosen: write_progress_results(studies, *chosen, studies[0].figures),
+        draw_videos,
     )
 
 

@@ -17,7 +17,7 @@ class Caption:
     Attributes:
         title: a heading.
         text: what is drawn, then what to see.
-        of_run: whether `sspcore.report.collect.write_figures` writes it; the others have chapters of their own.
+        of_run: whether `sspcore.report.pictures.write_figures` writes it; the others have chapters of their own.
     """
 
     title: str

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,19 +15,15 @@ from sspcore.data.clips import Clip
 from sspcore.data.truth import true_labels
 from sspcore.models.ssp import SSP, Observation, Propagation, SSPState
 from sspcore.models.systems import system
-from sspcore.report import figures, movie
-from sspcore.report.captions import PICTURES
-from sspcore.report.frontier import averaging, frontier
+from sspcore.report import figures
+from sspcore.report.frontier import averaging
 from sspcore.report.method import Step, method_picture
-from sspcore.report.spread import of_seed, seed_rows, seeds_of
-from sspcore.report.style import origin_line, save_set
 from sspcore.study import Study
 from sspcore.study.recurrence import SETTLED, drift
 from sspcore.study.teacher import stored_labels
 from sspcore.training.fusion import OCCLUSION_RULES
 
 STRIP_FRAMES = 4
-OF_ROWS = ("frontier", "frontier_moving", "per_class_iou", "per_class_tc")  # drawn from results.json alone
 STRIP_SYSTEMS = ("Base", "NetWarp", "TCB_ocr", "SSP", "KD-SSP")
 EVIDENCE = (
     "photometric residual", "disagreement of past and present", "confidence of the past", "confidence of the present",
@@ -211,63 +205,3 @@ def step_picture(study: Study, dataset: str, name: str) -> Figure:
         f"the past gives {100 * step.corrected:.1f} % of pixels another label"
     )
     return method_picture(step, study.spec(dataset), title)
-
-
-# ------------------------------------------------------------------- a whole run
-
-
-def write_figures(
-    study: Study, results: Mapping[str, Any], systems: Sequence[str], datasets: Sequence[str], folder: Path
-) -> list[Path]:
-    """The picture set of a run as PNG and PDF, with its provenance; returns the PNG paths.
-
-    Of several training seeds the pictures of the rows show all; those of videos and histories show the study's own.
-    Nothing is trained: what a run has no system for is left out. Pictures of this set that the run does not have (of
-    other data sets, of systems left out) are removed.
-    """
-    everything: dict[str, Figure] = {}
-    n_seeds = len(seeds_of(results["provenance"]))
-    mean = f" (mean of {n_seeds} seeds)" if n_seeds > 1 else ""
-    for dataset in datasets:
-        title = study.spec(dataset).title
-        rows = [row for row in seed_rows(results) if row["dataset"] == dataset]
-        real = [row for row in results["rows"] if row["dataset"] == dataset and row["kind"] != "control"]
-        trained = {name: study.history(name, dataset) for name in systems if system(name).recipe is not None}
-        learned = learned_alpha(systems)
-        pictures = {
-            "flicker": flicker_picture(study, dataset, strip_systems(systems)),
-            "frontier": frontier(rows, title),
-            "per_class_iou": figures.per_class(real, f"{title}: IoU of each class{mean}"),
-            "per_class_tc": figures.per_class(real, f"{title}: TC of each class{mean}", "per_class_tc"),
-            "training": figures.training_curves(trained, title),
-            "frontier_moving": frontier(rows, f"{title}, moving classes", accuracy="miou_moving")
-            if any(row["miou_moving"] is not None for row in rows) else None,
-            "method": step_picture(study, dataset, learned) if learned else None,
-            "alpha": alpha_picture(study, dataset, learned) if learned else None,
-            "teacher": teacher_picture(study, dataset) if fuses(study, systems) else None,
-            "drift": drift_picture(study, dataset, systems),
-        }
-        everything |= {f"{dataset}_{name}": picture for name, picture in pictures.items() if picture is not None}
-    written = {}
-    for origin, of_rows in ((results["provenance"], True), (of_seed(results["provenance"], study.seed), False)):
-        names = [name for name, caption in PICTURES.items() if caption.of_run and (name in OF_ROWS) == of_rows]
-        chosen = {key: picture for key, picture in everything.items() if key.partition("_")[2] in names}
-        written |= {path.stem: path for path in save_set(chosen, folder, origin, names)}
-    return [written[name] for name in everything]
-
-
-def write_movie(study: Study, dataset: str, systems: Sequence[str], origin: Mapping[str, Any], folder: Path) -> Path:
-    """A run's `<dataset>_movie.gif` and `.mp4`: a typical clip with the labels of the first and the last of `strip_systems`.
-
-    Args:
-        origin: provenance of the results, written below the pictures.
-    Returns: the GIF's path.
-    """
-    shown = strip_systems(systems)
-    clip, flows, spec = typical_clip(study, dataset, shown[0]), study.flows(dataset), study.spec(dataset)
-    frames = [clip.frame(k, study.profile.input_size) for k in range(len(clip))]
-    backward = [flows.between(clip, k, k - 1).numpy() for k in range(1, len(clip))]
-    panels = [movie.photo_panel(f"{spec.title}, {clip.name}", frames)]
-    for name in dict.fromkeys((shown[0], shown[-1])):
-        panels.append(movie.label_panel(name, frames, study.label_maps(name, dataset, clip), backward, spec))
-    return movie.write(panels, spec, origin_line(of_seed(origin, study.seed)), folder / f"{dataset}_movie.gif")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,20 +99,27 @@ def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | N
 
 
 def save_set(
-    pictures: Mapping[str, Figure], folder: Path, origin: Mapping[str, Any], names: Iterable[str]
+    pictures: Mapping[str, Figure], folder: Path, origin: Mapping[str, Any], names: Iterable[str], kept: Collection[str] = ()
 ) -> list[Path]:
     """Save pictures by name and delete what an earlier run left of the same set, `<data set>_<one of names>`.
 
     Args:
         names: of the whole set without the data set; * stands for any text.
+        kept: pictures of the set that are there and stay.
     Returns: the paths of the PNGs.
     """
     written = [save(picture, folder, name, origin) for name, picture in pictures.items()]
     for dataset, name, suffix in itertools.product(SPECS, names, SUFFIXES):
         for path in folder.glob(f"{dataset}_{name}.{suffix}"):
-            if path.stem not in pictures:
+            if path.stem not in pictures and path.stem not in kept:
                 path.unlink()
     return written
+
+
+def drawn_since(folder: Path, name: str, moment: float, suffixes: Iterable[str] = SUFFIXES) -> bool:
+    """Whether a picture was written after `moment` (seconds since the epoch)."""
+    paths = [folder / f"{name}.{suffix}" for suffix in suffixes]
+    return all(path.is_file() and path.stat().st_mtime >= moment for path in paths)
 
 
 def _resolution(picture: Figure) -> int:

@@ -88,7 +88,7 @@ def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: 
 
 
 def settings(notebook: Path) -> dict[str, Any]:
-    """What a notebook's metadata say of it: `only_for_systems`, `optional`, and `shows`, see `sspcore.study.engine.graph`."""
+    """What a notebook's metadata say of it: `only_for_systems`, `optional`, `pictures`, `shows` (`study.reproduce`)."""
     return nbformat.read(notebook, as_version=4).metadata.get("sspcore", {})
 
 

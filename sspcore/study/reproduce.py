@@ -35,6 +35,7 @@ from sspcore.study.stages import Study
 
 STAGES = ("prepare", "train", "label", "predict", "evaluate")
 EARLY = (CONTROL_IMAGE, "SSP")  # systems whose rows come first, data set by data set
+DRAW = Callable[[Study, str, Sequence[str], Sequence[str]], None]  # pictures of a data set, of systems, among data sets
 NEWS = Callable[[Sequence[Study], Sequence[str], Sequence[str]], str]  # writes the tables so far; what is new in them
 
 
@@ -70,9 +71,12 @@ class Chosen:
         return self.studies[0].workspace
 
 
-def reproduce(request: Request, news: NEWS | None = None) -> None:
-    """Make all that is asked for. `news`: called with each system that is scored.
+def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = None) -> None:
+    """Make all that is asked for.
 
+    Args:
+        news: called with each system that is scored.
+        draw: a function of a module; draws the pictures of one data set that need no table, beside other work.
     Raises: SspError for wrong usage, and at the end for what failed on the way; the rest is done by then.
     """
     os.environ[RUN_BEGAN] = str(time.time())  # inherited by workers
@@ -88,7 +92,7 @@ def reproduce(request: Request, news: NEWS | None = None) -> None:
         ])
         print(f"profile {study.profile.name}: {study.profile.description}", flush=True)
         began = time.perf_counter()
-        tasks, first = graph(chosen, inputs_key, request.force)
+        tasks, first = graph(chosen, inputs_key, request.force, draw)
         outcome = Outcome([], {}, set())
         if tasks:
             with cluster(study, request.workers, request.scheduler) as client:
@@ -124,7 +128,9 @@ def choose(request: Request) -> Chosen:
     return Chosen(studies, datasets, systems, choose_notebooks(request.only, systems, request.ablations), parameters)
 
 
-def graph(chosen: Chosen, inputs_key: str, force: bool) -> tuple[dict[str, Task], list[tuple[str, ...]]]:
+def graph(
+    chosen: Chosen, inputs_key: str, force: bool, draw: DRAW | None = None
+) -> tuple[dict[str, Task], list[tuple[str, ...]]]:
     """The tasks of a run, and groups of them that are wanted early. Says which notebooks are up to date."""
     tasks: dict[str, Task] = {}
     planners = [
@@ -138,14 +144,30 @@ def graph(chosen: Chosen, inputs_key: str, force: bool) -> tuple[dict[str, Task]
             path.name, chosen.parameters, str(chosen.workspace.root.absolute()), chosen.workspace.profile, key, began,
         )
         if needs or force or why_run(chapter.stamp, key) is not None:
+            if "pictures" in settings(path) and draw is not None:
+                needs += _drawing(draw, planners[0], chosen)
             call = Call(planners[0].spec, "notebook", (chapter,))
             name = f"notebook-{path.stem}"
             tasks[name] = Task(name, "notebook", f"notebook {path.stem}", call, needs, 1.0, f"notebook {path.name[:2]}")
         else:
             print(f"{path.stem}: up to date, skipped", flush=True)
     wanted = [("evaluate", name, dataset) for dataset in chosen.datasets for name in EARLY if name in chosen.systems]
-    in_graph = {(task.call.method, *task.call.arguments): name for name, task in tasks.items() if task.kind == "score"}
+    ours = planners[0].spec
+    in_graph = {
+        (task.call.method, *task.call.arguments): name for name, task in tasks.items()
+        if task.kind == "score" and task.call.study == ours
+    }
     return tasks, [(in_graph[goal],) for goal in wanted if goal in in_graph]
+
+
+def _drawing(draw: DRAW, planner: Planner, chosen: Chosen) -> tuple[str, ...]:
+    """Names of the tasks that draw a run's pictures, one a data set."""
+    for dataset in chosen.datasets:
+        name, goals = f"draw-{dataset}", results_goals(planner.study, chosen, [dataset])
+        call = Call(planner.spec, "draw", (draw, dataset, chosen.systems, chosen.datasets))
+        title = f"{planner.study.spec(dataset).title}: drawing"
+        planner.tasks[name] = Task(name, "draw", title, call, planner.goals(goals), 1.0, "draw", device=True)
+    return tuple(f"draw-{dataset}" for dataset in chosen.datasets)
 
 
 def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[str, ...]:
@@ -190,11 +212,10 @@ def variants(tasks: dict[str, Task], study: Study, datasets: Sequence[str], meth
     return tuple(dict.fromkeys(names))
 
 
-def results_goals(study: Study, chosen: Chosen) -> list[tuple[Any, ...]]:
-    """All scores of a study, and the error of the flow that they were measured with."""
-    names = [*chosen.systems, *study.controls(chosen.systems)]
-    scores = [("evaluate", name, dataset) for dataset in chosen.datasets for name in names]
-    return scores + [("flow_error", dataset) for dataset in chosen.datasets]
+def results_goals(study: Study, chosen: Chosen, datasets: Sequence[str] | None = None) -> list[tuple[Any, ...]]:
+    """All scores of a study, and the error of the flow that they were measured with; default: on the data sets of the run."""
+    names, datasets = [*chosen.systems, *study.controls(chosen.systems)], datasets or chosen.datasets
+    return [("evaluate", name, dataset) for dataset in datasets for name in names] + [("flow_error", each) for each in datasets]
 
 
 def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from types import SimpleNamespace
 
 import cv2
@@ -13,7 +14,7 @@ from PIL import Image
 
 from helpers.media import SIZE, panning_frames
 from sspcore.data.datasets import UAVID
-from sspcore.report import collect, movie
+from sspcore.report import collect, movie, pictures
 from sspcore.report.figures import FLICKER
 
 STILL = np.zeros((2, *SIZE), np.float32)
@@ -88,23 +89,25 @@ def test_gif_holds_all_frames_their_colours_and_its_origin(sheets):
 def test_movie_of_a_run_shows_the_first_and_the_last_system_of_the_strip(tmp_path, monkeypatch):
     frames, made = panning_frames(3, 0), []
     clip = ClipOfThree(name="seq16_000001", frame=lambda k, size: frames[k])
-    monkeypatch.setattr(collect, "typical_clip", lambda study, dataset, system: clip)
+    monkeypatch.setattr(pictures, "typical_clip", lambda study, dataset, system: clip)
     compose = movie.compose
     monkeypatch.setattr(movie, "compose", lambda panels, *rest: made.append(panels) or compose(panels, *rest))
     study = SimpleNamespace(
         profile=SimpleNamespace(input_size=SIZE), spec=lambda name: UAVID,
         flows=lambda name: SimpleNamespace(between=lambda *_: torch.from_numpy(STILL)),
-        label_maps=lambda system, dataset, clip: changing_labels(3), seed=3,
+        label_maps=lambda system, dataset, clip: changing_labels(3), seed=3, began=math.inf,
     )
-    path = collect.write_movie(study, "uavid", ["Teacher", "Base", "SSP", "KD-SSP"], ORIGIN, tmp_path)
+    path = pictures.write_movie(study, "uavid", ["Teacher", "Base", "SSP", "KD-SSP"], ORIGIN, tmp_path)
     assert [panel.title for panel in made[0]] == ["UAVid, seq16_000001", "Base", "KD-SSP"]
     with Image.open(path) as image:
         assert b"commit abc" in image.info["comment"] and image.n_frames == 3
     video = cv2.VideoCapture(str(path.with_suffix(".mp4")))
     read = [video.read()[1] for _ in range(3)]
     assert read[2].shape[:2] == image.size[::-1] and not video.read()[0]
-    collect.write_movie(study, "uavid", ["Base"], ORIGIN, tmp_path)
+    pictures.write_movie(study, "uavid", ["Base"], ORIGIN, tmp_path)
     assert len(made[1]) == 2
+    study.began = 0.0  # a run that has drawn it already
+    assert pictures.write_movie(study, "uavid", ["Base"], ORIGIN, tmp_path) == path and len(made) == 2
 
 
 def test_typical_clip_is_neither_the_worst_nor_the_best(monkeypatch):

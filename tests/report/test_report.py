@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from helpers.media import SIZE, panning_frames
 from helpers.tables import row
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.motion.registration import build_registrator
-from sspcore.report import collect, figures, motion
+from sspcore.report import collect, figures, motion, pictures
 from sspcore.report.style import WIDEST_IMAGE, figure, save, save_set, show_image
 
 
@@ -94,17 +95,22 @@ def test_only_pictures_of_the_same_set_are_removed(tmp_path):
 
 def test_the_picture_set_leaves_out_what_cannot_be_drawn_and_removes_what_is_stale(tmp_path, monkeypatch):
     """Of a run without Base, without moving classes and without RuralScapes."""
-    monkeypatch.setattr(collect, "flicker_picture", lambda study, dataset, systems: figure(2, 2)[0])
-    study = SimpleNamespace(seed=3, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
+    monkeypatch.setattr(pictures, "flicker_picture", lambda study, dataset, systems: figure(2, 2)[0])
+    monkeypatch.setattr(pictures, "drift_picture", lambda *_: None)
+    study = SimpleNamespace(seed=3, began=math.inf, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
     rows = [row("TCB_ocr", "video", 0.6, 0.7) | {"miou_moving": None}, row("Constant alpha 0.5", "control", 0.6, 0.8)]
     rows[1]["miou_moving"] = None
     for name in ("ruralscapes_frontier.png", "uavid_alpha.pdf", "uavid_frontier_all.png"):
         (tmp_path / name).touch()
-    written = collect.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
+    written = pictures.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
     names = ("flicker", "frontier", "per_class_iou", "per_class_tc", "training")
     assert {path.stem for path in written} == {f"uavid_{name}" for name in names}
     assert not (tmp_path / "ruralscapes_frontier.png").exists() and not (tmp_path / "uavid_alpha.pdf").exists()
     assert (tmp_path / "uavid_frontier_all.png").exists()  # another program's
+    study.began = 0.0  # a run that has drawn them already: those of videos stay as they are
+    monkeypatch.setattr(pictures, "flicker_picture", lambda *_: pytest.fail("drawn again"))
+    again = pictures.write_figures(study, {"provenance": ORIGIN, "rows": rows}, ["TCB_ocr"], ["uavid"], tmp_path)
+    assert again == written and all(path.is_file() for path in again)
 
 
 def test_images_keep_their_pixels_in_pdfs_of_bounded_size(tmp_path):

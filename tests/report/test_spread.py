@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from helpers.tables import row
 from sspcore.data.datasets import UAVID
-from sspcore.report import collect
+from sspcore.report import figures, pictures
 from sspcore.report.cost import with_costs
 from sspcore.report.results import document
 from sspcore.report.spread import mean_and_std, of_seed, over_seeds, seed_rows, seeds_text, spread
@@ -88,16 +89,16 @@ def test_costs_reach_the_rows_of_every_seed(results):
 
 def test_pictures_of_rows_show_all_seeds_and_those_of_videos_say_whose_they_are(results, tmp_path, monkeypatch):
     for name in ("flicker", "step", "alpha", "drift"):
-        monkeypatch.setattr(collect, f"{name}_picture", lambda *_: collect.figures.per_class(results["rows"], "t"))
-    study = SimpleNamespace(seed=1, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
+        monkeypatch.setattr(pictures, f"{name}_picture", lambda *_: figures.per_class(results["rows"], "t"))
+    study = SimpleNamespace(seed=1, began=math.inf, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
     drawn = {}
 
     def frontier(rows, title, **_):
         drawn[title] = rows
-        return collect.figures.per_class(rows, title)
+        return figures.per_class(rows, title)
 
-    monkeypatch.setattr(collect, "frontier", frontier)
-    written = {path.stem: path for path in collect.write_figures(study, results, ["Base", "SSP"], ["uavid"], tmp_path)}
+    monkeypatch.setattr(pictures, "frontier", frontier)
+    written = {path.stem: path for path in pictures.write_figures(study, results, ["Base", "SSP"], ["uavid"], tmp_path)}
     assert [len(rows) for rows in drawn.values()] == [6, 6]
     assert Image.open(written["uavid_frontier"]).text["sspcore.seeds"] == "[0, 1, 2]"
     assert Image.open(written["uavid_flicker"]).text["sspcore.seed"] == "1"

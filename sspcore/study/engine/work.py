@@ -215,5 +215,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "predict": lambda spec, name, dataset: opened(spec, dataset).predict(name, dataset),
     "evaluate": lambda spec, name, dataset: opened(spec, dataset).evaluate(name, dataset),
     "flow_error": lambda spec, dataset: opened(spec, dataset).flow_error(dataset),
+    "draw": lambda spec, draw, dataset, *rest: draw(opened(spec, dataset), dataset, *rest),
     "notebook": lambda spec, chapter: execute(chapter),
 }
