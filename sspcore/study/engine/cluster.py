@@ -20,6 +20,7 @@ from distributed import Client, Nanny, Scheduler, Security, SpecCluster, rpc
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.system import MEMORY_LIMIT
 
+from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
 from sspcore.core.machine import cores
 
@@ -126,7 +127,7 @@ def connected(address: str) -> Iterator[Client]:
     A scheduler and its workers do what whoever reaches them says, and this process unpickles what they answer: they belong
     into a network that is trusted.
 
-    Raises: SspError if no scheduler answers.
+    Raises: SspError if no scheduler answers, or one that cannot read our tasks.
     """
     _quiet()
     with dask.config.set(SETTINGS):
@@ -140,7 +141,18 @@ def connected(address: str) -> Iterator[Client]:
             advice = "start one with `dask scheduler`, or check the address (tcp://HOST:8786)"
             raise SspError(f"--scheduler {address}: no scheduler answers ({problem}); {advice}") from error
         with client:
+            _check_scheduler(client, address)
             yield client
+
+
+def _check_scheduler(client: Client, address: str) -> None:
+    try:
+        library = client.run_on_scheduler(library_key)
+    except Exception as error:  # whatever its process raises; also where sspcore is missing
+        problem = str(error).partition("\n")[0]
+        raise SspError(f"--scheduler {address}: cannot use sspcore ({problem}); start it as the workers are started") from error
+    if library != library_key():
+        raise SspError(f"--scheduler {address}: has another version of sspcore; start it again from the same commit")
 
 
 async def _probe(address: str) -> None:

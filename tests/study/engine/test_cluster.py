@@ -49,6 +49,27 @@ def test_a_place_where_nobody_or_something_else_listens_is_given_up(monkeypatch)
     assert "no answer within 1 s" in refused(f"tcp://127.0.0.1:{port}")
 
 
+class Scheduler:
+    """A client of a scheduler that answers so when it is asked for its version of sspcore."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def run_on_scheduler(self, function):
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(("answer", "said"), [
+    (ModuleNotFoundError("No module named 'sspcore'\nmore"), r"cannot use sspcore \(No module named 'sspcore'\); start"),
+    ("other", "has another version of sspcore; start it again from the same commit"),
+])
+def test_a_scheduler_that_cannot_read_tasks_is_refused(answer, said):
+    with pytest.raises(SspError, match=rf"--scheduler tcp://h:1: {said}"):
+        cluster._check_scheduler(Scheduler(answer), "tcp://h:1")
+
+
 def test_far_more_workers_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(cluster, "cores", lambda: 2)
     with pytest.raises(SspError, match="1000 workers: more than 8 only slow down a machine with 2 cores"), local_cluster(1000):
