@@ -31,6 +31,7 @@ from sspcore.study.stages import Study
 MANIFEST, COPIES = "published.json", ".publish."
 UNKNOWN = "unknown"
 TABLES = "tables/results.json"
+CHAPTER = "08_tables_and_figures.json"  # the stamp of the notebook that writes the tables and pictures
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def require_tables(studies: Sequence[Study], datasets: Sequence[str], systems: S
         found[key].get(name) != value for key, row in expected.items() for name, value in row.items()
     ):
         raise SspError(f"--publish: {shown(path)} is not the table of this run's artefacts; {again}")
-    drawn = figures / f"{datasets[0]}_movie.gif"  # the last that the chapter writes
-    if not drawn.is_file() or drawn.stat().st_mtime < path.stat().st_mtime:
-        raise SspError(f"--publish: {shown(drawn)} is missing or older than the tables: chapter 08 did not end; {again}")
+    ended = studies[0].workspace.notebooks / CHAPTER  # the last that a run writes of a chapter
+    if not ended.is_file() or ended.stat().st_mtime < path.stat().st_mtime:
+        raise SspError(f"--publish: {shown(ended)} is missing or older than the tables: chapter 08 did not end; {again}")
     others = {name: maker for name, maker in _makers(figures).items() if maker != commit}
     if others:
         name, maker = next(iter(others.items()))

@@ -27,6 +27,7 @@ from sspcore.study.chapters import Chapter, chapter_key, choose_notebooks, setti
 from sspcore.study.engine.graph import Planner
 from sspcore.study.engine.make import cluster, run_tasks
 from sspcore.study.engine.run import Outcome
+from sspcore.study.engine.schedule import needed_by
 from sspcore.study.engine.task import Call, Task
 from sspcore.study.keys import TEACHER
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
@@ -143,7 +144,9 @@ def graph(
         chapter = Chapter(
             path.name, chosen.parameters, str(chosen.workspace.root.absolute()), chosen.workspace.profile, key, began,
         )
-        if needs or force or why_run(chapter.stamp, key) is not None:
+        # motion is a cache: its tasks are not looked for on disk, and what needs no other task may be up to date
+        stale = any(tasks[need].kind not in ("register", "flow") for need in needs)
+        if stale or force or why_run(chapter.stamp, key) is not None:
             if "pictures" in settings(path) and draw is not None:
                 needs += _drawing(draw, planners[0], chosen)
             call = Call(planners[0].spec, "notebook", (chapter,))
@@ -152,6 +155,8 @@ def graph(
         else:
             print(f"{path.stem}: up to date, skipped", flush=True)
     wanted = [("evaluate", name, dataset) for dataset in chosen.datasets for name in EARLY if name in chosen.systems]
+    wanted_tasks = needed_by(tasks, [name for name, task in tasks.items() if task.kind == "notebook"])
+    tasks = {name: task for name, task in tasks.items() if name in wanted_tasks}
     ours = planners[0].spec
     in_graph = {
         (task.call.method, *task.call.arguments): name for name, task in tasks.items()

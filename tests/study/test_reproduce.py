@@ -25,7 +25,9 @@ from sspcore.data.releases import find_sequences
 from sspcore.models.systems import SYSTEMS
 from sspcore.study import chapters, reproduce
 from sspcore.study import data as study_data
+from sspcore.study.engine import work
 from sspcore.study.engine.schedule import needed_by, order
+from sspcore.study.engine.task import Call, Task
 from sspcore.study.reproduce import Request
 
 PARAMETERS = """profile = "demo"
@@ -143,6 +145,19 @@ def test_what_was_deleted_is_made_again(run):
         assert not run(), path
     run.cached.unlink()  # motion is estimated again where it is asked for
     assert not run()
+
+
+def test_cached_motion_alone_is_no_reason_to_execute(run, monkeypatch):
+    done = []
+    monkeypatch.setitem(work.METHODS, "estimate", lambda spec: done.append(spec))
+
+    def shown(path, planners, chosen):
+        planners[0].tasks["flow-a"] = Task("flow-a", "flow", "flow of a clip", Call(planners[0].spec, "estimate"))
+        return ("flow-a",)
+
+    monkeypatch.setattr(reproduce, "shown_in", shown)
+    assert run() and len(done) == 1
+    assert not run() and len(done) == 1
 
 
 def test_force_executes_and_leaves_a_notebook_up_to_date(run):

@@ -10,6 +10,7 @@ from typing import Any
 from distributed import Client
 
 from sspcore.core.lock import exclusive
+from sspcore.models.systems import system
 from sspcore.study.engine.cluster import connected, default_workers, local_cluster
 from sspcore.study.engine.costs import Costs
 from sspcore.study.engine.display import open_display
@@ -25,6 +26,7 @@ from sspcore.study.stages import Study
 log = logging.getLogger(__name__)
 
 SHORT = 8.0  # expected seconds below which no cluster is started
+SOON = ("predict", "seal", "score")  # a trained system's row is short work: it does not wait for other trainings
 SEVERAL = {"train all": "train", "evaluate all": "evaluate"}
 WORTH_SAYING = 60.0  # seconds of work that are announced before they begin
 
@@ -52,7 +54,7 @@ def run_tasks(
     """
     costs = Costs.load(known)
     seconds = {name: costs.seconds(task) for name, task in tasks.items()}
-    priority = priorities(tasks, seconds, [group for group in map(tuple, first) if group])
+    priority = priorities(tasks, seconds, [group for group in map(tuple, first) if group], SOON)
     count = len(workers_of(client))
     display = open_display(Estimate(tasks, costs, max(1, count), priority))
     try:
@@ -67,8 +69,12 @@ def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> Non
     Raises: SspError if it could not be made, or if a run is at work on the same artefacts.
     """
     tasks: dict[str, Task] = {}
-    for changed, each in _parts_of(study, goal):
-        Planner(changed, tasks).goal(*each)
+    planners: dict[str, Planner] = {}  # one a set of settings
+    goals = list(_parts_of(study, goal))
+    controls = tuple(dict.fromkeys(name for _, (_, *names) in goals for name in names[:-1] if system(name).kind == "control"))
+    for changed, each in goals:
+        settings = changed.profile.model_dump_json()
+        planners.setdefault(settings, Planner(changed, tasks, controls=controls)).goal(*each)
     if not tasks:
         return
     costs, count = Costs.load(), workers or default_workers()

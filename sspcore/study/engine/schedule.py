@@ -9,7 +9,7 @@ Conventions: a graph is {name: task}; a need that is not in the graph counts as 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,22 +117,24 @@ def critical_path(tasks: Mapping[str, Task], seconds: Mapping[str, float]) -> tu
 
 
 def priorities(
-    tasks: Mapping[str, Task], seconds: Mapping[str, float], first: Sequence[Iterable[str]] = (),
+    tasks: Mapping[str, Task], seconds: Mapping[str, float], first: Sequence[Iterable[str]] = (), soon: Collection[str] = (),
 ) -> dict[str, float]:
-    """Priorities for `simulate` and the runner: what early goals need first, all else by upward rank.
+    """Priorities for `simulate` and the runner: what early goals need first, then some kinds, all else by upward rank.
 
     Args:
         first: groups of goals. A group's tasks, and whatever they need, come before those of later groups and before
             the rest; among them the longest path to an end goes first.
+        soon: kinds of tasks that come before the rest, such as short ones whose results somebody waits for.
     Raises: ValueError if a task waits for itself.
     """
     ranks = upward_rank(tasks, seconds)
-    step, result = max(ranks.values(), default=0.0) + 1.0, dict(ranks)
+    step = max(ranks.values(), default=0.0) + 1.0
+    result = {name: rank + step * (tasks[name].kind in soon) for name, rank in ranks.items()}
     placed: set[str] = set()
     for position, goals in enumerate(first):
         new = needed_by(tasks, goals) - placed
         placed |= new
-        result |= {name: ranks[name] + (len(first) - position) * step for name in new}
+        result |= {name: ranks[name] + (len(first) + 1 - position) * step for name in new}
     return result
 
 

@@ -78,7 +78,7 @@ def _lacking(error: BaseException | None, root: str) -> str | None:
         if isinstance(error, OSError) and error.errno in NO_ROOM or os.strerror(errno.ENOSPC) in str(error):
             return f"no space left at {getattr(error, 'filename', None) or root}; free some and run again"
         error = error.__cause__ or error.__context__
-    if shutil.disk_usage(root).free < ROOM_BYTES:
+    if Path(root).is_dir() and shutil.disk_usage(root).free < ROOM_BYTES:
         return f"no space left at {root}; free some and run again"
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from sspcore.study import Study
 from sspcore.study.engine import make as making
 from sspcore.study.engine.make import make
 from sspcore.study.engine.run import Outcome
+from sspcore.study.engine.task import Task
 
 GOAL = ("prepare", "uavid")
 RULES = {"clips.uavid": {"frame_step": 1, "clip_length": 8, "min_clip_length": 4}}
@@ -60,6 +62,16 @@ def test_long_work_is_announced_and_goes_to_workers(study, clusters, said, monke
     assert clusters == [3] and len(study.clips("uavid", "train")) == 2
     (line,) = [record.getMessage() for record in said.records if "are missing" in record.getMessage()]
     assert line.startswith("4 tasks are missing; they take about ") and line.endswith(" with 3 workers")
+
+
+def test_controls_are_streamed_with_their_image_model(tmp_path, monkeypatch):
+    asked: dict[str, Task] = {}
+    monkeypatch.setattr(making, "SHORT", math.inf)
+    monkeypatch.setattr(making, "perform", lambda task: asked.setdefault(task.name, task))
+    make(Study.open("smoke", root=tmp_path), ("evaluate all", ("Base", "Constant alpha 0.5", "SSP"), ("uavid", "ruralscapes")))
+    streamed = {task.call.arguments[:2] for task in asked.values() if task.call.method == "predict part"}
+    together = ("Base", "Constant alpha 0.5")
+    assert streamed == {(names, dataset) for names in (together, ("SSP",)) for dataset in ("uavid", "ruralscapes")}
 
 
 def test_nothing_is_started_for_what_is_there(study, clusters, said, monkeypatch):
