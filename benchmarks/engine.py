@@ -30,6 +30,7 @@ from engine_run import Run, busy_core, clone, commit, finish, kill_runner, remov
 from sspcore.core.files import read_json, write_json
 from sspcore.core.provenance import provenance
 from sspcore.study.engine import costs, schedule
+from sspcore.study.engine.make import SOON
 from sspcore.study.engine.task import Task
 
 FIGURES = common.REPOSITORY / "figures" / "engine.json"
@@ -55,31 +56,37 @@ def demo(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def predict(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """List scheduling from measured task times, and how well it predicts runs of Base and SSP."""
+    """List scheduling from measured task times, and how well it predicts measured runs: the demo, and runs of Base and SSP.
+
+    Runs of the pair that are in the folder already are taken as they are.
+    """
     report: dict[str, Any] = {}
+    runs: dict[str, tuple[list[dict[str, Any]], int]] = {}  # name -> tasks, workers
     noted = folder / f"tasks-{options.profile}.json"
     if noted.exists():
         tasks = read_json(noted)
+        runs[f"all systems, {options.workers} workers"] = tasks, options.workers
         path, length = schedule.critical_path(*graph(tasks))
         titles = {task["name"]: task["title"] for task in tasks}
         report |= {
             "minutes": {str(count): minutes(predicted(tasks, count)) for count in WORKERS},
             "critical_path_minutes": minutes(length), "critical_path": [titles[name] for name in path],
         }
-    runs = {}
-    for count in (1, 2):
+    for count in options.counts:
         home = folder / f"home-pair-{count}"
-        remove([home])
-        runs[count] = finish(
-            repository(folder), home, options.profile, "--systems", ",".join(PAIR), "--workers", str(count)
-        )
+        record = home / options.profile / "engine.json"
+        if not record.exists():
+            remove([home])
+            finish(repository(folder), home, options.profile, "--systems", ",".join(PAIR), "--workers", str(count))
+        runs[f"{' and '.join(PAIR)}, {count} workers"] = read_json(record), count
     report["checked"] = [
         {
-            "tasks_of_workers": source, "workers": count, "measured_seconds": round(span(runs[count].tasks()), 1),
-            "predicted_seconds": round(found := predicted(runs[source].tasks(), count), 1),
-            "error": round(found / span(runs[count].tasks()) - 1, 3),
+            "run": name, "from_task_times_of": source, "measured_seconds": round(span(tasks), 1),
+            "predicted_seconds": round(found := predicted(tasks, count, seconds), 1),
+            "error": round(found / span(tasks) - 1, 3),
         }
-        for source in runs for count in runs
+        for name, (tasks, count) in runs.items() for source, (others, _) in runs.items()
+        if {each["title"] for each in tasks} <= (seconds := {each["title"]: each["seconds"] for each in others}).keys()
     ]
     return {"profile": options.profile, **report}
 
@@ -188,12 +195,16 @@ def graph(tasks: list[dict[str, Any]]) -> tuple[dict[str, Task], dict[str, float
     return made, {each["name"]: each["seconds"] for each in tasks}
 
 
-def predicted(tasks: list[dict[str, Any]], workers: int) -> float:
-    """Seconds of a run with another number of workers, by list scheduling under priorities as the run's."""
+def predicted(tasks: list[dict[str, Any]], workers: int, taken: dict[str, float] | None = None) -> float:
+    """Seconds of a run with another number of workers, by list scheduling under priorities as the run's.
+
+    `taken`: seconds of the tasks in another run, by title.
+    """
     known, seconds = graph(tasks)
+    seconds = seconds if taken is None else {name: taken[task.title] for name, task in known.items()}
     scores = [each for each in tasks if each["kind"] == "score" and each["title"].endswith(PAIR)]
     first = [[each["name"]] for each in sorted(scores, key=lambda each: each["end"])]
-    return schedule.simulate(known, seconds, workers, schedule.priorities(known, seconds, first)).makespan
+    return schedule.simulate(known, seconds, workers, schedule.priorities(known, seconds, first, SOON)).makespan
 
 
 def span(tasks: list[dict[str, Any]]) -> float:
@@ -231,6 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("part", choices=("demo", "predict", "busy", "identical", "costs"))
     parser.add_argument("--profile", help="default: demo; for identical: smoke")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--counts", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2],
+                        help="of predict: workers of the runs of Base and SSP (default: 1,2)")
     parser.add_argument("--folder", type=Path, help="keep clone and runs here")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=["workers", "kinds", "runner"],
                         help="of identical: workers,kinds,runner")

@@ -26,7 +26,7 @@ from sspcore.core.machine import cores
 
 log = logging.getLogger(__name__)
 
-WORKER_BYTES = 2 * 2**30  # that a worker is to have at least
+WORKER_BYTES = 4 * 2**30  # that a worker is to have at least: the demo's takes up to 3.7 GiB (figures/engine.json)
 FEW, WORKERS_A_CORE = 8, 4  # workers that may be asked for on any machine, and for each core
 GPU, CPU = "GPU", "CPU"  # what a worker is for, as a resource of Dask
 ENVIRONMENT = {  # of a worker, before it imports anything
