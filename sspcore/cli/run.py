@@ -48,6 +48,8 @@ def reproduce(
     On all cores; what is up to date is skipped, a killed run goes on where it was.
     """
     if only_plan:
+        if seeds or only or ablations or force or publish or workers or scheduler:
+            raise SspError("--plan: takes --profile, --datasets, --systems and --data alone; leave out the other options")
         plan(profile, datasets, systems, data)
         return
     if seed is not None and seeds is not None:

@@ -27,3 +27,7 @@ class WeightsError(SspError):
 
 class ArtefactError(SspError):
     """A file that an earlier stage should have written is missing, stale or damaged."""
+
+
+class BusyError(ArtefactError):
+    """Another process has been at work on an artefact for too long to be waited for."""

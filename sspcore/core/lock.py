@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sspcore.core.errors import ArtefactError
+from sspcore.core.errors import ArtefactError, BusyError
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def at_work_on(folder: Path, patience: float = 600.0) -> Iterator[None]:
 
     Args:
         patience: seconds that it waits.
-    Raises: ArtefactError naming the process that holds it if it does not end.
+    Raises: BusyError naming the process that holds it if it does not end.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f".{folder.name}.lock")
@@ -83,7 +83,7 @@ def at_work_on(folder: Path, patience: float = 600.0) -> Iterator[None]:
         log.info("%s: %s is at work on it; waiting", folder, _owner(path))
         if not _acquire(lock, patience):
             problem = f"{folder}: {_owner(path)} has been at work on it for {patience:.0f} s"
-            raise ArtefactError(f"{problem}; stop it, then run again")
+            raise BusyError(f"{problem}; stop it, then run again")
     try:
         path.write_text(_this_process(), encoding="utf-8")
         yield

@@ -96,9 +96,11 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
         tasks, first = graph(chosen, inputs_key, request.force, draw)
         outcome = Outcome([], {}, set())
         if tasks:
-            with cluster(study, request.workers, request.scheduler) as client:
-                outcome = run_tasks(client, study, tasks, first, _tell_news(chosen, news), _known(base))
-            _note_records(base, tasks, outcome)
+            try:
+                with cluster(study, request.workers, request.scheduler) as client:
+                    run_tasks(client, study, tasks, first, _tell_news(chosen, news), _known(base), outcome)
+            finally:
+                _note_records(base, tasks, outcome)
         outcome.raise_failures()
         print(f"done in {(time.perf_counter() - began) / 60:.1f} min; tables and pictures: {shown(study.figures)}/, "
               f"executed notebooks: {shown(chosen.workspace.notebooks)}/", flush=True)
@@ -185,6 +187,7 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
     shows: Mapping[str, list[str]] = settings(notebook).get("shows", {})
     planner, datasets = planners[0], chosen.datasets
     goals: list[tuple[Any, ...]] = []
+    others: tuple[str, ...] = ()
     for what, named in shows.items():
         names = [name for name in named if name in chosen.systems or name == TEACHER]
         match what:
@@ -199,12 +202,12 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
             case "scores":
                 goals += [("evaluate", name, dataset) for dataset in datasets for name in names]
             case "ablations":
-                return variants(planner.tasks, planner.study, datasets, named) + planner.goals(goals)
+                others += variants(planner.tasks, planner.study, datasets, named)
             case "results":
-                return tuple(dict.fromkeys(name for each in planners for name in each.goals(results_goals(each.study, chosen))))
+                others += tuple(name for each in planners for name in each.goals(results_goals(each.study, chosen)))
             case _:
                 raise SspError(f"{notebook.name}: its metadata say that it shows '{what}', which is unknown")
-    return planner.goals(goals)
+    return tuple(dict.fromkeys((*planner.goals(goals), *others)))
 
 
 def variants(tasks: dict[str, Task], study: Study, datasets: Sequence[str], methods: Iterable[str]) -> tuple[str, ...]:
@@ -267,7 +270,7 @@ def _note_records(base: Path, tasks: Mapping[str, Task], outcome: Outcome) -> No
         asdict(record) | {"seconds": record.seconds} | {
             name: getattr(tasks[record.name], name) for name in ("kind", "title", "rate", "units", "needs")
         }
-        for record in outcome.records
+        for record in outcome.records if record.made
     ]
     names = {record["name"] for record in new}
     write_json(base / "engine.json", [record for record in _records(base) if record["name"] not in names] + new)

@@ -35,7 +35,7 @@ class Future:
             raise self.value
         return self.value
 
-    def exception(self) -> BaseException:
+    def exception(self, timeout: float) -> BaseException:
         return self.value
 
     def release(self) -> None:
@@ -73,8 +73,8 @@ class Fake:
     def unsubscribe_topic(self, topic: str) -> None:
         self.handler = None
 
-    def submit(self, function: Callable[..., Any], task: Any, *, key: str, pure: bool, workers: list[str]) -> Future:
-        (address,) = workers
+    def submit(self, function: Callable[..., Any], task: Any, run: str, *, key: str, pure: bool, workers: list[str]) -> Future:
+        (address,), self.run = workers, run
         future = Future(key, address)
         self.sent.append((task.name, address))
         self.work(task, future)
@@ -82,4 +82,4 @@ class Fake:
 
     def started(self, task: Any) -> None:
         """Tell that a worker has begun."""
-        self.handler((0.0, {"event": "started", "task": task.name, "worker": "w"}))
+        self.handler((0.0, {"event": "started", "run": self.run, "task": task.name, "worker": "w"}))

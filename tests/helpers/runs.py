@@ -19,9 +19,10 @@ from sspcore.study.engine.work import perform
 def run_in_process(
     client: None, study: Study, tasks: Mapping[str, Task], first: Sequence[Iterable[str]] = (),
     after: Callable[[Task], str | None] = lambda task: None, known: Iterable[tuple[str, float, float]] = (),
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """As `run_tasks`, without workers."""
-    outcome = Outcome([], {}, set())
+    outcome = outcome or Outcome([], {}, set())
     for name in order(tasks):
         if {*tasks[name].needs} & {*outcome.failures, *outcome.left_out}:
             outcome.left_out.add(name)

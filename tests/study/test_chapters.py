@@ -79,6 +79,7 @@ def tiny(tmp_path, monkeypatch):
 def test_kernels_pass_on_all_but_the_notice_about_their_transport(tiny, tmp_path, monkeypatch, capfd):
     """What a kernel writes itself arrives, and so does what the notebook notes from its own process."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv(chapters.WORKERS, raising=False)
     code = f"""import os
 from pathlib import Path
 from sspcore.core.files import write_json

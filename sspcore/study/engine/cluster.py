@@ -9,7 +9,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -27,6 +27,7 @@ from sspcore.core.machine import cores
 log = logging.getLogger(__name__)
 
 WORKER_BYTES = 4 * 2**30  # that a worker is to have at least: the demo's takes up to 3.7 GiB (figures/engine.json)
+LEAST_BYTES = 2**30  # a task of the smoke profile takes 1.2 GB, most of it libraries that processes share
 FEW, WORKERS_A_CORE = 8, 4  # workers that may be asked for on any machine, and for each core
 GPU, CPU = "GPU", "CPU"  # what a worker is for, as a resource of Dask
 ENVIRONMENT = {  # of a worker, before it imports anything
@@ -45,9 +46,9 @@ SETTINGS = {
 }
 
 
-def default_workers() -> int:
-    """One a core, fewer where memory would be short."""
-    return max(1, min(cores(), CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES))
+def default_workers(devices: int = 0) -> int:
+    """Workers for the CPU: one a core, fewer where memory would be short beside those of `devices`."""
+    return max(1, min(cores(), CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES - devices))
 
 
 @contextmanager
@@ -57,17 +58,21 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
     Args:
         workers: for work on the CPU; default: `default_workers`.
         shared_gpus: one worker has all GPUs, for trainings that take several; else each GPU has a worker of its own.
-    Raises: SspError for far more workers than cores.
+    Raises: SspError for far more workers than cores, or more than there is memory for.
     """
-    count, gpus = workers or default_workers(), torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
+    devices = [",".join(map(str, range(gpus)))] if shared_gpus and gpus else [str(k) for k in range(gpus)]
+    count = workers or default_workers(len(devices))
     if count > (most := max(FEW, WORKERS_A_CORE * cores())):
         raise SspError(f"{count} workers: more than {most} only slow down a machine with {cores()} cores; ask for fewer")
-    devices = [",".join(map(str, range(gpus)))] if shared_gpus and gpus else [str(k) for k in range(gpus)]
+    if (share := MEMORY_LIMIT // (count + len(devices))) < LEAST_BYTES:
+        problem = f"{count} workers: each would have {share / 2**30:.1f} GiB of memory, too little for any task"
+        raise SspError(f"{problem}; ask for fewer")
     _quiet()
     with tempfile.TemporaryDirectory(prefix="sspcore-") as scratch, dask.config.set(SETTINGS):
         def options(resource: str, visible: str) -> dict[str, Any]:
             return {"cls": Nanny, "options": {
-                "nthreads": 1, "memory_limit": MEMORY_LIMIT // (count + len(devices)), "local_directory": scratch,
+                "nthreads": 1, "memory_limit": share, "local_directory": scratch,
                 "resources": {resource: 1}, "env": {"CUDA_VISIBLE_DEVICES": visible},
             }}
 
@@ -117,7 +122,8 @@ def _kill_workers(cluster: SpecCluster) -> None:
     for nanny in cluster.workers.values():
         nanny.close_gracefully()  # it starts no other
         if nanny.pid is not None:
-            os.kill(nanny.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -45,12 +45,14 @@ def cluster(study: Study, workers: int | None, scheduler: str | None) -> Iterato
 def run_tasks(
     client: Client, study: Study, tasks: Mapping[str, Task], first: Sequence[Iterable[str]] = (),
     after: Callable[[Task], str | None] = lambda task: None, known: Iterable[tuple[str, float, float]] = (),
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """Run a graph and show how it goes.
 
     Args:
         first: groups of tasks that are wanted early.
         known: (rate, units, seconds) of tasks that were measured before.
+        outcome: see `Run`.
     """
     costs = Costs.load(known)
     seconds = {name: costs.seconds(task) for name, task in tasks.items()}
@@ -58,7 +60,7 @@ def run_tasks(
     count = len(workers_of(client))
     display = open_display(Estimate(tasks, costs, max(1, count), priority))
     try:
-        return Run(client, study.workspace.base, tasks, priority, display, after)()
+        return Run(client, study.workspace.base, tasks, priority, display, after, outcome)()
     finally:
         display.close()
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker
 
-from sspcore.core.errors import SspError
+from sspcore.core.errors import BusyError, SspError
 from sspcore.core.errors import reason as reason_of
 from sspcore.study.engine.cluster import CPU, GPU
 from sspcore.study.engine.display import Display
@@ -73,11 +73,12 @@ class Run:
         priority: the highest goes first.
         display: is told what happens.
         after: called with each task that is done; what it returns is shown.
+        outcome: is filled as tasks end; it holds what was done also where the run is stopped.
     """
 
     def __init__(
         self, client: Client, root: Path, tasks: Mapping[str, Task], priority: Mapping[str, float], display: Display,
-        after: Callable[[Task], str | None] = lambda task: None,
+        after: Callable[[Task], str | None] = lambda task: None, outcome: Outcome | None = None,
     ) -> None:
         self._client, self._tasks, self._priority, self._display, self._after = client, tasks, priority, display, after
         releases = {task.call.study.data for task in tasks.values()} - {None}
@@ -91,7 +92,7 @@ class Run:
         self._running: dict[str, _Sent] = {}
         self._sent, self._losses = itertools.count(), Counter[str]()
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._outcome = Outcome([], {}, set())
+        self._outcome = outcome or Outcome([], {}, set())
         self._lost_since: float | None = None
         self._alone_since: float | None = None
 
@@ -151,7 +152,10 @@ class Run:
         self._wait_for_workers(now)
 
     def _wait_for_workers(self, now: float) -> None:
-        if self._running or self._workers.free(()) is not None:
+        split = self._workers.has(GPU)
+        if self._running or any(
+            heap and self._workers.free((), kind if split else None) is not None for kind, heap in self._ready.items()
+        ):
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now
@@ -173,7 +177,7 @@ class Run:
             _, kind, worker = min(choices)
             name = heapq.heappop(self._ready[kind])[1]
             key = f"{name}-{self._id}-{next(self._sent)}"
-            future = self._client.submit(perform, self._tasks[name], key=key, pure=False, workers=[worker])
+            future = self._client.submit(perform, self._tasks[name], self._id, key=key, pure=False, workers=[worker])
             self._running[name] = _Sent(future, kind, worker, self._workers.name(worker))
             future.add_done_callback(lambda future, name=name: self._events.put(("done", (name, future))))
 
@@ -208,8 +212,8 @@ class Run:
                 self._finish(*content)
 
     def _tell(self, event: Mapping[str, Any]) -> None:
-        if event["task"] not in self._running:
-            return  # of another run, or late
+        if event["run"] != self._id or event["task"] not in self._running:
+            return  # of another run on the same cluster, or late
         if event["event"] == "started":
             self._running[event["task"]].started = True
             self._display.started(event["task"], event["worker"])
@@ -230,16 +234,29 @@ class Run:
                 return
             del self._running[name]
             self._outcome.records.append(record)
-            self._display.done(name, record.seconds, record.cpu_seconds, record.peak_mib)
+            self._display.done(name, record.seconds, record.cpu_seconds, record.peak_mib, record.made)
             for follower in self._followers[name]:
                 self._waits[follower].discard(name)
                 if not self._waits[follower] and follower not in self._outcome.left_out:
                     self._make_ready(follower)
-            if line := self._after(task):
+            if line := self._told(task):
                 self._display.note(line)
+        elif future.status != "error":  # "lost": the worker has gone before what it returned was fetched
+            self._repeat(name, f"worker {self._running[name].name} is lost")
+        elif isinstance(error := future.exception(RESULT_SECONDS), BusyError):
+            self._withdraw(name)  # a worker that was given up is alive and still makes it
+            self._make_ready(name)
+            self._display.note(str(error))
         else:
             del self._running[name]
-            self._fail(task, _why(task, future))
+            self._fail(task, _why(task, error))
+
+    def _told(self, task: Task) -> str | None:
+        """What is to be said after a task; a table that cannot be written does not end the run."""
+        try:
+            return self._after(task)
+        except OSError as error:
+            return f"tables: {reason_of(error)}"
 
     def _fail(self, task: Task, message: str) -> None:
         self._outcome.failures[task.name] = message
@@ -252,9 +269,8 @@ class Run:
                     waiting.append(follower)
 
 
-def _why(task: Task, future: Future) -> str:
+def _why(task: Task, error: BaseException) -> str:
     """Why a task failed, in one line."""
-    error = future.exception()
     if isinstance(error, KilledWorker):
         return f"{task.title}: worker {error.last_worker.name} is lost, as {error.allowed_failures} before it: {MEMORY}"
     if isinstance(error, SspError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -41,8 +41,9 @@ class Task:
     """A node of the graph.
 
     Attributes:
-        name: unique and stable: its kind and a hash of what it makes.
-        kind: "render", "prepare", "register", "flow", "train", "label", "fuse", "predict", "score", "draw" or "notebook".
+        name: unique in its graph: its kind and a hash of what it makes, or which notebook or pictures.
+        kind: "render", "prepare", "register", "flow", "train", "label", "fuse", "predict", "score", "draw", "notebook", or
+            "seal", which brings the parts of an artefact together.
         title: for people.
         call: what a worker does.
         needs: names of the tasks that must be done before.
@@ -69,6 +70,7 @@ class Record:
         cpu_seconds: of the worker's process and of those that it started.
         peak_mib: largest size so far of the worker's process.
         worker: its name and host.
+        made: False where what it makes was there already.
     """
 
     name: str
@@ -77,7 +79,7 @@ class Record:
     cpu_seconds: float
     peak_mib: float
     worker: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    made: bool = True
 
     @property
     def seconds(self) -> float:

@@ -43,8 +43,8 @@ ROOM_BYTES = 2**20  # a failure with less left than that is put down to it
 _one_at_a_time = threading.Lock()  # a worker of several threads may be sent tasks of several runs
 
 
-def perform(task: Task) -> Record:
-    """Do a task with one thread, in a worker of Dask or in any other process; a worker's progress is sent as events.
+def perform(task: Task, run: str = "") -> Record:
+    """Do a task with one thread, in a worker of Dask or in any other process; a worker's progress is sent as events of `run`.
 
     A process does one task at a time: they share models, frames in memory and the environment of the kernels of notebooks.
 
@@ -54,17 +54,17 @@ def perform(task: Task) -> Record:
         where, report = _here()
         began, spent = time.time(), _cpu_seconds()
         if report is not None:
-            report({"event": "started", "task": task.name, "worker": where})
+            report({"event": "started", "run": run, "task": task.name, "worker": where})
         try:
             with one_thread(), reporting(lambda what, done, total: report and report({
-                "event": "progress", "task": task.name, "done": done, "total": total,
+                "event": "progress", "run": run, "task": task.name, "done": done, "total": total,
             })):
-                METHODS[task.call.method](task.call.study, *task.call.arguments)
+                result = METHODS[task.call.method](task.call.study, *task.call.arguments)
         except Exception as error:
             if (problem := _lacking(error, task.call.study.root)) is None:
                 raise
             raise ArtefactError(f"worker {where}: {task.title}: {problem}") from error
-        return Record(task.name, began, time.time(), _cpu_seconds() - spent, _peak_mib(), where)
+        return Record(task.name, began, time.time(), _cpu_seconds() - spent, _peak_mib(), where, result is not False)
 
 
 def _lacking(error: BaseException | None, root: str) -> str | None:
@@ -153,18 +153,22 @@ def prepare_part(spec: StudySpec, dataset: str, sequence: str) -> None:
             warn_of_copies(found.video, prepare_sequence(Job(found, described, rules, place.working, clips)))
 
 
-def register(spec: StudySpec, dataset: str, split: str, clip: str) -> None:
-    """Homographies of a clip."""
+def register(spec: StudySpec, dataset: str, split: str, clip: str) -> bool:
+    """Homographies of a clip; False where all were there."""
     study = opened(spec, dataset)
-    study.homographies(dataset).clip(clip_named(study, dataset, split, clip))
+    store, frames = study.homographies(dataset), clip_named(study, dataset, split, clip)
+    missing = not any((store.root / clip).rglob("*.npy"))
+    store.clip(frames)
+    return missing
 
 
-def flow(spec: StudySpec, dataset: str, split: str, clip: str, estimator: str, pairs: tuple[tuple[int, int], ...]) -> None:
-    """Flow of pairs of frames (source, target) of a clip."""
+def flow(spec: StudySpec, dataset: str, split: str, clip: str, estimator: str, pairs: tuple[tuple[int, int], ...]) -> bool:
+    """Flow of pairs of frames (source, target) of a clip; False where all was there."""
     study = opened(spec, dataset)
     store, frames = study.flows(dataset, estimator), clip_named(study, dataset, split, clip)
     for source, target in pairs:
         store.between(frames, source, target)
+    return store.computed > 0
 
 
 def label(spec: StudySpec, dataset: str, clip: str) -> None:

@@ -18,7 +18,7 @@ from distributed import Client
 
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
-from sspcore.study.engine.cluster import CONNECT_SECONDS, CPU, GPU
+from sspcore.study.engine.cluster import CONNECT_SECONDS, CPU, GPU, LEAST_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "nump
 ONE_THREAD = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
 ASK_SECONDS = 120  # for a worker's answer: its first task is to import all that is ours
 TRIES = 3  # to ask a worker
-LEAST_BYTES = 2**30  # of memory: a task of the smoke profile takes 1.2 GB, most of it libraries that processes share
 AT_WORK = "running"  # what Dask says of a worker that begins tasks; others are paused for want of memory, or closing
 
 
@@ -89,6 +88,7 @@ class Workers:
         self._fits: dict[str, bool] = {}
         self._process: dict[str, str] = {}  # address -> what tells one process there from the next
         self._there: dict[str, dict[str, Any]] = {}  # those that fit
+        self._some_fitted = False  # once: others may come again
         self._tries: dict[str, int] = {}  # to reach one that does not answer
         self._said: set[str] = set()
 
@@ -101,7 +101,8 @@ class Workers:
         if new := [address for address in there if address not in self._fits]:
             self._fits |= self._examine({address: there[address] for address in new})
         self._there = {address: info for address, info in there.items() if self._fits.get(address)}
-        if self._fits and not any(self._fits.values()):
+        self._some_fitted |= bool(self._there)
+        if self._fits and not any(self._fits.values()) and not self._some_fitted:
             raise SspError("no worker can take part, see the lines above; mend one of them, then run again")
 
     def has(self, resource: str) -> bool:

@@ -70,6 +70,13 @@ def test_a_scheduler_that_cannot_read_tasks_is_refused(answer, said):
         cluster._check_scheduler(Scheduler(answer), "tcp://h:1")
 
 
+def test_more_workers_than_there_is_memory_for_are_refused(monkeypatch):
+    monkeypatch.setattr(cluster, "MEMORY_LIMIT", 3 * 2**30)
+    with pytest.raises(SspError, match="4 workers: each would have 0.8 GiB of memory"), local_cluster(4):
+        pass
+    assert cluster.default_workers() == 1
+
+
 def test_far_more_workers_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(cluster, "cores", lambda: 2)
     with pytest.raises(SspError, match="1000 workers: more than 8 only slow down a machine with 2 cores"), local_cluster(1000):

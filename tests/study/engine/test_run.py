@@ -11,7 +11,7 @@ import pytest
 
 from helpers.cluster import Fake, worker
 from helpers.graphs import task
-from sspcore.core.errors import SspError
+from sspcore.core.errors import BusyError, SspError
 from sspcore.study.engine import run
 from sspcore.study.engine.costs import Costs
 from sspcore.study.engine.display import Lines
@@ -84,6 +84,50 @@ def test_what_a_lost_worker_did_is_done_by_the_next_free_one(tmp_path):
     assert client.sent == [("first", A), ("first", B), ("second", B), ("third", B)]
     assert not result.failures
     assert "UAVid: task first: worker a on 127.0.0.1 is lost; begun again" in text
+
+
+def test_a_result_that_is_lost_before_it_was_fetched_is_made_again(tmp_path):
+    def work(each, future):
+        if len(client.sent) == 1:
+            threading.Timer(0.02, future.end, [None, "lost"]).start()
+        else:
+            ends(each, future)
+
+    client = Fake({A: worker("a")}, work=work)
+    result, text = outcome(client, tmp_path)
+    assert [name for name, _ in client.sent] == ["first", "first", "second", "third"] and not result.failures
+    assert "is lost; begun again" in text
+
+
+def test_an_artefact_that_another_process_makes_is_waited_for_as_long_as_it_takes(tmp_path):
+    def work(each, future):
+        if len(client.sent) <= 2 * ATTEMPTS:
+            threading.Timer(0.02, future.end, [BusyError("x: process 1 on h has been at work on it"), "error"]).start()
+        else:
+            ends(each, future)
+
+    client = Fake({A: worker("a")}, work=work)
+    result, text = outcome(client, tmp_path)
+    assert [name for name, _ in client.sent] == ["first"] * (2 * ATTEMPTS + 1) + ["second", "third"] and not result.failures
+    assert "process 1 on h" in text
+
+
+def test_a_table_that_cannot_be_written_does_not_end_the_run(tmp_path):
+    def after(each):
+        raise OSError("disk full")
+
+    tasks, stream = TASKS, io.StringIO()
+    display = Lines(Estimate(tasks, Costs({"train Base": 1.0}), 1, dict.fromkeys(tasks, 1.0)), stream)
+    result = Run(Fake({A: worker("a")}, work=ends), tmp_path, tasks, dict.fromkeys(tasks, 1.0), display, after)()
+    assert len(result.records) == 3 and "tables: disk full" in stream.getvalue()
+
+
+def test_work_for_a_gpu_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ALONE", 0.1)
+    there = {A: worker("a", resources={"GPU": 1.0}, status="paused"), B: worker("b", resources={"CPU": 1.0})}
+    tasks = {"only": dataclasses.replace(task("only"), call=Call(SPEC, "train"), device=True)}
+    with pytest.raises(SspError, match="no worker takes tasks"):
+        outcome(Fake(there, work=ends), tmp_path, tasks)
 
 
 def test_a_task_of_which_all_workers_die_fails_alone(tmp_path):
