@@ -49,6 +49,7 @@ def demo(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     pair = [seconds for row, seconds in run.rows.items() if row.partition(": ")[2] in PAIR and row.startswith(first_of(run))]
     return {
         "profile": options.profile, "workers": options.workers, **measured(run), "tasks": len(tasks),
+        "peak_worker_gib": round(max(task["peak_mib"] for task in tasks) / 1024, 2),
         "first_row_minutes": minutes(min(run.rows.values())), "pair_minutes": minutes(max(pair)),
         "rows_minutes": {row: minutes(seconds) for row, seconds in run.rows.items()},
         "outside_tasks_seconds": round(run.seconds - span(tasks), 1), "kinds": by_kind(tasks), "rates": rates(tasks),
