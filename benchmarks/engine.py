@@ -36,6 +36,7 @@ from sspcore.study.engine.task import Task
 FIGURES = common.REPOSITORY / "figures" / "engine.json"
 WORKERS = (1, 2, 4, 8, 16)
 PAIR = ("Base", "SSP")
+LOST = " is lost; begun again"  # what a run says of a task whose worker was killed
 ALL_KINDS = ("--systems", "Base,SSP,KD-SSP", "--only", "08")  # each kind of task, and one notebook, which writes the tables
 
 
@@ -108,7 +109,10 @@ def busy(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def identical(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Tables with other numbers of workers and after kills, against one undisturbed run with one worker."""
+    """Tables with other numbers of workers and after kills, against one undisturbed run with one worker.
+
+    Runs that are in the folder already are taken as they are; not those of which the runner is killed.
+    """
     where, report = repository(folder), {"profile": options.profile, "run": " ".join(ALL_KINDS)}
     arguments = (*ALL_KINDS, "--workers")
 
@@ -116,15 +120,20 @@ def identical(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         remove([folder / name])
         return folder / name
 
-    expected = finish(where, home("undisturbed-1"), options.profile, *arguments, "1").tables()
-    undisturbed = finish(where, home("undisturbed-2"), options.profile, *arguments, "2")
+    def run(name: str, workers: int, **how: Any) -> Run:
+        if (folder / name / options.profile / "engine.json").exists():
+            return Run(None, folder / name, options.profile, folder / f"{name}.log")
+        return finish(where, home(name), options.profile, *arguments, str(workers), **how)
+
+    expected = run("undisturbed-1", 1).tables()
+    undisturbed = run("undisturbed-2", 2)
     report["workers"] = {"2": differing(undisturbed, expected)}
     if "workers" in options.parts:
-        report["workers"]["4"] = differing(finish(where, home("undisturbed-4"), options.profile, *arguments, "4"), expected)
+        report["workers"]["4"] = differing(run("undisturbed-4", 4), expected)
     if "kinds" in options.parts:
-        killer = WorkerKills()
-        run = finish(where, home("killed-workers"), options.profile, *arguments, "2", poll=killer, interval=0.01)
-        report["killed_workers"] = {"in": killer.killed, "differing": differing(run, expected)}
+        killed = run("killed-workers", 2, poll=WorkerKills(), interval=0.01)
+        lost = [line.partition(": worker ")[0] for line in killed.log.read_text(encoding="utf-8").splitlines() if LOST in line]
+        report["killed_workers"] = {"in": lost, "differing": differing(killed, expected)}
     if "runner" in options.parts:
         report["killed_runners"] = runner_kills(where, home, options, (*arguments, "2"), undisturbed.seconds, expected)
     return report

@@ -39,7 +39,7 @@ def processing(client: Client) -> dict[str, tuple[str, ...]]:
     """Address of each worker -> names of its tasks; nothing where the scheduler has just ended."""
     try:
         return client.processing()
-    except (OSError, TimeoutError, RuntimeError):
+    except (OSError, TimeoutError, RuntimeError, AttributeError):  # AttributeError: the client has been closed
         return {}
 
 
