@@ -3,7 +3,7 @@
     python benchmarks/engine.py demo        one run from nothing with two workers: minutes, memory, first rows, costs of tasks
     python benchmarks/engine.py predict     1 to 16 workers, worked out from its tasks; checked against runs of Base and SSP
     python benchmarks/engine.py busy        a run of Base beside a process that keeps one core busy
-    python benchmarks/engine.py identical   tables with 1, 2, 4 workers, and with killed workers and runners
+    python benchmarks/engine.py identical   tables with 1, 2, 4 workers, and with killed workers (kill.py kills runners)
     python benchmarks/engine.py costs       write the rates of the demo run to sspcore/study/engine/costs.yaml
 
 Runs are made in a fresh clone of what is committed, in the active environment. With --folder they are kept, and parts that need
@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import yaml
 
 import common
 from engine_kills import WorkerKills
-from engine_run import Run, busy_core, clone, commit, finish, kill_runner, remove, start, watch
+from engine_run import Run, busy_core, clone, commit, finish, remove
 from sspcore.core.files import read_json, write_json
 from sspcore.core.provenance import provenance
 from sspcore.study.engine import costs, schedule
@@ -111,52 +110,26 @@ def busy(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def identical(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Tables with other numbers of workers and after kills, against one undisturbed run with one worker.
 
-    Runs that are in the folder already are taken as they are; not those of which the runner is killed.
+    Runs that are in the folder already are taken as they are.
     """
     where, report = repository(folder), {"profile": options.profile, "run": " ".join(ALL_KINDS)}
-    arguments = (*ALL_KINDS, "--workers")
-
-    def home(name: str) -> Path:
-        remove([folder / name])
-        return folder / name
 
     def run(name: str, workers: int, **how: Any) -> Run:
-        if (folder / name / options.profile / "engine.json").exists():
-            return Run(None, folder / name, options.profile, folder / f"{name}.log")
-        return finish(where, home(name), options.profile, *arguments, str(workers), **how)
+        home = folder / name
+        if (home / options.profile / "engine.json").exists():
+            return Run(None, home, options.profile, folder / f"{name}.log")
+        remove([home])
+        return finish(where, home, options.profile, *ALL_KINDS, "--workers", str(workers), **how)
 
     expected = run("undisturbed-1", 1).tables()
-    undisturbed = run("undisturbed-2", 2)
-    report["workers"] = {"2": differing(undisturbed, expected)}
+    report["workers"] = {"2": differing(run("undisturbed-2", 2), expected)}
     if "workers" in options.parts:
         report["workers"]["4"] = differing(run("undisturbed-4", 4), expected)
     if "kinds" in options.parts:
         killed = run("killed-workers", 2, poll=WorkerKills(), interval=0.01)
         lost = [line.partition(": worker ")[0] for line in killed.log.read_text(encoding="utf-8").splitlines() if LOST in line]
         report["killed_workers"] = {"in": lost, "differing": differing(killed, expected)}
-    if "runner" in options.parts:
-        report["killed_runners"] = runner_kills(where, home, options, (*arguments, "2"), undisturbed.seconds, expected)
     return report
-
-
-def runner_kills(
-    where: Path, home: Callable[[str], Path], options: argparse.Namespace, arguments: Sequence[str], seconds: float,
-    expected: dict[str, str],
-) -> list[dict[str, Any]]:
-    """Chains: a run is killed at a drawn moment and started again, several times, then left to end."""
-    draw, chains = random.Random(options.draw), []
-    while (left := options.kills - sum(len(chain["after_seconds"]) for chain in chains)) > 0:
-        folder, kills = home("killed-runner"), []
-        for _ in range(min(left, options.per_chain)):
-            moment = draw.uniform(0.05, 0.95) * seconds / options.per_chain
-            run = start(where, folder, options.profile, *arguments)
-            watch(run, lambda run, moment=moment: kill_runner(run) if run.age >= moment else None)
-            if run.process.returncode == 0:  # it was faster than the kill
-                break
-            kills.append(round(moment, 1))
-        run = finish(where, folder, options.profile, *arguments)
-        chains.append({"after_seconds": kills, "differing": differing(run, expected)})
-    return chains
 
 
 def write_costs(options: argparse.Namespace, folder: Path) -> None:
@@ -255,11 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--counts", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2],
                         help="of predict: workers of the runs of Base and SSP (default: 1,2)")
     parser.add_argument("--folder", type=Path, help="keep clone and runs here")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["workers", "kinds", "runner"],
-                        help="of identical: workers,kinds,runner")
-    parser.add_argument("--kills", type=int, default=20, help="of the runner (default: 20)")
-    parser.add_argument("--per-chain", type=int, default=5, help="kills in a row before a run is left to end (default: 5)")
-    parser.add_argument("--draw", type=int, default=0, help="seed of the moments of the kills")
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["workers", "kinds"],
+                        help="of identical: workers,kinds")
     parser.add_argument("--json", type=Path, default=FIGURES, help=f"the report (default: {FIGURES})")
     options = parser.parse_args(arguments)
     options.profile = options.profile or ("smoke" if options.part == "identical" else "demo")

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -140,12 +139,6 @@ def finish(
         text = run.log.read_text(errors="replace")
         if STILL_AT_WORK not in text:
             raise RuntimeError(f"the run ended with status {run.process.returncode}: {text[-3000:]}")
-
-
-def kill_runner(run: Run) -> None:
-    """SIGKILL to the process that has the graph and the scheduler, and to nothing else; its workers are left to themselves."""
-    os.kill(run.process.pid, signal.SIGKILL)  # bash has become python by exec
-    run.process.wait()
 
 
 def kill(process: psutil.Process) -> None:

@@ -24,7 +24,7 @@ from sspcore.study.profiles import CONTROL_IMAGE
 from sspcore.study.results import scored_rows
 
 Key = tuple[str, int, str]  # data set, seed, system
-TOLD = 4  # rows that are new at once are told one by one, more only counted: a run that goes on finds many
+LISTED = 4  # new rows that a line lists, more are only counted: a run that goes on finds many
 
 
 def write_progress_results(studies: Sequence[Study], datasets: Sequence[str], systems: Sequence[str], folder: Path) -> str:
@@ -89,13 +89,14 @@ def _news(rows: Mapping[Key, Row], new: Sequence[Key], several: bool) -> str:
     parts = []
     for (dataset, seed), names in groups.items():
         base = rows.get((dataset, seed, CONTROL_IMAGE))
-        told = [_told(rows[dataset, seed, name], base) for name in names]
+        texts = [_row_text(rows[dataset, seed, name], base) for name in names]
         where = SPECS[dataset].title + (f", seed {seed}" if several else "")
-        parts.append(f"{where}: " + ("; ".join(told) if len(new) <= TOLD else f"{len(told)} systems and controls are scored"))
+        listed = "; ".join(texts) if len(new) <= LISTED else f"{len(texts)} systems and controls are scored"
+        parts.append(f"{where}: {listed}")
     return "; ".join(parts)
 
 
-def _told(row: Row, base: Row | None) -> str:
+def _row_text(row: Row, base: Row | None) -> str:
     compared = "" if base is None or base is row else f" ({CONTROL_IMAGE} {_percent(base, 'miou')}, {_percent(base, 'tc')})"
     return f"{row['system']} mIoU {_percent(row, 'miou')}, TC {_percent(row, 'tc')}{compared}"
 

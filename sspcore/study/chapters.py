@@ -33,6 +33,8 @@ from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import changed_file, stable_hash
 
 NOTEBOOKS = REPOSITORY / "notebooks"
+# The environment of a process that is to count with one thread, so that what it makes is the same on any machine.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 ABLATIONS = "09"
 
 
@@ -177,9 +179,7 @@ def _kernel_settings(chapter: Chapter) -> Iterator[Path]:
         values = {
             OUTPUTS_FILE: str(noted), RUN_BEGAN: str(chapter.began), WORKERS: "0", "SSPCORE_HOME": chapter.root,
             "SSPCORE_PROGRESS": "plain",
-            # one thread, as all tasks, so that pictures too are the same on any machine
-            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1",
-        }
+        } | ONE_THREAD
         before = {name: os.environ.get(name) for name in values}
         os.environ.update(values)
         try:

@@ -26,10 +26,11 @@ from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.stream import Segmented
 from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
 from sspcore.models.config import CheckpointConfig, system_config
-from sspcore.models.systems import SYSTEMS, SystemSpec, build, control, image_spec, start_from, system
+from sspcore.models.systems import SystemSpec, build, control, image_spec, start_from, system
 from sspcore.study import fitting, places, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
+from sspcore.study.results import ROW, row_names
 from sspcore.training.distill import LabelStore, label_clips
 from sspcore.training.distributed import launch
 from sspcore.training.fusion import OCCLUSION_RULES, fuse_clips
@@ -159,9 +160,9 @@ class Study(StudyData):
         predictions = self.predict(name, dataset)
         folder = self._stage(
             places.scores(self, name, dataset),
-            lambda out: write_json(out / "row.json", scoring.row(self, name, dataset, predictions)),
+            lambda out: write_json(out / ROW, scoring.row(self, name, dataset, predictions)),
         )
-        return read_json(folder / "row.json")
+        return read_json(folder / ROW)
 
     def train_all(self, names: Iterable[str], datasets: Iterable[str]) -> None:
         """Train several systems on several data sets, side by side where there is a maker."""
@@ -198,8 +199,7 @@ class Study(StudyData):
 
     def results(self, systems: list[str], datasets: list[str]) -> dict[str, Any]:
         """The content of results.json: provenance and rows of systems and controls, in the order of the paper's table."""
-        in_order = [name for name in SYSTEMS if name in systems]
-        names = dict.fromkeys([*in_order, *systems, *self.controls(systems)])  # a control may be asked for by name too
+        names = row_names(self, systems)
         rows = self.evaluate_all(names, datasets)
         return {"provenance": self.origin(datasets), "rows": rows}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -61,11 +63,13 @@ class Fake:
     def _identity(self, n_workers: int) -> dict[str, Any]:
         return {"workers": dict(self.there)}
 
-    def _run(self, function: Callable[..., Any], *arguments: Any, workers: list[str], on_error: str) -> dict[str, Any]:
-        return {address: self.answers.get(address, function)(*arguments) for address in workers}
+    async def _run(self, function: Callable[..., Any], *arguments: Any, workers: list[str], on_error: str) -> dict[str, Any]:
+        answers = {address: self.answers.get(address, function)(*arguments) for address in workers}
+        return {address: await answer if inspect.isawaitable(answer) else answer for address, answer in answers.items()}
 
     def sync(self, function: Callable[..., Any], *arguments: Any, callback_timeout: float, **options: Any) -> Any:
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
 
     def subscribe_topic(self, topic: str, handler: Callable[[Any], None]) -> None:
         self.handler = handler
@@ -82,4 +86,4 @@ class Fake:
 
     def started(self, task: Any) -> None:
         """Tell that a worker has begun."""
-        self.handler((0.0, {"event": "started", "run": self.run, "task": task.name, "worker": "w"}))
+        self.handler((0.0, {"event": "started", "run": self.run, "task": task.name}))

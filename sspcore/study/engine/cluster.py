@@ -23,6 +23,7 @@ from distributed.system import MEMORY_LIMIT
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
 from sspcore.core.machine import cores
+from sspcore.study.chapters import ONE_THREAD
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,8 @@ WORKER_BYTES = 4 * 2**30  # that a worker is to have at least: the demo's takes 
 LEAST_BYTES = 2**30  # a task of the smoke profile takes 1.2 GB, most of it libraries that processes share
 FEW, WORKERS_A_CORE = 8, 4  # workers that may be asked for on any machine, and for each core
 GPU, CPU = "GPU", "CPU"  # what a worker is for, as a resource of Dask
-ENVIRONMENT = {  # of a worker, before it imports anything
-    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1",
-    "MALLOC_TRIM_THRESHOLD_": "65536", "DASK_LOGGING__DISTRIBUTED": "critical",
-}
+# Of a worker, before it imports anything.
+ENVIRONMENT = ONE_THREAD | {"MALLOC_TRIM_THRESHOLD_": "65536", "DASK_LOGGING__DISTRIBUTED": "critical"}
 CONNECT_SECONDS = 15
 SCHEMES = ("tcp", "tls")
 SETTINGS = {

@@ -42,7 +42,7 @@ class Display:
         self.estimate, self.stream = estimate, stream
         self._began, self._made, self._failed = estimate.clock(), 0, 0
 
-    def started(self, name: str, worker: str = "") -> None:
+    def started(self, name: str) -> None:
         """A worker begins with a task."""
         self.estimate.started(name)
 
@@ -50,9 +50,7 @@ class Display:
         """A task is so far."""
         self.estimate.progress(name, done, total)
 
-    def done(
-        self, name: str, seconds: float, cpu_seconds: float = 0.0, peak_mib: float = 0.0, made: bool = True,
-    ) -> None:
+    def done(self, name: str, seconds: float, made: bool = True) -> None:
         """A task is done; not `made`: it was up to date."""
         self.estimate.done(name, seconds, made)
         self._made += made
@@ -91,10 +89,8 @@ class Lines(Display):
         self._parts = Counter(_group(task) for task in estimate.tasks.values())
         self._group_seconds: Counter[tuple[str, str]] = Counter()
 
-    def done(
-        self, name: str, seconds: float, cpu_seconds: float = 0.0, peak_mib: float = 0.0, made: bool = True,
-    ) -> None:
-        super().done(name, seconds, cpu_seconds, peak_mib, made)
+    def done(self, name: str, seconds: float, made: bool = True) -> None:
+        super().done(name, seconds, made)
         task = self.estimate.tasks[name]
         group = _group(task)
         self._parts[group] -= 1
@@ -133,8 +129,8 @@ class Bars(Display):
         self._drawn = -math.inf
         self.tick()
 
-    def started(self, name: str, worker: str = "") -> None:
-        super().started(name, worker)
+    def started(self, name: str) -> None:
+        super().started(name)
         if name not in self._names:
             if None not in self._names:
                 self._names.append(None)
@@ -146,10 +142,8 @@ class Bars(Display):
         super().progress(name, done, total)
         self.tick()
 
-    def done(
-        self, name: str, seconds: float, cpu_seconds: float = 0.0, peak_mib: float = 0.0, made: bool = True,
-    ) -> None:
-        super().done(name, seconds, cpu_seconds, peak_mib, made)
+    def done(self, name: str, seconds: float, made: bool = True) -> None:
+        super().done(name, seconds, made)
         self._release(name)
 
     def withdrawn(self, name: str) -> None:

@@ -71,7 +71,7 @@ class Run:
 
     Args:
         priority: the highest goes first.
-        display: is told what happens.
+        display: takes what happens.
         after: called with each task that is done; what it returns is shown.
         outcome: is filled as tasks end; it holds what was done also where the run is stopped.
     """
@@ -216,7 +216,7 @@ class Run:
             return  # of another run on the same cluster, or late
         if event["event"] == "started":
             self._running[event["task"]].started = True
-            self._display.started(event["task"], event["worker"])
+            self._display.started(event["task"])
         else:
             self._display.progress(event["task"], event["done"], event["total"])
 
@@ -234,12 +234,12 @@ class Run:
                 return
             del self._running[name]
             self._outcome.records.append(record)
-            self._display.done(name, record.seconds, record.cpu_seconds, record.peak_mib, record.made)
+            self._display.done(name, record.seconds, record.made)
             for follower in self._followers[name]:
                 self._waits[follower].discard(name)
                 if not self._waits[follower] and follower not in self._outcome.left_out:
                     self._make_ready(follower)
-            if line := self._told(task):
+            if line := self._news_after(task):
                 self._display.note(line)
         elif future.status != "error":  # "lost": the worker has gone before what it returned was fetched
             self._repeat(name, f"worker {self._running[name].name} is lost")
@@ -251,7 +251,7 @@ class Run:
             del self._running[name]
             self._fail(task, _why(task, error))
 
-    def _told(self, task: Task) -> str | None:
+    def _news_after(self, task: Task) -> str | None:
         """What is to be said after a task; a table that cannot be written does not end the run."""
         try:
             return self._after(task)

@@ -124,7 +124,7 @@ def priorities(
     Args:
         first: groups of goals. A group's tasks, and whatever they need, come before those of later groups and before
             the rest; among them the longest path to an end goes first.
-        soon: kinds of tasks that come before the rest, such as short ones whose results somebody waits for.
+        soon: kinds of tasks that come before the rest, such as short ones whose results people wait for.
     Raises: ValueError if a task waits for itself.
     """
     ranks = upward_rank(tasks, seconds)

@@ -54,7 +54,7 @@ def perform(task: Task, run: str = "") -> Record:
         where, report = _here()
         began, spent = time.time(), _cpu_seconds()
         if report is not None:
-            report({"event": "started", "run": run, "task": task.name, "worker": where})
+            report({"event": "started", "run": run, "task": task.name})
         try:
             with one_thread(), reporting(lambda what, done, total: report and report({
                 "event": "progress", "run": run, "task": task.name, "done": done, "total": total,

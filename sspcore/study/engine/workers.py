@@ -18,12 +18,13 @@ from distributed import Client
 
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
+from sspcore.core.provenance import REPORTED_PACKAGES
 from sspcore.study.engine.cluster import CONNECT_SECONDS, CPU, GPU, LEAST_BYTES
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless", "distributed")
-ONE_THREAD = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
+PACKAGES = (*REPORTED_PACKAGES, "distributed")
+THREADS = "OMP_NUM_THREADS"  # read by NumPy's library when it is loaded: too late for a task to set it
 ASK_SECONDS = 120  # for a worker's answer: its first task is to import all that is ours
 TRIES = 3  # to ask a worker
 AT_WORK = "running"  # what Dask says of a worker that begins tasks; others are paused for want of memory, or closing
@@ -60,7 +61,7 @@ def identity(token: Path | None = None, folders: Collection[str] = ()) -> Identi
         except OSError as error:
             unwritable = error.strerror
     return Identity(
-        socket.gethostname(), library_key(), {name: version(name) for name in PACKAGES}, os.environ.get(ONE_THREAD), seen,
+        socket.gethostname(), library_key(), {name: version(name) for name in PACKAGES}, os.environ.get(THREADS), seen,
         unwritable, tuple(folder for folder in folders if not Path(folder).is_dir()),
     )
 
@@ -96,7 +97,9 @@ class Workers:
         """Take in workers that have come or gone. Raises: SspError if there are workers and none fits."""
         there = workers_of(self._client)
         process = {address: info["local_directory"] for address, info in there.items()}
-        self._fits = {address: fits for address, fits in self._fits.items() if process.get(address) == self._process[address]}
+        same = {address for address, name in self._process.items() if process.get(address) == name}
+        self._fits = {address: fits for address, fits in self._fits.items() if address in same}
+        self._tries = {address: tries for address, tries in self._tries.items() if address in same}
         self._process = process
         if new := [address for address in there if address not in self._fits]:
             self._fits |= self._examine({address: there[address] for address in new})
@@ -165,13 +168,18 @@ class Workers:
         with tempfile.NamedTemporaryFile("w", prefix=prefix, dir=self._root, encoding="utf-8") as token:
             token.write(secret)
             token.flush()
-            try:  # Client.run would wait for ever for a process that hangs
-                return self._client.sync(
-                    self._client._run, identity, Path(token.name), self._folders, workers=addresses, on_error="return",
-                    callback_timeout=ASK_SECONDS,
-                )
+            answers = self._client.sync(self._ask_each, addresses, Path(token.name), callback_timeout=2 * ASK_SECONDS)
+        return {address: answer for address, answer in zip(addresses, answers, strict=True) if answer is not None}
+
+    async def _ask_each(self, addresses: list[str], token: Path) -> list[Identity | BaseException | None]:
+        async def ask(address: str) -> Identity | BaseException | None:
+            question = self._client._run(identity, token, self._folders, workers=[address], on_error="return")
+            try:  # a process that hangs would be waited for without end
+                return (await asyncio.wait_for(question, ASK_SECONDS)).get(address)
             except asyncio.TimeoutError:
-                return dict.fromkeys(addresses, OSError(f"no answer within {ASK_SECONDS} s"))
+                return OSError(f"no answer within {ASK_SECONDS} s")
+
+        return await asyncio.gather(*map(ask, addresses))
 
     def _say(self, line: str) -> None:
         """Once, also of a worker that comes again and again under new addresses."""
@@ -192,7 +200,7 @@ class Workers:
         if answer.library != ours.library:
             return "has another version of sspcore; check out the same commit there and start it again"
         if answer.threads != "1":
-            return f"was started without {ONE_THREAD}=1; start it with that in its environment, or without --no-nanny"
+            return f"was started without {THREADS}=1; start it with that in its environment, or without --no-nanny"
         if answer.token != secret:
             return f"does not see {self._root}; mount that folder there under the same path"
         if answer.unwritable is not None:

@@ -74,7 +74,7 @@ def test_results_and_failures_are_lines_of_their_own():
     stream, tasks = io.StringIO(), dict(TASKS)
     what = open_display(Estimate(tasks, Costs({"train Base": 1.0}), 1, dict.fromkeys(tasks, 0.0), clock=Clock()), stream)
     what.note("UAVid: Base: mIoU 61.2")
-    what.started("r1", "tcp://a")
+    what.started("r1")
     what.failed("r1", "disk full at a")
     what.done("r2", 0.0, made=False)
     what.close()

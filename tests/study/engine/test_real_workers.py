@@ -25,8 +25,8 @@ class Recorder(Display):
         super().__init__(Estimate(tasks, Costs.load(), 2, priority), None)
         self.told: list[tuple] = []
 
-    def started(self, name: str, worker: str = "") -> None:
-        super().started(name, worker)
+    def started(self, name: str) -> None:
+        super().started(name)
         self.told.append(("started", name))
 
     def progress(self, name: str, done: float, total: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
@@ -84,6 +85,20 @@ def test_a_worker_that_does_not_answer_is_asked_again_and_then_left_out(tmp_path
         assert caplog.messages == []
     there.refresh()
     assert "worker b on 127.0.0.1 is left out: cannot be asked (OSError: timed out); start it again" in caplog.messages
+
+
+def test_a_worker_that_hangs_does_not_hold_up_the_others(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(workers, "ASK_SECONDS", 0.05)
+    client = Fake({"tcp://a": worker("a"), "tcp://b": worker("b")}, {"tcp://a": lambda *arguments: asyncio.sleep(60)})
+    there = Workers(client, tmp_path)
+    for _ in range(workers.TRIES):
+        there.refresh()
+        assert there.free(()) == "tcp://b"
+    assert [line for line in caplog.messages if "worker a" in line and "no answer within" in line]
+    client.there["tcp://a"] = worker("a", local_directory="second")  # another process: its tries begin again
+    caplog.clear()
+    there.refresh()
+    assert caplog.messages == [] and there.free(()) == "tcp://b"
 
 
 def test_a_process_started_again_under_the_same_address_is_examined_again(tmp_path, caplog):
