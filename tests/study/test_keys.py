@@ -78,7 +78,7 @@ LABELS = {"labels", "fused labels"}
     ("sspcore.export.bundle", "return", "pass; return", set()),
     ("sspcore.models.hub", "return", "pass; return", set()),  # how a system is saved, not what it computes
     ("sspcore.core.progress", "plain", "plainer", set()),
-    ("sspcore.study.stages", "in_order", "ordered", set()),
+    ("sspcore.study.stages", "names = row_names", "names = pass_ = row_names", set()),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_changed_line_makes_stale_what_it_makes(change, module, old, new, stale):
     before = found()
