@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +14,32 @@ from sspcore.core.files import atomic_folder, read_json, write_json
 from sspcore.core.images import write_image
 from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
-from sspcore.core.types import VideoSegmenter, VideoState
+from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.inference.stream import Segmented, segment_frames
+from sspcore.models.image import ImageSystem
 from sspcore.models.pointwise import fast_pointwise
 from sspcore.models.systems import assemble, build, system
 
 if TYPE_CHECKING:
-    from sspcore.models.ssp import Observation
     from sspcore.study.stages import Study
 
 MARK = "clip.json"  # last in the folder of a clip's label maps
+
+
+class SharedImage(ImageSystem):
+    """An image model that several systems stream through side by side: it works on each frame once."""
+
+    def __init__(self, image: ImageSystem) -> None:
+        super().__init__()
+        self.image, self.n_classes, self.feature_channels = image, image.n_classes, image.feature_channels
+        self._frames: Tensor | None = None  # the latest, and what the model says of them
+        self._answer: tuple[Tensor, Tensor] | None = None
+
+    def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        if self._frames is None or not torch.equal(frames, self._frames):
+            self._frames, self._answer = frames, self.image.logits_and_features(frames)
+        return self._answer
 
 
 def stream(
@@ -57,34 +72,13 @@ def predict_together(study: Study, folders: Mapping[str, Path], dataset: str, cl
         raise ValueError(f"{', '.join(folders)}: give one image system and controls on it")
     missing = {name: out for name, out in folders.items() if not (out / clip.name / MARK).is_file()}
     if missing:
-        image = study.model(images.pop(), dataset)
+        image = SharedImage(study.model(images.pop(), dataset)).eval()
         models = {
             name: image if specs[name].kind == "image" else assemble(specs[name].method, image, specs[name].options, 2).eval()
             for name in missing
         }
-        _observe_once(models.values())
         _write(study, models, missing, dataset, clip)
     return {name: read_json(out / clip.name / MARK)["failed_registrations"] for name, out in folders.items()}
-
-
-def _observe_once(models: Iterable[VideoSegmenter]) -> None:
-    """Let models that share one image model share what it says of the latest frame."""
-    averaging = [model for model in models if hasattr(model, "propagate")]
-    if not averaging:
-        return
-    observe, frame, seen = averaging[0].observe, None, None
-
-    def observe_once(image: Tensor) -> Observation:
-        nonlocal frame, seen
-        if frame is None or not torch.equal(image, frame):
-            frame, seen = image, observe(image)
-        return seen
-
-    for model in models:
-        if model in averaging:
-            model.observe = observe_once
-        else:
-            model.step = lambda image, state=None, motion=None: (observe_once(image).logits, VideoState())
 
 
 def _write(
