@@ -32,7 +32,7 @@ from sspcore.motion.registration import build_registrator
 from sspcore.study import places
 from sspcore.study.keys import Keys
 from sspcore.study.places import RESUMES, Place
-from sspcore.study.profiles import SEED_LIMIT, Profile, load_profile, overridden
+from sspcore.study.profiles import SEED_LIMIT, Profile, available_profiles, load_profile, overridden
 from sspcore.synthetic import missing_sequences, release_key, render_release
 
 log = logging.getLogger(__name__)
@@ -249,7 +249,9 @@ class StudyData:
         ))
 
     def _missing(self, what: str, where: Path) -> ArtefactError:
+        name = self.profile.name
+        profile = name if name in available_profiles() else f"FILE (the one of profile {name})"
         return ArtefactError(
             f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
-            f"`sspcore reproduce --profile {self.profile.name} --seed {self.seed}` with the same systems first"
+            f"`sspcore reproduce --profile {profile} --seed {self.seed}` with the same systems first"
         )

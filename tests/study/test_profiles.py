@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS
@@ -64,7 +65,7 @@ def test_bad_overrides_are_named(overrides, message):
 
 
 def test_unknown_profile_and_unknown_key_in_a_file(tmp_path):
-    with pytest.raises(ProfileError, match="'demmo' is unknown; choose from demo, paper, smoke"):
+    with pytest.raises(ProfileError, match="'demmo' is unknown; choose from demo, paper"):
         load_profile("demmo")
     path = tmp_path / "mine.yaml"
     path.write_text("name: x\nlearning_rate: 3\n")
@@ -132,3 +133,71 @@ def test_numbers_may_be_written_without_a_point(tmp_path):
     text = (PROFILE_FOLDER / "smoke.yaml").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(text.replace("lr: 1.0e-3", "lr: 2e-3"), encoding="utf-8")
     assert load_profile(str(tmp_path / "mine.yaml")).training["video"].lr == 0.002
+
+
+def written(folder, file: str, **settings) -> str:
+    path = folder / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_that_extends_another_says_only_what_differs(tmp_path):
+    changes = {"input_size": [64, 96], "training": {"video": {"lambda_tc": 0.2}}, "constant_alphas": [0.9]}
+    profile, base = load_profile(written(tmp_path, "mine.yaml", extends="smoke", **changes)), load_profile("smoke")
+    assert (profile.name, profile.publish_to) == ("mine", None) and "smoke" in profile.description
+    assert profile.training["video"] == base.training["video"].model_copy(update={"lambda_tc": 0.2})
+    same = {"name", "description", "input_size", "training", "constant_alphas"}
+    assert profile.model_dump(exclude=same) == base.model_dump(exclude=same)
+    assert (profile.input_size, profile.constant_alphas) == ((64, 96), (0.9,))
+    assert load_profile(written(tmp_path, "demo2.yaml", extends="demo")).publish_to is None  # never inherited
+    # a file that a file extends lies beside it, wherever the process is
+    written(tmp_path / "more", "first.yaml", extends="../mine.yaml", name="named", flow="dis-medium")
+    second = load_profile(written(tmp_path, "second.yaml", extends="more/first.yaml", seed=3))
+    assert (second.name, second.seed, second.flow, second.input_size) == ("second", 3, "dis-medium", (64, 96))
+
+
+def test_what_a_file_says_of_a_recipe_holds_for_its_data_sets_unless_it_says_otherwise(tmp_path):
+    first = written(tmp_path, "first.yaml", extends="smoke", training={
+        "video": {"epochs": 2, "lr": 0.5}, "video@uavid": {"epochs": 3, "zoom": [1.0, 1.2]}, "tcb@uavid": {"lr": 0.25},
+    })
+    profile, smoke = load_profile(first), load_profile("smoke")
+    video, uavid = (profile.recipe("video", name) for name in ("ruralscapes", "uavid"))
+    assert (video.epochs, video.lr, video.zoom) == (2, 0.5, smoke.training["video"].zoom)
+    assert (uavid.epochs, uavid.lr, uavid.zoom, uavid.crop) == (3, 0.5, (1.0, 1.2), video.crop)
+    assert profile.recipe("tcb", "uavid").epochs == smoke.training["tcb"].epochs
+    second = load_profile(written(tmp_path, "second.yaml", extends="first.yaml", training={"video": {"epochs": 1}}))
+    assert second.recipe("video", "uavid").epochs == 1 and second.recipe("video", "uavid").zoom == (1.0, 1.2)
+    third = load_profile(written(tmp_path, "third.yaml", extends="first.yaml", training={
+        "video": {"schedule_epochs": 9}, "video@uavid": {"schedule_epochs": 5},
+    }))
+    assert third.recipe("video", "uavid").schedule_epochs == 5 and third.recipe("video", "ruralscapes").schedule_epochs == 9
+
+
+def test_an_override_of_a_recipe_holds_for_its_data_sets_too():
+    assert load_profile("paper").recipe("video", "ruralscapes").epochs == 75
+    overrides = {"training.video@ruralscapes.lambda_tc": 0.3, "training.video.lambda_tc": 0.1, "training.video.epochs": 3}
+    changed = load_profile("paper", overrides)
+    assert [changed.recipe("video", name).lambda_tc for name in ("uavid", "ruralscapes")] == [0.1, 0.3]
+    assert [changed.recipe("video", name).epochs for name in ("uavid", "ruralscapes")] == [3, 3]
+    assert changed.recipe("kd_video", "ruralscapes") == load_profile("paper").recipe("kd_video", "ruralscapes")
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"extends": "demmo"}, "mine.yaml: extends: 'demmo' is unknown; choose from demo, paper"),
+    ({"extends": 3}, "mine.yaml: extends: 3 is unknown"),
+    ({"extends": None}, "mine.yaml: extends: None is unknown"),
+    ({"extends": "mine.yaml"}, "mine.yaml: extends: goes in a circle .mine.yaml extends mine.yaml."),
+    ({"extends": "other.yaml"}, "other.yaml: extends: goes in a circle .mine.yaml extends other.yaml extends mine.yaml."),
+    ({"extends": "smoke", "inputsize": [64, 96]}, "profile mine.yaml extends smoke.yaml: inputsize: unknown key"),
+    ({"extends": "smoke", "training": {"video": {"lambda": 1}}}, "training.video.lambda: unknown key"),
+    ({"extends": "smoke", "training": {"video@vspw": {"lr": 1.0}}}, "training.video@vspw: data set 'vspw' is unknown"),
+    ({"extends": "smoke", "training": [1]}, "training: .*object"),
+    ({"extends": "smoke", "training": {"video": 1}}, "training.video: "),
+    ({"extends": "smoke", "name": "a b"}, "name: 'a b': artefacts lie in a folder of this name"),
+])
+def test_a_wrong_file_that_extends_another_is_one_line(settings, message, tmp_path):
+    written(tmp_path, "other.yaml", extends="mine.yaml")
+    with pytest.raises(ProfileError, match=message) as error:
+        load_profile(written(tmp_path, "mine.yaml", **settings))
+    assert "\n" not in str(error.value)

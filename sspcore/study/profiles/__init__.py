@@ -1,6 +1,7 @@
 """Profiles: every number that a run depends on, validated, in one typed object.
 
-A profile is a YAML file beside this module (`smoke`, `demo`, `paper`). An ablation is one overridden value:
+A profile is a YAML file beside this module (`smoke`, `demo`, `paper`, ...), or a file of one's own that may say only what
+differs from another one (`extends: paper`, see `read_settings`). An ablation is one overridden value:
 `load_profile("demo", {"training.video.lambda_tc": 0.2})`. An unknown key or an impossible value is an error.
 """
 
@@ -9,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from sspcore.core.errors import ProfileError
@@ -25,10 +25,12 @@ from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import SYSTEMS, SystemSpec, control, system
 from sspcore.motion.flow import FLOW_NAMES
 from sspcore.motion.registration import REGISTRATOR_NAMES
+from sspcore.study.profiles.files import PROFILE_FOLDER as PROFILE_FOLDER
+from sspcore.study.profiles.files import available_profiles as available_profiles
+from sspcore.study.profiles.files import dig, override, read_settings
 from sspcore.synthetic import ReleaseSettings
 from sspcore.training.recipe import Recipe
 
-PROFILE_FOLDER = Path(__file__).parent
 CONTROL_IMAGE = "Base"
 SEED_LIMIT = 2**63  # what every generator takes
 
@@ -103,7 +105,7 @@ class Profile(Section):
     def key(self, *sections: str) -> str:
         """Hash of the named sections ("clips.uavid", "training.video", ...), for the keys of artefacts."""
         tree = self.model_dump(mode="json")
-        return stable_hash({section: _dig(tree, section) for section in sections})
+        return stable_hash({section: dig(tree, section) for section in sections})
 
 
 def choose_datasets(profile: Profile, asked: Iterable[str], setting: str) -> list[str]:
@@ -178,26 +180,6 @@ def _refuse(asked: list[str], unknown: list[str], known: Iterable[str], setting:
         raise ProfileError(f"{setting} {','.join(unknown)}: unknown; {choice}")
 
 
-def available_profiles() -> list[str]:
-    """Names of the profiles that ship with the package."""
-    return sorted(path.stem for path in PROFILE_FOLDER.glob("*.yaml"))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: a key set twice is an error, and 1e-3 is a number."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys: dict[str, yaml.Node] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if keys.setdefault(key.value, key) is not key:  # YAML would take the later one
-                raise ProfileError(f"{key.value} (line {key.start_mark.line + 1}): is set twice; keep one of the two")
-        return node
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
-
-
 def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     """The profile `name`, with dotted overrides applied.
 
@@ -206,20 +188,9 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
         overrides: dotted key -> value, e.g. {"training.video.lambda_tc": 0.2}; the key must exist.
     Raises: ProfileError naming the profile, the key and what is wrong with it.
     """
-    path = PROFILE_FOLDER / f"{name}.yaml" if name in available_profiles() else Path(name)
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        raise ProfileError(f"profile '{name}' is unknown; choose from {', '.join(available_profiles())} or a YAML file")
-    try:
-        tree = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-        json.dumps(tree, default=str)  # a circle of YAML's references is an error here
-    except ProfileError as error:
-        raise ProfileError(f"{path.name}: {error}") from None
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:  # ValueError: no text, no such date, a circle
-        raise ProfileError(f"{path.name}: not readable as YAML ({str(error).splitlines()[0]}); mend the file") from error
-    if not isinstance(tree, dict):
-        raise ProfileError(f"{path.name}: expected a mapping of settings at the top level")
-    profile = _validate(tree, path.name)
-    return overridden(profile, overrides, path.name) if overrides else profile
+    tree, source = read_settings(name)
+    profile = _validate(tree, source)
+    return overridden(profile, overrides, source) if overrides else profile
 
 
 def overridden(profile: Profile, overrides: Mapping[str, Any], source: str | None = None) -> Profile:
@@ -228,8 +199,8 @@ def overridden(profile: Profile, overrides: Mapping[str, Any], source: str | Non
     Raises: ProfileError as `load_profile` does.
     """
     source, tree = source or profile.name, profile.model_dump(mode="json")
-    for key, value in overrides.items():
-        _override(tree, key, value, source)
+    for key in sorted(overrides, key=lambda key: "@" in key):  # of a recipe first, then of its data sets
+        override(tree, key, overrides[key], source)
     return _validate(tree, source)
 
 
@@ -275,19 +246,3 @@ def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
     controls = [control(alpha).name for alpha in profile.constant_alphas]
     if len(set(controls)) < len(controls):
         yield "constant_alphas", f"{list(profile.constant_alphas)} holds a value twice"
-
-
-def _dig(tree: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            raise ProfileError(f"profile setting '{dotted}' does not exist (no '{part}')")
-        tree = tree[part]
-    return tree
-
-
-def _override(tree: dict[str, Any], dotted: str, value: Any, source: str) -> None:
-    *parents, last = dotted.split(".")
-    node = _dig(tree, ".".join(parents)) if parents else tree
-    if not isinstance(node, dict) or last not in node:
-        raise ProfileError(f"profile {source}: override '{dotted}' names no existing setting; correct the key")
-    node[last] = value
