@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sspcore.core.errors import ReleaseError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Interpolation = Literal["area", "bilinear", "cubic"]
 
 _OPTIONS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
@@ -56,30 +60,50 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write (H, W) or RGB (H, W, 3) uint8: lossless as .png or .webp (a third smaller), as .jpg of quality 95.
+    """Write (H, W) or RGB (H, W, 3) uint8 as `encode_image` has it.
 
     Raises: OSError if the bytes cannot be written.
     """
+    path.write_bytes(encode_image(path.suffix, image))
+
+
+def encode_image(suffix: str, image: np.ndarray) -> np.ndarray:
+    """The bytes of a file: lossless as ".png" or ".webp" (a third smaller), as ".jpg" of quality 95.
+
+    Raises: OSError if the image cannot be encoded.
+    """
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, data = cv2.imencode(path.suffix, stored, _OPTIONS[path.suffix])
+    done, data = cv2.imencode(suffix, stored, _OPTIONS[suffix])
     if not done:
-        raise OSError(f"{path}: could not be encoded as {path.suffix}")
-    path.write_bytes(data)
+        raise OSError(f"an image of {image.shape} could not be encoded as {suffix}")
+    return data
 
 
-def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a uint8 image to (H, W), averaging areas when it shrinks."""
+def resize_frame(image: np.ndarray, size: tuple[int, int], how: Interpolation = "area") -> np.ndarray:
+    """Resize a uint8 image to (H, W).
+
+    Args:
+        how: "area": averages areas when it shrinks, else linear; "bilinear": Pillow's, whose triangle widens as the image
+            shrinks, so that all pixels count; "cubic": OpenCV's over 4x4 pixels, which lets detail alias when it shrinks.
+            The published settings store frames by "cubic" and read them by "bilinear" (METHOD section 9).
+    """
     if image.shape[:2] == tuple(size):
         return image
+    width_height = (size[1], size[0])
+    if how == "bilinear":
+        return np.array(Image.fromarray(image).resize(width_height, Image.Resampling.BILINEAR))
+    if how == "cubic":
+        return cv2.resize(image, width_height, interpolation=cv2.INTER_CUBIC)
     shrinks = size[0] < image.shape[0]
-    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(image, width_height, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a label map to (H, W) by the nearest pixel centre."""
+    """Resize a uint8 label map to (H, W) by the nearest pixel centre."""
     if labels.shape == tuple(size):
         return labels
-    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    # Pillow, not OpenCV: where a centre falls between two pixels (4096 -> 1280) the two round to different sides
+    return np.array(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:

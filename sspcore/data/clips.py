@@ -1,7 +1,8 @@
 """Clips: prepared pieces of video, read frame by frame at the size that is asked for.
 
 On disk a clip is a folder: `clip.json`, `frames/NNNNNN.png|jpg|webp` and `labels/NNNNNN.png` (class ids, 255 ignored), both
-named by the source frame's number.
+named by the source frame's number. Labels have the release's size, so that they are resized once, to the size they are
+used at.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json
-from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels
+from sspcore.core.images import Interpolation, read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.paths import SAMPLE, Workspace
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
@@ -30,15 +31,15 @@ class FrameCache:
     def __init__(self, budget_mb: int) -> None:
         self._budget = budget_mb * 2**20
         self._used = 0
-        self._frames: OrderedDict[tuple[Path, Size | None], np.ndarray] = OrderedDict()
+        self._frames: OrderedDict[tuple[Path, Size | None, Interpolation], np.ndarray] = OrderedDict()
 
-    def get(self, path: Path, size: Size | None) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of the file, resized to `size`; None: as it is."""
-        key = (path, size and tuple(size))
+    def get(self, path: Path, size: Size | None, how: Interpolation = "area") -> np.ndarray:
+        """(H, W, 3) uint8 RGB of the file, resized to `size` (see `resize_frame`); None: as it is."""
+        key = (path, size and tuple(size), how)
         if key in self._frames:
             self._frames.move_to_end(key)
             return self._frames[key]
-        frame = read_rgb(path) if size is None else resize_frame(read_rgb(path), size)
+        frame = read_rgb(path) if size is None else resize_frame(read_rgb(path), size, how)
         frame.setflags(write=False)
         self._frames[key] = frame
         self._used += frame.nbytes
@@ -56,8 +57,9 @@ class Clip:
         dataset, split, sequence: origin; the name is `<sequence>_<first source frame>`.
         numbers: source frame number of every frame.
         labelled: positions that have a label.
-        stored_size: (H, W) on disk.
+        stored_size: (H, W) of frames on disk.
         suffix: ".png", ".jpg" or ".webp".
+        interpolation: how frames are resized when they are read (see `resize_frame`).
         cache: shared by the clips of a set.
     """
 
@@ -69,6 +71,7 @@ class Clip:
     labelled: tuple[int, ...]
     stored_size: Size
     suffix: str
+    interpolation: Interpolation
     cache: FrameCache
 
     @property
@@ -90,7 +93,7 @@ class Clip:
 
     def frame(self, position: int, size: Size) -> np.ndarray:
         """(H, W, 3) uint8 RGB (read-only)."""
-        return self.cache.get(self.folder / "frames" / f"{self.numbers[position]:06d}{self.suffix}", size)
+        return self.cache.get(self.folder / "frames" / f"{self.numbers[position]:06d}{self.suffix}", size, self.interpolation)
 
     def key(self, position: int) -> str:
         """Name of the frame in the cache of motion, whose folder carries the key of the data set."""
@@ -135,7 +138,7 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
         try:
             numbers, labelled, size = (tuple(record[name]) for name in ("frames", "labelled", "size"))
             origin = (record[name] for name in ("dataset", "split", "sequence"))
-            clip = Clip(path.parent, *origin, numbers, labelled, size, record["suffix"], cache)
+            clip = Clip(path.parent, *origin, numbers, labelled, size, record["suffix"], record["interpolation"], cache)
             whole = len(clip) > 0 and all(0 <= k < len(clip) for k in clip.labelled)
         except (KeyError, TypeError) as error:
             raise ArtefactError(f"{path}: not the record of a clip ({error!r}); run notebook 01 with --force") from error

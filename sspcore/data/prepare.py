@@ -15,13 +15,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_folder, write_json
-from sspcore.core.images import read_grey, read_rgb, resize_frame, resize_labels, write_image
+from sspcore.core.images import Interpolation, encode_image, read_grey, read_rgb, resize_frame, write_image
 from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
 from sspcore.core.settings import Section
@@ -44,9 +43,13 @@ class ClipRules(Section):
         clip_length: frames of a clip.
         min_clip_length: shorter clips are dropped.
         drop_first, drop_last: whether the first / last frame taken of a video is left out.
-        require_label: whether a clip without a label is dropped.
-        store_size: (H, W) of stored frames and labels; None keeps the release's size.
+        drop_end_labels: whether the first and the last label file of a video are left out.
+        require_label: whether a clip without a label is dropped; distillation and TC can use those that are kept.
+        store_size: (H, W) of stored frames; None keeps the release's size. Labels always keep it: they are resized once,
+            from the release's size to that which they are used at.
         image_format: "png" (lossless) or "jpg" (quality 95).
+        store_interpolation: how frames are resized to `store_size` (see `resize_frame`).
+        load_interpolation: how stored frames are resized when they are read.
     """
 
     frame_step: int = Field(ge=1)
@@ -54,9 +57,12 @@ class ClipRules(Section):
     min_clip_length: int = Field(ge=2)
     drop_first: bool = True
     drop_last: bool = False
+    drop_end_labels: bool = False
     require_label: bool = True
     store_size: tuple[PositiveInt, PositiveInt] | None = None
     image_format: Literal["png", "jpg"] = "png"
+    store_interpolation: Interpolation = "cubic"
+    load_interpolation: Interpolation = "bilinear"
 
     @model_validator(mode="after")
     def _some_clips_are_kept(self) -> ClipRules:
@@ -134,12 +140,19 @@ def warn_of_copies(video: Path, numbers: list[int]) -> None:
 
 def missing_clips(sequence: Sequence, rules: ClipRules, out: Path) -> tuple[list[list[int]], int]:
     """Clips of a sequence that are not below `out` yet, as frame numbers, and the number of frames of all its clips."""
-    plan = plan_clips(count_frames(sequence.video), set(sequence.labels), rules)
+    plan = plan_clips(count_frames(sequence.video), sequence.labels, rules)
     return [clip for clip in plan if not clip_folder(out, sequence, clip).exists()], sum(map(len, plan))
 
 
-def plan_clips(n_frames: int, labelled: set[int], rules: ClipRules) -> list[list[int]]:
-    """Source frame numbers of every clip of a video with `n_frames` frames."""
+def used_labels(labels: Iterable[int], rules: ClipRules) -> set[int]:
+    """Source frame numbers of the label files that count, of all that a video has."""
+    numbers = sorted(labels)
+    return set(numbers[1:-1] if rules.drop_end_labels else numbers)
+
+
+def plan_clips(n_frames: int, labels: Iterable[int], rules: ClipRules) -> list[list[int]]:
+    """Source frame numbers of every clip of a video with `n_frames` frames and these label files."""
+    labelled = used_labels(labels, rules)
     taken = list(range(0, n_frames, rules.frame_step))
     if rules.drop_last and taken and taken[-1] != n_frames - 1:
         taken.append(n_frames - 1)  # RuralScapes: every n-th frame "and the last", which is then dropped
@@ -162,6 +175,7 @@ def prepare_sequence(job: Job) -> list[int]:
     Returns: numbers of the frames taken that repeat the frame taken before them.
     """
     rules, sequence = job.rules, job.sequence
+    labelled = used_labels(sequence.labels, rules)
     frames = read_video(sequence.video, set(chain.from_iterable(job.clips)))
     repeated: list[int] = []
     before = None
@@ -172,10 +186,11 @@ def prepare_sequence(job: Job) -> list[int]:
             size = rules.store_size
             for number, image in islice(frames, len(clip)):
                 size = rules.store_size or image.shape[:2]
-                write_image(folder / "frames" / f"{number:06d}.{rules.image_format}", resize_frame(image, size))
-                if number in sequence.labels:
+                stored = resize_frame(image, size, rules.store_interpolation)
+                write_image(folder / "frames" / f"{number:06d}.{rules.image_format}", stored)
+                if number in labelled:
                     ids = read_label(sequence, number, job.spec, image.shape[:2])
-                    write_image(folder / "labels" / f"{number:06d}.png", resize_labels(ids, size))
+                    write_image(folder / "labels" / f"{number:06d}.png", ids)
                 # a grid of about 90 rows tells a copy of a frame from the next one at a hundredth of the time
                 step = max(1, min(image.shape[:2]) // 90)
                 now = image[::step, ::step].astype(np.int16)
@@ -185,7 +200,8 @@ def prepare_sequence(job: Job) -> list[int]:
             write_json(folder / "clip.json", {
                 "dataset": job.spec.name, "split": sequence.split, "sequence": sequence.name,
                 "suffix": f".{rules.image_format}", "size": list(size), "frames": clip,
-                "labelled": [i for i, number in enumerate(clip) if number in sequence.labels],
+                "interpolation": rules.load_interpolation,
+                "labelled": [i for i, number in enumerate(clip) if number in labelled],
             })
     return repeated
 
@@ -194,10 +210,14 @@ def _stored_bytes(job: Job) -> int:
     """Bytes that the first frame taken of a video has when stored."""
     first = job.clips[0][0]
     for _, image in read_video(job.sequence.video, {first}):
-        stored = resize_frame(image, job.rules.store_size or image.shape[:2])
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if job.rules.image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, 95]
-        return cv2.imencode(f".{job.rules.image_format}", stored, options)[1].nbytes
+        return encode_frame(image, job.rules).nbytes
     return 0
+
+
+def encode_frame(image: np.ndarray, rules: ClipRules) -> np.ndarray:
+    """The bytes that a frame (H, W, 3) uint8 RGB of a video has when stored."""
+    stored = resize_frame(image, rules.store_size or image.shape[:2], rules.store_interpolation)
+    return encode_image(f".{rules.image_format}", stored)
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:

@@ -183,5 +183,6 @@ def _write_clip(clip: Clip, truth: Path, size: tuple[int, int], folder: Path) ->
         write_image(folder / "labels" / f"{number:06d}.png", exact_labels(truth, clip, position, size))
     write_json(folder / "clip.json", {
         "dataset": clip.dataset, "split": clip.split, "sequence": clip.sequence, "suffix": ".webp", "size": list(size),
+        "interpolation": clip.interpolation,
         "frames": list(clip.numbers), "labelled": list(range(len(clip))),
     })

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sspcore.data.prepare import plan_clips
+from sspcore.data.prepare import plan_clips, used_labels
 from sspcore.data.releases import Sequence
 from sspcore.data.video import count_frames
 from sspcore.study.profiles import Profile
@@ -41,7 +41,10 @@ def planned_clips(profile: Profile, dataset: str, sequences: Iterable[Sequence] 
         made = profile.rendering.releases[dataset]
         labels = set(range(0, made.source_frames, made.label_interval * made.frame_step))
         videos = [(split, name, made.source_frames, labels) for split, name in sequence_names(dataset, made)]
+    rules = profile.clips[dataset]
     return [
-        PlannedClip(split, name, tuple(numbers), tuple(k for k, number in enumerate(numbers) if number in labels))
-        for split, name, n_frames, labels in videos for numbers in plan_clips(n_frames, labels, profile.clips[dataset])
+        PlannedClip(
+            split, name, tuple(numbers), tuple(k for k, number in enumerate(numbers) if number in used_labels(labels, rules))
+        )
+        for split, name, n_frames, labels in videos for numbers in plan_clips(n_frames, labels, rules)
     ]

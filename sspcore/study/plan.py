@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from sspcore.core.errors import SspError
-from sspcore.core.images import resize_frame
+from sspcore.core.images import encode_image, resize_frame
 from sspcore.core.machine import cores, describe, worker_count
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.check import require_release
 from sspcore.data.datasets import SPECS
+from sspcore.data.prepare import encode_frame
 from sspcore.data.releases import Sequence
 from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
@@ -155,8 +156,10 @@ def registering(profile: Profile) -> float:
 def reading(profile: Profile, dataset: str) -> tuple[float, int]:
     """Seconds to read one prepared frame on one core, and its bytes, from an image of smooth noise."""
     rules = profile.clips[dataset]
-    _, data = cv2.imencode(f".{rules.image_format}", _texture(rules.store_size or profile.teacher_size))
-    read = timed(lambda _: resize_frame(cv2.imdecode(data, cv2.IMREAD_COLOR), profile.input_size))
+    data = encode_image(f".{rules.image_format}", _texture(rules.store_size or profile.teacher_size))
+    read = timed(lambda _: resize_frame(
+        cv2.imdecode(data, cv2.IMREAD_COLOR), profile.input_size, rules.load_interpolation
+    ))
     return read.median, data.nbytes
 
 
@@ -167,8 +170,7 @@ def preparing(profile: Profile, dataset: str, video: Path) -> tuple[float, float
 
     def prepare(_: int) -> None:
         for _, image in read_video(video, wanted):
-            stored = resize_frame(image, rules.store_size or image.shape[:2])
-            sizes.append(cv2.imencode(f".{rules.image_format}", stored)[1].nbytes)
+            sizes.append(encode_frame(image, rules).nbytes)
 
     return timed(prepare, times=1, warm_up=0).mean / len(sizes), float(np.mean(sizes))
 

@@ -8,8 +8,10 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.media import SIZE, panning_frames, write_rgb, write_video
 from sspcore.core.classes import IGNORE, colourise
@@ -45,9 +47,25 @@ def test_published_uavid_rule_drops_the_short_rest():
 
 
 def test_published_ruralscapes_rule_takes_every_fifth_and_drops_first_and_last():
-    plan = plan_clips(1003, {0, 250, 500, 750, 1000}, load_profile("paper").clips["ruralscapes"])
+    rules = load_profile("paper").clips["ruralscapes"]
+    plan = plan_clips(1003, {0, 250, 500, 750, 1000, 1001}, rules)
     assert plan[0][0] == 5 and plan[0][-1] == 250 and len(plan[0]) == 50
     assert plan[-1][-1] == 1000  # 1002, the last frame, was taken and dropped
+
+
+def test_published_ruralscapes_rule_drops_the_first_and_the_last_label_file():
+    """The clip that ends in frame 1000 has no label left; a video with two label files has none at all."""
+    rules = load_profile("paper").clips["ruralscapes"]
+    plan = plan_clips(1003, {250, 500, 750, 1000}, rules)
+    assert [clip[-1] for clip in plan] == [500, 750]
+    assert plan_clips(1003, {250, 500}, rules) == []
+    keeping = rules.model_copy(update={"drop_end_labels": False})
+    assert [clip[-1] for clip in plan_clips(1003, {250, 500}, keeping)] == [250, 500]
+
+
+def test_published_uavid_rule_keeps_a_rest_of_fifty_frames_without_a_label():
+    plan = plan_clips(901 + 50, range(0, 901, 100), load_profile("paper").clips["uavid"])
+    assert len(plan) == 10 and plan[-1] == list(range(901, 951))
 
 
 def test_clips_without_a_label_are_dropped():
@@ -82,11 +100,39 @@ def test_ruralscapes_split_and_positions(ruralscapes_release, tmp_path):
     assert train[0].numbers == (5, 10, 15) and train[0].labelled == (1,)
 
 
-def test_stored_size_resizes_frames_and_labels(uavid_release, tmp_path):
-    rules = RULES.model_copy(update={"store_size": (32, 48), "image_format": "jpg"})
+def test_stored_frames_and_loaded_frames_are_resized_as_the_rules_say(uavid_release, tmp_path):
+    """By the tools' own calls: OpenCV's cubic into a lossless file, Pillow's bilinear out of it."""
+    rules = RULES.model_copy(update={"store_size": (40, 60)})
     clip = load_clips(prepared(uavid_release, UAVID, rules, tmp_path / "clips"), "train")[0]
-    assert clip.suffix == ".jpg" and clip.frame(0, (32, 48)).shape == (32, 48, 3)
-    assert clip.label(3, (32, 48)).shape == (32, 48)
+    capture = cv2.VideoCapture(str(uavid_release / "uavid_train" / "seq1" / "images.mp4"))
+    decoded = [capture.read()[1] for _ in range(3)][2]
+    stored = cv2.resize(decoded, (60, 40), interpolation=cv2.INTER_CUBIC)[..., ::-1]
+    assert clip.suffix == ".png" and clip.stored_size == (40, 60) and np.array_equal(clip.frame(1, (40, 60)), stored)
+    loaded = np.array(Image.fromarray(np.ascontiguousarray(stored)).resize((31, 21), Image.BILINEAR))
+    assert np.array_equal(clip.frame(1, (21, 31)), loaded)
+    averaged = load_clips(prepared(uavid_release, UAVID, rules.model_copy(update={
+        "store_interpolation": "area", "load_interpolation": "area", "image_format": "jpg",
+    }), tmp_path / "area"), "train")[0]
+    expected = cv2.imdecode(cv2.imencode(
+        ".jpg", cv2.resize(decoded, (60, 40), interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 95]
+    )[1], cv2.IMREAD_COLOR)
+    expected = cv2.resize(expected, (31, 21), interpolation=cv2.INTER_AREA)[..., ::-1]
+    assert averaged.suffix == ".jpg" and np.array_equal(averaged.frame(1, (21, 31)), expected)
+
+
+def test_labels_are_resized_once_whatever_size_frames_are_stored_at(uavid_release, tmp_path):
+    """From the release's label to the size that is asked for: rows and columns whose centres are nearest."""
+    colours = np.array(list(UAVID.labels.values()), np.uint8)
+    noise = colours[np.random.default_rng(0).integers(0, len(colours), SIZE)]
+    write_rgb(uavid_release / "uavid_train" / "seq2" / "Labels" / "000004.png", noise)
+    rules = RULES.model_copy(update={"store_size": (40, 60)})
+    clip = load_clips(prepared(uavid_release, UAVID, rules, tmp_path / "clips"), "train")[2]
+    (rows, row_ties), (columns, column_ties) = (
+        np.divmod((2 * np.arange(n) + 1) * side, 2 * n) for n, side in zip((22, 34), SIZE, strict=True)
+    )
+    clear = (row_ties[:, None] > 0) & (column_ties > 0)  # on a tie either neighbour is as near
+    expected = colours_to_ids(noise, UAVID, "")[rows[:, None], columns]
+    assert clear.mean() > 0.8 and np.array_equal(clip.label(3, (22, 34))[clear], expected[clear])
 
 
 def test_ids_and_colours_are_inverse_for_every_class():

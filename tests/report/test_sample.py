@@ -87,7 +87,7 @@ class FinishedRun:
             write_rgb(folder / "frames" / f"{k:06d}.png", frame)
         write_json(folder / "clip.json", {
             "dataset": "uavid", "split": "val", "sequence": "seq16", "frames": [0, 1, 2, 3], "labelled": [],
-            "size": list(SIZE), "suffix": ".png",
+            "size": list(SIZE), "suffix": ".png", "interpolation": "area",
         })
         write_json(root / "clips" / "key.json", {"key": "k"})
         torch.manual_seed(0)

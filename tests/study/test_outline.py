@@ -20,6 +20,7 @@ RULES = (
     {"frame_step": 1, "clip_length": 3, "min_clip_length": 2},  # some without a label
     {"frame_step": 1, "clip_length": 3, "min_clip_length": 2, "require_label": False, "drop_first": False, "drop_last": True},
     {"frame_step": 2, "clip_length": 5, "min_clip_length": 2, "drop_last": True},  # the last frame is taken, then dropped
+    {"frame_step": 1, "clip_length": 3, "min_clip_length": 2, "require_label": False, "drop_end_labels": True},
 )
 
 
