@@ -55,7 +55,8 @@ class SystemSpec:
         method: what is built around the image model, one of METHODS.
         recipe: name of the training recipe in `profile.training`; None for controls.
         objective: "supervised" by labels, or "distillation" by the teacher's logits.
-        starts_from: system whose checkpoint training starts from; None starts from the encoder's weights.
+        starts_from: system whose checkpoint training starts from, as published; None: the encoder's weights.
+        equal_start: the same under a profile with `equal_steps`, where it differs (see `start`).
         options: of SSP; None for the other methods.
         recurrent: trained on windows of `profile.recurrent_window` frames instead of the method's own.
         hidden: a step on the way, no row of the table.
@@ -68,6 +69,7 @@ class SystemSpec:
     recipe: str | None
     objective: Literal["supervised", "distillation"] = "supervised"
     starts_from: str | None = None
+    equal_start: str | None = None
     options: SSPOptions | None = None
     recurrent: bool = False
     hidden: bool = False
@@ -77,9 +79,21 @@ class SystemSpec:
         """Whether training needs the teacher's logits."""
         return self.objective == "distillation"
 
+    def start(self, equal_steps: bool) -> str | None:
+        """System whose checkpoint training starts from; None: the encoder's weights.
+
+        `equal_steps`: all supervised systems on the base model go on from one hidden training (START) and so have had the
+        same number of steps. As published, video models go on from the trained Base, which they so outnumber.
+        """
+        return self.equal_start if equal_steps and self.equal_start is not None else self.starts_from
+
     def key(self) -> dict[str, Any]:
-        """What makes this system what it is, as JSON values: for the keys of artefacts. Names are not part of it."""
-        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "hidden")}
+        """What makes this system what it is, as JSON values: for the keys of artefacts.
+
+        Names are not part of it, nor is what training starts from: that has a key of its own.
+        """
+        others = ("name", "hidden", "starts_from", "equal_start")
+        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return identity | {"options": None if self.options is None else self.options.key()}
 
 
@@ -106,19 +120,20 @@ SYSTEMS: dict[str, SystemSpec] = {
         SystemSpec("SegFormer-b2", "image", "segformer_b2", "image", "image_baseline"),
         SystemSpec("SegFormer-b3", "image", "segformer_b3", "image", "image_baseline"),
         SystemSpec("ConvNeXt-S + UPerNet", "image", "convnext_s", "image", "image_baseline"),
-        # All systems on the base model go on from one start, so each has had the same number of steps in all.
-        SystemSpec(START, "image", "base", "image", "image_start", hidden=True),
-        SystemSpec("Base", "image", "base", "image", "image", starts_from=START),
-        SystemSpec("KD Base", "image", "base", "image", "kd_image", "distillation", START),
-        SystemSpec("DFF", "video", "base", "dff", "video", starts_from=START),
-        SystemSpec("NetWarp", "video", "base", "netwarp", "video", starts_from=START),
-        SystemSpec("TCB_ppm", "video", "base", "tcb_ppm", "tcb", starts_from=START),
-        SystemSpec("TCB_ocr", "video", "base", "tcb_ocr", "tcb", starts_from=START),
-        SystemSpec("SSP", "video", "base", "ssp", "video", starts_from=START, options=_SSP),
-        SystemSpec("KD-SSP", "video", "base", "ssp", "kd_video", "distillation", "KD Base", _SSP),
-        # Ours: their recipes leave the image model as it is, so they go on from the finished one.
-        SystemSpec("SSP-R", "video", "base", "ssp", "recurrent", "supervised", "Base", _SSP_R, True),
-        SystemSpec("KD-SSP-R", "video", "base", "ssp", "kd_recurrent", "distillation", "KD Base", _SSP_R, True),
+        SystemSpec(START, "image", "base", "image", "image_start", hidden=True),  # with `equal_steps` alone
+        SystemSpec("Base", "image", "base", "image", "image", equal_start=START),
+        SystemSpec("KD Base", "image", "base", "image", "kd_image", "distillation", equal_start=START),
+        SystemSpec("DFF", "video", "base", "dff", "video", starts_from="Base", equal_start=START),
+        SystemSpec("NetWarp", "video", "base", "netwarp", "video", starts_from="Base", equal_start=START),
+        SystemSpec("TCB_ppm", "video", "base", "tcb_ppm", "tcb", starts_from="Base", equal_start=START),
+        SystemSpec("TCB_ocr", "video", "base", "tcb_ocr", "tcb", starts_from="Base", equal_start=START),
+        SystemSpec("SSP", "video", "base", "ssp", "video", starts_from="Base", equal_start=START, options=_SSP),
+        SystemSpec("KD-SSP", "video", "base", "ssp", "kd_video", "distillation", "KD Base", options=_SSP),
+        # Ours: their recipes leave the image model as it is, so they always go on from the finished one.
+        SystemSpec("SSP-R", "video", "base", "ssp", "recurrent", starts_from="Base", options=_SSP_R, recurrent=True),
+        SystemSpec(
+            "KD-SSP-R", "video", "base", "ssp", "kd_recurrent", "distillation", "KD Base", options=_SSP_R, recurrent=True
+        ),
     )
 }
 
@@ -139,7 +154,7 @@ ABLATIONS = _variants("SSP", {
     "no interpolation": {"options": SSPOptions(similarity="constant", alpha=0.0)},
     "alpha not masked": {"options": SSPOptions(mask_alpha=False)},
     # only the encoder has pretrained weights: decoder and head never saw a label before video training
-    "untrained image model": {"starts_from": None},
+    "untrained image model": {"starts_from": None, "equal_start": None},
 })
 
 RECURRENT_ABLATIONS = _variants("SSP-R", {

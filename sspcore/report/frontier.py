@@ -107,14 +107,12 @@ def averaging(name: str) -> tuple[str, float] | None:
 def image_of(name: str) -> str | None:
     """The image system that a system is built on: KD-SSP on KD Base, SSP on Base, an image system on itself; or None.
 
-    Systems that go on from a hidden start count as built on the supervised image system that goes on from it, too.
+    What is not built on a trained one (a hidden start, SSP on an untrained image model) counts as built on the first of its
+    kind.
     """
     spec = spec_of(name)
     while spec is not None and not (spec.kind == "image" and not spec.hidden):
-        if spec.kind == "image":
-            later = (s for s in SYSTEMS.values() if s.kind == "image" and s.starts_from == spec.name and not s.teacher)
-            spec = next(later, None)
-        elif spec.starts_from is None:
+        if spec.starts_from is None:
             spec = next((s for s in SYSTEMS.values() if s.image_model == spec.image_model and not s.hidden), None)
         else:
             spec = spec_of(spec.starts_from)

@@ -62,12 +62,15 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
     """Those of the paper's method.
 
     "Untrained image model": video systems start from an image model that was trained on the labelled frames (the
-    paper's way). Here only the encoder keeps its pretrained weights, decoder and head start at random, and the video
-    recipe runs for as many epochs as both trainings of SSP together.
+    paper's way). Here only the encoder keeps its pretrained weights, decoder and head start at random. As published the
+    video recipe stays as it is; with `equal_steps` it runs for as many epochs as both trainings of SSP together.
     """
-    video, part = _recipe_setting(profile, "SSP", dataset), partial(Variant, group="part")
-    trainings = [profile.recipe(SYSTEMS[name].recipe, dataset) for name in (START, "SSP")]
-    longer = {f"{video}.{name}": sum(getattr(recipe, name) for recipe in trainings) for name in ("epochs", "schedule_epochs")}
+    video, part, longer = _recipe_setting(profile, "SSP", dataset), partial(Variant, group="part"), {}
+    if profile.equal_steps:
+        trainings = [profile.recipe(SYSTEMS[name].recipe, dataset) for name in (START, "SSP")]
+        longer = {
+            f"{video}.{name}": sum(getattr(recipe, name) for recipe in trainings) for name in ("epochs", "schedule_epochs")
+        }
     return [
         *_references(profile),
         Variant("SSP", "What does the method do with nothing changed?", "SSP", "method", compared_with=None),

@@ -32,8 +32,8 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
     recipe = profile.recipe(spec.recipe, dataset)
     torch.manual_seed(study.seed)
     model = build(name, study.spec(dataset).n_classes, profile)
-    if spec.starts_from is not None:
-        weights = study.folder(spec.starts_from, dataset) / "training" / WEIGHTS
+    if (start := study.start(spec)) is not None:
+        weights = study.folder(start, dataset) / "training" / WEIGHTS
         trained = start_from(model, read_weights(weights), str(weights))
     else:
         pretrained = encoder_start(image_spec(name, profile)) != "scratch"
@@ -61,7 +61,8 @@ def objective(study: Study, spec: SystemSpec, dataset: str) -> Objective:
 def training_steps(study: Study, name: str, dataset: str) -> int:
     """Optimiser steps that a system's weights have seen, its starting weights' included."""
     spec = system(name)
-    steps = 0 if spec.starts_from is None else training_steps(study, spec.starts_from, dataset)
+    start = study.start(spec)
+    steps = 0 if start is None else training_steps(study, start, dataset)
     if spec.recipe is None:
         return steps
     recipe = study.profile.recipe(spec.recipe, dataset)

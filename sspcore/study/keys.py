@@ -53,6 +53,7 @@ class Keys:
     def training(self, name: str, dataset: str) -> str:
         """Of a trained system."""
         spec, recipe = system(name), None
+        start = spec.start(self.profile.equal_steps)
         sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
         if spec.recipe is not None:
             recipe = self.profile.recipe(spec.recipe, dataset).key()
@@ -61,7 +62,7 @@ class Keys:
             sections.append("machine.precision")
         return stable_hash([
             FORMAT, spec.key(), recipe, self.profile.key(*sections), self.clips(dataset), self.seed,
-            None if spec.starts_from is None else self.training(spec.starts_from, dataset),
+            None if start is None else self.training(start, dataset),
             self.labels(dataset, self.fused(spec)) if spec.teacher else None,
             made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"), system_code(spec),
         ])

@@ -82,13 +82,13 @@ def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) 
     )
 
 
-def trainings(systems: Iterable[str]) -> list[str]:
-    """All systems to be trained, those that others start from or learn from first."""
+def trainings(systems: Iterable[str], equal_steps: bool) -> list[str]:
+    """All systems to be trained, those that others start from or learn from first; `equal_steps`: the profile's."""
     order: dict[str, None] = {}
     for name in systems:
         spec = system(name)
-        first = [other for other in (spec.starts_from, "Teacher" if spec.teacher else None) if other is not None]
-        order |= dict.fromkeys([*trainings(first), *([] if spec.recipe is None else [name])])
+        first = [other for other in (spec.start(equal_steps), "Teacher" if spec.teacher else None) if other is not None]
+        order |= dict.fromkeys([*trainings(first, equal_steps), *([] if spec.recipe is None else [name])])
     return list(order)
 
 
@@ -181,7 +181,7 @@ def plan(
     """Yield a row for each stage of a run; real releases in `data` are checked first (None: the profile renders them)."""
     timer, wanted = Timer(profile, device), list(systems)
     height, width = profile.input_size
-    needed = trainings(wanted)
+    needed = trainings(wanted, profile.equal_steps)
     models = {name: build(name, N_CLASSES, profile, load_weights=False).to("meta") for name in {*needed, *wanted}}
     registration = registering(profile) if any("homography" in model.needs for model in models.values()) else None
     flow = timer.flow()

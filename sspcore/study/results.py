@@ -48,8 +48,8 @@ def _artefacts(study: Study, dataset: str, names: Iterable[str]) -> Iterator[Pla
 
 def _learned(study: Study, dataset: str, spec: SystemSpec) -> Iterator[Place]:
     """What a system has learned, what its training started from, and the labels that it learned from."""
-    if spec.starts_from is not None:
-        yield from _learned(study, dataset, system(spec.starts_from))
+    if (start := study.start(spec)) is not None:
+        yield from _learned(study, dataset, system(start))
     if spec.teacher:
         yield from _learned(study, dataset, SYSTEMS[TEACHER])
         yield places.labels(study, dataset)

@@ -49,8 +49,8 @@ class Study(StudyData):
         if spec.recipe is None:  # a control has nothing to learn: its weights are those it starts from
             return self.train(spec.starts_from, dataset)
         self.ask("train", name, dataset)
-        if spec.starts_from is not None:
-            self.train(spec.starts_from, dataset)
+        if (start := self.start(spec)) is not None:
+            self.train(start, dataset)
         return self._stage(places.training(self, name, dataset), lambda out: self._train(name, dataset, out))
 
     def _train(self, name: str, dataset: str, out: Path) -> None:
@@ -119,6 +119,10 @@ class Study(StudyData):
         """Write the fused logits of some training clips into the folder `out`."""
         rule = OCCLUSION_RULES[self.profile.occlusion]
         fuse_clips(clips, self.teacher_labels(dataset), LabelStore(out), self.flows(dataset), rule)
+
+    def start(self, spec: SystemSpec) -> str | None:
+        """System whose checkpoint a system's training starts from; None: the encoder's weights."""
+        return spec.start(self.profile.equal_steps)
 
     def labels_for(self, spec: SystemSpec, dataset: str) -> LabelStore:
         """The teacher labels that a distilled system learns from: fused for video systems, unfused for single frames."""

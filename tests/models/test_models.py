@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,19 @@ from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
 from sspcore.models import ImageModelSpec, ImageSegmenter
 from sspcore.models.interface import upsample
-from sspcore.models.systems import PAPER_SYSTEMS, SYSTEMS, build, control, image_spec, stand_in, start_from, system
+from sspcore.models.systems import (
+    ABLATIONS,
+    OURS,
+    PAPER_SYSTEMS,
+    START,
+    SYSTEMS,
+    build,
+    control,
+    image_spec,
+    stand_in,
+    start_from,
+    system,
+)
 
 CLASSES, HEIGHT, WIDTH = 5, 64, 96
 LITE = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
@@ -293,14 +306,30 @@ class TestTable:
         )  # fmt: skip
 
     def test_every_start_is_a_system_on_the_same_image_model(self) -> None:
-        for spec in SYSTEMS.values():
+        for equal_steps, spec in product((True, False), SYSTEMS.values()):
             seen = {spec.name}
-            while spec.starts_from is not None:
-                start = SYSTEMS[spec.starts_from]
+            while spec.start(equal_steps) is not None:
+                start = SYSTEMS[spec.start(equal_steps)]
                 assert start.image_model == spec.image_model
                 assert start.name not in seen
                 seen.add(start.name)
                 spec = start
+
+    def test_published_starts_and_equal_steps(self) -> None:
+        published = {name: SYSTEMS[name].start(False) for name in (*PAPER_SYSTEMS, *OURS)}
+        assert {name for name, start in published.items() if start == "Base"} == {
+            "DFF", "NetWarp", "TCB_ppm", "TCB_ocr", "SSP", "SSP-R"
+        }
+        assert {name for name, start in published.items() if start == "KD Base"} == {"KD-SSP", "KD-SSP-R"}
+        assert sum(start is None for start in published.values()) == 6
+        # of ours, Base itself and all that is trained on labels on it go on from one training
+        equal = {name: SYSTEMS[name].start(True) for name in published}
+        assert {name for name, start in equal.items() if start == START} == {
+            "Base", "KD Base", "DFF", "NetWarp", "TCB_ppm", "TCB_ocr", "SSP"
+        }
+        assert all(equal[name] == published[name] for name in (*OURS, "KD-SSP", "Teacher", "SegFormer-b2"))
+        untrained = ABLATIONS["SSP (untrained image model)"]
+        assert untrained.start(True) is untrained.start(False) is None
 
     def test_distilled_systems_need_the_teacher(self) -> None:
         assert [n for n, spec in SYSTEMS.items() if spec.teacher] == ["KD Base", "KD-SSP", "KD-SSP-R"]

@@ -97,6 +97,8 @@ def test_untrained_image_model_starts_from_the_encoder_and_trains_as_long_as_bot
         whole = sum(getattr(DEMO.training[recipe], name) for recipe in ("image_start", "video"))
         assert getattr(changed.training["video"], name) == whole
     assert changed.training["image_start"] == DEMO.training["image_start"]
+    (published,) = (each for each in variants(load_profile("paper"), "uavid") if each.name == "untrained image model")
+    assert published.overrides == {}
 
 
 def test_overrides_reach_the_recipe_that_a_data_set_really_takes():

@@ -111,3 +111,11 @@ def test_fusion_of_labels_concerns_only_those_who_read_fused_ones():
     for setting in ({"occlusion": "same-pixel"}, {"fuse_teacher": False}):
         stale = {name for name, key in found(**setting).items() if before[name] != key} - {"fused labels"}
         assert stale == behind("KD-SSP", "KD-SSP-R")
+
+
+def test_equal_steps_change_what_starts_elsewhere_and_what_comes_of_it():
+    before, after = found(), found(equal_steps=False)
+    same = {"Teacher", "Base (start)"} | {"labels", "fused labels", "clips", "flow"}
+    assert {name for name in before if before[name] == after[name]} == {name for name in before if name in same or any(
+        name == f"{kind} {system}" for kind in ("training", "predictions", "scores") for system in same
+    )}

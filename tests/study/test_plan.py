@@ -38,8 +38,9 @@ def test_a_release_yet_to_be_rendered_is_counted_by_its_settings():
 
 
 def test_what_others_start_from_or_learn_from_is_trained_first():
-    assert plan.trainings(["KD-SSP", "SSP"]) == ["Base (start)", "Teacher", "KD Base", "KD-SSP", "SSP"]
-    assert plan.trainings(["Constant alpha 0.5"]) == ["Base (start)", "Base"]
+    assert plan.trainings(["KD-SSP", "SSP"], True) == ["Base (start)", "Teacher", "KD Base", "KD-SSP", "SSP"]
+    assert plan.trainings(["Constant alpha 0.5"], True) == ["Base (start)", "Base"]
+    assert plan.trainings(["KD-SSP", "SSP"], False) == ["Teacher", "KD Base", "KD-SSP", "Base", "SSP"]
 
 
 def test_smaller_frames_say_by_how_much():

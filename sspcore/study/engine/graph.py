@@ -44,8 +44,8 @@ class Planner(DataPlanner):
             return ()
         recipe = study.profile.recipe(spec.recipe, dataset)
         needs = [*self.goal("prepare", dataset)]
-        if spec.starts_from is not None:
-            needs += self.goal("train", spec.starts_from, dataset)
+        if (start := study.start(spec)) is not None:
+            needs += self.goal("train", start, dataset)
         if spec.teacher:
             needs += self.goal("fused" if study.keys.fused(spec) else "labels", dataset)
         registers, flows = _motion_of(spec)

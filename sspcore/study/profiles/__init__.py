@@ -69,6 +69,9 @@ class Profile(Section):
     systems: tuple[str, ...]
     input_size: InputSize  # of every student's input and of all label maps that are scored
     teacher_size: InputSize  # of the teacher's input
+    # Ours: all supervised systems on the base model go on from one hidden training, so each has had the same number of steps.
+    # As published, Base starts from the encoder's weights and video models from the trained Base.
+    equal_steps: bool = False
     recurrent_window: int = Field(6, ge=2)  # frames of a training window of the recurrent systems
     flow: str  # estimator in losses, distillation and the systems that use flow
     metric_flow: str  # estimator of the TC metric
@@ -138,7 +141,7 @@ def choose_systems(profile: Profile, asked: Iterable[str], datasets: Iterable[st
     names = list(dict.fromkeys([CONTROL_IMAGE, *(spec.name for spec in found.values())]))
     datasets = list(datasets)
     for name in names:
-        for spec in _built_from(system(name)):
+        for spec in _built_from(system(name), profile.equal_steps):
             needed = [] if spec.image_model in profile.models else [f"models.{spec.image_model}"]
             if spec.recipe is not None:
                 needed += [
@@ -163,13 +166,13 @@ def _askable(name: str) -> SystemSpec | None:
     return None if shown.hidden else spec
 
 
-def _built_from(spec: SystemSpec) -> Iterator[SystemSpec]:
+def _built_from(spec: SystemSpec, equal_steps: bool) -> Iterator[SystemSpec]:
     """The system, those that its training starts from, and the teacher it learns from."""
     yield spec
-    if spec.starts_from is not None:
-        yield from _built_from(system(spec.starts_from))
+    if (start := spec.start(equal_steps)) is not None:
+        yield from _built_from(system(start), equal_steps)
     if spec.teacher:
-        yield from _built_from(SYSTEMS["Teacher"])
+        yield from _built_from(SYSTEMS["Teacher"], equal_steps)
 
 
 def _refuse(asked: list[str], unknown: list[str], known: Iterable[str], setting: str) -> None:
