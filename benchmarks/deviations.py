@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     study = Study.open(options.profile, root=options.root)
     if study.profile.rendering is None:
         raise SspError(f"--profile {options.profile}: exact truth is needed; take a profile that renders")
-    same_pixel = Study.open(options.profile, root=options.root, overrides={"occlusion": "same-pixel"})
+    same_pixel = Study.open(options.profile, root=options.root, overrides={"conventions.occlusion": "same-pixel"})
     results: dict[str, Any] = {"provenance": provenance(study.profile.name, study.seed, "") | {"data": study.data_origin}}
     for dataset in study.profile.datasets:
         results[dataset] = (

@@ -43,7 +43,7 @@ from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow
 from sspcore.study import TEACHER, Study
 from sspcore.training.distill import LabelStore, label_clips
-from sspcore.training.fusion import OCCLUSION_RULES, fuse_clips, fuse_pair
+from sspcore.training.fusion import fuse_clips, fuse_pair
 from sspcore.training.loop import build_optimiser
 from sspcore.training.losses import distillation, distilled
 
@@ -123,7 +123,7 @@ class Step:
 
     def __init__(self, study: Study, dataset: str, clips: list[Clip], labels: LabelStore, estimated: bool) -> None:
         self.recipe = study.profile.recipe(system(STUDENT).recipe, dataset)
-        self.rule = OCCLUSION_RULES[study.profile.occlusion]
+        self.conventions = study.profile.conventions
         self.raft: dict[str, RAFTFlow] = {}
         if estimated:
             self.raft = {name: RAFTFlow.untrained(updates) for name, updates in UPDATES.items()}
@@ -160,7 +160,7 @@ class Step:
         previous, current = window.frames[:, 0], window.frames[:, 1]
         flow_to_prev = self.raft["consistency"](current, previous)
         there, back = self.raft["fusion"](previous, current), self.raft["fusion"](current, previous)
-        fused = fuse_pair(window.teacher[:, 0], window.teacher[:, 1], there, back, self.rule)
+        fused = fuse_pair(window.teacher[:, 0], window.teacher[:, 1], there, back, self.conventions)
         return Window(window.frames, window.H_prev_to_cur, flow_to_prev[:, None], window.labels, torch.stack(fused, dim=1))
 
 
@@ -231,7 +231,7 @@ def measure(study: Study, options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         stores = {kind: LabelStore(folder / kind) for kind in ("unfused", "fused")}
         label_clips(teacher, clips, stores["unfused"], profile.teacher_size, profile.input_size)
-        fuse_clips(clips, stores["unfused"], stores["fused"], study.flows(dataset), OCCLUSION_RULES[profile.occlusion])
+        fuse_clips(clips, stores["unfused"], stores["fused"], study.flows(dataset), profile.conventions)
         report: dict[str, Any] = {
             "logits": "trained teacher" if options.teacher else "the teacher's network with random weights",
             "dataset": dataset, "input_size": list(profile.input_size), "teacher_size": list(profile.teacher_size),

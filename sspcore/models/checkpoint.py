@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sspcore import __version__
 from sspcore.core.classes import ClassSpec, class_spec
+from sspcore.core.conventions import CORRECTED
 from sspcore.core.errors import ArtefactError, ProfileError, SspError, reason
 from sspcore.core.files import atomic_file, atomic_folder
 from sspcore.core.paths import SAMPLE
@@ -98,7 +99,7 @@ def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
         known = {
             "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
             "options": getattr(model, "options", None), "key_interval": getattr(model, "key_interval", None),
-            "classes": model.n_classes,
+            "conventions": getattr(model, "conventions", CORRECTED), "classes": model.n_classes,
         }
     known |= entries
     if "input_size" not in known:
@@ -180,7 +181,7 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
             build_smp(config.image_model) if isinstance(config.image_model, SmpSpec)
             else ImageSegmenter(config.image_model, config.classes.n_classes, load_weights=False)
         )
-    model = assemble(config.method, image, config.options, config.window)
+    model = assemble(config.method, image, config.options, config.window, config.conventions)
     if config.key_interval is not None:
         model.key_interval = config.key_interval
     model.config = config

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from sspcore import __version__
 from sspcore.core.classes import IGNORE, ClassSpec
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.settings import InputSize, Section
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
@@ -40,6 +41,7 @@ class CheckpointConfig(Section, strict=True):
         image_model: how the image model is built.
         options: of SSP; None for the other methods.
         window: frames in a training window.
+        conventions: readings that it was built and trained under; SSP's are among its options too, and those count.
         key_interval: of DFF: every so many frames are key frames; None for the other methods and for its default.
         classes: names, colours, and which move.
         input_size: (H, W) of the frames that the model sees.
@@ -58,6 +60,7 @@ class CheckpointConfig(Section, strict=True):
     image_model: ImageDescription
     options: SSPOptions | None = None
     window: int = Field(default=1, ge=1)
+    conventions: Conventions = CORRECTED
     key_interval: int | None = Field(default=None, ge=1)
     classes: ClassSpec
     input_size: InputSize
@@ -106,7 +109,7 @@ def system_config(
         recurrent_window: frames of a training window of SSP-R.
         more: other fields of CheckpointConfig.
     """
-    spec = system(name)
+    spec = system(name).under(more.get("conventions", CORRECTED))
     window = {"image": 1, "tcb_ppm": 4, "tcb_ocr": 4}.get(spec.method, recurrent_window if spec.recurrent else 2)
     return CheckpointConfig(
         system=name, method=spec.method, image_model=image_model, options=spec.options, window=window, classes=classes,

@@ -15,11 +15,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import upsample
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
+from sspcore.motion.readings import FEATURE_WARPS
 
 KEY_INTERVAL = 8
 
@@ -33,15 +35,20 @@ class DFFState(VideoState):
 
 
 class DFF(VideoSegmenter, Checkpointed):
-    """Training window: 2 frames, the first taken as key frame, output for the second (T_out = T - 1)."""
+    """Training window: 2 frames, the first taken as key frame, output for the second (T_out = T - 1).
+
+    `conventions`: feature_warp is read.
+    """
 
     method: ClassVar[str] = "dff"
     context: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"flow"})
 
-    def __init__(self, image: nn.Module, key_interval: int = KEY_INTERVAL) -> None:
+    def __init__(
+        self, image: nn.Module, key_interval: int = KEY_INTERVAL, conventions: Conventions = CORRECTED
+    ) -> None:
         super().__init__()
-        self.image, self.key_interval = as_staged_model(image, "DFF"), key_interval
+        self.image, self.key_interval, self.conventions = as_staged_model(image, "DFF"), key_interval, conventions
         self.n_classes, self.window = self.image.n_classes, 2
 
     def forward(self, window: Window) -> Outputs:
@@ -67,10 +74,10 @@ class DFF(VideoSegmenter, Checkpointed):
         return self.image.decode_features(self.image.encode(frame))
 
     def _carry(self, features: Tensor, motion: Motion | None) -> Tensor:
-        """Decoder features of the frame before brought into the current one; beyond the border its values repeat."""
+        """Decoder features of the frame before brought into the current one."""
         flow_to_prev = required(None if motion is None else motion.flow_to_prev, "motion.flow_to_prev", self)
         flow = geometry.resize_flow(flow_to_prev, tuple(features.shape[-2:]))
-        carried, _ = geometry.warp_by_flow(features, flow)
+        carried, _ = FEATURE_WARPS[self.conventions.feature_warp](features, flow)
         return carried
 
     def _segment(self, features: Tensor, size: tuple[int, int]) -> Tensor:

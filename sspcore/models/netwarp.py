@@ -6,7 +6,7 @@
 
 The weights start at c = 1, p = 0, so training starts from the image model. What is carried on is the frame's own
 pyramid Z_k, not the mixture: the same in training and in a stream. (The reference carries the mixture in a stream, after
-training on pairs without it.)
+training on pairs without it: `Conventions.netwarp_state`.)
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import upsample
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
+from sspcore.motion.readings import FEATURE_WARPS
 
 LEVELS = 4  # strides 4, 8, 16, 32: the last entries of a pyramid
 
@@ -66,15 +68,18 @@ class NetWarpState(VideoState):
 
 
 class NetWarp(VideoSegmenter, Checkpointed):
-    """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past."""
+    """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past.
+
+    `conventions`: feature_warp and netwarp_state are read.
+    """
 
     method: ClassVar[str] = "netwarp"
     context: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"flow"})
 
-    def __init__(self, image: nn.Module) -> None:
+    def __init__(self, image: nn.Module, conventions: Conventions = CORRECTED) -> None:
         super().__init__()
-        self.image, self.window = as_staged_model(image, "NetWarp"), 2
+        self.image, self.window, self.conventions = as_staged_model(image, "NetWarp"), 2, conventions
         self.n_classes = self.image.n_classes
         self.flow_cnn = FlowCNN()
         channels = self.image.pyramid_channels
@@ -90,24 +95,24 @@ class NetWarp(VideoSegmenter, Checkpointed):
         present = [level[:, 1:].flatten(0, 1) for level in levels]
         flow_to_prev = required(window.flow_to_prev, "window.flow_to_prev", self).flatten(0, 1)
         state = NetWarpState(frames[:, :-1].flatten(0, 1), past)
-        logits = self._segment(frames[:, 1:].flatten(0, 1), present, state, Motion(flow_to_prev=flow_to_prev))
-        return Outputs(logits.unflatten(0, (batch, n_pairs)))
+        mixed = self._mix(frames[:, 1:].flatten(0, 1), present, state, Motion(flow_to_prev=flow_to_prev))
+        return Outputs(self._segment(mixed, tuple(frames.shape[-2:])).unflatten(0, (batch, n_pairs)))
 
     def step(self, frame: Tensor, state: NetWarpState | None, motion: Motion | None = None) -> tuple[Tensor, NetWarpState]:
         pyramid = self.image.encode(frame)
-        return self._segment(frame, pyramid, state, motion), NetWarpState(frame, tuple(pyramid[-LEVELS:]))
+        mixed = pyramid if state is None else self._mix(frame, pyramid, state, motion)
+        carried = mixed if self.conventions.netwarp_state == "mixture" else pyramid
+        return self._segment(mixed, tuple(frame.shape[-2:])), NetWarpState(frame, tuple(carried[-LEVELS:]))
 
-    def _segment(
-        self, frame: Tensor, pyramid: list[Tensor], state: NetWarpState | None, motion: Motion | None
-    ) -> Tensor:
-        if state is not None:
-            flow_to_prev = required(None if motion is None else motion.flow_to_prev, "motion.flow_to_prev", self)
-            flow = self.flow_cnn(flow_to_prev, state.frame, frame)
-            mixed = []
-            for level, present in enumerate(pyramid[-LEVELS:]):
-                small = geometry.resize_flow(flow, tuple(present.shape[-2:]))
-                past, _ = geometry.warp_by_flow(state.pyramid[level], small)
-                mixed.append(self.present_weights[level] * present + self.past_weights[level] * past)
-            pyramid = [*pyramid[:-LEVELS], *mixed]
-        logits = self.image.classify(self.image.decode_features(pyramid))
-        return upsample(logits, tuple(frame.shape[-2:]))
+    def _mix(self, frame: Tensor, pyramid: list[Tensor], state: NetWarpState, motion: Motion | None) -> list[Tensor]:
+        """The frame's pyramid with the past mixed into its last levels."""
+        flow_to_prev = required(None if motion is None else motion.flow_to_prev, "motion.flow_to_prev", self)
+        flow = self.flow_cnn(flow_to_prev, state.frame, frame)
+        warp, mixed = FEATURE_WARPS[self.conventions.feature_warp], []
+        for level, present in enumerate(pyramid[-LEVELS:]):
+            past, _ = warp(state.pyramid[level], geometry.resize_flow(flow, tuple(present.shape[-2:])))
+            mixed.append(self.present_weights[level] * present + self.past_weights[level] * past)
+        return [*pyramid[:-LEVELS], *mixed]
+
+    def _segment(self, pyramid: list[Tensor], size: tuple[int, int]) -> Tensor:
+        return upsample(self.image.classify(self.image.decode_features(pyramid)), size)

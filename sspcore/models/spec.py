@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from sspcore.core.conventions import Conventions
 from sspcore.core.settings import Section
 
 EVIDENCE_CHANNELS = 5
@@ -52,6 +53,8 @@ class SSPOptions(Section):
         alpha: the constant, for similarity "constant".
         mask_alpha: True: alpha is 0 where the warp has no source. False: the reference's way, a past of zeros there.
         registration: "homography", or "identity" (no registration).
+        half_pixel: keep the half pixel where a homography is brought to stride 4; the reference drops it.
+        border: what registered samples beyond the centre of the outermost pixel are: "repeat" it, or the reference's "zeros".
         evidence: feed the similarity head the evidence channels of SSP-R too.
         variance: carry the variance of the averaged past in the state and feed it to the head as one more channel.
         classes: feed the head the class probabilities of past and present too, brought to CLASS_CHANNELS by a learned 1x1
@@ -62,6 +65,8 @@ class SSPOptions(Section):
     alpha: float = Field(default=0.5, ge=0, le=1)
     mask_alpha: bool = True
     registration: Literal["homography", "identity"] = "homography"
+    half_pixel: bool = True
+    border: Literal["repeat", "zeros"] = "repeat"
     evidence: bool = False
     variance: bool = False
     classes: bool = False
@@ -77,8 +82,20 @@ class SSPOptions(Section):
 
     def key(self) -> dict[str, Any]:
         """The options as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        later = ("variance", "classes")
-        return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
+        later = ("variance", "classes", "half_pixel", "border")
+        unused = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=unused)
+
+    def under(self, conventions: Conventions) -> SSPOptions:
+        """These options with the reference's readings where the conventions take them."""
+        changes: dict[str, Any] = {}
+        if conventions.past_outside == "zeros":
+            changes["mask_alpha"] = False
+        if conventions.half_pixel == "dropped":
+            changes["half_pixel"] = False
+        if conventions.past_border == "zero-padded":
+            changes["border"] = "zeros"
+        return self.model_copy(update=changes)
 
     @property
     def evidence_channels(self) -> int:

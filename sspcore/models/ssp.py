@@ -5,8 +5,9 @@
 
 with S_k the image model's logits (upsampled to full size before mixing), F_k its stride-4 encoder features, P_{k-1} the
 previous OUTPUT, and warp the homography that registers frame k-1 to frame k. Every part that an ablation takes away is
-one value of `SSPOptions`. Two deviations from the reference: alpha is 0 where the past lies outside the view
-(`mask_alpha`), and homographies are rescaled to stride 4 with the half pixel.
+one value of `SSPOptions`. Three deviations from the reference: alpha is 0 where the past lies outside the view
+(`mask_alpha`), homographies are rescaled to stride 4 with the half pixel (`half_pixel`), and samples beyond the last pixel's
+centre repeat it in place of fading to zero (`border`).
 
 SSP-R (ours, not the paper's) is the same class with `evidence` and `classes`: the similarity head also sees what the
 registration and the two predictions say about each other and which classes they name; and training windows are longer.
@@ -183,7 +184,7 @@ class SSP(VideoSegmenter, Checkpointed):
         past_logits = past.logits
         if self.options.mask_alpha:
             alpha = alpha * valid
-        else:
+        elif self.options.border == "repeat":
             past_logits = past_logits * valid
         logits = alpha * past_logits + (1 - alpha) * observation.logits
         state = SSPState(logits, observation.features, alpha, observation.frame, variance)
@@ -196,11 +197,13 @@ class SSP(VideoSegmenter, Checkpointed):
             `valid` (B, 1, H, W) and `valid_small` (B, 1, H/4, W/4).
         """
         size, small = tuple(state.logits.shape[-2:]), tuple(state.features.shape[-2:])
-        H_small = geometry.rescale_homography(H_cur_to_prev, size, small)
-        logits, valid = geometry.warp_by_sampling_homography(state.logits, H_cur_to_prev)
-        features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small)
-        # Border values that repeat would look alike: no features where there is no past.
-        features = features * valid_small
+        padding = "zeros" if self.options.border == "zeros" else "border"
+        H_small = geometry.rescale_homography(H_cur_to_prev, size, small, self.options.half_pixel)
+        logits, valid = geometry.warp_by_sampling_homography(state.logits, H_cur_to_prev, padding=padding)
+        features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small, padding=padding)
+        if padding == "border":
+            # Border values that repeat would look alike: no features where there is no past.
+            features = features * valid_small
         frame, variance = (
             None if value is None else geometry.warp_by_sampling_homography(value, H_small)[0]
             for value in (state.frame, state.variance)

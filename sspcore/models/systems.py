@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import VideoSegmenter
 from sspcore.models.dff import DFF
@@ -42,6 +43,7 @@ class ModelSettings(Protocol):
 
     models: Mapping[str, ImageModelSpec]
     recurrent_window: int
+    conventions: Conventions
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,10 @@ class SystemSpec:
         """
         return self.equal_start if equal_steps and self.equal_start is not None else self.starts_from
 
+    def under(self, conventions: Conventions) -> SystemSpec:
+        """This system with the options that it has under the conventions."""
+        return self if self.options is None else replace(self, options=self.options.under(conventions))
+
     def key(self) -> dict[str, Any]:
         """What makes this system what it is, as JSON values: for the keys of artefacts.
 
@@ -97,13 +103,13 @@ class SystemSpec:
         return identity | {"options": None if self.options is None else self.options.key()}
 
 
-METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int], VideoSegmenter]] = {
-    "image": lambda image, options, window: image,
-    "dff": lambda image, options, window: DFF(image),
-    "netwarp": lambda image, options, window: NetWarp(image),
-    "tcb_ppm": lambda image, options, window: TCB(image, "ppm"),
-    "tcb_ocr": lambda image, options, window: TCB(image, "ocr"),
-    "ssp": lambda image, options, window: SSP(image, options, window),
+METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions], VideoSegmenter]] = {
+    "image": lambda image, options, window, conventions: image,
+    "dff": lambda image, options, window, conventions: DFF(image, conventions=conventions),
+    "netwarp": lambda image, options, window, conventions: NetWarp(image, conventions),
+    "tcb_ppm": lambda image, options, window, conventions: TCB(image, "ppm", conventions),
+    "tcb_ocr": lambda image, options, window, conventions: TCB(image, "ocr", conventions),
+    "ssp": lambda image, options, window, conventions: SSP(image, options, window),  # its options say it all
 }
 
 # Where each method's code lies: what keys of artefacts follow in place of the table above, which imports all methods.
@@ -198,19 +204,22 @@ def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bo
     Args:
         name: see `system`.
         n_classes: of the data set.
-        profile: its `models` and `recurrent_window` are read.
+        profile: its `models`, `recurrent_window` and `conventions` are read.
         load_weights: whether the encoder's pretrained weights are loaded; False where a checkpoint follows anyway.
     Raises: ProfileError for an unknown system or encoder, WeightsError if pretrained weights cannot be had.
     """
-    spec = system(name)
+    spec = system(name).under(profile.conventions)
     image = ImageSegmenter(image_spec(name, profile), n_classes, load_weights)
-    return assemble(spec.method, image, spec.options, profile.recurrent_window if spec.recurrent else 2)
+    window = profile.recurrent_window if spec.recurrent else 2
+    return assemble(spec.method, image, spec.options, window, profile.conventions)
 
 
-def assemble(method: str, image: nn.Module, options: SSPOptions | None, window: int) -> VideoSegmenter:
-    """A method of METHODS around an image model; `options` and `window` are SSP's."""
+def assemble(
+    method: str, image: nn.Module, options: SSPOptions | None, window: int, conventions: Conventions = CORRECTED
+) -> VideoSegmenter:
+    """A method of METHODS around an image model; `options` and `window` are SSP's, `conventions` the other methods'."""
     # Channels last in memory: a fifth less time a training step on a CPU, and what tensor cores want on a GPU.
-    return METHODS[method](image, options, window).to(memory_format=torch.channels_last)
+    return METHODS[method](image, options, window, conventions).to(memory_format=torch.channels_last)
 
 
 def freeze_image(model: VideoSegmenter, name: str) -> None:

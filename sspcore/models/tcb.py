@@ -4,8 +4,9 @@
     S_k  = decoder(..., conv1x1([X_k, context(X_{k-3}, ..., X_k)]))
 
 The context is a pyramid pooling averaged over the clip (TCB_ppm) or object contexts averaged over the clip (TCB_ocr).
-At the start of a video, where fewer than four frames have been seen, the first one fills the clip. In a stream each
-frame is encoded once: the state keeps the stride-32 features of the three frames before.
+At the start of a video, where fewer than four frames have been seen, the first one fills the clip (the reference: the image
+model alone, `Conventions.tcb_start`). In a stream each frame is encoded once: the state keeps the stride-32 features of the
+three frames before.
 
 Published parameters at C = 768 channels and 8 classes, RAFT (5.258 M, which TCB never runs) and base (43.174 M) taken
 off, against the layouts below: TCB_ppm 16.128 M, here 16.129; TCB_ocr 15.058 M, here 15.063.
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import upsample
@@ -34,11 +36,12 @@ class PyramidContext(nn.Module):
     """Pyramid pooling over a clip: the frames' averages in each bin, mixed with softmax weights of the frames.
 
     Layout: frame score conv1x1(C -> 1); per bin conv1x1(C -> 512) BN ReLU; conv3x3(C + 4 * 512 -> 512) BN ReLU,
-    dropout 0.1, conv1x1(512 -> C).
+    dropout 0.1, conv1x1(512 -> C). `conventions`: tcb_weights is read.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, conventions: Conventions = CORRECTED) -> None:
         super().__init__()
+        self.conventions = conventions
         self.frame_score = nn.Conv2d(channels, 1, 1, bias=False)
         self.bins = nn.ModuleList(_conv_bn_relu(channels, PPM_CHANNELS, 1, bias=False) for _ in PPM_BINS)
         self.fuse = nn.Sequential(
@@ -53,6 +56,8 @@ class PyramidContext(nn.Module):
         frames, newest = clip.flatten(0, 1), clip[:, -1]
         score = self.frame_score(frames).mean(dim=(2, 3)).view(batch, n_frames, 1, 1, 1)
         weight = score.softmax(dim=1)
+        if self.conventions.tcb_weights == "shifted":
+            weight = weight.roll(1, dims=1) / n_frames
         levels = [newest]
         for bins, conv in zip(PPM_BINS, self.bins, strict=True):
             pooled = F.adaptive_avg_pool2d(frames, bins).unflatten(0, (batch, n_frames))
@@ -103,22 +108,28 @@ class ObjectContext(nn.Module):
 
 @dataclass(frozen=True)
 class TCBState(VideoState):
-    """Stride-32 features (B, C, H/32, W/32) of the three frames before, oldest first."""
+    """Stride-32 features (B, C, H/32, W/32) of the three frames before, oldest first; fewer where a video starts without."""
 
     features: tuple[Tensor, ...]
 
 
 class TCB(VideoSegmenter, Checkpointed):
-    """Training window: 4 frames, output for the last (T_out = T - 3). Frames follow one another without motion."""
+    """Training window: 4 frames, output for the last (T_out = T - 3). Frames follow one another without motion.
+
+    `conventions`: tcb_weights and tcb_start are read.
+    """
 
     context: ClassVar[int] = CLIP - 1
 
-    def __init__(self, image: nn.Module, block: Literal["ppm", "ocr"]) -> None:
+    def __init__(
+        self, image: nn.Module, block: Literal["ppm", "ocr"], conventions: Conventions = CORRECTED
+    ) -> None:
         super().__init__()
+        self.conventions = conventions
         self.image, self.window, self.method = as_staged_model(image, "TCB"), CLIP, f"tcb_{block}"
         self.n_classes = self.image.n_classes
         channels = self.image.pyramid_channels[-1]
-        self.block = PyramidContext(channels) if block == "ppm" else ObjectContext(channels, self.n_classes)
+        self.block = PyramidContext(channels, conventions) if block == "ppm" else ObjectContext(channels, self.n_classes)
         self.merge = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, window: Window) -> Outputs:
@@ -135,13 +146,20 @@ class TCB(VideoSegmenter, Checkpointed):
     def step(self, frame: Tensor, state: TCBState | None, motion: Motion | None = None) -> tuple[Tensor, TCBState]:
         pyramid = self.image.encode(frame)
         coarse = pyramid[-1]
-        past = (coarse,) * self.context if state is None else state.features
+        past = () if state is None else state.features
+        if len(past) < self.context:
+            if self.conventions.tcb_start == "image-model":
+                return self._decode(pyramid, tuple(frame.shape[-2:])), TCBState((*past, coarse))
+            past = (coarse,) * self.context
         clip = torch.stack((*past, coarse), dim=1)
         return self._segment(pyramid, clip, tuple(frame.shape[-2:])), TCBState((*past[1:], coarse))
 
     def _segment(self, pyramid: list[Tensor], clip: Tensor, size: tuple[int, int]) -> Tensor:
         merged = self.merge(torch.cat((pyramid[-1], self.block(clip)), dim=1))
-        return upsample(self.image.classify(self.image.decode_features([*pyramid[:-1], merged])), size)
+        return self._decode([*pyramid[:-1], merged], size)
+
+    def _decode(self, pyramid: list[Tensor], size: tuple[int, int]) -> Tensor:
+        return upsample(self.image.classify(self.image.decode_features(pyramid)), size)
 
 
 def _conv_bn_relu(in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> nn.Sequential:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MODES = ("bilinear", "nearest")
+PADDINGS = ("border", "zeros")
 
 # With [2, 2] scaled to one, pixels with a smaller denominator lie behind the horizon, or so near it that their source
 # is a million pixels away.
@@ -34,20 +35,25 @@ def pixel_grid(
     return torch.stack((xs.expand(height, width), ys[:, None].expand(height, width)))[None]
 
 
-def sample(source: Tensor, coords: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
+def sample(
+    source: Tensor, coords: Tensor, mode: str = "bilinear", padding: str = "border"
+) -> tuple[Tensor, Tensor]:
     """Read `source` at pixel coordinates: out[:, :, y, x] = source at (X, Y) = coords[:, :, y, x].
 
     Args:
         source: (B, C, H, W); integers (labels) with mode "nearest" only. Half precision is sampled in float32.
         coords: (B, 2, h, w), (x, y) in pixels of `source`; the output takes their grid.
         mode: "bilinear" for values, "nearest" for labels.
-    Returns: values (B, C, h, w) in the dtype of `source`, the nearest border value outside, and valid (B, 1, h, w)
+        padding: outside, "border": the nearest border value; "zeros": 0, faded to within a pixel of the border.
+    Returns: values (B, C, h, w) in the dtype of `source`, and valid (B, 1, h, w)
         bool, True within the source's pixel area [-0.5, W - 0.5] x [-0.5, H - 0.5]. A NaN or infinite coordinate is not
         valid, and its value is still finite.
-    Raises: ValueError for an unknown mode, shapes that do not fit, or integers with "bilinear".
+    Raises: ValueError for an unknown mode or padding, shapes that do not fit, or integers with "bilinear".
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}: take one of {MODES}")
+    if padding not in PADDINGS:
+        raise ValueError(f"padding is {padding!r}: take one of {PADDINGS}")
     if source.ndim != 4 or coords.ndim != 4 or coords.shape[1] != 2 or coords.shape[0] != source.shape[0]:
         raise ValueError(
             f"source {tuple(source.shape)} and coords {tuple(coords.shape)} do not fit: "
@@ -61,7 +67,7 @@ def sample(source: Tensor, coords: Tensor, mode: str = "bilinear") -> tuple[Tens
     x, y = coords[:, 0], coords[:, 1]
     valid = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
-    values = F.grid_sample(source.to(dtype), grid, mode=mode, padding_mode="border", align_corners=False)
+    values = F.grid_sample(source.to(dtype), grid, mode=mode, padding_mode=padding, align_corners=False)
     return values.to(source.dtype), valid[:, None]
 
 
@@ -74,15 +80,23 @@ def warp_by_flow(source: Tensor, flow: Tensor, mode: str = "bilinear") -> tuple[
         mode: "bilinear" for values, "nearest" for labels.
     Returns: values (B, C, H, W) and valid (B, 1, H, W), False where the source lies outside the frame.
     Raises: ValueError if the grids differ (resize the flow with `resize_flow`, which scales the vectors too).
-    Source: paper, eq. for L_tc; the reference's slip of up to half a pixel is not reproduced.
+    Source: paper, eq. for L_tc; `warp_by_flow_reference` is the reference's reading of it.
     """
-    if source.shape[-2:] != flow.shape[-2:]:
-        raise ValueError(
-            f"source {tuple(source.shape)} and flow {tuple(flow.shape)} have different grids: use resize_flow first"
-        )
-    dtype = _working_dtype(source)
-    grid = pixel_grid(*source.shape[-2:], device=source.device, dtype=dtype)
-    return sample(source, grid + flow.to(dtype), mode)
+    return sample(source, _led_to(source, flow), mode)
+
+
+def warp_by_flow_reference(source: Tensor, flow: Tensor, mode: str = "nearest") -> tuple[Tensor, Tensor]:
+    """The reference's warp: coordinates normalised by 2x / (W - 1) - 1 but sampled with align_corners=False, zeros outside.
+
+    So a place x is read at x W / (W - 1) - 1/2: half a pixel to the left at the left side, half a pixel to the right at the
+    right one; what leads further than from centre to centre of the outermost pixels counts as outside. Arguments, returns
+    and errors as `warp_by_flow`; `valid` is False where zeros were read.
+    """
+    height, width = source.shape[-2:]
+    x, y = _led_to(source, flow).unbind(1)
+    grid = torch.stack((2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1), dim=-1)
+    values = F.grid_sample(source.to(grid.dtype), grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return values.to(source.dtype), (grid.abs() <= 1).all(-1)[:, None]
 
 
 def warp_by_homography(source: Tensor, H_prev_to_cur: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
@@ -102,11 +116,12 @@ def warp_by_homography(source: Tensor, H_prev_to_cur: Tensor, mode: str = "bilin
 
 
 def warp_by_sampling_homography(
-    source: Tensor, H_cur_to_prev: Tensor, mode: str = "bilinear"
+    source: Tensor, H_cur_to_prev: Tensor, mode: str = "bilinear", padding: str = "border"
 ) -> tuple[Tensor, Tensor]:
     """`warp_by_homography` for a homography that is inverted already: out[x] = source[H_cur_to_prev x].
 
-    No inverse and no double precision inside, so it can be exported to ONNX. Arguments and returns as there.
+    No inverse and no double precision inside, so it can be exported to ONNX. Arguments and returns as there; `padding` as in
+    `sample`.
     """
     if H_cur_to_prev.shape != (source.shape[0], 3, 3):
         raise ValueError(
@@ -114,7 +129,9 @@ def warp_by_sampling_homography(
             "give (B, C, H, W) and (B, 3, 3)"
         )
     coords, in_front = _project(H_cur_to_prev.to(source.device, _working_dtype(source)), source.shape[-2:])
-    values, valid = sample(source, coords, mode)
+    values, valid = sample(source, coords, mode, padding)
+    if padding == "zeros":
+        values = values * in_front
     return values, valid & in_front
 
 
@@ -134,14 +151,16 @@ def sampling_homography(H_prev_to_cur: Tensor) -> Tensor:
     return inverse / inverse[..., 2:, 2:].abs()
 
 
-def rescale_homography(H: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
+def rescale_homography(
+    H: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], half_pixel: bool = True
+) -> Tensor:
     """The same motion between frames resized from `from_size` to `to_size` (height, width), in the dtype of `H`.
 
     A pixel x of the old frame is x_s = (x + 0.5) s - 0.5 in the new one, so H_s = S H S^-1 with S that affine map.
-    The reference leaves out the half pixel. H is (..., 3, 3); both of its frames are resized.
+    `half_pixel` False: x_s = x s, as the reference has it. H is (..., 3, 3); both of its frames are resized.
     """
     scale_y, scale_x = to_size[0] / from_size[0], to_size[1] / from_size[1]
-    shift_y, shift_x = (scale_y - 1) / 2, (scale_x - 1) / 2
+    shift_y, shift_x = ((scale_y - 1) / 2, (scale_x - 1) / 2) if half_pixel else (0.0, 0.0)
     third = H[..., 2, :]
     rows = torch.stack((scale_x * H[..., 0, :] + shift_x * third, scale_y * H[..., 1, :] + shift_y * third, third), -2)
     column_x, column_y = rows[..., 0] / scale_x, rows[..., 1] / scale_y
@@ -171,11 +190,17 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 def soft_occlusion(frame: Tensor, warped_previous: Tensor) -> Tensor:
     """O = exp(-||I_k - Ihat_{k-1}||_1), the weight of a pixel in L_tc: (B, 1, H, W) in (0, 1].
 
-    The norm runs over the colour channels of the normalised frames (B, 3, H, W). The reference takes the absolute value
-    of the summed differences instead, where a shift of hue can cancel out; not reproduced.
+    The norm runs over the colour channels of the normalised frames (B, 3, H, W). `soft_occlusion_sum` is the reference's
+    reading of it.
     """
     _require_same_grid(frame, warped_previous, "frame", "warped_previous")
     return torch.exp(-(frame - warped_previous).abs().sum(1, keepdim=True))
+
+
+def soft_occlusion_sum(frame: Tensor, warped_previous: Tensor) -> Tensor:
+    """The reference's O: from the absolute value of the summed differences, where a shift of hue can cancel out."""
+    _require_same_grid(frame, warped_previous, "frame", "warped_previous")
+    return torch.exp(-(frame - warped_previous).sum(1, keepdim=True).abs())
 
 
 def occlusion_mask(flow_ab: Tensor, flow_ba: Tensor, c1: float = 0.01, c2: float = 0.5) -> Tensor:
@@ -212,6 +237,16 @@ def endpoint_error(flow: Tensor, flow_true: Tensor, valid: Tensor | None = None)
     """Mean length of the difference of two flows over valid pixels: (B,), pixels; NaN where none is valid."""
     _require_same_grid(flow, flow_true, "flow", "flow_true")
     return _masked_mean(torch.linalg.vector_norm(flow - flow_true, dim=1, keepdim=True), valid)
+
+
+def _led_to(source: Tensor, flow: Tensor) -> Tensor:
+    """Where each pixel's flow leads: coordinates (B, 2, H, W) in the working precision."""
+    if source.shape[-2:] != flow.shape[-2:]:
+        raise ValueError(
+            f"source {tuple(source.shape)} and flow {tuple(flow.shape)} have different grids: use resize_flow first"
+        )
+    dtype = _working_dtype(source)
+    return pixel_grid(*source.shape[-2:], device=source.device, dtype=dtype) + flow.to(dtype)
 
 
 def _working_dtype(source: Tensor) -> torch.dtype:

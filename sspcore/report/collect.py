@@ -15,13 +15,13 @@ from sspcore.data.clips import Clip
 from sspcore.data.truth import true_labels
 from sspcore.models.ssp import SSP, Observation, Propagation, SSPState
 from sspcore.models.systems import system
+from sspcore.motion.readings import OCCLUSION_RULES
 from sspcore.report import figures
 from sspcore.report.frontier import averaging
 from sspcore.report.method import Step, method_picture
 from sspcore.study import Study
 from sspcore.study.recurrence import SETTLED, drift
 from sspcore.study.teacher import stored_labels
-from sspcore.training.fusion import OCCLUSION_RULES
 
 STRIP_FRAMES = 4
 STRIP_SYSTEMS = ("Base", "NetWarp", "TCB_ocr", "SSP", "KD-SSP")
@@ -126,7 +126,7 @@ def teacher_picture(study: Study, dataset: str) -> Figure:
     stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
     return figures.teacher_panels(
         frame=clip.frame(k, size),
-        occluded=OCCLUSION_RULES[study.profile.occlusion](to_prev[None], from_prev[None])[0, 0].numpy(),
+        occluded=OCCLUSION_RULES[study.profile.conventions.occlusion](to_prev[None], from_prev[None])[0, 0].numpy(),
         labels={name: tuple(stored_labels(store, clip, n, size) for n in (k, k - 1)) for name, store in stores.items()},
         flow_to_prev=to_prev.numpy(),
         truth=None if study.truth_root(dataset) is None else true_labels(clip, k, size, study.truth_root(dataset)),

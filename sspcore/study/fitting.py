@@ -55,7 +55,7 @@ def objective(study: Study, spec: SystemSpec, dataset: str) -> Objective:
     if recipe.class_balance:
         shares = class_shares(study.clips(dataset, "train"), study.spec(dataset), study.profile.input_size)
         weights = balanced_weights(list(shares.values()), recipe.class_balance)
-    return build_objective(recipe, spec.teacher, weights)
+    return build_objective(recipe, spec.teacher, weights, study.profile.conventions)
 
 
 def training_steps(study: Study, name: str, dataset: str) -> int:

@@ -22,6 +22,13 @@ TABLES = frozenset({
     "sspcore.models.checkpoint", "sspcore.models.hub", "sspcore.models.systems", "sspcore.study", "sspcore.study.profiles",
 })
 
+# Readings of the conventions by what they change; those of SSP are among its options.
+METHOD_READINGS = {"dff": ("feature_warp",), "netwarp": ("feature_warp",), "tcb_ppm": ("tcb_weights",)}  # trained with
+STREAM_READINGS = {"netwarp": ("netwarp_state",), "tcb_ppm": ("tcb_start",), "tcb_ocr": ("tcb_start",)}
+LOSS_READINGS = ("flow_warp", "soft_occlusion", "outside_view")  # L_tc
+FUSION_READINGS = ("flow_warp", "outside_view", "occlusion")
+COMPARES = ("ssp",)  # methods that output consecutive frames in training
+
 
 def made_by(*modules: str) -> str:
     """The code behind an artefact that is made by these modules of the package."""
@@ -52,7 +59,7 @@ class Keys:
 
     def training(self, name: str, dataset: str) -> str:
         """Of a trained system."""
-        spec, recipe = system(name), None
+        spec, recipe = system(name).under(self.profile.conventions), None
         start = spec.start(self.profile.equal_steps)
         sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
         if spec.recipe is not None:
@@ -61,11 +68,18 @@ class Keys:
         if self.profile.machine.precision != "float32":
             sections.append("machine.precision")
         return stable_hash([
-            FORMAT, spec.key(), recipe, self.profile.key(*sections), self.clips(dataset), self.seed,
-            None if start is None else self.training(start, dataset),
+            FORMAT, spec.key(), recipe, self.profile.key(*sections), self._readings(spec, dataset), self.clips(dataset),
+            self.seed, None if start is None else self.training(start, dataset),
             self.labels(dataset, self.fused(spec)) if spec.teacher else None,
             made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"), system_code(spec),
         ])
+
+    def _readings(self, spec: SystemSpec, dataset: str) -> dict[str, str]:
+        """The readings of the conventions that training a system takes; those of SSP are among its options."""
+        names = [*METHOD_READINGS.get(spec.method, ())]
+        if spec.recipe is not None and spec.method in COMPARES and self.profile.recipe(spec.recipe, dataset).lambda_tc > 0:
+            names += LOSS_READINGS
+        return self.profile.conventions.of(*names)
 
     def fused(self, spec: SystemSpec) -> bool:
         """Whether a distilled system learns from fused labels: video systems do unless the profile says otherwise."""
@@ -76,16 +90,17 @@ class Keys:
         if not fused:
             teacher = self.training(TEACHER, dataset)
             return stable_hash([teacher, self.profile.key("input_size"), made_by("sspcore.training.distill")])
-        settings = self.profile.key("flow", "occlusion")
+        settings = self.profile.key("flow"), self.profile.conventions.of(*FUSION_READINGS)
         return stable_hash([self.labels(dataset, fused=False), settings, made_by("sspcore.training.fusion")])
 
     def predictions(self, name: str, dataset: str) -> str:
         """Of a system's label maps."""
-        return stable_hash([self.training(name, dataset), made_by("sspcore.study.predicting")])
+        readings = self.profile.conventions.of(*STREAM_READINGS.get(system(name).method, ()))
+        return stable_hash([self.training(name, dataset), readings, made_by("sspcore.study.predicting")])
 
     def scores(self, name: str, dataset: str) -> str:
         """Of a system's row of the results table."""
-        settings = self.profile.key("metric_flow")
+        settings = self.profile.key("metric_flow"), self.profile.conventions.of("tc")
         return stable_hash([self.predictions(name, dataset), settings, made_by("sspcore.study.scoring")])
 
     def flow_error(self, dataset: str) -> str:

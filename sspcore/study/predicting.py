@@ -66,7 +66,7 @@ def predict_together(study: Study, folders: Mapping[str, Path], dataset: str, cl
     Returns: failed registrations of each system.
     Raises: ValueError if two of the systems have different image models, or one is a trained video system.
     """
-    specs = {name: system(name) for name in folders}
+    specs = {name: system(name).under(study.profile.conventions) for name in folders}
     images = {name if spec.kind == "image" else spec.starts_from for name, spec in specs.items()}
     if len(images) != 1 or any(spec.kind == "video" for spec in specs.values()):
         raise ValueError(f"{', '.join(folders)}: give one image system and controls on it")
@@ -74,8 +74,8 @@ def predict_together(study: Study, folders: Mapping[str, Path], dataset: str, cl
     if missing:
         image = SharedImage(study.model(images.pop(), dataset)).eval()
         models = {
-            name: image if specs[name].kind == "image" else assemble(specs[name].method, image, specs[name].options, 2).eval()
-            for name in missing
+            name: image if spec.kind == "image" else assemble(spec.method, image, spec.options, 2).eval()
+            for name, spec in specs.items() if name in missing
         }
         _write(study, models, missing, dataset, clip)
     return {name: read_json(out / clip.name / MARK)["failed_registrations"] for name, out in folders.items()}

@@ -33,7 +33,7 @@ from sspcore.study.keys import TEACHER
 from sspcore.study.results import ROW, row_names
 from sspcore.training.distill import LabelStore, label_clips
 from sspcore.training.distributed import launch
-from sspcore.training.fusion import OCCLUSION_RULES, fuse_clips
+from sspcore.training.fusion import fuse_clips
 from sspcore.training.loop import HISTORY, Training, train
 
 
@@ -77,7 +77,8 @@ class Study(StudyData):
         profile = self.profile
         return system_config(
             name, image_spec(name, profile), self.spec(dataset), self.input_size(system(name)), profile.recurrent_window,
-            registration=profile.registration, flow=profile.flow, data=f"{self.spec(dataset).title}: {self.data_origin}",
+            conventions=profile.conventions, registration=profile.registration, flow=profile.flow,
+            data=f"{self.spec(dataset).title}: {self.data_origin}",
             provenance=provenance(profile.name, self.seed, self.clips_key(dataset)),
         )
 
@@ -117,8 +118,7 @@ class Study(StudyData):
 
     def fuse(self, dataset: str, clips: list[Clip], out: Path) -> None:
         """Write the fused logits of some training clips into the folder `out`."""
-        rule = OCCLUSION_RULES[self.profile.occlusion]
-        fuse_clips(clips, self.teacher_labels(dataset), LabelStore(out), self.flows(dataset), rule)
+        fuse_clips(clips, self.teacher_labels(dataset), LabelStore(out), self.flows(dataset), self.profile.conventions)
 
     def start(self, spec: SystemSpec) -> str | None:
         """System whose checkpoint a system's training starts from; None: the encoder's weights."""

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from sspcore.data.clips import Clip
 from sspcore.data.truth import exact_motion, true_labels
 from sspcore.metrics import FrameRecord, MetricSuite
+from sspcore.motion.readings import OCCLUSION_RULES
 from sspcore.study.stages import Study
 from sspcore.training.distill import LabelStore
-from sspcore.training.fusion import OCCLUSION_RULES
 
 
 def stored_labels(store: LabelStore, clip: Clip, position: int, size: tuple[int, int]) -> np.ndarray:

@@ -9,15 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sspcore.core.classes import IGNORE
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.types import Outputs, Window
-from sspcore.motion.geometry import soft_occlusion, warp_by_flow
+from sspcore.motion.readings import FLOW_WARPS, SOFT_OCCLUSIONS
 from sspcore.training.recipe import Recipe
 
 Objective = Callable[[Outputs, Window], dict[str, Tensor]]
 
 
 def temporal_consistency(
-    logits: Tensor, previous_logits: Tensor, frame: Tensor, previous_frame: Tensor, flow_to_prev: Tensor
+    logits: Tensor, previous_logits: Tensor, frame: Tensor, previous_frame: Tensor, flow_to_prev: Tensor,
+    conventions: Conventions = CORRECTED,
 ) -> Tensor:
     """L_tc = 1/(HW) sum_ij O_ij ||P_k,ij - Phat_{k-1},ij||^2, the mean over batch and pixels, the SUM over classes.
 
@@ -28,14 +30,18 @@ def temporal_consistency(
         logits, previous_logits: (B, C, H, W).
         frame, previous_frame: (B, 3, H, W), normalised.
         flow_to_prev: (B, 2, H, W), current -> previous, pixels.
+        conventions: its flow_warp, soft_occlusion and outside_view are read.
     Returns: scalar.
-    Source: paper, eq. of L_tc. The reference code takes |sum of channel differences| for the L1 norm and the mean over
-    classes for the squared norm; neither is reproduced.
+    Source: paper, eq. of L_tc. The reference's mean over classes in place of the squared norm is a constant factor, see
+    `supervised`.
     """
-    warped_logits, valid = warp_by_flow(previous_logits, flow_to_prev)
+    warp = FLOW_WARPS[conventions.flow_warp]
+    warped_logits, valid = warp(previous_logits, flow_to_prev)
     with torch.no_grad():
-        warped_frame, _ = warp_by_flow(previous_frame, flow_to_prev)
-        weight = soft_occlusion(frame, warped_frame) * valid
+        warped_frame, _ = warp(previous_frame, flow_to_prev)
+        weight = SOFT_OCCLUSIONS[conventions.soft_occlusion](frame, warped_frame)
+        if conventions.outside_view == "left-out":
+            weight = weight * valid
     return (weight * (logits - warped_logits).square().sum(1, keepdim=True)).mean()
 
 
@@ -89,7 +95,7 @@ def balanced_weights(shares: Sequence[float], exponent: float) -> Tensor:
 
 
 def _with_consistency(
-    losses: dict[str, Tensor], total: Tensor, lambda_tc: float, outputs: Outputs, window: Window
+    losses: dict[str, Tensor], total: Tensor, lambda_tc: float, outputs: Outputs, window: Window, conventions: Conventions
 ) -> dict[str, Tensor]:
     """The losses, their weighted sum `total`, and in both L_tc, averaged over all pairs of consecutive outputs."""
     n_outputs, n_classes = outputs.logits.shape[1:3]
@@ -101,6 +107,7 @@ def _with_consistency(
         temporal_consistency(
             logits[k], logits[k - 1],
             window.frames[:, k + offset], window.frames[:, k + offset - 1], window.flow_to_prev[:, k + offset - 1],
+            conventions,
         )
         for k in range(1, n_outputs)
     ]
@@ -108,7 +115,9 @@ def _with_consistency(
     return losses | {"tc": consistency, "total": total + lambda_tc / n_classes * consistency}
 
 
-def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor | None = None) -> Objective:
+def supervised(
+    lambda_tc: float, auxiliary_weight: float, class_weights: Tensor | None = None, conventions: Conventions = CORRECTED
+) -> Objective:
     """L = CE(P_k, A_k) + lambda / C * L_tc (METHOD section 3), C the number of classes.
 
     L_tc sums over classes, as printed. The published lambda = 0.5 was used with code that averages over classes, so it
@@ -116,6 +125,7 @@ def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor 
 
     CE is taken at every frame of the window that has a label and an output; L_tc where the system outputs consecutive
     frames. An auxiliary head (ConvNeXt-S + UPerNet) adds `auxiliary_weight` * CE. `class_weights`: see `cross_entropy`.
+    `conventions`: of L_tc.
     """
 
     def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
@@ -127,31 +137,35 @@ def supervised(lambda_tc: float, auxiliary_weight: float, class_weights: Tensor 
         if outputs.auxiliary is not None:
             losses["auxiliary"] = cross_entropy(outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)
             total = total + auxiliary_weight * losses["auxiliary"]
-        return _with_consistency(losses, total, lambda_tc, outputs, window)
+        return _with_consistency(losses, total, lambda_tc, outputs, window, conventions)
 
     return objective
 
 
-def build_objective(recipe: Recipe, distils: bool, class_weights: Tensor | None = None) -> Objective:
+def build_objective(
+    recipe: Recipe, distils: bool, class_weights: Tensor | None = None, conventions: Conventions = CORRECTED
+) -> Objective:
     """What a recipe minimises: `distilled` where the teacher's logits are learned from, else `supervised`."""
     if distils:
-        return distilled(recipe.lambda_tc, recipe.temperature, class_weights)
-    return supervised(recipe.lambda_tc, recipe.auxiliary_weight, class_weights)
+        return distilled(recipe.lambda_tc, recipe.temperature, class_weights, conventions)
+    return supervised(recipe.lambda_tc, recipe.auxiliary_weight, class_weights, conventions)
 
 
-def distilled(lambda_tc: float, temperature: float, class_weights: Tensor | None = None) -> Objective:
+def distilled(
+    lambda_tc: float, temperature: float, class_weights: Tensor | None = None, conventions: Conventions = CORRECTED
+) -> Objective:
     """L = KL(P_k, T^c_k) + KL(P_{k-1}, T^c_{k-1}) + lambda_kd / C * L_tc (METHOD section 4); KL alone on single frames.
 
     lambda_kd is divided by the number of classes for the reason given in `supervised`.
 
     The KL terms are summed over the frames of a pair as in the formula; for longer windows the sum is scaled to two
-    frames, so that lambda_kd keeps its meaning. `class_weights`: see `distillation`.
+    frames, so that lambda_kd keeps its meaning. `class_weights`: see `distillation`. `conventions`: of L_tc.
     """
 
     def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
         n_outputs = outputs.logits.shape[1]
         teacher = window.teacher[:, -n_outputs:]
         kl = distillation(outputs.logits.flatten(0, 1), teacher.flatten(0, 1), temperature, class_weights)
-        return _with_consistency({"kl": kl}, kl * min(n_outputs, 2), lambda_tc, outputs, window)
+        return _with_consistency({"kl": kl}, kl * min(n_outputs, 2), lambda_tc, outputs, window, conventions)
 
     return objective

@@ -22,6 +22,7 @@ import pytest
 import torch
 from torch import nn
 
+from sspcore.core.conventions import Conventions
 from sspcore.core.types import Motion, Outputs, Window
 from sspcore.models.dff import DFF
 from sspcore.models.netwarp import FlowCNN, NetWarp, NetWarpState
@@ -236,7 +237,7 @@ def test_section_4_fusion(rng: np.random.Generator) -> None:
     """T^c_{k-1} = (T_{k-1} + (1 - M) warp(T_k)) / (2 - M), at stride 4, M the share of occluded pixels in a cell."""
     there, back = near_opposite_flows(rng)
     logits = rng.standard_normal((2, C, H // 4, W // 4))
-    ours = fuse_pair(*(torch_of(one)[None] for one in (*logits, there, back)), occlusion_mask_same_pixel)
+    ours = fuse_pair(*(torch_of(one)[None] for one in (*logits, there, back)), Conventions(occlusion="same-pixel"))
     y, x = 4 * np.mgrid[: H // 4, : W // 4] + 1.5  # a cell's centre
     share = disagree(there, back).reshape(H // 4, 4, W // 4, 4).mean((1, 3))
     for k, (own, other, flow) in enumerate(((logits[0], logits[1], there), (logits[1], logits[0], back))):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sspcore.core.conventions import CORRECTED
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
 from sspcore.models import ImageModelSpec, ImageSegmenter
@@ -40,6 +41,7 @@ PROFILE = SimpleNamespace(
         "base": LITE,
     },
     recurrent_window=3,
+    conventions=CORRECTED,
 )
 # Systems that differ in nothing but their training (KD Base and Base, ...) are one model: the first name stands for it.
 EVERY_MODEL = {

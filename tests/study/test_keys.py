@@ -108,7 +108,7 @@ def test_every_method_has_its_module():
 
 def test_fusion_of_labels_concerns_only_those_who_read_fused_ones():
     before = found()
-    for setting in ({"occlusion": "same-pixel"}, {"fuse_teacher": False}):
+    for setting in ({"conventions.occlusion": "same-pixel"}, {"fuse_teacher": False}):
         stale = {name for name, key in found(**setting).items() if before[name] != key} - {"fused labels"}
         assert stale == behind("KD-SSP", "KD-SSP-R")
 

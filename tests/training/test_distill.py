@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.media import SIZE
+from sspcore.core.conventions import Conventions
 from sspcore.core.errors import ArtefactError
 from sspcore.core.images import to_tensor
 from sspcore.core.store import stage
@@ -15,7 +16,7 @@ from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
-from sspcore.motion.geometry import occlusion_mask
+from sspcore.motion.readings import OCCLUSION_RULES
 from sspcore.training.distill import LabelStore, label_clips
 from sspcore.training.fusion import fuse_clips, fuse_pair
 
@@ -25,10 +26,6 @@ def clips(uavid_release, tmp_path):
     rules = ClipRules(frame_step=1, clip_length=8, min_clip_length=4)
     folder = stage("c", tmp_path / "clips", "k", lambda out: prepare_clips(uavid_release, UAVID, rules, out))
     return load_clips(folder, "train")
-
-
-def never(flow_there, flow_back):
-    return torch.zeros_like(flow_there[:, :1], dtype=torch.bool)
 
 
 def test_store_keeps_half_precision_and_reads_any_frames(clips, tmp_path):
@@ -74,7 +71,7 @@ def test_damaged_labels_of_an_interrupted_stage_are_made_anew(clips, tmp_path):
     source, target = LabelStore(tmp_path / "a"), LabelStore(tmp_path / "b")
     clip = clips[0]
     source.write(clip, torch.randn(len(clip), 8, 16, 24))
-    fuse_clips([clip], source, target, ZeroFlow(), never)
+    fuse_clips([clip], source, target, ZeroFlow())
     path = target.path(clip)
     whole = path.read_bytes()
     flipped = bytearray(whole)
@@ -82,7 +79,7 @@ def test_damaged_labels_of_an_interrupted_stage_are_made_anew(clips, tmp_path):
     assert target.is_whole(clip) and not target.is_whole(clips[1])
     for damaged in (bytes(flipped), whole[:-1000], b""):
         path.write_bytes(damaged)
-        fuse_clips([clip], source, target, ZeroFlow(), never)
+        fuse_clips([clip], source, target, ZeroFlow())
         assert path.read_bytes() == whole
 
 
@@ -92,7 +89,7 @@ def test_fusion_equals_the_formula_for_an_integer_motion():
     previous, current = (torch.from_numpy(rng.standard_normal((1, 3, 4, 6))).float() for _ in range(2))
     there = torch.zeros(1, 2, 16, 24)
     there[:, 0] = 4.0
-    fused_previous, fused_current = fuse_pair(previous, current, there, -there, never)
+    fused_previous, fused_current = fuse_pair(previous, current, there, -there, Conventions(occlusion="same-pixel"))
     for x in range(6):
         expected = previous[..., x] if x == 5 else (previous[..., x] + current[..., x + 1]) / 2
         assert torch.allclose(fused_previous[..., x], expected, atol=1e-5)
@@ -100,15 +97,16 @@ def test_fusion_equals_the_formula_for_an_integer_motion():
         assert torch.allclose(fused_current[..., x], expected, atol=1e-5)
 
 
-def test_occluded_points_keep_their_own_logits():
+def test_occluded_points_keep_their_own_logits(monkeypatch):
     previous, current, still = torch.randn(1, 3, 4, 6), torch.randn(1, 3, 4, 6), torch.zeros(1, 2, 16, 24)
 
     def left_half(flow_there, flow_back):
-        mask = never(flow_there, flow_back)
+        mask = torch.zeros_like(flow_there[:, :1], dtype=torch.bool)
         mask[..., :12] = True
         return mask
 
-    fused, _ = fuse_pair(previous, current, still, still, left_half)
+    monkeypatch.setitem(OCCLUSION_RULES, "followed", left_half)
+    fused, _ = fuse_pair(previous, current, still, still)
     assert torch.equal(fused[..., :3], previous[..., :3])
     assert torch.allclose(fused[..., 3:], (previous[..., 3:] + current[..., 3:]) / 2)
 
@@ -123,7 +121,7 @@ def test_fused_store_pairs_frames_and_leaves_a_single_last_one(clips, tmp_path):
     clip = clips[0]
     logits = torch.randn(len(clip), 8, 16, 24).half().float()
     source.write(clip, logits)
-    fuse_clips([clip], source, target, ZeroFlow(), occlusion_mask)
+    fuse_clips([clip], source, target, ZeroFlow())
     fused = target.read(clip, list(range(len(clip))))
     assert torch.allclose(fused[0], (logits[0] + logits[1]) / 2, atol=2e-3)
     assert torch.allclose(fused[0], fused[1], atol=2e-3) and not torch.allclose(fused[1], fused[2], atol=0.1)

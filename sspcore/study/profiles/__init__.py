@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ProfileError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.settings import InputSize, Section
@@ -76,8 +77,7 @@ class Profile(Section):
     flow: str  # estimator in losses, distillation and the systems that use flow
     metric_flow: str  # estimator of the TC metric
     registration: str  # estimator of the homography
-    # Reading of M_occ that teacher labels are fused with: along the flow, or the reference's.
-    occlusion: Literal["followed", "same-pixel"] = "followed"
+    conventions: Conventions = CORRECTED  # readings where the reference slips; all of its with "reference"
     fuse_teacher: bool = True  # whether video students learn from fused teacher labels
     rendering: Rendering | None  # None: real releases are expected
     clips: dict[str, ClipRules]  # rules of preparation per data set
