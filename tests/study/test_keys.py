@@ -69,7 +69,7 @@ LABELS = {"labels", "fused labels"}
     ("sspcore.models.similarity", "nn.ReLU", "nn.GELU", behind("SSP", "SSP-R", "KD-SSP", "KD-SSP-R")),
     ("sspcore.models.interface", "mode=\"bicubic\"", "mode=\"bilinear\"", TRAININGS | LABELS),
     ("sspcore.models.systems", "torch.channels_last", "torch.contiguous_format", TRAININGS | LABELS),
-    ("sspcore.models.systems", "DFF(image)", "DFF(image, 7)", behind("DFF")),
+    ("sspcore.models.systems", "DFF(image, ", "DFF(image, 7, ", behind("DFF")),
     ("sspcore.training.distill", "antialias=True", "antialias=False", LABELS | DISTILLED),
     ("sspcore.training.fusion", "(2 - hidden)", "(3 - hidden)", {"fused labels"} | behind("KD-SSP", "KD-SSP-R")),
     ("sspcore.inference.shots", "threshold: float = 0.5", "threshold: float = 0.6",
