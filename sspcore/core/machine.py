@@ -29,7 +29,8 @@ class MachineSettings(Section):
 
     Attributes:
         precision: of the networks in training: "bfloat16" is autocast on a GPU that has it (losses, warps and weights
-            stay in float32) and float32 elsewhere.
+            stay in float32) and float32 elsewhere. "float32" leaves torch's own switches as they are, as the reference does:
+            on a GPU that has TF32 convolutions take it, matrix products do not.
         microbatch: windows that a process has in memory at once; its share of a batch is cut into equal parts of at most
             so many, whose gradients are summed up. None: the whole share at once.
         processes: that train together (DistributedDataParallel), one a GPU: a number, or "gpus" for all GPUs that are

@@ -68,7 +68,7 @@ def training_steps(study: Study, name: str, dataset: str) -> int:
     recipe = study.profile.recipe(spec.recipe, dataset)
     model = build(name, study.spec(dataset).n_classes, study.profile, load_weights=False)
     windows = len(_window_refs(study, spec, model, dataset))
-    return steps + recipe.epochs * -(-windows * recipe.repeats // recipe.batch_size)
+    return steps + recipe.epochs * recipe.steps(windows)
 
 
 def _windows(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> WindowDataset:

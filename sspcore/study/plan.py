@@ -220,8 +220,7 @@ def _training_row(timer: Timer, name: str, dataset: str, counts: Counts, model: 
     profile, spec = timer.profile, system(name)
     recipe, cost = profile.recipe(spec.recipe, dataset), timer.training(name, dataset)
     processes = profile.machine.process_count(recipe.batch_size, timer.device)
-    windows = (counts.strided if spec.teacher else counts.labelled) * recipe.repeats
-    steps = recipe.epochs * -(-windows // recipe.batch_size)
+    steps = recipe.epochs * recipe.steps(counts.strided if spec.teacher else counts.labelled)
     workers = max(1, worker_count(profile.loader_workers, processes)) * processes
     loading = recipe.batch_size * model.window * read / workers
     seconds = max(cost.seconds, loading)

@@ -33,6 +33,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.files import write_json
 from sspcore.core.paths import PACKAGE
 from sspcore.core.types import Window
+from sspcore.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -61,31 +62,31 @@ class World:
 
 
 class EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) in an order that depends on seed and epoch alone; an incomplete last batch is filled
-    from the epoch's beginning, so that BatchNorm never sees a batch of another size.
+    """Batches of (epoch, index) in an order that depends on seed and epoch alone; an incomplete last batch is dropped or
+    filled from the epoch's beginning, as the recipe says, so that BatchNorm never sees a batch of another size.
 
     A batch is cut into `parts` for each process of the `world`, and this process gets its own, one after the other:
     neither order nor addresses depend on how many processes there are.
     """
 
-    def __init__(self, n_items: int, batch_size: int, repeats: int, seed: int, world: World = World(), parts: int = 1) -> None:
-        self._n_items, self._batch_size, self._repeats, self._seed = n_items, batch_size, repeats, seed
+    def __init__(self, n_items: int, recipe: Recipe, seed: int, world: World = World(), parts: int = 1) -> None:
+        self._n_items, self._recipe, self._seed = n_items, recipe, seed
         self._world, self._parts, self.epoch = world, parts, 0
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return -(-self._n_items * self._repeats // self._batch_size)
+        return self._recipe.steps(self._n_items)
 
     def __len__(self) -> int:
         return self.steps * self._parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng((self._seed, self.epoch))
-        order = np.concatenate([rng.permutation(self._n_items) for _ in range(self._repeats)])
-        order = np.resize(order, self.steps * self._batch_size)
+        order = np.concatenate([rng.permutation(self._n_items) for _ in range(self._recipe.repeats)])
+        order = np.resize(order, self.steps * self._recipe.batch_size)
         own = slice(self._world.rank * self._parts, (self._world.rank + 1) * self._parts)
-        for k, batch in enumerate(order.reshape(-1, self._batch_size)):
+        for k, batch in enumerate(order.reshape(-1, self._recipe.batch_size)):
             for part in np.split(batch, self._world.size * self._parts)[own]:
                 # the k-th step enters the address, so that a window repeated within an epoch is augmented differently
                 yield [(self.epoch * self.steps + k, int(index)) for index in part]

@@ -87,12 +87,17 @@ def train(run: Training) -> list[dict[str, float]]:
     if len(run.dataset) == 0:
         raise SspError(f"{run.name}: no training window; no clip holds a usable label (see the profile's clips section)")
     recipe, world = run.recipe, run.world
+    if recipe.steps(len(run.dataset)) == 0:
+        raise SspError(
+            f"{run.name}: {len(run.dataset)} training windows make no batch of {recipe.batch_size}, and an incomplete one is "
+            "dropped; lower batch_size of the recipe, raise repeats, or set drop_last to false"
+        )
     if world.size == 1:
         run.dataset.warm(run.workers)
     parts = run.machine.accumulation(recipe.batch_size // world.size)
     if world.size == 1 and parts == recipe.batch_size > 1 and run.model.window == 1:
         raise SspError(f"{run.name}: machine.microbatch 1 leaves BatchNorm a single frame; set it to 2 or more")
-    sampler = EpochSampler(len(run.dataset), recipe.batch_size, recipe.repeats, run.seed, world, parts)
+    sampler = EpochSampler(len(run.dataset), recipe, run.seed, world, parts)
     loader = DataLoader(run.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=run.workers)
     model = run.model.to(run.device)
     if world.size > 1:

@@ -17,6 +17,8 @@ class Recipe(Section):
         schedule_epochs: length of the cosine schedule (the published runs stop before its end).
         warmup_epochs: linear warm-up.
         batch_size: windows a step.
+        drop_last: whether an epoch leaves out the last windows that make no whole batch, as published; else the batch is
+            filled up from the epoch's beginning.
         lr: base learning rate; the schedule starts and ends at `lr * final_lr_ratio`.
         head_lr_factor: learning-rate factor of parts that do not start from trained weights.
         crop: (H, W) of training crops.
@@ -32,6 +34,7 @@ class Recipe(Section):
     schedule_epochs: int = Field(ge=1)
     warmup_epochs: float = Field(ge=0)
     batch_size: int = Field(ge=1)
+    drop_last: bool = False
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.05, ge=0)
     final_lr_ratio: float = Field(1e-4, ge=0, le=1)
@@ -45,9 +48,14 @@ class Recipe(Section):
     freeze_image: bool = False
     class_balance: float = Field(0.0, ge=0, le=1)
 
+    def steps(self, windows: int) -> int:
+        """Batches of an epoch over so many training windows."""
+        whole, rest = divmod(windows * self.repeats, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
     def key(self) -> dict[str, Any]:
         """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        later = ("freeze_image", "class_balance")
+        later = ("freeze_image", "class_balance", "drop_last")
         return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
     @field_validator("zoom")

@@ -27,6 +27,7 @@ from sspcore.study.worker import main
 from sspcore.training import loop as training
 from sspcore.training.distributed import EpochSampler, SyncedBatchNorm, World, joined, synchronise_batchnorm, with_counts
 from sspcore.training.losses import supervised
+from sspcore.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 SYSTEM = "SSP (untrained image model)"
@@ -34,8 +35,17 @@ SYSTEM = "SSP (untrained image model)"
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (1, 3), (2, 3)])
 def test_shares_of_all_processes_make_up_the_batches_of_one(processes, accumulate):
-    whole = list(EpochSampler(7, 6, 2, seed=1))
-    samplers = [EpochSampler(7, 6, 2, 1, World(rank, processes), accumulate) for rank in range(processes)]
+    for drop_last, steps in ((False, 3), (True, 2)):
+        recipe = load_profile("smoke").training["video"].model_copy(
+            update={"batch_size": 6, "repeats": 2, "drop_last": drop_last}
+        )
+        _assert_shares_make_up_batches(recipe, processes, accumulate, steps)
+
+
+def _assert_shares_make_up_batches(recipe: Recipe, processes: int, accumulate: int, steps: int) -> None:
+    whole = list(EpochSampler(7, recipe, seed=1))
+    assert len(whole) == steps
+    samplers = [EpochSampler(7, recipe, 1, World(rank, processes), accumulate) for rank in range(processes)]
     pieces = [list(sampler) for sampler in samplers]
     for sampler, piece in zip(samplers, pieces, strict=True):
         assert len(sampler) == len(piece) == accumulate * sampler.steps

@@ -111,13 +111,33 @@ def test_collate_normalises_and_stacks(clips, tmp_path):
 
 
 def test_sampler_covers_every_window_and_fills_the_last_batch():
-    sampler = EpochSampler(5, 2, 1, seed=0)
+    recipe = RECIPE.model_copy(update={"batch_size": 2, "repeats": 1})
+    sampler = EpochSampler(5, recipe, seed=0)
     batches = list(sampler)
     assert len(batches) == len(sampler) == 3 and all(len(batch) == 2 for batch in batches)
     assert {index for batch in batches for _, index in batch} == set(range(5))
-    assert batches == list(EpochSampler(5, 2, 1, seed=0))
+    assert batches == list(EpochSampler(5, recipe, seed=0))
     sampler.epoch = 1
     assert batches != list(sampler)
+
+
+def test_sampler_drops_an_incomplete_last_batch_where_the_recipe_says_so():
+    filled = RECIPE.model_copy(update={"batch_size": 2, "repeats": 1})
+    dropping = filled.model_copy(update={"drop_last": True})
+    batches = list(EpochSampler(5, dropping, seed=0))
+    assert batches == list(EpochSampler(5, filled, seed=0))[:2] and len({index for batch in batches for _, index in batch}) == 4
+    assert len(list(EpochSampler(4, dropping, seed=0))) == 2
+    # windows are repeated first, then cut into batches: 3 x 5 windows are 7 batches of 2
+    assert len(EpochSampler(5, dropping.model_copy(update={"repeats": 3}), seed=0)) == 7
+    assert [recipe.steps(5) for recipe in (filled, dropping)] == [3, 2] and dropping.steps(1) == 0
+    assert filled.key() != dropping.key()
+
+
+def test_fewer_windows_than_a_dropped_batch_is_one_line(clips, tmp_path):
+    recipe = RECIPE.model_copy(update={"batch_size": 64, "drop_last": True})
+    with pytest.raises(SspError, match="training windows make no batch of 64, .*; lower batch_size") as error:
+        training.train(run(clips[1:], tmp_path, "few", recipe))
+    assert "\n" not in str(error.value)
 
 
 def test_a_tiny_scene_is_learned_by_heart_and_the_model_is_saved(clips, tmp_path):

@@ -58,7 +58,7 @@ class Planner(DataPlanner):
         windows = sum(
             len(clip) // 2 if spec.teacher else sum(k > 0 or length == 1 for k in clip.labelled) for clip in clips
         )
-        steps = recipe.epochs * -(-windows * recipe.repeats // recipe.batch_size)
+        steps = recipe.epochs * recipe.steps(windows)
         return (self._add(
             "train", identity(place), place.title + self._seed, "train", (name, dataset), needs,
             steps * recipe.batch_size * length * megapixels(recipe.crop), f"train {name}", device=True,
