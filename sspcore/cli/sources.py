@@ -78,11 +78,12 @@ def weights(
 
 def needed(profile: LoadedProfile) -> Iterator[Weights]:
     """The weights that a profile loads; LightGlue's only where it names that registration."""
-    from sspcore.models.pretrained import LightGlueWeights, RaftWeights, encoder_weights
+    from sspcore.models.pretrained import LightGlueWeights, RaftWeights
+    from sspcore.models.whole import start_weights
 
     for role, spec in profile.models.items():
         if spec.weights != "none":
-            yield encoder_weights(role, spec)
+            yield start_weights(role, spec)
     if any(name.startswith("raft") for name in (profile.flow, profile.metric_flow)):
         yield RaftWeights()
     if profile.registration == "lightglue":

@@ -17,9 +17,12 @@ from sspcore.core.errors import ProfileError, reason
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models import pretrained as weights
+from sspcore.models import whole
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import require_agreement, require_multiples, upsample
 from sspcore.models.spec import ImageModelSpec
+
+_NORMAL_STD = 0.02
 
 
 class Renormalise(nn.Module):
@@ -73,6 +76,7 @@ class ImageSegmenter(ImageSystem):
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder
         self.classifier: nn.Conv2d = network.segmentation_head[0]  # [1] is smp's own upsampling, which we do not use
+        self.dropout = nn.Dropout(spec.dropout)
         input_range = weights.input_range(spec)
         self.renormalise: nn.Module = nn.Identity() if input_range is None else Renormalise(*input_range)
         channels = self.encoder.out_channels
@@ -81,7 +85,11 @@ class ImageSegmenter(ImageSystem):
         self.auxiliary_head: nn.Module | None = None
         if spec.auxiliary_channels:
             self.auxiliary_head = _auxiliary_head(self.pyramid_channels[2], spec.auxiliary_channels, n_classes)
-        if load_weights:
+        for part in filter(None, (self.decoder, self.classifier, self.auxiliary_head)):
+            _initialise(part, spec.decoder_init)
+        if load_weights and spec.checkpoint is not None:
+            whole.load_network(self, spec)
+        elif load_weights:
             weights.load_encoder(self.encoder, spec)
 
     def encode(self, frame: Tensor) -> list[Tensor]:
@@ -102,7 +110,7 @@ class ImageSegmenter(ImageSystem):
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits (B, C, H/4, W/4) of the decoder's features."""
-        return self.classifier(features)
+        return self.classifier(self.dropout(features))
 
     def decode(self, pyramid: list[Tensor]) -> Tensor:
         """Logits (B, C, H/4, W/4) of a pyramid."""
@@ -124,10 +132,28 @@ def _network(spec: ImageModelSpec, n_classes: int) -> nn.Module:
     try:
         kind, width = {"upernet": (smp.UPerNet, "decoder_channels"),
                        "segformer": (smp.Segformer, "decoder_segmentation_channels")}[spec.arch]
-        return kind(spec.encoder, encoder_weights=None, classes=n_classes, **{width: spec.decoder_channels})
+        network = kind(spec.encoder, encoder_weights=None, classes=n_classes, **{width: spec.decoder_channels})
     except (KeyError, RuntimeError) as error:
         problem = f"encoder {spec.encoder!r}: {reason(error)}; name an encoder of smp, or `tu-` and one of timm"
         raise ProfileError(problem) from error
+    if spec.arch == "upernet" and not spec.feature_norm:
+        network.decoder.feature_norms = nn.ModuleList(nn.Identity() for _ in network.decoder.feature_norms)
+    return network
+
+
+def _initialise(part: nn.Module, rule: str) -> None:
+    """Start the convolutions and linear layers of a decoder or head again by a rule of `ImageModelSpec.decoder_init`.
+
+    "smp" leaves them as that library made them.
+    """
+    for layer in part.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or rule == "smp":
+            continue
+        layer.reset_parameters()
+        if rule == "normal":
+            nn.init.normal_(layer.weight, std=_NORMAL_STD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _auxiliary_head(in_channels: int, channels: int, n_classes: int) -> nn.Module:

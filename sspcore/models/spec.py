@@ -22,14 +22,34 @@ class ImageModelSpec(Section):
             ("tu-sam2_hiera_base_plus.fb_r896_2pt1").
         decoder_channels: width of the decoder.
         weights: where the encoder's weights come from (see sspcore.models.pretrained).
+        checkpoint: whole network on the hub, in the layout of the transformers library, that encoder, decoder and auxiliary
+            head start from, all but their classifiers ("openmmlab/upernet-convnext-small"); None: only the encoder has
+            weights.
         auxiliary_channels: width of an FCN auxiliary head on the stride-16 features, used in training only; 0 = none.
+        feature_norm: of UPerNet: a LayerNorm on each level of the encoder, as segmentation_models_pytorch builds it. The
+            published Hiera models have none, the published ConvNeXt has it.
+        dropout: probability that a decoder feature in front of the classifier is dropped in training (published: 0.1 in
+            SegFormer, 0 in UPerNet).
+        decoder_init: how decoder and heads start: "smp", as that library does; "torch", as torch's layers do (published
+            UPerNet on Hiera); "normal", weights of standard deviation 0.02 (published SegFormer and ConvNeXt).
     """
 
     arch: Literal["upernet", "segformer"] = "upernet"
     encoder: str
     decoder_channels: int = Field(gt=0)
     weights: Literal["hub", "pypi", "none"]
+    checkpoint: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")
     auxiliary_channels: int = Field(default=0, ge=0)
+    feature_norm: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    decoder_init: Literal["smp", "torch", "normal"] = "smp"
+
+    @model_validator(mode="after")
+    def _checkpoint_fits(self) -> ImageModelSpec:
+        if self.checkpoint is not None and (self.arch, self.feature_norm, self.weights) != ("upernet", True, "hub"):
+            problem = "checkpoint: is a UPerNet with norms, on the hub"
+            raise ValueError(f"{problem}; set arch: upernet, feature_norm: true and weights: hub")
+        return self
 
 
 class SmpSpec(Section):

@@ -13,7 +13,8 @@ from sspcore.data.augment import ImageAugmentation, WindowAugmentation
 from sspcore.data.clips import class_shares
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
 from sspcore.models.checkpoint import WEIGHTS, read_weights
-from sspcore.models.systems import SystemSpec, build, encoder_start, freeze_image, image_spec, start_from, system
+from sspcore.models.systems import SystemSpec, build, freeze_image, image_spec, start_from, system
+from sspcore.models.whole import starts_trained
 from sspcore.training.loop import Training
 from sspcore.training.losses import Objective, balanced_weights, build_objective
 
@@ -36,8 +37,7 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
         weights = study.folder(start, dataset) / "training" / WEIGHTS
         trained = start_from(model, read_weights(weights), str(weights))
     else:
-        pretrained = encoder_start(image_spec(name, profile)) != "scratch"
-        trained = {n for n, _ in model.named_parameters() if pretrained and n.startswith("encoder.")}
+        trained = {n for n, _ in model.named_parameters() if starts_trained(n, image_spec(name, profile))}
     if recipe.freeze_image:
         freeze_image(model, name)
     return Training(

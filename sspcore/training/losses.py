@@ -124,8 +124,8 @@ def supervised(
     is divided by C here: the weight that the published results come from.
 
     CE is taken at every frame of the window that has a label and an output; L_tc where the system outputs consecutive
-    frames. An auxiliary head (ConvNeXt-S + UPerNet) adds `auxiliary_weight` * CE. `class_weights`: see `cross_entropy`.
-    `conventions`: of L_tc.
+    frames. An auxiliary head (ConvNeXt-S + UPerNet) adds `auxiliary_weight` * CE; with 0 it learns nothing.
+    `class_weights`: see `cross_entropy`. `conventions`: of L_tc.
     """
 
     def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
@@ -134,7 +134,7 @@ def supervised(
         labelled = None if window.labelled is None else window.labelled[-n_outputs:].sum()
         losses = {"ce": cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)}
         total = losses["ce"]
-        if outputs.auxiliary is not None:
+        if outputs.auxiliary is not None and auxiliary_weight > 0:
             losses["auxiliary"] = cross_entropy(outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)
             total = total + auxiliary_weight * losses["auxiliary"]
         return _with_consistency(losses, total, lambda_tc, outputs, window, conventions)

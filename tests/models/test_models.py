@@ -198,13 +198,50 @@ class TestImageModel:
             ImageSegmenter(LITE.model_copy(update={"encoder": "tu-no_such_network"}), CLASSES)
 
     @pytest.mark.parametrize("size", [(736, 1280), (736, 736), (96, 160), (288, 480)])
-    @pytest.mark.parametrize("encoder", ["tu-sam2_hiera_small.fb_r896", "tu-sam2_hiera_base_plus.fb_r896_2pt1"])
+    @pytest.mark.parametrize("encoder", ["tu-sam2_hiera_small.fb_r896", "tu-sam2_hiera_base_plus.fb_r896"])
     def test_hiera_takes_any_size(self, encoder: str, size: tuple[int, int]) -> None:
         spec = ImageModelSpec(encoder=encoder, decoder_channels=16, weights="none")
         with torch.device("meta"):
             model = ImageSegmenter(spec, CLASSES).eval()
             logits, _ = model.step(torch.empty(1, 3, *size))
         assert logits.shape == (1, CLASSES, *size)
+
+    def test_upernet_without_norms_sees_the_encoders_own_features(self) -> None:
+        plain = ImageSegmenter(LITE.model_copy(update={"feature_norm": False}), CLASSES).eval()
+        normed = ImageSegmenter(LITE, CLASSES).eval()
+        lost = {f"decoder.feature_norms.{level}.{kind}" for level in range(4) for kind in ("weight", "bias")}
+        assert set(normed.state_dict()) - set(plain.state_dict()) == lost
+        normed.load_state_dict(plain.state_dict(), strict=False)
+        pyramid = [torch.randn(1, c, 64 // 2**level, 64 // 2**level) for level, c in enumerate(plain.encoder.out_channels)]
+        scaled = [10 * level for level in pyramid]
+        with torch.no_grad():
+            torch.testing.assert_close(normed.decode(scaled), normed.decode(pyramid), rtol=1e-3, atol=1e-3)
+            assert (plain.decode(scaled) - plain.decode(pyramid)).abs().max() > 0.1
+
+    def test_classifier_drops_features_in_training_only(self) -> None:
+        model = ImageSegmenter(LITE.model_copy(update={"dropout": 0.5}), CLASSES)
+        with torch.no_grad():
+            model.classifier.weight.fill_(1.0)
+            model.classifier.bias.zero_()
+            ones = torch.ones(1, 16, 32, 32)
+            assert torch.equal(model.eval().classify(ones), torch.full((1, CLASSES, 32, 32), 16.0))
+            dropped = model.train().classify(ones)[:, 0]
+        assert dropped.std() > 2 and dropped.mean().item() == pytest.approx(16, abs=0.5)  # what is kept counts twice
+
+    @pytest.mark.parametrize(("arch", "encoder"), [("upernet", LITE.encoder), ("segformer", "mit_b0")])
+    def test_decoder_starts_by_the_rule(self, arch: str, encoder: str) -> None:
+        def started(rule: str) -> dict[str, torch.nn.Module]:
+            spec = LITE.model_copy(update={"arch": arch, "encoder": encoder, "decoder_init": rule})
+            model = ImageSegmenter(spec, CLASSES)
+            layers = {"classifier": model.classifier, **dict(model.decoder.named_modules())}
+            return {k: v for k, v in layers.items() if isinstance(v, torch.nn.Conv2d | torch.nn.Linear)}
+
+        for name, layer in started("normal").items():
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.2), name
+            assert layer.bias is None or layer.bias.count_nonzero() == 0
+        for name, layer in started("torch").items():  # uniform up to 1 / sqrt(inputs of a sum)
+            bound = layer.weight[0].numel() ** -0.5
+            assert 0.9 * bound < layer.weight.abs().max() <= bound, name
 
     def test_pyramid_has_strides_4_to_32(self) -> None:
         model = ImageSegmenter(LITE, CLASSES).eval()

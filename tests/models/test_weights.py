@@ -16,6 +16,7 @@ from sspcore.cli import sources
 from sspcore.cli.main import main
 from sspcore.core.errors import WeightsError
 from sspcore.models import pretrained as weights
+from sspcore.models import whole
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import weights as motion_weights
@@ -141,9 +142,10 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(weights, "WEIGHTS_FOLDER", tmp_path)
+        for module in (weights, whole):
+            monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path)
+            monkeypatch.setattr(module, "try_to_load_from_cache", lambda *args, **options: None)
         monkeypatch.setattr(weights, "RAFT_WEIGHTS", tmp_path / "raft.pth")
-        monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *args, **options: None)
         for module in (weights, motion_weights):
             monkeypatch.setattr(module, "torch_cache", lambda: tmp_path / "torch")
         monkeypatch.setattr(motion_weights, "WEIGHTS_FOLDER", tmp_path)
@@ -152,9 +154,9 @@ class TestCommand:
     def test_the_paper_needs_the_published_encoders_and_raft(self) -> None:
         needed = list(sources.needed(load_profile("paper")))
         assert [(item.role, item.source.rpartition("/")[2]) for item in needed] == [
-            ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896_2pt1"),
+            ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896"),
             ("segformer_b2", "mit_b2.imagenet"), ("segformer_b3", "mit_b3.imagenet"),
-            ("convnext_s", "convnext_small.in12k_ft_in1k"), ("flow", "raft_large_C_T_SKHT_V2-ff5fadd5.pth"),
+            ("convnext_s", "upernet-convnext-small"), ("flow", "raft_large_C_T_SKHT_V2-ff5fadd5.pth"),
         ]
 
     def test_listing_tells_missing_from_there_with_checksum(self, folder, capsys) -> None:
@@ -171,11 +173,13 @@ class TestCommand:
         assert "missing" not in out and out.count("sha256") == 2
 
     def test_fetching_copies_what_the_hub_gives(self, folder, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-        def download(repository: str, name: str, revision: str | None) -> str:
-            (folder / "cached").write_text(f"{repository} {name} {revision}")
-            return str(folder / "cached")
+        def download(repository: str, name: str, revision: str | None = None) -> str:
+            (folder / "cached").mkdir(exist_ok=True)
+            (folder / "cached" / name).write_text(f"{repository} {name} {revision}")
+            return str(folder / "cached" / name)
 
-        monkeypatch.setattr(weights, "hf_hub_download", download)
+        for module in (weights, whole):
+            monkeypatch.setattr(module, "hf_hub_download", download)
         monkeypatch.setattr(weights, "fetch_raft_weights", lambda: (folder / "raft.pth").write_bytes(b"raft"))
         assert main(["weights", "--fetch"]) == 0
         assert "missing" not in capsys.readouterr().out
@@ -187,7 +191,8 @@ class TestCommand:
         def offline(*args: object, **options: object) -> None:
             raise ConnectionError("no route\nto host")
 
-        monkeypatch.setattr(weights, "hf_hub_download", offline)
+        for module in (weights, whole):
+            monkeypatch.setattr(module, "hf_hub_download", offline)
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
         monkeypatch.setattr(weights, "fetch_raft_weights", lambda: fetch_raft_weights(folder / "raft.pth"))
         assert main(["weights", "--fetch"]) == 2
