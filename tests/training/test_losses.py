@@ -104,6 +104,15 @@ def test_auxiliary_logits_enter_with_their_weight():
     assert float(losses["total"]) == pytest.approx(float(losses["ce"] + 0.4 * losses["auxiliary"]), rel=1e-6)
 
 
+def test_an_auxiliary_head_of_no_weight_learns_nothing():
+    window = Window(frames=tensor(1, 1, 3, 8, 8), labels=torch.ones(1, 1, 8, 8).long())
+    logits, auxiliary = (tensor(1, 1, 4, 8, 8).requires_grad_() for _ in range(2))
+    losses = supervised(0.5, 0.0)(Outputs(logits, auxiliary), window)
+    losses["total"].backward()
+    # no gradient at all: the optimiser would let weights decay that have one of zero
+    assert set(losses) == {"ce", "total"} and logits.grad.any() and auxiliary.grad is None
+
+
 def test_distilled_objective_sums_kl_over_both_frames():
     teacher = tensor(1, 2, 4, 2, 2)
     outputs, window = Outputs(tensor(1, 2, 4, 8, 8)), pair_window(teacher=teacher)
