@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _KINDS = {  # name of a kind of file, and what becomes of a run without it
     "video": ("videos", "goes on without that sequence"),
-    "labels": ("labels", "goes on without that sequence"),
+    "labels": ("labels", "goes on: distillation and TC alone can use that sequence"),
     "vdd": ("VDD labels", "goes on: roofs count as building, water is not labelled"),
 }
 
@@ -78,7 +78,8 @@ class Checked:
         spec: the data set.
         release: the folder of the release as the user has it.
         roots: where files may lie: the release, then the folders of unpacked archives.
-        sequences: with a whole video and at least one usable label; of their files only those that can be used.
+        sequences: with a whole video; of their files only those that can be used. Clips of those without a label are
+            left to the clip rules (`require_label`).
         rows: of the table.
         problems: a line each: the file, what is wrong with it, what becomes of it.
         stops: why it cannot go on, in one line; "" if it can.
@@ -101,11 +102,14 @@ class Checked:
         """Whether it goes on, in one line."""
         if self.stops:
             return f"{self.spec.title} stops: {self.stops}"
-        train = sum(sequence.split == "train" for sequence in self.sequences)
-        known = {sequence.name for sequence in self.sequences if sequence.split == "val"}
+        labelled = [sequence for sequence in self.sequences if sequence.labels]
+        train = sum(sequence.split == "train" for sequence in labelled)
+        known = {sequence.name for sequence in labelled if sequence.split == "val"}
         absent = [name for name in self.spec.validation if name not in known]
         without = f" (without {', '.join(absent)} of the published split: scores are not comparable)" if absent else ""
-        return f"{self.spec.title} goes on: {train} train and {len(known)} val sequences{without}"
+        more = len(self.sequences) - len(labelled)
+        unlabelled = f", {more} without labels" if more else ""
+        return f"{self.spec.title} goes on: {train} train and {len(known)} val sequences{unlabelled}{without}"
 
 
 def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
@@ -129,8 +133,7 @@ def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: 
             sequence, labels={n: path for n, path in sequence.labels.items() if n not in verdict.bad_labels},
             vdd={n: path for n, path in sequence.vdd.items() if n not in verdict.bad_vdd},
         )
-        for sequence, verdict in zip(sequences, verdicts, strict=True)
-        if verdict.video == "found" and len(sequence.labels) > len(verdict.bad_labels)
+        for sequence, verdict in zip(sequences, verdicts, strict=True) if verdict.video == "found"
     )
     problems = tuple(line for each in (*archives, *verdicts) for line in each.problems)
     rows = tuple(_rows(spec, sequences, verdicts, archives))
@@ -187,7 +190,7 @@ def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
         )
         bad_labels.update(beyond)
     if not sequence.labels:
-        problems.append(f"{sequence.video}: has no labels ({sequence.name} is left out)")
+        problems.append(f"{sequence.video}: has no labels (distillation and TC alone can use {sequence.name})")
     if "vdd" in spec.files and sequence.labels and not sequence.vdd:
         problems.append(f"{sequence.video.parent}: no VDD labels (roofs count as building, water is not labelled)")
     return Verdict(
@@ -245,8 +248,8 @@ def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: 
     except ReleaseError as error:
         return str(error)
     for split in SPLITS:
-        if not any(sequence.split == split for sequence in usable):
-            return f"{release}: no {split} sequence of {spec.title} can be used; fetch again what is missing or damaged"
+        if not any(sequence.split == split and sequence.labels for sequence in usable):
+            return f"{release}: no {split} sequence of {spec.title} can be used with its labels; fetch again what is missing or damaged"
     return ""
 
 

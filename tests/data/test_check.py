@@ -166,7 +166,7 @@ def broken_vdd(data: Path) -> None:
 
 
 @pytest.mark.parametrize("damage, line, lost", [
-    (drop_labels, r"seq1/images\.mp4: has no labels \(seq1 is left out\)", {"seq1_000001", "seq1_000005"}),
+    (drop_labels, r"seq1/images\.mp4: has no labels \(distillation and TC alone can use seq1\)", {"seq1_000001", "seq1_000005"}),
     (drop_vdd, r"seq1: no VDD labels \(roofs count as building, water is not labelled\)", set()),
     (shorten, r"seq1/images\.mp4: has 6 frames, but labels up to frame 8; it may have been shortened", {"seq1_000005"}),
     (cut_index, r"seq1/images\.mp4: not a readable video \(\d+ bytes\).*left out", {"seq1_000001", "seq1_000005"}),
@@ -184,9 +184,20 @@ def test_damage_in_training_is_one_line_and_the_rest_goes_on(data, workspace, ca
     assert {clip.name for clip in load_clips(folder, "train")} == whole - lost
 
 
+def test_a_sequence_without_labels_serves_where_the_rules_keep_clips_without_one(data, workspace, monkeypatch):
+    drop_labels(data)
+    assert check_release(data, UAVID, workspace).conclusion.startswith(
+        "UAVid goes on: 1 train and 1 val sequences, 1 without labels (without seq17"
+    )
+    monkeypatch.setitem(RULES, "uavid", RULES["uavid"].model_copy(update={"require_label": False}))
+    clips = load_clips(prepared(data, "uavid", workspace), "train")
+    assert [(clip.name, clip.labelled) for clip in clips if not clip.labelled] == [("seq1_000001", ()), ("seq1_000005", ())]
+    assert sum(bool(clip.labelled) for clip in clips) == 2
+
+
 @pytest.mark.parametrize("damage, line", [
-    (lambda data: drop_labels(data, VAL), "no val sequence of UAVid can be used; fetch again"),
-    (lambda data: (data / "uavid" / VAL / "images.mp4").unlink(), "no val sequence of UAVid can be used; fetch again"),
+    (lambda data: drop_labels(data, VAL), "no val sequence of UAVid can be used with its labels; fetch again"),
+    (lambda data: (data / "uavid" / VAL / "images.mp4").unlink(), "no val sequence of UAVid can be used with its labels"),
     (lambda data: shutil.rmtree(data / "uavid" / "uavid_train"), "no train sequence of UAVid found; see data/README.md"),
     (lambda data: shutil.rmtree(data / "uavid"), "no train sequence of UAVid found; see data/README.md"),
 ])
