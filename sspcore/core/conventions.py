@@ -88,6 +88,13 @@ class Conventions(Section):
         """The readings that are the reference's: name -> reading."""
         return {name: reading for name, reading in self if reading != type(self).model_fields[name].default}
 
+    def in_words(self) -> str:
+        """What readers of a figure have to know: "" where everything is corrected."""
+        slips = self.slips()
+        if not slips:
+            return ""
+        return "the reference's conventions" if self == REFERENCE else f"the reference's reading of {', '.join(slips)}"
+
     def of(self, *names: str) -> dict[str, str]:
         """Some readings by name, for the keys of artefacts."""
         return {name: getattr(self, name) for name in names}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sspcore.core.classes import ClassSpec
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ArtefactError
 from sspcore.core.images import read_grey
 from sspcore.core.progress import tqdm
@@ -64,15 +65,16 @@ def knowledge(clip: Clip, size: Size, flows: FlowSource | None, truth: Path | No
 
 def score_all(
     clips: list[Clip], sources: Mapping[str, LabelMaps], spec: ClassSpec, flows: FlowSource | None, truth: Path | None,
-    size: Size, title: str,
+    size: Size, title: str, conventions: Conventions = CORRECTED,
 ) -> dict[str, dict[str, float | None]]:
     """All metrics that can be had of several predictions in one pass: motion and truth are read once for all of them.
 
-    `sources`: name -> where its label maps come from; `flows`, `truth`: see `knowledge`; `title`: of the progress bar.
+    `sources`: name -> where its label maps come from; `flows`, `truth`: see `knowledge`; `title`: of the progress bar;
+    `conventions`: of TC and VC.
     """
     inputs = {"target", "flow_to_next", "flow_to_previous"} | ({"dense_target"} if truth is not None else set())
     metrics = metrics_for(inputs, spec.n_classes, spec.moving_ids)
-    suites = {name: MetricSuite(spec.n_classes, metrics, spec.moving_ids) for name in sources}
+    suites = {name: MetricSuite(spec.n_classes, metrics, spec.moving_ids, conventions) for name in sources}
     with tqdm(total=sum(map(len, clips)), desc=title, unit="frame") as bar:
         for clip in clips:
             for suite in suites.values():
@@ -107,14 +109,16 @@ def score(
 
 
 def evaluate_system(
-    clips: list[Clip], predictions: Path, spec: ClassSpec, flows: FlowSource, exact: FlowSource | None, size: Size
+    clips: list[Clip], predictions: Path, spec: ClassSpec, flows: FlowSource, exact: FlowSource | None, size: Size,
+    conventions: Conventions = CORRECTED,
 ) -> dict[str, Any]:
     """The table's figures of one system on one data set, fractions in 0..1; None where nothing could be scored.
 
     Args:
         exact: exact flow of a rendered release; None on real data.
+        conventions: which TC "tc" is; under exact flow it is always the corrected one.
     """
-    suite, on_exact = MetricSuite(spec.n_classes, _TABLE, spec.moving_ids), MetricSuite(spec.n_classes, ("tc",))
+    suite, on_exact = MetricSuite(spec.n_classes, _TABLE, spec.moving_ids, conventions), MetricSuite(spec.n_classes, ("tc",))
     for clip in clips:
         labels = list(_label_maps(predictions, clip))
         _feed(suite, clip_records(clip, labels, flows, size))

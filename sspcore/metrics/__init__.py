@@ -18,13 +18,13 @@ from sspcore.metrics.consistency import (
     ReferenceTemporalConsistency,
     TemporalConsistency,
 )
-from sspcore.metrics.dense import Lag, VideoConsistency
+from sspcore.metrics.dense import Lag, ScriptVideoConsistency, VideoConsistency
 from sspcore.metrics.records import FrameRecord, warp_labels
 from sspcore.metrics.suite import METRICS, MetricSuite, build_metric, metrics_for
 
 __all__ = [
     "METRICS", "BoundaryIoU", "FiveFrameVote", "Flicker", "FrameMetric", "FrameRecord", "Lag", "MaskedTemporalConsistency",
     "MeanIoU", "MetricSuite", "MovingMeanIoU", "PooledTemporalConsistency", "ReferenceTemporalConsistency",
-    "TemporalConsistency", "VideoConsistency", "WindowMetric", "build_metric", "confusion", "iou_per_class", "metrics_for",
-    "pair_counts", "warp_labels",
+    "ScriptVideoConsistency", "TemporalConsistency", "VideoConsistency", "WindowMetric", "build_metric", "confusion",
+    "iou_per_class", "metrics_for", "pair_counts", "warp_labels",
 ]

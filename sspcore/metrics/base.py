@@ -69,7 +69,7 @@ class FrameMetric(Metric):
         for state in states:
             self.add_state(state, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def _add(self, state: str, amount: np.ndarray | int) -> None:
+    def _add(self, state: str, amount: np.ndarray | float) -> None:
         current = getattr(self, state)
         setattr(self, state, current + torch.tensor(amount, dtype=current.dtype, device=current.device))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import cv2
@@ -26,8 +27,7 @@ class VideoConsistency(ClipMeans):
     but it looks away from boundaries and from all that moves, and a camera that moves leaves few, easy pixels.
     Which VC: this is the formula printed in the VSPW paper (intersection with the truth). VSPW's published script asks
     only that the prediction is constant too, right or wrong, and so a constant label scores 1 there; that reading
-    (METHOD section 7) is `details()["constant_only"]`. The script also drops each video's last window and averages over
-    windows of all videos; we do neither.
+    (METHOD section 7) is `details()["constant_only"]`. The script differs in more, see `ScriptVideoConsistency`.
     Source: Miao et al., VSPW, CVPR 2021. Needs: dense_target (the target on every frame; a frame without one starts
     again).
     Streaming: two run-length counters a pixel (three with constant_only), never n frames.
@@ -79,6 +79,67 @@ class VideoConsistency(ClipMeans):
 
     def _details(self) -> dict[str, object]:
         return {"per_clip": self._clip_means(), "constant_only": self._mean_over_clips("constant_sums")}
+
+
+class ScriptVideoConsistency(FrameMetric):
+    """VC_n as VSPW's published script computes it, which the reference took over: for figures beside others made with it.
+
+    Formula: for each window of n frames but a video's last one |{truth constant} and {prediction constant}| / |{truth
+    constant}|, right or wrong; mean over the windows of all videos. An ignored pixel that stays ignored is constant truth.
+    A video with an unlabelled frame is left out, as is a window without any constant pixel.
+    Range: 0..1, higher is better. Fooled by: constant predictions (1).
+    Source: the reference's code, after VSPW's. Needs: dense_target.
+    """
+
+    needs = frozenset({"dense_target"})
+
+    def __init__(self, n_classes: int, n: int = 8) -> None:
+        super().__init__(n_classes)
+        if not 1 <= n <= MAX_WINDOW:
+            raise ValueError(f"n: expected a window of 1..{MAX_WINDOW} frames, got {n}")
+        self.n = n
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self._add_counts("windows")
+        self.start_clip()
+
+    def start_clip(self) -> None:
+        self._previous: tuple[np.ndarray, np.ndarray] | None = None  # truth and prediction
+        self._runs: tuple[np.ndarray, np.ndarray] | None = None  # of constant truth, and of constant truth and prediction
+        self._whole = True  # no unlabelled frame so far
+        self._latest = math.nan  # of the window that ends with the frame before: counted once another frame comes
+        self._counted: list[float] = []  # windows of this clip
+
+    def update(self, record: FrameRecord) -> None:
+        """Take the next frame of the clip."""
+        record.require_classes(self.n_classes)
+        if record.target is None:
+            self._whole = False
+            self._count(-len(self._counted), -math.fsum(self._counted))
+            self._counted = []
+        if not self._whole:
+            return
+        if not math.isnan(self._latest):
+            self._counted.append(self._latest)
+            self._count(1, self._latest)
+        alive = np.ones(record.target.shape, bool)
+        if self._previous is None:
+            self._runs = (np.ones(alive.shape, np.uint8), np.ones(alive.shape, np.uint8))
+        else:
+            target, prediction = self._previous
+            require_same_size(target, record.target)
+            same = record.target == target
+            _extend(self._runs[0], same, alive)
+            _extend(self._runs[1], same & (record.prediction == prediction), alive)
+        self._previous = (record.target, record.prediction)
+        truth, both = (np.count_nonzero(run >= self.n) for run in self._runs)
+        self._latest = both / truth if truth else math.nan
+
+    def _count(self, windows: int, total: float) -> None:
+        self._add("windows", windows)
+        self._add("total", total)
+
+    def compute(self) -> torch.Tensor:
+        return self._scalar(float(self.total) / int(self.windows) if self.windows else math.nan)
 
 
 def _extend(run: np.ndarray, same: np.ndarray, alive: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.metrics.base import FrameMetric
 from sspcore.metrics.confusion import BoundaryIoU, MeanIoU, MovingMeanIoU
 from sspcore.metrics.consistency import (
@@ -15,7 +16,7 @@ from sspcore.metrics.consistency import (
     ReferenceTemporalConsistency,
     TemporalConsistency,
 )
-from sspcore.metrics.dense import Lag, VideoConsistency
+from sspcore.metrics.dense import Lag, ScriptVideoConsistency, VideoConsistency
 from sspcore.metrics.records import FrameRecord
 
 NEED_MOVING = frozenset({"miou_moving", "lag"})
@@ -35,13 +36,31 @@ METRICS: dict[str, Callable[[int, Sequence[int]], FrameMetric]] = {
     "boundary_iou": lambda n, moving: BoundaryIoU(n),
     "lag": Lag,
 }
+# Where the conventions take another reading of a metric: (field, reading) -> name -> metric.
+READINGS: dict[tuple[str, str], dict[str, Callable[[int, Sequence[int]], FrameMetric]]] = {
+    ("tc", "reference"): {"tc": METRICS["tc_reference"]},
+    ("vc", "script"): {
+        "vc8": lambda n, moving: ScriptVideoConsistency(n, n=8), "vc16": lambda n, moving: ScriptVideoConsistency(n, n=16),
+    },
+}
 
 
-def build_metric(name: str, n_classes: int, moving: Sequence[int] = ()) -> FrameMetric:
-    """The metric of that name. `moving`: class ids of things that move (for "miou_moving" and "lag")."""
+def build_metric(
+    name: str, n_classes: int, moving: Sequence[int] = (), conventions: Conventions = CORRECTED
+) -> FrameMetric:
+    """The metric of that name.
+
+    Args:
+        moving: class ids of things that move (for "miou_moving" and "lag").
+        conventions: its tc and vc are read.
+    """
     if name not in METRICS:
         raise ValueError(f"unknown metric {name!r}: choose from {', '.join(METRICS)}")
-    return METRICS[name](n_classes, moving)
+    made = METRICS[name]
+    for (part, reading), others in READINGS.items():
+        if getattr(conventions, part) == reading:
+            made = others.get(name, made)
+    return made(n_classes, moving)
 
 
 def _names(moving: Sequence[int]) -> list[str]:
@@ -63,10 +82,15 @@ class MetricSuite:
         n_classes: number of classes.
         names: metrics to compute, keys of METRICS; all by default (without the moving ones if `moving` is empty).
         moving: class ids of things that move.
+        conventions: which readings "tc", "vc8" and "vc16" have.
     """
 
-    def __init__(self, n_classes: int, names: Sequence[str] | None = None, moving: Sequence[int] = ()) -> None:
-        self.metrics = {name: build_metric(name, n_classes, moving) for name in (_names(moving) if names is None else names)}
+    def __init__(
+        self, n_classes: int, names: Sequence[str] | None = None, moving: Sequence[int] = (),
+        conventions: Conventions = CORRECTED,
+    ) -> None:
+        names = _names(moving) if names is None else names
+        self.metrics = {name: build_metric(name, n_classes, moving, conventions) for name in names}
 
     def start_clip(self) -> None:
         """A new video begins."""

@@ -21,7 +21,9 @@ from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
 from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
 
-FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", "raft-20", "raft-8", "zero")
+IMAGENET = "-imagenet"  # end of the name of a RAFT that sees ImageNet-normalised frames, as the reference feeds it
+_RAFTS = ("raft-20", "raft-15", "raft-8")
+FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", *_RAFTS, *(name + IMAGENET for name in _RAFTS), "zero")
 
 _DIS_PRESETS = {name: getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{name.upper()}") for name in ("medium", "fast", "ultrafast")}
 # On a frame of a few pixels OpenCV's DIS crashes the process (4.14: at 8 px, not at 12); this leaves a margin.
@@ -77,24 +79,28 @@ class DISFlow:
 class RAFTFlow:
     """RAFT-large (Teed and Deng, ECCV 2020) from torchvision; the paper takes 20 updates, DFF and NetWarp 8.
 
-    Frames are brought to -1..1, what RAFT was trained on (the reference feeds ImageNet-normalised frames instead). They
-    are padded at the right and lower edge to multiples of 8 and at least 128 px, and the flow is cut back. Always in
-    float32.
+    Frames are brought to -1..1, what RAFT was trained on, unless `imagenet`. They are padded at the right and lower edge to
+    multiples of 8 and at least 128 px, and the flow is cut back. Always in float32.
 
     Args:
         updates: refinement steps, 1 or more.
         weights: file with the torchvision weights; fetched to that place where it is missing and there is a network.
             None: see `untrained`.
         device: where the network runs; flows return to the device of the frames.
+        imagenet: feed the ImageNet-normalised frames as they are: the reference's slip.
     Raises: WeightsError where the weights cannot be had or do not fit.
     """
 
     def __init__(
-        self, updates: int = 20, weights: str | Path | None = RAFT_WEIGHTS, device: torch.device | str = "cpu"
+        self, updates: int = 20, weights: str | Path | None = RAFT_WEIGHTS, device: torch.device | str = "cpu",
+        imagenet: bool = False,
     ) -> None:
         if updates < 1:
             raise ProfileError(f"RAFT updates is {updates}: take 1 or more")
         self.name, self.updates, self.device = f"raft-{updates}", updates, torch.device(device)
+        self.imagenet = imagenet
+        if imagenet:
+            self.name += IMAGENET
         model = raft_large(weights=None)
         if weights is None:
             self.name += "-untrained"
@@ -118,9 +124,11 @@ class RAFTFlow:
 
     def _prepare(self, frames: Tensor) -> Tensor:
         frames = frames.to(self.device, torch.float32)
-        mean, std = (frames.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        if not self.imagenet:
+            mean, std = (frames.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+            frames = (frames * std + mean) * 2 - 1
         pad_y, pad_x = (max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side for side in frames.shape[-2:])
-        return F.pad((frames * std + mean) * 2 - 1, (0, pad_x, 0, pad_y), mode="replicate")
+        return F.pad(frames, (0, pad_x, 0, pad_y), mode="replicate")
 
 
 def build_flow(name: str, device: torch.device | str = "cpu", raft_weights: str | Path = RAFT_WEIGHTS) -> FlowEstimator:
@@ -130,11 +138,11 @@ def build_flow(name: str, device: torch.device | str = "cpu", raft_weights: str 
     """
     if name not in FLOW_NAMES:
         raise ProfileError(f"flow {name!r} is unknown: take one of {', '.join(FLOW_NAMES)}")
-    kind, _, setting = name.partition("-")
+    kind, _, setting = name.removesuffix(IMAGENET).partition("-")
     if kind == "dis":
         return DISFlow(setting)
     if kind == "raft":
-        return RAFTFlow(int(setting), raft_weights, device)
+        return RAFTFlow(int(setting), raft_weights, device, name.endswith(IMAGENET))
     return ZeroFlow()
 
 

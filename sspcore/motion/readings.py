@@ -1,4 +1,4 @@
-"""The functions of `geometry` by their reading in `sspcore.core.conventions`."""
+"""Functions of `geometry`, and flow estimators, by their reading in `sspcore.core.conventions`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import partial
 
 from torch import Tensor
 
+from sspcore.core.conventions import Conventions
 from sspcore.motion import geometry
+from sspcore.motion.flow import IMAGENET
 
 Warp = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (source, flow) -> (values, valid)
 OcclusionRule = Callable[[Tensor, Tensor], Tensor]  # (flow there, flow back) -> (B, 1, H, W) bool
@@ -22,3 +24,16 @@ SOFT_OCCLUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 OCCLUSION_RULES: dict[str, OcclusionRule] = {
     "followed": geometry.occlusion_mask, "same-pixel": geometry.occlusion_mask_same_pixel,
 }
+
+
+def flow_under(name: str, conventions: Conventions) -> str:
+    """Name of the estimator that stands for `name` under the conventions: RAFT may see other frames, all others stay."""
+    sees_others = name.startswith("raft") and conventions.raft_input == "imagenet"
+    return name.removesuffix(IMAGENET) + IMAGENET if sees_others else name
+
+
+def fusion_flow(name: str, conventions: Conventions) -> str:
+    """The same for the fusion of teacher labels, where RAFT may have another number of updates."""
+    if name.startswith("raft") and conventions.fusion_updates == "15":
+        name = "raft-15" + (IMAGENET if name.endswith(IMAGENET) else "")
+    return flow_under(name, conventions)

@@ -28,6 +28,7 @@ from sspcore.data.prepare import prepare_clips
 from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
+from sspcore.motion.readings import flow_under, fusion_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.study import places
 from sspcore.study.keys import Keys
@@ -133,6 +134,8 @@ class StudyData:
         """Which data the numbers are from, in words."""
         held_out = self.profile.held_out
         note = f"; scored on {held_out} training sequences held out for choices" if held_out else ""
+        if readings := self.profile.conventions.in_words():
+            note += f"; {readings}"
         if self.release_root:
             return f"real releases{note}"
         note += "; smoke run: no result" if self.profile.name == "smoke" else ""
@@ -207,9 +210,17 @@ class StudyData:
         return self._once(("clips", dataset, split), load)
 
     def flows(self, dataset: str, estimator: str | None = None) -> FlowStore:
-        """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`."""
+        """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`.
+
+        RAFT's input follows the profile's conventions.
+        """
+        name = flow_under(estimator or self.profile.flow, self.profile.conventions)
         root = self.workspace.motion(dataset) / f"flow-{self.keys.motion(dataset, 'flow')}"
-        return FlowStore(root, build_flow(estimator or self.profile.flow, self.device), self.profile.input_size)
+        return FlowStore(root, build_flow(name, self.device), self.profile.input_size)
+
+    def fusion_flows(self, dataset: str) -> FlowStore:
+        """The flow that teacher labels are fused along."""
+        return self.flows(dataset, fusion_flow(self.profile.flow, self.profile.conventions))
 
     def exact_flows(self, dataset: str) -> TruthFlow | None:
         """Exact flow of rendered data, None for real data."""

@@ -16,6 +16,7 @@ from sspcore.core.code import code_key
 from sspcore.core.store import stable_hash
 from sspcore.models.config import FORMAT
 from sspcore.models.systems import METHOD_MODULES, TEACHER, SystemSpec, system
+from sspcore.motion.readings import flow_under, fusion_flow
 from sspcore.study.profiles import Profile
 
 TABLES = frozenset({
@@ -23,10 +24,12 @@ TABLES = frozenset({
 })
 
 # Readings of the conventions by what they change; those of SSP are among its options.
-METHOD_READINGS = {"dff": ("feature_warp",), "netwarp": ("feature_warp",), "tcb_ppm": ("tcb_weights",)}  # trained with
+METHOD_READINGS: dict[str, tuple[str, ...]] = {  # what a method is trained with
+    "dff": ("feature_warp",), "netwarp": ("feature_warp",), "tcb_ppm": ("tcb_weights",),
+}
 STREAM_READINGS = {"netwarp": ("netwarp_state",), "tcb_ppm": ("tcb_start",), "tcb_ocr": ("tcb_start",)}
 LOSS_READINGS = ("flow_warp", "soft_occlusion", "outside_view")  # L_tc
-FUSION_READINGS = ("flow_warp", "outside_view", "occlusion")
+FUSION_READINGS = ("flow_warp", "outside_view", "occlusion")  # and the updates of its flow
 COMPARES = ("ssp",)  # methods that output consecutive frames in training
 
 
@@ -76,10 +79,13 @@ class Keys:
 
     def _readings(self, spec: SystemSpec, dataset: str) -> dict[str, str]:
         """The readings of the conventions that training a system takes; those of SSP are among its options."""
-        names = [*METHOD_READINGS.get(spec.method, ())]
+        conventions, names = self.profile.conventions, [*METHOD_READINGS.get(spec.method, ())]
         if spec.recipe is not None and spec.method in COMPARES and self.profile.recipe(spec.recipe, dataset).lambda_tc > 0:
             names += LOSS_READINGS
-        return self.profile.conventions.of(*names)
+        readings = conventions.of(*names)
+        if {"feature_warp", "flow_warp"} & readings.keys():  # it sees flow
+            readings["flow"] = flow_under(self.profile.flow, conventions)
+        return readings
 
     def fused(self, spec: SystemSpec) -> bool:
         """Whether a distilled system learns from fused labels: video systems do unless the profile says otherwise."""
@@ -90,7 +96,8 @@ class Keys:
         if not fused:
             teacher = self.training(TEACHER, dataset)
             return stable_hash([teacher, self.profile.key("input_size"), made_by("sspcore.training.distill")])
-        settings = self.profile.key("flow"), self.profile.conventions.of(*FUSION_READINGS)
+        conventions = self.profile.conventions
+        settings = fusion_flow(self.profile.flow, conventions), conventions.of(*FUSION_READINGS)
         return stable_hash([self.labels(dataset, fused=False), settings, made_by("sspcore.training.fusion")])
 
     def predictions(self, name: str, dataset: str) -> str:
@@ -100,10 +107,13 @@ class Keys:
 
     def scores(self, name: str, dataset: str) -> str:
         """Of a system's row of the results table."""
-        settings = self.profile.key("metric_flow"), self.profile.conventions.of("tc")
+        settings = self._metric_flow(), self.profile.conventions.of("tc")
         return stable_hash([self.predictions(name, dataset), settings, made_by("sspcore.study.scoring")])
 
     def flow_error(self, dataset: str) -> str:
         """Of the error of the metric's flow."""
-        settings = self.profile.key("metric_flow", "input_size", "held_out")
+        settings = self._metric_flow(), self.profile.key("input_size", "held_out")
         return stable_hash([self.motion(dataset, "flow"), settings, made_by("sspcore.evaluation.clips")])
+
+    def _metric_flow(self) -> str:
+        return flow_under(self.profile.metric_flow, self.profile.conventions)

@@ -82,7 +82,7 @@ def metric_matrix(study: Study, systems: Iterable[str], dataset: str, estimator:
         scored = score_all(
             study.clips(dataset, "val"), {name: _label_maps(study, name, dataset) for name in missing}, spec,
             None if estimator == EXACT else study.flows(dataset, estimator), study.truth_root(dataset),
-            study.profile.input_size, f"{spec.title}: all metrics, {estimator} flow",
+            study.profile.input_size, f"{spec.title}: all metrics, {estimator} flow", study.profile.conventions,
         )
     for name, scores in scored.items():
         path, key = missing[name]
@@ -117,7 +117,8 @@ def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Pa
     source = None
     if name not in (TRUTH, CONSTANT):
         source = read_json(study.predict(SOURCE if name in (HELD, CARRIED) else name, dataset) / KEY_FILE)["key"]
-    settings = study.profile.key("input_size", "held_out", "metric_flow")
+    conventions = study.profile.conventions
+    settings = study.profile.key("input_size", "held_out", "metric_flow"), conventions.of("tc", "vc", "raft_input")
     key = stable_hash([made_by(__name__), name, source, study.clips_key(dataset), estimator, settings, list(METRICS)])
     folder = study.workspace.base / "metrics" / dataset / f"seed{study.seed}" / estimator
     return folder / f"{slug(name)}.json", key

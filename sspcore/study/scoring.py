@@ -20,7 +20,7 @@ def row(study: Study, name: str, dataset: str, predictions: Path) -> dict[str, A
     model = build(name, classes.n_classes, profile, load_weights=False)
     figures = evaluate_system(
         study.clips(dataset, "val"), predictions, classes, study.flows(dataset, profile.metric_flow),
-        study.exact_flows(dataset), profile.input_size,
+        study.exact_flows(dataset), profile.input_size, profile.conventions,
     )
     return {
         "system": name, "kind": system(name).kind, "dataset": dataset,

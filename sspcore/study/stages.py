@@ -27,6 +27,7 @@ from sspcore.inference.stream import Segmented
 from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
 from sspcore.models.config import CheckpointConfig, system_config
 from sspcore.models.systems import SystemSpec, build, control, image_spec, start_from, system
+from sspcore.motion.readings import flow_under
 from sspcore.study import fitting, places, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
@@ -77,7 +78,8 @@ class Study(StudyData):
         profile = self.profile
         return system_config(
             name, image_spec(name, profile), self.spec(dataset), self.input_size(system(name)), profile.recurrent_window,
-            conventions=profile.conventions, registration=profile.registration, flow=profile.flow,
+            conventions=profile.conventions, registration=profile.registration,
+            flow=flow_under(profile.flow, profile.conventions),
             data=f"{self.spec(dataset).title}: {self.data_origin}",
             provenance=provenance(profile.name, self.seed, self.clips_key(dataset)),
         )
@@ -118,7 +120,7 @@ class Study(StudyData):
 
     def fuse(self, dataset: str, clips: list[Clip], out: Path) -> None:
         """Write the fused logits of some training clips into the folder `out`."""
-        fuse_clips(clips, self.teacher_labels(dataset), LabelStore(out), self.flows(dataset), self.profile.conventions)
+        fuse_clips(clips, self.teacher_labels(dataset), LabelStore(out), self.fusion_flows(dataset), self.profile.conventions)
 
     def start(self, spec: SystemSpec) -> str | None:
         """System whose checkpoint a system's training starts from; None: the encoder's weights."""
@@ -211,7 +213,7 @@ class Study(StudyData):
         """Where the numbers of a table come from."""
         keys = stable_hash([self.clips_key(name) for name in datasets])
         return provenance(self.profile.name, self.seed, keys) | {
-            "data": self.data_origin, "metric_flow": self.profile.metric_flow,
+            "data": self.data_origin, "metric_flow": flow_under(self.profile.metric_flow, self.profile.conventions),
             "metric_flow_epe_px": {name: self.flow_error(name) for name in datasets},
             "minutes": round((time.time() - run_began()) / 60, 1),
         }

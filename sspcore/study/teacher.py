@@ -30,7 +30,7 @@ def occlusion_scores(study: Study, dataset: str) -> dict[str, float] | None:
     truth, size = study.truth_root(dataset), study.profile.input_size
     if truth is None:
         return None
-    flows = study.flows(dataset)
+    flows = study.fusion_flows(dataset)
     counts = {name: np.zeros(3) for name in OCCLUSION_RULES}  # hits, found, there
     for clip in study.clips(dataset, "train"):
         for k in range(1, len(clip), 2):

@@ -23,7 +23,7 @@ class Flows:
 
 def study_of(truth: str | None) -> SimpleNamespace:
     return SimpleNamespace(
-        truth_root=lambda dataset: truth, profile=SimpleNamespace(input_size=SIZE), flows=lambda dataset: Flows(),
+        truth_root=lambda dataset: truth, profile=SimpleNamespace(input_size=SIZE), fusion_flows=lambda dataset: Flows(),
         clips=lambda dataset, split: [range(4)],
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sspcore.core.store import stable_hash
 from sspcore.data.clips import hold_out
+from sspcore.motion.readings import flow_under, fusion_flow
 from sspcore.study import Study, places
 from sspcore.study.engine.task import Call, StudySpec, Task
 from sspcore.study.outline import PlannedClip, planned_clips
@@ -102,7 +103,10 @@ class DataPlanner:
     def _flow(self, dataset: str, split: str, which: str, window: int = 2) -> list[str]:
         """Flow of a split's clips: "next" and "previous" neighbours, both ways in fused "pairs", or in labelled "windows"."""
         profile, prepared = self.study.profile, self.goal("prepare", dataset)
-        estimator = profile.metric_flow if which == "next" else profile.flow
+        if which == "pairs":
+            estimator = fusion_flow(profile.flow, profile.conventions)
+        else:
+            estimator = flow_under(profile.metric_flow if which == "next" else profile.flow, profile.conventions)
         names = []
         for clip in self.clips(dataset, split):
             pairs = _pairs(clip, which, window)
