@@ -59,7 +59,9 @@ Size = Annotated[
     typer.Option(parser=FrameSize, metavar="HxW", help="Of the frames (default: the checkpoint's).", show_default=False),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there already.")]
-Profile = Annotated[str, typer.Option(metavar="NAME", help="smoke, demo, paper, paper-equal-steps, or a YAML file.")]
+Profile = Annotated[
+    str, typer.Option(metavar="NAME", help="smoke, demo, paper, paper-equal-steps, paper-reference, or a YAML file."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of training (default: the profile's).", show_default=False)]
 Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes, one thread each (default: one a core).")]
 Root = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")]

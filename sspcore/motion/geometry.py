@@ -89,14 +89,17 @@ def warp_by_flow_reference(source: Tensor, flow: Tensor, mode: str = "nearest") 
     """The reference's warp: coordinates normalised by 2x / (W - 1) - 1 but sampled with align_corners=False, zeros outside.
 
     So a place x is read at x W / (W - 1) - 1/2: half a pixel to the left at the left side, half a pixel to the right at the
-    right one; what leads further than from centre to centre of the outermost pixels counts as outside. Arguments, returns
-    and errors as `warp_by_flow`; `valid` is False where zeros were read.
+    right one. Arguments and errors as `warp_by_flow`. Returns: values, and valid, False where mostly zeros were read.
     """
     height, width = source.shape[-2:]
     x, y = _led_to(source, flow).unbind(1)
     grid = torch.stack((2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1), dim=-1)
-    values = F.grid_sample(source.to(grid.dtype), grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return values.to(source.dtype), (grid.abs() <= 1).all(-1)[:, None]
+    ones = torch.ones_like(source[:, :1], dtype=grid.dtype)
+    values, inside = (
+        F.grid_sample(image, grid, mode=mode, padding_mode="zeros", align_corners=False)
+        for image in (source.to(grid.dtype), ones)
+    )
+    return values.to(source.dtype), inside >= 0.5
 
 
 def warp_by_homography(source: Tensor, H_prev_to_cur: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:

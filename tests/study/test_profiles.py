@@ -10,7 +10,7 @@ from sspcore.models.systems import SYSTEMS
 from sspcore.study.profiles import PROFILE_FOLDER, available_profiles, choose_systems, load_profile
 
 
-@pytest.mark.parametrize("name", ["smoke", "demo", "paper", "paper-equal-steps"])
+@pytest.mark.parametrize("name", ["smoke", "demo", "paper", "paper-equal-steps", "paper-reference"])
 def test_shipped_profiles_are_valid(name):
     profile = load_profile(name)
     assert profile.name == name and name in available_profiles()

@@ -98,6 +98,8 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[Tree, list[Path]]:
         circle = " extends ".join(each.name for each in (*readers, origin))
         raise ProfileError(f"{path.name}: extends: goes in a circle ({circle}); take one of them out")
     base, files = _read(origin, readers)
+    if isinstance(base.get("conventions"), str) and isinstance(tree.get("conventions"), dict):
+        base |= {"conventions": {"base": base["conventions"]}}  # single readings go on from what it names
     own = {"name": path.stem, "description": f"{base.get('name')}, with the changes of {path.name}", "publish_to": None}
     return _merged(_without_changed_recipes(base, tree), own | tree), [path, *files]
 
