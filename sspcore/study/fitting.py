@@ -54,7 +54,7 @@ def objective(study: Study, spec: SystemSpec, dataset: str) -> Objective:
     recipe, weights = study.profile.recipe(spec.recipe, dataset), None
     if recipe.class_balance:
         shares = class_shares(study.clips(dataset, "train"), study.spec(dataset), study.profile.input_size)
-        weights = balanced_weights(list(shares.values()), recipe.class_balance)
+        weights = balanced_weights(list(shares.values()), recipe.class_balance, recipe.class_weight_limit)
     return build_objective(recipe, spec.teacher, weights, study.profile.conventions)
 
 

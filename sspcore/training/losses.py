@@ -81,17 +81,27 @@ def cross_entropy(
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 
-def balanced_weights(shares: Sequence[float], exponent: float) -> Tensor:
+def balanced_weights(shares: Sequence[float], exponent: float, limit: float | None = None) -> Tensor:
     """Weights of the classes (C,) that fall with their share of the labelled pixels, of mean 1 over those pixels.
 
+    A class that hardly any pixel shows would outweigh a whole batch wherever it appears, so no weight is above `limit`
+    times that mean. What the limit takes from rare classes goes to the others, in their proportion.
+
     Args:
-        shares: of each class in the labelled pixels of the training frames, in 0..1.
+        shares: of each class in the labelled pixels of the training frames, in 0..1, 1 in all.
         exponent: 0 weighs all pixels alike, 1 all classes, as the mean of their IoU does. Classes that no label shows
             weigh nothing.
+        limit: at least 1; None: unlimited.
     """
     share = torch.tensor(shares, dtype=torch.float32)
     weights = torch.where(share > 0, share.clamp(min=1e-6) ** -exponent, 0.0)
-    return weights / (weights * share).sum()
+    weights = weights / (weights * share).sum()
+    while limit is not None and bool((weights > limit).any()):
+        limited = weights >= limit
+        rest = (weights * share)[~limited].sum().clamp(min=1e-9)
+        room = 1 - limit * share[limited].sum()
+        weights = torch.where(limited, limit, weights * (room / rest))
+    return weights
 
 
 def _with_consistency(

@@ -28,6 +28,7 @@ class Recipe(Section):
         repeats: how many times an epoch uses each training window.
         freeze_image: of SSP train only what is around its image model, which stays as it was trained.
         class_balance: exponent by which classes weigh less in the loss the more pixels they have (`balanced_weights`).
+        class_weight_limit: what no class weighs more than, as a multiple of the mean weight of a pixel; None: no limit.
     """
 
     epochs: int = Field(ge=1)
@@ -47,6 +48,7 @@ class Recipe(Section):
     auxiliary_weight: float = Field(0.4, ge=0)
     freeze_image: bool = False
     class_balance: float = Field(0.0, ge=0, le=1)
+    class_weight_limit: float | None = Field(None, ge=1)
 
     def steps(self, windows: int) -> int:
         """Batches of an epoch over so many training windows."""
@@ -55,7 +57,7 @@ class Recipe(Section):
 
     def key(self) -> dict[str, Any]:
         """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        later = ("freeze_image", "class_balance", "drop_last")
+        later = ("freeze_image", "class_balance", "class_weight_limit", "drop_last")
         return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
     @field_validator("zoom")

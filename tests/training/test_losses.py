@@ -130,6 +130,21 @@ def test_balanced_weights_make_classes_count_alike():
     torch.testing.assert_close(balanced_weights(shares[:3], 0.0), torch.ones(3))
 
 
+@pytest.mark.parametrize("limit", [1.0, 3.0, 10.0, 1e9])
+def test_no_class_weighs_more_than_the_limit(limit):
+    shares = np.array([0.5, 0.3, 0.15, 0.049999, 1e-6, 0.0])
+    weights = balanced_weights(shares.tolist(), 1.0, limit).double().numpy()
+    # whatever is below the limit is one number by the class's share; that number is found by bisection
+    low, high = 0.0, 1.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        total = sum(share * min(limit, middle / share) for share in shares if share)
+        low, high = (middle, high) if total < 1 else (low, middle)
+    expected = [min(limit, low / share) if share else 0.0 for share in shares]
+    np.testing.assert_allclose(weights, expected, rtol=1e-3)
+    assert float(weights @ shares) == pytest.approx(1.0, rel=1e-5)
+
+
 def test_class_weights_weigh_pixels_by_label_and_by_teacher():
     logits, weights = torch.randn(1, 3, 2, 2), torch.tensor([0.5, 1.0, 4.0])
     labels = torch.tensor([[[0, 2], [1, 255]]])
