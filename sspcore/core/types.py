@@ -49,6 +49,7 @@ class Window(Tensors):
         flow_to_prev: (B, T-1, 2, H, W) pixels, entry t leads from frame t+1 to frame t; None if unused.
         labels: (B, T, H, W) int64, 255 where there is none; None if the objective takes none.
         teacher: (B, T, C, h, w) teacher logits at stride 4; None if the objective takes none.
+        registered: (B, T-1) bool, whether a homography was found; only where windows are registered as they are read.
         labelled: (T,) labelled pixels of each frame position that losses are divided by, where the window is one of several
             parts of a batch: the whole batch's number by the number of parts; None: the window's own.
     """
@@ -58,6 +59,7 @@ class Window(Tensors):
     flow_to_prev: Tensor | None = None
     labels: Tensor | None = None
     teacher: Tensor | None = None
+    registered: Tensor | None = None
     labelled: Tensor | None = None
 
     def motion(self, frame: int) -> Motion | None:

@@ -30,6 +30,7 @@ class Sample:
         H_prev_to_cur: (T-1, 3, 3) float64.
         flow_to_prev: (T-1, 2, H, W) float32, or None where neither model nor loss wants flow.
         teacher: (T, C, H/4, W/4) float, teacher logits, or None.
+        registered: (T-1,) bool, whether a homography was found; only where samples are registered as they are read.
     """
 
     frames: Tensor
@@ -37,6 +38,7 @@ class Sample:
     H_prev_to_cur: Tensor
     flow_to_prev: Tensor | None = None
     teacher: Tensor | None = None
+    registered: Tensor | None = None
 
 
 def crop_and_resize(sample: Sample, top: int, left: int, box: Size, size: Size) -> Sample:

@@ -17,6 +17,7 @@ from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, Window
 from sspcore.data.augment import Sample
 from sspcore.data.clips import Clip
+from sspcore.data.crops import CropRegistration
 from sspcore.motion.cache import FlowStore, HomographyStore
 
 
@@ -53,6 +54,7 @@ class WindowDataset(Dataset[Sample]):
         seed: of the run.
         homographies, flows: motion stores, or None where neither model nor loss wants that motion.
         teacher: reads teacher logits (T, C, H/4, W/4) of positions of a clip, or None.
+        crops: registers augmented samples, in place of `homographies`; or None.
     """
 
     refs: list[WindowRef]
@@ -63,6 +65,7 @@ class WindowDataset(Dataset[Sample]):
     homographies: HomographyStore | None = None
     flows: FlowStore | None = None
     teacher: Callable[[Clip, list[int]], Tensor] | None = None
+    crops: CropRegistration | None = None
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -72,7 +75,8 @@ class WindowDataset(Dataset[Sample]):
         sample = self.sample(self.refs[index])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
-            return self.augment(sample)
+            sample = self.augment(sample)
+            return sample if self.crops is None else self.crops.of_sample(sample)
 
     def warm(self, workers: int = 0) -> None:
         """Estimate all motion that is not on disk yet, with a progress bar, so that samples only read.

@@ -22,16 +22,17 @@ LOSSES = {
     "ce": "cross entropy", "auxiliary": "auxiliary cross entropy", "tc": "temporal consistency loss $L_{tc}$",
     "kl": "KL to the teacher",
 }
+NO_LOSSES = ("lr", "seconds", "registration_fallback")  # what else a history holds
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Figure:
     """Losses by epoch, one panel a loss, one line a system.
 
     Args:
-        histories: system -> an entry an epoch, loss -> value ("lr", "seconds" and "total" are not drawn).
+        histories: system -> an entry an epoch, loss -> value; NO_LOSSES and "total" are not drawn.
     """
     names = list(dict.fromkeys(
-        name for history in histories.values() for name in history[0] if name not in ("lr", "seconds", "total")
+        name for history in histories.values() for name in history[0] if name not in (*NO_LOSSES, "total")
     ))
     columns = min(len(names), 2)
     lines = -(-len(names) // columns)

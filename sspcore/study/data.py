@@ -29,7 +29,7 @@ from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.readings import flow_under, fusion_flow
-from sspcore.motion.registration import build_registrator
+from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study import places
 from sspcore.study.keys import Keys
 from sspcore.study.places import RESUMES, Place
@@ -227,10 +227,15 @@ class StudyData:
         truth = self.truth_root(dataset)
         return None if truth is None else TruthFlow(truth, self.profile.input_size)
 
+    @property
+    def registrator(self) -> Registrator:
+        """The profile's estimator of homographies, made once."""
+        return self._once(("registrator",), lambda: build_registrator(self.profile.registration))
+
     def homographies(self, dataset: str) -> HomographyStore:
         """Registrations of consecutive frames at the student's size."""
         root = self.workspace.motion(dataset) / f"registration-{self.keys.motion(dataset, 'registration')}"
-        return HomographyStore(root, build_registrator(self.profile.registration), self.profile.input_size)
+        return HomographyStore(root, self.registrator, self.profile.input_size)
 
     # -------------------------------------------------------------- run stages
 

@@ -11,6 +11,7 @@ from sspcore.core.machine import worker_count
 from sspcore.core.types import VideoSegmenter
 from sspcore.data.augment import ImageAugmentation, WindowAugmentation
 from sspcore.data.clips import class_shares
+from sspcore.data.crops import CropRegistration
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
 from sspcore.models.checkpoint import WEIGHTS, read_weights
 from sspcore.models.systems import SystemSpec, build, freeze_image, image_spec, start_from, system
@@ -40,12 +41,13 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
         trained = {n for n, _ in model.named_parameters() if starts_trained(n, image_spec(name, profile))}
     if recipe.freeze_image:
         freeze_image(model, name)
+    crops = CropRegistration(study.registrator) if profile.register_crops and "homography" in model.needs else None
     return Training(
         name=f"{name} on {title}", model=model, objective=objective(study, spec, dataset),
-        dataset=_windows(study, spec, model, dataset), recipe=recipe, seed=study.seed,
+        dataset=_windows(study, spec, model, dataset, crops), recipe=recipe, seed=study.seed,
         fresh=frozenset(n for n, _ in model.named_parameters() if n not in trained), folder=out, device=study.device,
         workers=worker_count(profile.loader_workers, profile.machine.process_count(recipe.batch_size, study.device)),
-        machine=profile.machine,
+        crops=crops if crops is not None and crops.on_gpu else None, machine=profile.machine,
     )
 
 
@@ -71,15 +73,18 @@ def training_steps(study: Study, name: str, dataset: str) -> int:
     return steps + recipe.epochs * recipe.steps(windows)
 
 
-def _windows(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> WindowDataset:
+def _windows(
+    study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str, crops: CropRegistration | None
+) -> WindowDataset:
     recipe = study.profile.recipe(spec.recipe, dataset)
     compares = model.window - model.context > 1 and recipe.lambda_tc > 0  # L_tc wants flow, whatever the model
     return WindowDataset(
         _window_refs(study, spec, model, dataset), model.window, study.input_size(spec),
         ImageAugmentation(recipe.crop) if model.window == 1 else WindowAugmentation(recipe.crop, recipe.zoom), study.seed,
-        homographies=study.homographies(dataset) if "homography" in model.needs else None,
+        homographies=study.homographies(dataset) if "homography" in model.needs and crops is None else None,
         flows=study.flows(dataset) if "flow" in model.needs or compares else None,
         teacher=study.labels_for(spec, dataset).read if spec.teacher else None,
+        crops=None if crops is None or crops.on_gpu else crops,
     )
 
 

@@ -64,7 +64,8 @@ class Keys:
         """Of a trained system."""
         spec, recipe = system(name).under(self.profile.conventions), None
         start = spec.start(self.profile.equal_steps)
-        sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}", "flow", "registration"]
+        sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}"]
+        sections += ["flow", "registration", "register_crops"]
         if spec.recipe is not None:
             recipe = self.profile.recipe(spec.recipe, dataset).key()
             sections.append("recurrent_window")

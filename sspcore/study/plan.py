@@ -147,9 +147,13 @@ class Timer:
         return smaller(size) if self.device.type == "cpu" else (size, 1.0)
 
 
-def registering(profile: Profile) -> float:
-    """Seconds to register one pair of frames, on one core."""
-    registrator, frame = build_registrator(profile.registration), _texture(profile.input_size)
+def registering(profile: Profile) -> float | None:
+    """Seconds to register one pair of frames, None where the networks that do it are not there."""
+    frame = _texture(profile.input_size)
+    try:
+        registrator = build_registrator(profile.registration)
+    except SspError:
+        return None
     return timed(lambda _: registrator(frame, frame)).median
 
 
@@ -183,7 +187,8 @@ def plan(
     height, width = profile.input_size
     needed = trainings(wanted, profile.equal_steps)
     models = {name: build(name, N_CLASSES, profile, load_weights=False).to("meta") for name in {*needed, *wanted}}
-    registration = registering(profile) if any("homography" in model.needs for model in models.values()) else None
+    registers = any("homography" in model.needs for model in models.values())
+    registration = registering(profile) if registers else None
     flow = timer.flow()
     for dataset in datasets:
         spec = SPECS[dataset]
@@ -196,16 +201,19 @@ def plan(
             stage, hours, how = "clips", frames * seconds / 3600, "on one core"
         note = f"{frames} frames, {counts.labelled} labelled windows; {how}"
         yield Row(f"{title}: {stage}", hours, None, frames * size / 1e9, note)
-        pairs = frames - counts.train_clips - counts.val_clips
-        if registration is not None:
-            yield Row(f"{title}: registration", pairs * registration / 3600, None, 0.0, "on one core")
+        pairs = counts.val_frames - counts.val_clips
+        if not profile.register_crops:
+            pairs += counts.train_frames - counts.train_clips
+        if registers:
+            how = f"{pairs} pairs; " + ("on one core" if registration is not None else "not timed: see `sspcore doctor`")
+            yield Row(f"{title}: registration", registration and pairs * registration / 3600, None, 0.0, how)
         distils = any(system(name).teacher for name in needed)
         fused = 2 * counts.strided if distils and profile.fuse_teacher else 0
         flows = (fused or counts.labelled) + 2 * (counts.val_frames - counts.val_clips)
         size = flows * 2 * height * width * FLOAT16
         yield Row(f"{title}: flow ({profile.flow})", flows * flow / 3600, None, size / 1e9, f"{flows} pairs")
         for name in needed:
-            yield _training_row(timer, name, dataset, counts, models[name], read[0])
+            yield _training_row(timer, name, dataset, counts, models[name], read[0], registration)
             if name == "Teacher":
                 size = counts.train_frames * spec.n_classes * (height // 4) * (width // 4) * FLOAT16 * (1 + bool(fused))
                 hours = counts.train_frames * timer.frame(name, tuple(profile.teacher_size)) / 3600
@@ -216,13 +224,18 @@ def plan(
             yield Row(f"{title}: prediction of {name}", hours, None, 0.0, "scoring not timed")
 
 
-def _training_row(timer: Timer, name: str, dataset: str, counts: Counts, model: torch.nn.Module, read: float) -> Row:
+def _training_row(
+    timer: Timer, name: str, dataset: str, counts: Counts, model: torch.nn.Module, read: float, registration: float | None
+) -> Row:
     profile, spec = timer.profile, system(name)
     recipe, cost = profile.recipe(spec.recipe, dataset), timer.training(name, dataset)
     processes = profile.machine.process_count(recipe.batch_size, timer.device)
     steps = recipe.epochs * recipe.steps(counts.strided if spec.teacher else counts.labelled)
     workers = max(1, worker_count(profile.loader_workers, processes)) * processes
-    loading = recipe.batch_size * model.window * read / workers
+    sample = model.window * read
+    if profile.register_crops and "homography" in model.needs:
+        sample += (model.window - 1) * (registration or 0)
+    loading = recipe.batch_size * sample / workers
     seconds = max(cost.seconds, loading)
     notes = {
         f"{steps} steps of {seconds:.3g} s": True,

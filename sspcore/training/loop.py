@@ -34,6 +34,7 @@ from sspcore.core.machine import MachineSettings
 from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Window
+from sspcore.data.crops import CropRegistration
 from sspcore.data.windows import WindowDataset, collate
 from sspcore.models.pointwise import fast_pointwise
 from sspcore.training.distributed import EpochSampler, World, synchronise_batchnorm, with_counts
@@ -57,6 +58,7 @@ class Training:
         fresh: names of parameters that do not start from trained weights (they learn at `head_lr_factor`).
         folder: receives the history and, while training, the resume file.
         workers: loader processes.
+        crops: registers batches on the device; None where the samples carry what the model needs.
         world: this process among those that train together.
         save: called with the trained model at the end, by one process.
     """
@@ -71,6 +73,7 @@ class Training:
     folder: Path
     device: torch.device
     workers: int = 0
+    crops: CropRegistration | None = None
     machine: MachineSettings = MachineSettings()
     world: World = World()
     save: Callable[[nn.Module], object] = field(default=lambda model: None)
@@ -80,7 +83,8 @@ def train(run: Training) -> list[dict[str, float]]:
     """Train, save the model and write `history.json` into the run's folder.
 
     Motion that is missing is estimated first, unless this is one of several processes, who find it on disk.
-    Returns: the history, one entry an epoch: mean of each loss, learning rate, seconds.
+    Returns: the history, one entry an epoch: mean of each loss, learning rate, seconds; where windows are registered as they
+        are read also "registration_fallback", the share of pairs that no homography was found for.
     Raises: SspError if the loss is no longer a finite number (nothing is saved then; what the last whole epoch left
         to resume from stays), or if there is nothing to train on.
     """
@@ -180,11 +184,12 @@ def _epoch(
     began, sums, steps = time.perf_counter(), defaultdict(float), 0
     windows: list[Window] = []
     for window in loader:
-        windows.append(window.to(run.device))
+        window = window.to(run.device)
+        windows.append(window if run.crops is None else run.crops.of_batch(window))
         if len(windows) < parts:
             continue
         optimiser.zero_grad(set_to_none=True)
-        losses = backward(losses_of, with_counts(windows, run.world), run.name)
+        losses = backward(losses_of, with_counts(windows, run.world), run.name) | _fallback(windows)
         optimiser.step()
         schedule.step()
         windows, steps = [], steps + 1
@@ -198,6 +203,12 @@ def _epoch(
         sums = dict(zip(sums, mean.tolist(), strict=True))
     entry = {name: total / steps for name, total in sums.items()}
     return entry | {"lr": optimiser.param_groups[0]["lr"], "seconds": time.perf_counter() - began}
+
+
+def _fallback(windows: list[Window]) -> dict[str, float]:
+    """The share of a batch's pairs that no homography was found for; empty where that was not asked for."""
+    found = [float(window.registered.float().mean()) for window in windows if window.registered is not None]
+    return {"registration_fallback": 1 - sum(found) / len(found)} if found else {}
 
 
 @contextmanager

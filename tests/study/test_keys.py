@@ -119,3 +119,8 @@ def test_equal_steps_change_what_starts_elsewhere_and_what_comes_of_it():
     assert {name for name in before if before[name] == after[name]} == {name for name in before if name in same or any(
         name == f"{kind} {system}" for kind in ("training", "predictions", "scores") for system in same
     )}
+
+
+def test_registered_crops_change_trainings():
+    before, after = found(), found(register_crops=True)
+    assert {name for name in before if before[name] != after[name]} == TRAININGS | LABELS

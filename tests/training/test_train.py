@@ -20,6 +20,7 @@ from sspcore.core.store import stage
 from sspcore.core.types import Outputs
 from sspcore.data.augment import WindowAugmentation
 from sspcore.data.clips import load_clips
+from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.data.windows import WindowDataset, collate, labelled_windows, strided_windows
@@ -28,7 +29,7 @@ from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
-from sspcore.motion.registration import build_registrator
+from sspcore.motion.registration import Registration, build_registrator
 from sspcore.training import loop as training
 from sspcore.training.distributed import EpochSampler
 from sspcore.training.losses import supervised
@@ -333,3 +334,28 @@ def test_outputs_of_a_single_frame_have_no_consistency_term(clips, tmp_path):
     window = collate([dataset(clips, tmp_path)[(0, 0)]])
     losses = supervised(0.5, 0.4)(Outputs(torch.zeros(1, 1, 8, 64, 96)), window)
     assert set(losses) == {"ce", "total"}
+
+
+def test_training_on_crops_registered_by_the_loader_or_in_the_loop_is_the_same(clips, tmp_path):
+    crops, jobs = CropRegistration(build_registrator("lk")), {}
+    for folder in ("loader", "loop"):
+        job = run(clips[1:], tmp_path, folder, RECIPE.model_copy(update={"epochs": 2}))
+        job.dataset.homographies = None
+        job.dataset.crops = crops if folder == "loader" else None
+        jobs[folder] = replace(job, crops=crops if folder == "loop" else None)
+    histories = {folder: training.train(job) for folder, job in jobs.items()}
+    for by_loader, by_loop in zip(*histories.values(), strict=True):
+        assert by_loader.pop("seconds") > 0 and by_loop.pop("seconds") > 0
+        assert by_loader == by_loop and 0 <= by_loader["registration_fallback"] < 1
+    for one, other in zip(*(job.model.state_dict().values() for job in jobs.values()), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_share_of_pairs_without_a_registration_is_in_the_history(clips, tmp_path):
+    job = run(clips[1:], tmp_path, "failing", RECIPE.model_copy(update={"epochs": 1}))
+    job.dataset.homographies = None
+    job.dataset.crops = CropRegistration(lambda previous, current: Registration(np.eye(3), ok=False))
+    (entry,) = training.train(job)
+    assert entry["registration_fallback"] == 1.0
+    (entry,) = training.train(run(clips[1:], tmp_path, "whole", RECIPE.model_copy(update={"epochs": 1})))
+    assert "registration_fallback" not in entry

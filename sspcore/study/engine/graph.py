@@ -50,7 +50,7 @@ class Planner(DataPlanner):
             needs += self.goal("fused" if study.keys.fused(spec) else "labels", dataset)
         registers, flows = _motion_of(spec)
         length = _window(spec, study.profile.recurrent_window)
-        if registers:
+        if registers and not study.profile.register_crops:
             needs += self._register(dataset, "train")
         if flows or (registers and recipe.lambda_tc > 0):
             needs += self._flow(dataset, "train", "strided" if spec.teacher else "windows", length)

@@ -77,6 +77,9 @@ class Profile(Section):
     flow: str  # estimator in losses, distillation and the systems that use flow
     metric_flow: str  # estimator of the TC metric
     registration: str  # estimator of the homography
+    # Whether training windows are registered as the model sees them, augmented, in every epoch (published), or whole frames
+    # once, whose homographies follow crop and flip. Prediction registers whole frames.
+    register_crops: bool = True
     conventions: Conventions = CORRECTED  # readings where the reference slips; all of its with "reference"
     fuse_teacher: bool = True  # whether video students learn from fused teacher labels
     rendering: Rendering | None  # None: real releases are expected

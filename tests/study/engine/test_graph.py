@@ -198,3 +198,11 @@ def test_a_real_release_is_planned_from_its_headers(uavid_release, tmp_path):
     ]
     assert called(tasks, "prepare").call.study.data == str(uavid_release.parent)
     assert Path(called(tasks, "prepare").call.study.root) == tmp_path / "artefacts"
+
+
+def test_training_on_registered_crops_waits_for_no_registration(tmp_path):
+    study = Study.open("smoke", root=tmp_path, overrides={"register_crops": True})
+    tasks = planned(study, ("train", "SSP", "uavid"))
+    assert not any(task.kind == "register" for task in tasks.values())
+    tasks = planned(study, ("predict", "SSP", "uavid"))
+    assert {task.call.arguments[1] for task in tasks.values() if task.kind == "register"} == {"val"}
