@@ -32,7 +32,7 @@ from torch import Tensor
 import common
 from sspcore.core.images import to_tensor
 from sspcore.core.types import VideoSegmenter, Window
-from sspcore.data.augment import WindowAugmentation
+from sspcore.data.augmentation import Augmenter
 from sspcore.data.clips import Clip
 from sspcore.data.truth import exact_labels
 from sspcore.data.windows import WindowDataset, collate, strided_windows
@@ -128,7 +128,8 @@ class Step:
         if estimated:
             self.raft = {name: RAFTFlow.untrained(updates) for name, updates in UPDATES.items()}
         self.windows = WindowDataset(
-            strided_windows(clips), 2, study.profile.input_size, WindowAugmentation(self.recipe.crop, self.recipe.zoom), 0,
+            strided_windows(clips), 2, study.profile.input_size,
+            Augmenter(study.profile.augmentation.steps(2), self.recipe.crop), 0,
             homographies=study.homographies(dataset), flows=None if estimated else study.flows(dataset), teacher=labels.read,
         )
         torch.manual_seed(0)

@@ -1,23 +1,25 @@
-"""Augmentation of whole windows: frames, labels, flow and homographies change together.
+"""Samples for training and their geometry: frames, labels, motion and teacher logits change together.
 
-Geometry is a horizontal flip and a scaled crop: an affine map A of pixel coordinates, x' = A x. Flow vectors are scaled
-and mirrored with it and homographies become A H A^-1; nothing is estimated again. Photometric changes use
-torchvision.transforms.v2 with the same parameters for all frames of the window, as in the paper (METHOD section 5).
+A geometric change is a map A of pixel coordinates, x' = A x: affine, or a homography. Flow vectors are moved with it and
+homographies become A H A^-1; nothing is estimated again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from sspcore.core.classes import IGNORE
 from sspcore.core.types import Size
+from sspcore.motion.geometry import pixel_grid
+from sspcore.motion.geometry import sample as read_at
 
 
 @dataclass(frozen=True)
@@ -86,76 +88,48 @@ def flip_horizontally(sample: Sample) -> Sample:
     )
 
 
-class WindowAugmentation:
-    """Random flip (0.5), zoom by 1.1 .. 1.4 (p 0.75), crop, and colour jitter 0.3, the same for the whole window.
+def transform(sample: Sample, matrix: Tensor, size: Size, repeat_border: bool = False) -> Sample:
+    """Every pixel x moved to matrix x, at a size of (height, width) from the upper left corner on.
 
-    Randomness comes from torch's global generator; the dataset seeds it per sample.
+    Args:
+        matrix: (3, 3) float64, pixels of the sample to pixels of the result.
+        repeat_border: for a view that lies inside the sample, whose border pixels reach half a pixel beyond their centres.
+            Otherwise what lies outside is black, ignored in the labels, and has teacher logits of 0, which is a teacher that
+            holds all classes for equally likely: so the reference.
     """
-
-    def __init__(self, crop: Size, zoom: tuple[float, float] = (1.1, 1.4), zoom_probability: float = 0.75) -> None:
-        self._crop, self._zoom, self._zoom_probability = crop, zoom, zoom_probability
-        self._colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
-
-    def __call__(self, sample: Sample) -> Sample:
-        """A randomly changed copy of the sample, of the crop's size."""
-        whole, zoom = sample.frames.shape[-2:], 1.0
-        if torch.rand(()) < self._zoom_probability:
-            zoom = float(torch.empty(()).uniform_(*self._zoom))
-        box = tuple(max(4, 4 * round(min(side / zoom, full) / 4)) for side, full in zip(self._crop, whole, strict=True))
-        top, left = (4 * int(torch.randint(0, (full - side) // 4 + 1, ())) for side, full in zip(box, whole, strict=True))
-        sample = crop_and_resize(sample, top, left, box, self._crop)
-        if torch.rand(()) < 0.5:
-            sample = flip_horizontally(sample)
-        return self.colours(sample)
-
-    def colours(self, sample: Sample) -> Sample:
-        """Photometric change, one draw for the window."""
-        return replace(sample, frames=self._colour(sample.frames))
+    back = torch.linalg.inv(matrix)
+    border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
+    frames = [_moved(frame, matrix, size, cv2.INTER_LINEAR, border) for frame in sample.frames.movedim(1, -1).numpy()]
+    labels = [_moved(label, matrix, size, cv2.INTER_NEAREST, border, IGNORE) for label in sample.labels.numpy()]
+    flow, teacher = sample.flow_to_prev, sample.teacher
+    if flow is not None:
+        fields = flow.movedim(1, -1).contiguous().numpy()
+        flow = torch.stack([_moved_flow(field, matrix, size) for field in fields]).movedim(-1, 1)
+    if teacher is not None:
+        x, y = pixel_grid(size[0] // 4, size[1] // 4, dtype=torch.float64)[0] * 4 + 1.5  # pixels at the cells' centres
+        x, y, scale = (row[0] * x + row[1] * y + row[2] for row in back)
+        cells = (torch.stack((x, y)) / scale - 1.5) / 4
+        padding = "border" if repeat_border else "zeros"
+        teacher = read_at(teacher, cells[None].expand(len(teacher), -1, -1, -1), padding=padding)[0]
+    return replace(
+        sample, frames=torch.from_numpy(np.stack(frames)).movedim(-1, 1), labels=torch.from_numpy(np.stack(labels)),
+        flow_to_prev=flow, teacher=teacher, H_prev_to_cur=matrix @ sample.H_prev_to_cur @ back,
+    )
 
 
-def jpeg_artefacts(frame: Tensor) -> Tensor:
-    """The (3, H, W) uint8 frame after JPEG of a random quality 50 .. 95 (OpenCV's codec; torchvision's is deprecated)."""
-    quality = int(torch.randint(50, 96, ()))
-    _, data = cv2.imencode(".jpg", frame.movedim(0, -1).numpy(), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return torch.from_numpy(cv2.imdecode(data, cv2.IMREAD_COLOR)).movedim(-1, 0)
+def _moved(
+    image: np.ndarray[Any, Any], matrix: Tensor, size: Size, flags: int, border: int, outside: int = 0
+) -> np.ndarray[Any, Any]:
+    """An array (H, W) or (H, W, C) under x' = matrix x; OpenCV's affine warp is ten times as fast as its homography."""
+    rows = matrix.numpy() / float(matrix[2, 2])
+    if rows[2, 0] == rows[2, 1] == 0:
+        return cv2.warpAffine(image, rows[:2], size[::-1], flags=flags, borderMode=border, borderValue=outside)
+    return cv2.warpPerspective(image, rows, size[::-1], flags=flags, borderMode=border, borderValue=outside)
 
 
-def sensor_noise(frame: Tensor) -> Tensor:
-    """The (3, H, W) uint8 frame with Gaussian noise of a random strength up to 8 grey levels."""
-    strength = 8 * float(torch.rand(()))
-    return (frame + strength * torch.randn(frame.shape)).round().clamp(0, 255).to(torch.uint8)
-
-
-class ImageAugmentation(WindowAugmentation):
-    """The richer augmentation of image models: small rotation and shear, tone, noise, JPEG or sharpening."""
-
-    def __init__(self, crop: Size) -> None:
-        super().__init__(crop, zoom=(0.9, 1.4))
-        self._affine = v2.RandomAffine(degrees=10, scale=(0.9, 1.1), shear=5)
-        self._degrade = v2.RandomChoice([
-            jpeg_artefacts, v2.RandomAdjustSharpness(2.0, p=1.0), v2.GaussianBlur(3, (0.1, 0.8)), sensor_noise,
-        ])
-
-    def __call__(self, sample: Sample) -> Sample:
-        """A randomly changed copy; only for windows of one frame, whose motion is not read.
-
-        Rotation and shear are left out where there are teacher logits: what they draw in from outside has no teacher.
-        """
-        if sample.teacher is None and torch.rand(()) < 0.2:
-            height, width = sample.frames.shape[-2:]
-            angle, shift, scale, shear = self._affine.get_params(
-                self._affine.degrees, None, self._affine.scale, self._affine.shear, [height, width]
-            )
-            change = (angle, list(shift), scale, list(shear))
-            frames = F.affine(sample.frames, *change, interpolation=v2.InterpolationMode.BILINEAR)
-            sample = replace(sample, frames=frames, labels=F.affine_mask(sample.labels, *change, fill=IGNORE))
-        return super().__call__(sample)
-
-    def colours(self, sample: Sample) -> Sample:
-        """Tone (p 0.8), then JPEG artefacts, sharpening, blur or noise (p 0.6)."""
-        frames = sample.frames
-        if torch.rand(()) < 0.8:
-            frames = self._colour(frames)
-        if torch.rand(()) < 0.6:
-            frames = torch.stack([self._degrade(frame) for frame in frames])
-        return replace(sample, frames=frames)
+def _moved_flow(flow: np.ndarray[Any, Any], matrix: Tensor, size: Size) -> Tensor:
+    """Flow (H, W, 2) under x' = matrix x: both ends of every vector are moved."""
+    here = pixel_grid(*size)[0].movedim(0, -1).contiguous().numpy()
+    vectors = _moved(flow, matrix, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    ends = cv2.perspectiveTransform(here, torch.linalg.inv(matrix).numpy()) + vectors
+    return torch.from_numpy(cv2.perspectiveTransform(ends, matrix.numpy()) - here)

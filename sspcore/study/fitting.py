@@ -9,7 +9,7 @@ import torch
 
 from sspcore.core.machine import worker_count
 from sspcore.core.types import VideoSegmenter
-from sspcore.data.augment import ImageAugmentation, WindowAugmentation
+from sspcore.data.augmentation import Augmenter
 from sspcore.data.clips import class_shares
 from sspcore.data.crops import CropRegistration
 from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, strided_windows
@@ -80,7 +80,7 @@ def _windows(
     compares = model.window - model.context > 1 and recipe.lambda_tc > 0  # L_tc wants flow, whatever the model
     return WindowDataset(
         _window_refs(study, spec, model, dataset), model.window, study.input_size(spec),
-        ImageAugmentation(recipe.crop) if model.window == 1 else WindowAugmentation(recipe.crop, recipe.zoom), study.seed,
+        Augmenter(study.profile.augmentation.steps(model.window), recipe.crop), study.seed,
         homographies=study.homographies(dataset) if "homography" in model.needs and crops is None else None,
         flows=study.flows(dataset) if "flow" in model.needs or compares else None,
         teacher=study.labels_for(spec, dataset).read if spec.teacher else None,

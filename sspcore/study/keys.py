@@ -66,14 +66,16 @@ class Keys:
         start = spec.start(self.profile.equal_steps)
         sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}"]
         sections += ["flow", "registration", "register_crops"]
+        augmentation = None
         if spec.recipe is not None:
             recipe = self.profile.recipe(spec.recipe, dataset).key()
             sections.append("recurrent_window")
+            augmentation = self.profile.augmentation.key(1 if spec.kind == "image" else 2)
         if self.profile.machine.precision != "float32":
             sections.append("machine.precision")
         return stable_hash([
-            FORMAT, spec.key(), recipe, self.profile.key(*sections), self._readings(spec, dataset), self.clips(dataset),
-            self.seed, None if start is None else self.training(start, dataset),
+            FORMAT, spec.key(), recipe, augmentation, self.profile.key(*sections), self._readings(spec, dataset),
+            self.clips(dataset), self.seed, None if start is None else self.training(start, dataset),
             self.labels(dataset, self.fused(spec)) if spec.teacher else None,
             made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"), system_code(spec),
         ])

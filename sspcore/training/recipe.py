@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from sspcore.core.settings import InputSize, Section
 
@@ -22,7 +22,6 @@ class Recipe(Section):
         lr: base learning rate; the schedule starts and ends at `lr * final_lr_ratio`.
         head_lr_factor: learning-rate factor of parts that do not start from trained weights.
         crop: (H, W) of training crops.
-        zoom: range of the random zoom of pairs and windows (single frames: 0.9 .. 1.4).
         lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
         temperature: of the distillation loss.
         repeats: how many times an epoch uses each training window.
@@ -41,7 +40,6 @@ class Recipe(Section):
     final_lr_ratio: float = Field(1e-4, ge=0, le=1)
     head_lr_factor: float = Field(1.0, gt=0)
     crop: InputSize
-    zoom: tuple[float, float] = (1.1, 1.4)
     lambda_tc: float = Field(0.5, ge=0)
     temperature: float = Field(2.0, gt=0)
     repeats: int = Field(1, ge=1)
@@ -59,13 +57,6 @@ class Recipe(Section):
         """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
         later = ("freeze_image", "class_balance", "class_weight_limit", "drop_last")
         return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
-
-    @field_validator("zoom")
-    @classmethod
-    def _zoom_is_a_range(cls, zoom: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < zoom[0] <= zoom[1]:
-            raise ValueError(f"{list(zoom)}: expected the smaller factor first, both above 0")
-        return zoom
 
     @model_validator(mode="after")
     def _schedule_covers_epochs(self) -> Recipe:

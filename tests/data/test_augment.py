@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from helpers.media import texture
-from sspcore.data.augment import ImageAugmentation, Sample, WindowAugmentation, crop_and_resize, flip_horizontally
+from sspcore.core.classes import IGNORE
+from sspcore.data.augment import Sample, crop_and_resize, flip_horizontally, transform
+from sspcore.data.augmentation import Augmentation, Augmenter, Step, published_images, published_windows
+from sspcore.data.geometric import Geometric
+from sspcore.data.photometric import HSVJitter
 from sspcore.motion.geometry import warp_by_flow, warp_by_homography
+from sspcore.study.profiles import load_profile
 
 SIZE = (64, 96)
 
@@ -78,49 +83,134 @@ def test_flip_is_exact_and_its_own_inverse():
     assert torch.allclose(back.H_prev_to_cur, sample.H_prev_to_cur)
 
 
-def test_random_windows_keep_warps_right_and_have_the_crop_size():
-    augment = WindowAugmentation((48, 64))
-    augment.colours = lambda sample: sample  # photometric noise aside
+AUGMENTATIONS = {"published": Augmentation(), "demo": load_profile("demo").augmentation}
+
+
+def geometry(steps: dict[str, Step]) -> dict[str, Step]:
+    """The steps that leave the colours alone."""
+    return {name: step for name, step in steps.items() if isinstance(step.one_of[0], Geometric)}
+
+
+@pytest.mark.parametrize("steps", [each.windows for each in AUGMENTATIONS.values()], ids=AUGMENTATIONS)
+def test_random_windows_keep_warps_right_and_have_the_crop_size(steps):
     for seed in range(12):
         torch.manual_seed(seed)
-        changed = augment(panning_pair())
+        changed = Augmenter(geometry(steps), (48, 64))(panning_pair())
         assert changed.frames.shape == (2, 3, 48, 64)
         assert max(warp_errors(changed)) < 0.5 * slip_error(changed)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 7.0])
+def test_a_transformed_window_warps_as_before(degrees):
+    """An affine map and a homography: flow and homography lead to the same pixels as in the sample they came from."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = torch.tensor([[1.2 * cosine, 1.2 * sine, -9.3], [-1.2 * sine, 1.2 * cosine, -4.6], [0, 0, 1]], dtype=torch.float64)
+    bent = matrix.clone()
+    bent[2, :2] = torch.tensor([5e-4, -3e-4])
+    for each in (matrix, bent):
+        changed = transform(panning_pair(), each, (48, 80), repeat_border=True)
+        assert max(warp_errors(changed)) < 0.5 * slip_error(changed)
+
+
+def test_transform_moves_a_pixel_to_where_the_matrix_says():
+    """One marked pixel, moved by whole pixels: frames, labels, flow and teacher logits by hand."""
+    sample = panning_pair()
+    matrix = torch.tensor([[1, 0, -8], [0, 1, -12], [0, 0, 1]], dtype=torch.float64)
+    moved = transform(sample, matrix, (40, 60))
+    assert torch.equal(moved.frames, sample.frames[..., 12:52, 8:68])
+    assert torch.equal(moved.labels, sample.labels[..., 12:52, 8:68])
+    assert torch.allclose(moved.flow_to_prev, sample.flow_to_prev[..., 12:52, 8:68], atol=1e-3)
+    assert torch.allclose(moved.teacher, sample.teacher[..., 3:13, 2:17], atol=1e-5)
+
+
+def test_what_a_transform_draws_in_is_black_ignored_and_unknown_to_the_teacher():
+    sample = panning_pair()
+    matrix = torch.tensor([[1, 0, 16], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
+    moved = transform(sample, matrix, SIZE)
+    assert not moved.frames[..., :16].any() and (moved.labels[..., :16] == IGNORE).all()
+    assert moved.teacher[..., :4].abs().max() < 1e-5
+    assert torch.equal(moved.frames[..., 16:], sample.frames[..., :-16])
+    assert torch.equal(moved.labels[..., 16:], sample.labels[..., :-16])
 
 
 def test_colours_change_alike_in_both_frames():
     sample = panning_pair(0)
     torch.manual_seed(1)
-    changed = WindowAugmentation(SIZE).colours(sample)
+    changed = Augmenter({"jitter": Step(one_of=(HSVJitter(),))}, SIZE)(sample)
     assert torch.equal(changed.frames[0], changed.frames[1])
     assert not torch.equal(changed.frames, sample.frames)
 
 
-def test_image_augmentation_moves_labels_with_the_image():
-    """A label painted into the image must still match it after any geometric change."""
-    label = torch.zeros(1, *SIZE, dtype=torch.uint8)
-    label[:, 20:44, 30:66] = 1
-    frames = (label * 255)[:, None].expand(1, 3, *SIZE).contiguous()
-    augment = ImageAugmentation((48, 64))
-    augment.colours = lambda sample: sample
-    agreement = []
-    for seed in range(20):
-        torch.manual_seed(seed)
-        changed = augment(Sample(frames, label, torch.empty(0, 3, 3, dtype=torch.float64)))
-        seen = changed.labels != 255
-        agreement.append(float(((changed.frames[:, 0] > 127) == (changed.labels == 1))[seen].float().mean()))
-    assert min(agreement) > 0.93
-
-
-def test_teacher_logits_move_with_the_image_in_every_augmentation_of_single_frames():
-    """Teacher logits that repeat the labels must still match them: 1 in 5 samples would be turned away otherwise."""
+def painted(teacher: bool) -> Sample:
+    """An image whose blocks are its labels and, if asked for, its teacher logits."""
     blocks = torch.zeros(SIZE, dtype=torch.uint8)
     blocks[16:48, 24:72] = 1
     logits = torch.nn.functional.one_hot(blocks[2::4, 2::4].long(), 2).movedim(-1, 0).float()[None]
-    sample = Sample(blocks.expand(1, 3, *SIZE) * 200, blocks[None], torch.empty(0, 3, 3, dtype=torch.float64), teacher=logits)
-    augment = ImageAugmentation((48, 64))
-    for seed in range(30):
+    return Sample(
+        blocks.expand(1, 3, *SIZE).contiguous() * 200, blocks[None], torch.empty(0, 3, 3, dtype=torch.float64),
+        teacher=logits if teacher else None,
+    )
+
+
+@pytest.mark.parametrize("steps", [each.images for each in AUGMENTATIONS.values()], ids=AUGMENTATIONS)
+def test_image_augmentation_moves_labels_with_the_image(steps):
+    """A label painted into the image must still match it after any geometric change."""
+    agreement = []
+    for seed in range(40):
         torch.manual_seed(seed)
-        changed = augment(sample)
+        changed = Augmenter(geometry(steps), (48, 64))(painted(teacher=False))
+        seen = changed.labels != IGNORE
+        agreement.append(float(((changed.frames[:, 0] > 100) == (changed.labels == 1))[seen].float().mean()))
+    assert min(agreement) > 0.93
+
+
+@pytest.mark.parametrize("steps", [each.images for each in AUGMENTATIONS.values()], ids=AUGMENTATIONS)
+def test_teacher_logits_move_with_the_image_in_every_augmentation_of_single_frames(steps):
+    """Teacher logits that repeat the labels must still match them: 1 in 5 samples would be turned away otherwise."""
+    for seed in range(40):
+        torch.manual_seed(seed)
+        changed = Augmenter(geometry(steps), (48, 64))(painted(teacher=True))
         from_teacher = torch.nn.functional.interpolate(changed.teacher, (48, 64), mode="bilinear").argmax(1)
-        assert float((from_teacher == changed.labels).float().mean()) > 0.95, f"seed {seed}"
+        seen = changed.labels != IGNORE
+        assert float((from_teacher == changed.labels)[seen].float().mean()) > 0.94, f"seed {seed}"
+
+
+def test_a_step_is_done_with_its_probability_and_its_operations_alike():
+    step = Step(probability=0.8, one_of=tuple({"kind": "jpeg", "quality": (q, q)} for q in (5, 30, 90)))
+    sample, seen = painted(teacher=False), []
+    textured = replace(sample, frames=torch.from_numpy(texture(SIZE, 3)).movedim(-1, 0)[None])
+    torch.manual_seed(0)
+    for _ in range(1000):
+        seen.append(float((step(textured, SIZE).frames.float() - textured.frames.float()).abs().mean()))
+    counts = np.unique(np.round(seen, 4), return_counts=True)[1]
+    assert len(counts) == 4  # left alone, and three qualities
+    assert np.abs(counts - np.array([200, 800 / 3, 800 / 3, 800 / 3])).max() < 50  # 3.5 standard deviations
+
+
+def test_steps_for_labels_alone_are_left_out_where_a_teacher_speaks():
+    step = Step(one_of=({"kind": "affine", "degrees": 10},), without_teacher=True)
+    torch.manual_seed(0)
+    with_teacher, without = painted(teacher=True), painted(teacher=False)
+    assert step(with_teacher, SIZE) is with_teacher
+    assert not torch.equal(step(without, SIZE).frames, without.frames)
+    with pytest.raises(ValueError, match="single frames without teacher logits"):
+        Step(one_of=({"kind": "affine"},))(with_teacher, SIZE)
+
+
+def test_a_crop_is_cut_even_if_no_step_asks_for_one():
+    torch.manual_seed(0)
+    assert Augmenter({}, (32, 64))(panning_pair()).frames.shape == (2, 3, 32, 64)
+
+
+def test_the_published_steps():
+    """METHOD section 5, word for word."""
+    windows, images = published_windows(), published_images()
+    assert list(windows) == ["flip", "crop", "jitter"]
+    assert [windows[name].probability for name in windows] == [0.5, 1.0, 0.3]
+    assert windows["crop"].one_of[0].zoom == (1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4)
+    assert windows["crop"].one_of[0].zoom_probability == 0.75
+    assert [images[name].probability for name in images] == [0.5, 0.2, 0.8, 0.6, 1.0]
+    assert [operation.kind for operation in images["tone"].one_of] == [
+        "brightness_contrast", "hue_saturation_value", "gamma", "clahe",
+    ]
+    assert load_profile("paper").augmentation == Augmentation()

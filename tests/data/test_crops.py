@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from helpers.media import SIZE
 from sspcore.core.images import normalise
 from sspcore.core.store import stage
-from sspcore.data.augment import Sample, WindowAugmentation
+from sspcore.data.augment import Sample
+from sspcore.data.augmentation import Augmenter, published_windows
 from sspcore.data.clips import load_clips
 from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
@@ -86,7 +87,7 @@ def windows(uavid_release, tmp_path) -> WindowDataset:
     rules = ClipRules(frame_step=1, clip_length=8, min_clip_length=4)
     folder = stage("c", tmp_path / "clips", "k", lambda out: prepare_clips(uavid_release, UAVID, rules, out))
     return WindowDataset(
-        labelled_windows(load_clips(folder, "train"), 2), 2, SIZE, WindowAugmentation((32, 64)), seed=3,
+        labelled_windows(load_clips(folder, "train"), 2), 2, SIZE, Augmenter(published_windows(), (32, 64)), seed=3,
         crops=CropRegistration(build_registrator("lk")),
     )
 

@@ -268,18 +268,19 @@ class TestProfiles:
         known = at(FULL, path)
         if key in known:
             return
-        with pytest.raises(ProfileError, match=rf"{'.'.join((*path, key))}"):
+        where = r"\.".join(map(str, (*path, rf"(\w+\.)?{key}")))  # an operation's kind may stand before its setting
+        with pytest.raises(ProfileError, match=where):
             loaded(tmp_path, put(FULL, path, known | {key: value}))
 
     @bounded
     @given(
         epochs=st.integers(1, 500), lr=st.floats(1e-9, 10), weight=st.floats(0, 100), decay=st.floats(0, 1),
-        zoom=st.tuples(st.floats(0.1, 3), st.floats(0.1, 3)), batch=st.integers(1, 64), seed=st.integers(0, 2**63 - 1),
+        batch=st.integers(1, 64), seed=st.integers(0, 2**63 - 1),
     )
-    def test_whatever_is_in_bounds_is_taken_exactly(self, tmp_path, epochs, lr, weight, decay, zoom, batch, seed) -> None:
+    def test_whatever_is_in_bounds_is_taken_exactly(self, tmp_path, epochs, lr, weight, decay, batch, seed) -> None:
         asked = {
             "epochs": epochs, "schedule_epochs": epochs, "lr": lr, "lambda_tc": weight, "weight_decay": decay,
-            "zoom": sorted(zoom), "batch_size": batch,
+            "batch_size": batch,
         }
         tree = put(put(FULL, ("seed",), seed), ("training", "video"), FULL["training"]["video"] | asked)
         profile = loaded(tmp_path, tree)

@@ -63,7 +63,7 @@ LABELS = {"labels", "fused labels"}
 
 @pytest.mark.parametrize("module, old, new, stale", [
     ("sspcore.training.losses", "temperature**2", "temperature**3", TRAININGS | LABELS),
-    ("sspcore.data.augment", "brightness=0.3", "brightness=0.4", TRAININGS | LABELS),
+    ("sspcore.data.photometric", "(np.arange(256) / 255)", "(np.arange(256) / 256)", TRAININGS | LABELS),
     ("sspcore.models.dff", "return", "pass; return", behind("DFF")),
     ("sspcore.models.netwarp", "nn.ReLU", "nn.GELU", behind("NetWarp")),
     ("sspcore.models.similarity", "nn.ReLU", "nn.GELU", behind("SSP", "SSP-R", "KD-SSP", "KD-SSP-R")),
@@ -124,3 +124,21 @@ def test_equal_steps_change_what_starts_elsewhere_and_what_comes_of_it():
 def test_registered_crops_change_trainings():
     before, after = found(), found(register_crops=True)
     assert {name for name in before if before[name] != after[name]} == TRAININGS | LABELS
+
+
+def test_augmentation_concerns_the_systems_that_see_such_windows():
+    before = found()
+    video, images = (behind(*(n for n in ALL_SYSTEMS if SYSTEMS[n].kind == kind)) for kind in ("video", "image"))
+
+    def stale(part: str) -> set[str]:
+        setting = {f"augmentation.{part}.flip.probability": 0.4}
+        return {name for name, key in found(**setting).items() if before[name] != key}
+
+    assert stale("windows") == video
+    assert stale("images") >= images | LABELS
+
+
+def test_the_order_of_augmentation_is_part_of_the_key():
+    steps = load_profile("smoke").model_dump(mode="json")["augmentation"]["windows"]
+    turned = {name: steps[name] for name in reversed(steps)}
+    assert found(**{"augmentation.windows": turned})["training SSP"] != found()["training SSP"]

@@ -40,8 +40,12 @@ def test_paper_profile_has_the_published_settings():
     ({"training.video.crop": [64, 100]}, r"training\.video\.crop: 64x100: .*multiples of 32"),
     ({"training.video.crop": [128, 96]}, r"training\.video\.crop: 128x96 is larger than input_size, 96x160"),
     ({"training.teacher.crop": [160, 96]}, r"training\.teacher\.crop: 160x96 is larger than teacher_size, 128x224"),
-    ({"training.video.zoom": [1.4, 1.1]}, r"training\.video\.zoom: .*smaller factor first"),
-    ({"training.video.zoom": [0.0, 1.1]}, r"training\.video\.zoom: .*above 0"),
+    ({"augmentation.windows.box.one_of": [{"kind": "box", "zoom": [1.4, 1.1]}]}, r"0\.box\.zoom: .*smaller factor first"),
+    ({"augmentation.windows.box.one_of": [{"kind": "box", "zoom": [0.0, 1.1]}]}, r"one_of\.0\.box\.zoom: .*above 0"),
+    ({"augmentation.windows.box.one_of": [{"kind": "crop", "zoom": [0.9]}]}, r"one_of\.0\.crop\.zoom: .*below 1"),
+    ({"augmentation.windows.box.one_of": [{"kind": "squeeze"}]}, r"augmentation\.windows\.box\.one_of\.0: .*squeeze"),
+    ({"augmentation.windows.box.one_of": []}, r"augmentation\.windows\.box\.one_of: .*at least 1"),
+    ({"augmentation.images.tone.probability": 1.5}, r"augmentation\.images\.tone\.probability: .*less than or equal to 1"),
     ({"constant_alphas": [0.3, 1.5]}, r"constant_alphas\.1: .*less than or equal to 1"),
     ({"constant_alphas": [0.5, 0.5]}, "constant_alphas: .* twice"),
     ({"flow": "dis"}, "flow: 'dis' is unknown; choose from dis-medium"),
@@ -159,15 +163,15 @@ def test_a_file_that_extends_another_says_only_what_differs(tmp_path):
 
 def test_what_a_file_says_of_a_recipe_holds_for_its_data_sets_unless_it_says_otherwise(tmp_path):
     first = written(tmp_path, "first.yaml", extends="smoke", training={
-        "video": {"epochs": 2, "lr": 0.5}, "video@uavid": {"epochs": 3, "zoom": [1.0, 1.2]}, "tcb@uavid": {"lr": 0.25},
+        "video": {"epochs": 2, "lr": 0.5}, "video@uavid": {"epochs": 3, "repeats": 2}, "tcb@uavid": {"lr": 0.25},
     })
     profile, smoke = load_profile(first), load_profile("smoke")
     video, uavid = (profile.recipe("video", name) for name in ("ruralscapes", "uavid"))
-    assert (video.epochs, video.lr, video.zoom) == (2, 0.5, smoke.training["video"].zoom)
-    assert (uavid.epochs, uavid.lr, uavid.zoom, uavid.crop) == (3, 0.5, (1.0, 1.2), video.crop)
+    assert (video.epochs, video.lr, video.repeats) == (2, 0.5, 1)
+    assert (uavid.epochs, uavid.lr, uavid.repeats, uavid.crop) == (3, 0.5, 2, video.crop)
     assert profile.recipe("tcb", "uavid").epochs == smoke.training["tcb"].epochs
     second = load_profile(written(tmp_path, "second.yaml", extends="first.yaml", training={"video": {"epochs": 1}}))
-    assert second.recipe("video", "uavid").epochs == 1 and second.recipe("video", "uavid").zoom == (1.0, 1.2)
+    assert second.recipe("video", "uavid").epochs == 1 and second.recipe("video", "uavid").repeats == 2
     third = load_profile(written(tmp_path, "third.yaml", extends="first.yaml", training={
         "video": {"schedule_epochs": 9}, "video@uavid": {"schedule_epochs": 5},
     }))

@@ -18,7 +18,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.store import stage
 from sspcore.core.types import Outputs
-from sspcore.data.augment import WindowAugmentation
+from sspcore.data.augmentation import Augmenter, published_windows
 from sspcore.data.clips import load_clips
 from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
@@ -48,7 +48,7 @@ def clips(uavid_release, tmp_path):
 
 def dataset(clips, tmp_path: Path, length: int = 2, augment=None) -> WindowDataset:
     return WindowDataset(
-        labelled_windows(clips, length), length, SIZE, augment or WindowAugmentation((64, 96)), seed=3,
+        labelled_windows(clips, length), length, SIZE, augment or Augmenter(published_windows(), (64, 96)), seed=3,
         homographies=HomographyStore(tmp_path / "motion", build_registrator("lk"), SIZE),
         flows=FlowStore(tmp_path / "motion", build_flow("dis-fast"), SIZE),
     )

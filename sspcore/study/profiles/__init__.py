@@ -20,6 +20,7 @@ from sspcore.core.errors import ProfileError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.settings import InputSize, Section
 from sspcore.core.store import stable_hash
+from sspcore.data.augmentation import Augmentation
 from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import ClipRules
 from sspcore.models.spec import ImageModelSpec
@@ -86,6 +87,7 @@ class Profile(Section):
     clips: dict[str, ClipRules]  # rules of preparation per data set
     models: dict[str, ImageModelSpec]  # image models by role
     training: dict[str, Recipe]  # recipes by name
+    augmentation: Augmentation = Augmentation()  # of training samples; the default is the published one
     # So many training sequences (the last by name) take the place of the validation split, to choose settings without
     # looking at the reported split; 0 in a reported run.
     held_out: int = Field(0, ge=0)
