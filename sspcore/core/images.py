@@ -18,6 +18,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Interpolation = Literal["area", "bilinear", "cubic"]
 
+# PNG level 1: on frames of drone videos of 2560x1440 level 3 saves 2 to 7 % for 1.5 times the time, and no level, which filters
+# every line alike, takes half the time for 5 to 20 % more.
 _OPTIONS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
     ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100: lossless

@@ -249,7 +249,8 @@ def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: 
         return str(error)
     for split in SPLITS:
         if not any(sequence.split == split and sequence.labels for sequence in usable):
-            return f"{release}: no {split} sequence of {spec.title} can be used with its labels; fetch again what is missing or damaged"
+            what = f"no {split} sequence of {spec.title} can be used with its labels"
+            return f"{release}: {what}; fetch again what is missing or damaged"
     return ""
 
 
