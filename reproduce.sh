@@ -26,7 +26,7 @@ Commands:
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
-  hardware           sspcore benchmark: training steps and frame rates of every system on this machine's GPU
+  hardware           sspcore benchmark: training steps, memory and frame rates of every system on this machine's GPU, in 8 minutes
   report             one page of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
 
 Options of a run:

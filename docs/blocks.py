@@ -18,6 +18,7 @@ from sspcore.report.results import SCORES
 from sspcore.report.seeds import document, summary
 from sspcore.report.spread import STD, seed_rows
 from sspcore.report.tables import NONE, markdown, percent, points, text
+from sspcore.study.published import published
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "docs/METHOD.md", "docs/deviations.md")
@@ -144,9 +145,42 @@ def registration() -> pd.DataFrame:
     ])
 
 
+def hardware() -> pd.DataFrame:
+    """Training steps and frame rates of the GPUs that were measured, beside the printed rates of an A100."""
+    return machines([read_json(path) for path in sorted((ROOT / "figures" / "hardware").glob("*.json"))])
+
+
+def machines(figures: list[dict[str, Any]]) -> pd.DataFrame:
+    """`hardware` of the content of files."""
+    if not figures:
+        return pd.DataFrame({"GPU": ["none measured yet: `./reproduce.sh hardware` on a machine with one"]})
+    rows = []
+    for machine in figures:
+        steps = {(row["system"], row["mode"]): row for row in machine["training"]}
+        rates = {(row["system"], row["mode"]): row["fps"] for row in machine["streams"]}
+        for name in dict.fromkeys(name for name, _ in (*steps, *rates)):
+            seconds = {mode: steps.get((name, mode), {}).get("seconds") for mode in ("float32", "tf32", "bfloat16")}
+            memory = steps.get((name, "bfloat16"), {}).get("memory_gib")
+            rows.append({
+                "GPU": machine["provenance"].get("gpu", "CPU"), "System": name,
+                "training step, s: float32 / TF32 / bfloat16": slashed(seconds.values(), ".3f"),
+                "GiB, bfloat16": text(memory, ".1f"),
+                "frames/s: float32 / TF32 / float16": slashed(
+                    (rates.get((name, mode)) for mode in ("float32", "tf32", "float16")), ".1f"
+                ),
+                "paper, A100": text(published(name, "fps_a100"), ".0f"),
+            })
+    return pd.DataFrame(rows)
+
+
+def slashed(values: Iterable[float | None], form: str) -> str:
+    """Numbers in one cell."""
+    return " / ".join(text(value, form) for value in values)
+
+
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
-    "occlusion": occlusion, "consistency": consistency, "registration": registration,
+    "occlusion": occlusion, "consistency": consistency, "registration": registration, "hardware": hardware,
 }
 
 

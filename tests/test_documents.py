@@ -37,6 +37,19 @@ def test_a_wrong_digit_is_replaced_and_the_text_around_it_stays(blocks):
     assert wrong != text and blocks.written(wrong) == text
 
 
+def test_machines_that_were_measured_are_a_row_a_system(blocks):
+    (text,) = blocks.machines([])["GPU"]
+    assert text.startswith("none measured yet")
+    step = {"system": "SSP", "mode": "bfloat16", "seconds": 0.25, "memory_gib": 12.34}
+    rates = [{"system": "SSP", "mode": "tf32", "fps": 101.26}, {"system": "SSP-R", "mode": "float16", "fps": 90.0}]
+    machine = {"provenance": {"gpu": "Some GPU"}, "training": [step], "streams": rates}
+    rows = blocks.machines([machine, machine]).to_numpy().tolist()
+    none = blocks.NONE
+    assert rows[0] == ["Some GPU", "SSP", f"{none} / {none} / 0.250", "12.3", f"{none} / 101.3 / {none}", "95"]
+    assert rows[1] == ["Some GPU", "SSP-R", f"{none} / {none} / {none}", none, f"{none} / {none} / 90.0", none]
+    assert len(rows) == 4
+
+
 @pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
 def test_what_readme_says_of_the_committed_run_holds(blocks, dataset):
     rows = blocks.rows_of(dataset)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sspcore.cli.common import Overwrite, Profile
+from sspcore.cli.common import Names, Overwrite, Profile, listed
 
 
 def complexity(
@@ -36,17 +36,23 @@ def complexity(
 
 def benchmark(
     profile: Profile = "paper",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: figures/hardware/<gpu>.json.")] = None,
-    precision: Annotated[
-        Literal["float32", "bfloat16"] | None, typer.Option(help="Of training (default: the profile's).")
+    device: Annotated[str, typer.Option(help="cuda, cuda:1; cpu for a trial.")] = "cuda",
+    minutes: Annotated[float, typer.Option(min=0.1, help="For everything; what is left out is listed.")] = 8.0,
+    systems: Annotated[Names | None, listed(Names, "Systems of the table (default: all).")] = None,
+    only: Annotated[
+        Names | None, listed(Names, "Parts of these names: streams,live,training,ranks,estimators,compiled (default: all).")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Timed training steps.")] = 5,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: figures/hardware/<gpu>.json.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Time every system on this machine's GPU.
 
-    Training steps with seconds and memory, and frames per second of one stream.
+    Training steps, frame rates and memory in several precisions, within a number of minutes.
     """
-    from sspcore.study.hardware import benchmark as run
+    from sspcore.core.files import read_json
+    from sspcore.study.benchmark.run import benchmark as run
+    from sspcore.study.benchmark.tables import text
 
-    print(f"written: {run(profile, out, precision, steps, overwrite)}")
+    written = run(profile, device, minutes, out, overwrite, systems, only)
+    print(text(read_json(written)))
+    print(f"written: {written}")

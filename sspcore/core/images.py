@@ -26,9 +26,12 @@ _OPTIONS = {
 }
 
 
-def to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) or (T, H, W, 3) uint8 RGB -> (3, H, W) or (T, 3, H, W) float32, ImageNet-normalised."""
-    return normalise(torch.from_numpy(image.copy()).movedim(-1, -3))
+def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """(H, W, 3) or (T, H, W, 3) uint8 RGB -> (3, H, W) or (T, 3, H, W) float32, ImageNet-normalised, on a device.
+
+    The bytes are moved and normalised there: a quarter of what floats would be, and a GPU takes no time for it.
+    """
+    return normalise(torch.from_numpy(image.copy()).to(device).movedim(-1, -3))
 
 
 def normalise(image: Tensor) -> Tensor:

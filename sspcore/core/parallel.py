@@ -50,7 +50,7 @@ def start_worker() -> None:
     The process belongs to the run that started it and ends with the process that started it, in the middle of its work.
     """
     stay_in_run()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     cv2.setNumThreads(1)
     quiet_decoder()
 
@@ -59,6 +59,11 @@ def quiet_decoder() -> None:
     """Keep FFmpeg and OpenCV from writing to stderr, in a process that has not opened a video yet."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def end_with_parent() -> None:
+    """Let this process end when the process that started it has, in the middle of its work."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -67,18 +67,18 @@ class TorchBackend:
 
     @torch.inference_mode()
     def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:
-        image = to_tensor(frame)[None].to(self.device)
+        image = to_tensor(frame, self.device)[None]
         # SSP and its variants have the two halves of `step`: the first needs no motion, which is estimated meanwhile
         observation = self.model.observe(image) if hasattr(self.model, "propagate") else None
         moved = motion()
-        moved = None if moved is None else moved.to(self.device)
         previous = None if moved is None else self._state
         if observation is None:
-            logits, self._state = self.model.step(image, previous, moved)
+            logits, self._state = self.model.step(image, previous, None if moved is None else moved.to(self.device))
         elif previous is None:
             self._state = self.model.start(observation)
             logits = self._state.logits
         else:
+            # inverted on the CPU, where registrations come from: a GPU would be waited for to know that it can be
             H_cur_to_prev = self.model.sampling_homography(image, moved)
             self._state = self.model.propagate(observation, previous, H_cur_to_prev).state
             logits = self._state.logits

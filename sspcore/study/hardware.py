@@ -1,33 +1,25 @@
-"""What this GPU does with every system: `sspcore benchmark`, written to figures/hardware/<gpu>.json.
+"""How training steps and streamed frames are timed: what `plan`, `complexity` and the benchmark of a machine share.
 
-A few training steps at the profile's crop and batch, with losses, seconds and memory, and frames per second of one
-stream, on random frames and untrained weights: speed and memory do not depend on them, accuracy is not measured.
-Reading data is not in the figures.
+A few training steps at a recipe's crop and batch, with losses, seconds and memory, and the time of one stream's frames,
+on random frames and untrained weights: speed and memory do not depend on them. Reading data is not in the figures.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large
 
-from sspcore.core.errors import ProfileError, SspError
-from sspcore.core.files import require_output, write_json
-from sspcore.core.machine import MachineSettings, describe
-from sspcore.core.paths import REPOSITORY, slug
-from sspcore.core.progress import tqdm
-from sspcore.core.provenance import provenance
-from sspcore.core.types import Motion, VideoSegmenter, Window
+from sspcore.core.errors import SspError
+from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
 from sspcore.models.dff import DFF
-from sspcore.models.systems import OURS, PAPER_SYSTEMS, build, freeze_image, system
-from sspcore.study.profiles import Profile, load_profile
+from sspcore.models.systems import build, freeze_image, system
+from sspcore.study.profiles import Profile
 from sspcore.training.distributed import World
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective
@@ -39,10 +31,14 @@ N_CLASSES = 8  # of UAVid
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each timed call, and the most GiB that the GPU held since before the first one (None on a CPU)."""
+    """Seconds of each timed call, and the most GiB that the GPU held since before the first one (None on a CPU).
+
+    `memory_gib` is what tensors took, `reserved_gib` what torch's allocator kept for them.
+    """
 
     seconds: tuple[float, ...]
     memory_gib: float | None
+    reserved_gib: float | None = None
 
     @property
     def median(self) -> float:
@@ -53,15 +49,20 @@ class Timing:
         return statistics.fmean(self.seconds)
 
 
-def timed(work: Callable[[int], object], device: torch.device | str = "cpu", times: int = 3, warm_up: int = 1) -> Timing:
+def timed(
+    work: Callable[[int], object], device: torch.device | str = "cpu", times: int = 3, warm_up: int = 1,
+    within: float | None = None,
+) -> Timing:
     """Call `work(k)` for k = 0, 1, ...: `warm_up` calls that do not count, then `times` that do.
 
-    On a GPU the time is taken by events of the device, and the queue is empty before each call.
+    On a GPU the time is taken by events of the device, and the queue is empty before each call. After `within` seconds in
+    all it ends early, with one call that counts at least.
     """
-    device, seconds = torch.device(device), []
+    device, seconds, began = torch.device(device), [], time.perf_counter()
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
+    late = False
     for k in range(warm_up + times):
         if on_gpu:
             torch.cuda.synchronize(device)
@@ -70,13 +71,18 @@ def timed(work: Callable[[int], object], device: torch.device | str = "cpu", tim
             work(k)
             end.record()
             torch.cuda.synchronize(device)
-            seconds.append(start.elapsed_time(end) / 1e3)
+            taken = start.elapsed_time(end) / 1e3
         else:
-            began = time.perf_counter()
+            call_began = time.perf_counter()
             work(k)
-            seconds.append(time.perf_counter() - began)
-    memory = round(torch.cuda.max_memory_allocated(device) / 2**30, 2) if on_gpu else None
-    return Timing(tuple(seconds[warm_up:]), memory)
+            taken = time.perf_counter() - call_began
+        if k >= warm_up or late:
+            seconds.append(taken)
+        late = within is not None and time.perf_counter() - began >= within
+        if late and seconds:
+            break
+    peaks = (torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)) if on_gpu else ()
+    return Timing(tuple(seconds), *(round(peak / 2**30, 2) for peak in peaks)) if peaks else Timing(tuple(seconds), None)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class StepCost:
     seconds: float  # median of a step
     memory_gib: float | None  # most that the GPU held; None on a CPU
     losses: list[float]  # total loss of every step, the untimed first ones included; the same random batch each time
+    reserved_gib: float | None = None  # most that torch's allocator kept
 
 
 def random_window(model: VideoSegmenter, batch: int, size: tuple[int, int], device: torch.device) -> Window:
@@ -106,22 +113,37 @@ def random_window(model: VideoSegmenter, batch: int, size: tuple[int, int], devi
     ).to(device)
 
 
-def time_training(
-    name: str, profile: Profile, recipe: Recipe, device: torch.device, steps: int = 5, warm_up: int = 3
-) -> StepCost:
-    """Time optimiser steps of one system in one process.
-
-    Where the batch does not fit into the GPU's memory it is cut into more and more parts.
-    Raises: SspError if the smallest parts do not fit.
-    """
-    spec = system(name)
+def trainable(name: str, profile: Profile, recipe: Recipe, device: torch.device) -> VideoSegmenter:
+    """An untrained system on a device, ready for steps of a recipe."""
     torch.manual_seed(0)
     model = build(name, N_CLASSES, profile, load_weights=False).to(device).train()
     if recipe.freeze_image:
         freeze_image(model, name)
+    return model
+
+
+def most_parts(model: VideoSegmenter, recipe: Recipe) -> int:
+    """Into how many parts a batch can be cut: single windows, but BatchNorm wants two frames with an output."""
+    return recipe.batch_size if model.window - model.context > 1 else max(1, recipe.batch_size // 2)
+
+
+def time_training(
+    name: str, profile: Profile, recipe: Recipe, device: torch.device, steps: int = 5, warm_up: int = 3,
+    model: VideoSegmenter | None = None, within: float | None = None,
+) -> StepCost:
+    """Time optimiser steps of one system in one process.
+
+    Where the batch does not fit into the GPU's memory it is cut into more and more parts.
+
+    Args:
+        model: what `trainable` makes; None: it is made here. Its weights change.
+        within: see `timed`.
+    Raises: SspError if the smallest parts do not fit.
+    """
+    spec, model = system(name), trainable(name, profile, recipe, device) if model is None else model
+    torch.manual_seed(0)
     objective = build_objective(recipe, spec.teacher, torch.ones(N_CLASSES) if recipe.class_balance else None)
     machine = profile.machine
-    most_parts = recipe.batch_size if model.window > 1 else max(1, recipe.batch_size // 2)  # BatchNorm wants two frames
 
     def steps_in(parts: int) -> tuple[Timing, list[float]]:
         """Time steps whose batch is cut into parts; total loss of each."""
@@ -134,7 +156,7 @@ def time_training(
             losses.append(backward(losses_of, windows, name)["total"])
             optimiser.step()
 
-        return timed(one_step, device, steps, warm_up), losses
+        return timed(one_step, device, steps, warm_up, within), losses
 
     while True:
         parts = machine.accumulation(recipe.batch_size)
@@ -142,7 +164,7 @@ def time_training(
             timing, losses = steps_in(parts)
             break
         except torch.cuda.OutOfMemoryError as error:
-            if parts >= most_parts:
+            if parts >= most_parts(model, recipe):
                 raise SspError(f"{name}: not even {parts} parts of a batch of {recipe.crop} fit into memory") from error
         # Outside of `except`, whose exception holds on to the tensors of the failed step.
         machine = machine.model_copy(update={"microbatch": max(1, recipe.batch_size // parts // 2)})
@@ -150,22 +172,27 @@ def time_training(
         torch.cuda.empty_cache()
     return StepCost(
         name, tuple(recipe.crop), recipe.batch_size, parts, machine.effective_precision(device), timing.median,
-        timing.memory_gib, losses,
+        timing.memory_gib, losses, timing.reserved_gib,
     )
 
 
-def measure_fps(
-    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10, precision: str = "fp32",
-    compiled: bool = False,
-) -> float:
-    """Frames per second of one stream, batch 1: one over the median time of a frame (DFF: mean over key intervals).
+# step(frame, state, motion) -> (logits, state), as of `VideoSegmenter`
+Step = Callable[[Tensor, VideoState | None, Motion | None], tuple[Tensor, VideoState]]
 
-    RAFT is run for the systems that need flow if the profile names it; registration and decoding are left out.
+
+def time_stream(
+    model: VideoSegmenter, step: Step, size: tuple[int, int], device: torch.device, raft: nn.Module | None = None,
+    frames: int = 50, warm_up: int = 10, within: float | None = None,
+) -> Timing:
+    """Time the frames of one stream, batch 1.
+
+    Args:
+        model: in eval mode. step: its own, or another that does the same.
+        raft: run before each frame that the model takes a flow for; None: the flow is left out.
+        within: see `timed`.
     """
-    model = build(name, N_CLASSES, profile, load_weights=False).to(device).eval()
-    raft = untrained_raft(device) if "flow" in model.needs and profile.flow.startswith("raft") else None
-    frame, motion = still_frame(tuple(profile.input_size), device)
-    step, state = torch.compile(model.step) if compiled else model.step, None
+    frame, motion = still_frame(size, device)
+    state = None
 
     def one_frame(k: int) -> None:
         nonlocal state
@@ -174,9 +201,33 @@ def measure_fps(
             raft(frame, frame, num_flow_updates=RAFT_UPDATES)
         _, state = step(frame, state, motion)
 
-    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "fp16"):
-        timing = timed(one_frame, device, frames, warm_up)
+    return timed(one_frame, device, frames, warm_up, within)
+
+
+def frame_rate(model: VideoSegmenter, timing: Timing) -> float:
+    """Frames per second: one over the median time of a frame (DFF: mean, over key intervals)."""
     return 1.0 / (timing.mean if isinstance(model, DFF) else timing.median)
+
+
+def raft_of(model: VideoSegmenter, profile: Profile, device: torch.device) -> nn.Module | None:
+    """RAFT, untrained, if the profile names it for a system that is given its flow."""
+    return untrained_raft(device) if "flow" in model.needs and profile.flow.startswith("raft") else None
+
+
+def measure_fps(
+    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10, precision: str = "fp32",
+    compiled: bool = False,
+) -> float:
+    """Frames per second of one stream of an untrained system, batch 1.
+
+    RAFT is run for the systems that need flow if the profile names it; registration and decoding are left out.
+    """
+    model = build(name, N_CLASSES, profile, load_weights=False).to(device).eval()
+    step = torch.compile(model.step) if compiled else model.step
+    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "fp16"):
+        raft = raft_of(model, profile, device)
+        timing = time_stream(model, step, tuple(profile.input_size), device, raft, frames, warm_up)
+    return frame_rate(model, timing)
 
 
 def untrained_raft(device: torch.device | str) -> nn.Module:
@@ -185,56 +236,11 @@ def untrained_raft(device: torch.device | str) -> nn.Module:
 
 
 def still_frame(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Motion]:
-    """A black frame (1, 3, H, W) and the motion of a camera that stands still."""
+    """A black frame (1, 3, H, W) and the motion of a camera that stands still.
+
+    The homography is on the CPU, where registrations come from: it is inverted there, and a GPU need not be waited for.
+    """
+    device = torch.device(device)
     frame = torch.zeros(1, 3, *size, device=device)
-    identity = torch.eye(3, device=device)[None]
+    identity = torch.eye(3, device="meta" if device.type == "meta" else "cpu")[None]
     return frame, Motion(identity, torch.zeros(1, 2, *size, device=device))
-
-
-def measure(
-    profile: Profile, device: torch.device, systems: Iterable[str], steps: int = 5, frames: int = 50, warm_up: int = 10
-) -> dict[str, Any]:
-    """The content of the figures' file: origin, training steps and frame rates of systems.
-
-    A system that does not fit or that the profile has no recipe for is listed with the reason.
-    """
-    training, streams = [], []
-    for name in tqdm(list(systems), desc="hardware", unit="system"):
-        torch.cuda.empty_cache()  # nothing where there is no GPU
-        try:
-            recipe = profile.recipe(system(name).recipe, "uavid")
-            training.append(asdict(time_training(name, profile, recipe, device, steps)))
-        except (ProfileError, SspError) as error:
-            training.append({"system": name, "error": str(error)})
-        rates = {
-            f"fps_{precision}": round(measure_fps(name, profile, device, frames, warm_up, precision), 2)
-            for precision in (("fp32", "fp16") if device.type == "cuda" else ("fp32",))
-        }
-        streams.append({"system": name, "size": list(profile.input_size), **rates})
-    origin = provenance(profile.name, 0, "random frames, untrained weights") | describe(device)
-    origin["measured"] = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    origin["note"] = (
-        "training: optimiser steps of one process, reading data left out; streams: one stream, batch 1, RAFT with 8 updates "
-        "included where a system needs flow, registration and reading left out"
-    )
-    return {"provenance": origin, "training": training, "streams": streams}
-
-
-def benchmark(
-    profile_name: str, out: Path | None = None, precision: str | None = None, steps: int = 5, overwrite: bool = False
-) -> Path:
-    """Measure all systems on this machine's GPU; returns the file that was written.
-
-    Each parameter is an option of the command `sspcore benchmark`. Raises: SspError where there is no GPU.
-    """
-    if not torch.cuda.is_available():
-        raise SspError("no accelerator: torch sees no CUDA device here; run this command on a machine with one")
-    profile, device = load_profile(profile_name), torch.device("cuda")
-    if precision is not None:
-        machine = MachineSettings(**profile.machine.model_dump() | {"precision": precision})
-        profile = profile.model_copy(update={"machine": machine})
-    out = out or REPOSITORY / "figures" / "hardware" / f"{slug(torch.cuda.get_device_name(device))}.json"
-    require_output(out, overwrite=overwrite)
-    figures = measure(profile, device, (*PAPER_SYSTEMS, *OURS), steps)
-    write_json(out, figures)
-    return out

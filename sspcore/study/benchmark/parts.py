@@ -1,0 +1,85 @@
+"""What is measured, in the order of its importance: where minutes end, the last parts are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+
+from sspcore.models.systems import OURS, PAPER_SYSTEMS
+from sspcore.study.benchmark.estimators import copies, flows, lightglue, registrations
+from sspcore.study.benchmark.live import live_rates
+from sspcore.study.benchmark.part import Part
+from sspcore.study.benchmark.ranks import PROCESSES, two_ranks
+from sspcore.study.benchmark.streams import frame_rates, network_of
+from sspcore.study.benchmark.training import training_steps
+
+PAIR = ("SSP", "Base")  # the method and what it is added to: measured first and in every mode
+STREAM_MODES = ("float32", "tf32", "bfloat16", "float16")
+MORE_STREAM_MODES = (
+    *STREAM_MODES, "float32-contiguous", "tf32-contiguous", "float16-contiguous", "tf32-graph", "float16-graph",
+)
+COMPILED_STREAMS = ("float16-compiled", "float16-reduce-overhead", "tf32-compiled")
+TRAINING_MODES = ("float32", "tf32", "bfloat16")
+MORE_TRAINING_MODES = (*TRAINING_MODES, "tf32-contiguous", "bfloat16-contiguous")
+LIVE_MODES = ("tf32", "float16", "float32")
+CPU_MATCHERS = ("lk", "sift", "akaze", "orb")
+HEAVY = {"Teacher": 4.0, "ConvNeXt-S + UPerNet": 2.0, "SSP-R": 1.5, "KD-SSP-R": 1.5}  # times as long as the others
+
+
+def all_parts(device: torch.device, systems: Iterable[str] = (*PAPER_SYSTEMS, *OURS)) -> list[Part]:
+    """The parts for a machine, most important first.
+
+    Args:
+        systems: to be measured; what concerns SSP and Base alone is measured if both are among them.
+    """
+    names = list(systems)
+    both = set(PAIR) <= set(names)
+    ordered = [*(name for name in PAIR if name in names), *(name for name in names if name not in PAIR)]
+    networks: dict[tuple[object, ...], list[str]] = {}
+    for name in ordered:
+        networks.setdefault(network_of(name), []).append(name)
+    streams = {
+        twins[0]: Part(
+            f"frame rate of {', '.join(twins)}", "streams", (14 if twins[0] in PAIR else 7) * HEAVY.get(twins[0], 1.0),
+            partial(frame_rates, twins, MORE_STREAM_MODES if twins[0] in PAIR else STREAM_MODES),
+        ) for twins in networks.values()
+    }
+    training = {
+        name: Part(
+            f"training of {name}", "training", (15 if name in PAIR else 10) * HEAVY.get(name, 1.0),
+            partial(training_steps, name, MORE_TRAINING_MODES if name in PAIR else TRAINING_MODES),
+        ) for name in ordered
+    }
+    live = [Part("SSP over Base, live", "live", 30, partial(live_rates, PAIR, LIVE_MODES, "lk"))] if both else []
+    return [
+        *(streams.pop(name) for name in PAIR if name in streams), *live,
+        *(training.pop(name) for name in PAIR if name in training), *training.values(), *streams.values(),
+        Part("registration on the CPU", "estimators", 8, partial(registrations, CPU_MATCHERS)),
+        Part("optical flow", "estimators", 10, flows),
+        Part("frames to the device", "estimators", 3, copies),
+        Part("DISK + LightGlue", "estimators", 10, lightglue),
+        *([_two_ranks(device)] if "SSP" in names else []),
+        *(
+            Part(f"frame rate of {name}, {mode}", "streams", 45, partial(frame_rates, [name], (mode,)), _on_gpu(device), True)
+            for mode in COMPILED_STREAMS for name in reversed(PAIR) if name in names
+        ),
+        *(
+            Part(
+                f"training of {name}, compiled", "training", 90, partial(training_steps, name, ("bfloat16-compiled",)),
+                _on_gpu(device), True,
+            ) for name in PAIR if name in names
+        ),
+    ]
+
+
+def _two_ranks(device: torch.device) -> Part:
+    there = torch.cuda.device_count() if device.type == "cuda" else PROCESSES
+    why_not = None if there >= PROCESSES else f"{PROCESSES} GPUs are needed, {there} is there"
+    mode = "bfloat16" if device.type == "cuda" else "float32"
+    return Part(f"training of SSP in {PROCESSES} processes", "ranks", 45, partial(two_ranks, "SSP", mode), why_not)
+
+
+def _on_gpu(device: torch.device) -> str | None:
+    return None if device.type == "cuda" else "compiled networks are measured on a GPU alone"

@@ -1,0 +1,154 @@
+"""Modes of running a network: the same results by a graph, compiled, and in other layouts; settings are put back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sspcore.core.errors import SspError
+from sspcore.core.types import Motion
+from sspcore.models.systems import build
+from sspcore.study.benchmark.frames import sample_frames, sample_images, there_and_back
+from sspcore.study.benchmark.modes import MODES, modes
+from sspcore.study.benchmark.part import Setting
+from sspcore.study.benchmark.ranks import two_ranks
+from sspcore.study.benchmark.streams import CompiledStep, GraphStep, agreement, last_logits, steady_motion, tensors
+from sspcore.study.benchmark.training import training_steps
+from sspcore.study.hardware import N_CLASSES, timed
+from sspcore.study.profiles import load_profile
+
+CPU, SIZE = torch.device("cpu"), (64, 96)
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return load_profile("smoke")
+
+
+def network(name: str, profile):
+    torch.manual_seed(0)
+    return build(name, N_CLASSES, profile, load_weights=False).eval()
+
+
+class Replayed:
+    """Stands in for a CUDA graph: what it replays goes to the memory that was there when it was captured."""
+
+    def __init__(self, step: GraphStep) -> None:
+        self.step = step
+
+    def __call__(self, body):
+        with torch.inference_mode():
+            body()
+        kept = self.step._logits.clone()
+
+        def replay() -> None:
+            body()
+            kept.copy_(self.step._logits)
+            self.step._logits = kept
+
+        return replay
+
+
+def graph_step(model) -> GraphStep:
+    step = GraphStep.__new__(GraphStep)
+    step.__init__(model, SIZE, CPU, Replayed(step))
+    return step
+
+
+@pytest.mark.parametrize("name", ["Base", "SSP", "SSP-R"])
+@pytest.mark.parametrize("make", [graph_step, lambda model: CompiledStep(model, CPU, backend="eager")])
+@torch.inference_mode()
+def test_a_replayed_or_compiled_step_is_the_step(smoke, name, make):
+    model, frames = network(name, smoke), sample_frames(SIZE, 5, CPU)
+    step = make(model)
+    for turn in range(2):  # the second video begins anew
+        state = own = None
+        for k, frame in enumerate(frames):
+            H = torch.eye(3, dtype=torch.float64)[None]
+            H[:, 0, 2] = k + turn
+            motion = Motion(H) if k else None
+            logits, state = step(frame, state, motion)
+            expected, own = model.step(frame, own, motion)
+            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+            for ours, theirs in zip(tensors(state), tensors(own), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_state_of_a_graph_stays_where_it_is(smoke):
+    step, frames = graph_step(network("SSP", smoke)), sample_frames(SIZE, 3, CPU)
+    with torch.inference_mode():
+        places, state = [], None
+        for frame in frames:
+            _, state = step(frame, state, None if state is None else steady_motion(SIZE, CPU))
+            places.append([tensor.data_ptr() for tensor in tensors(state)])
+    assert places[0] == places[1] == places[2]
+
+
+def test_precision_is_put_back():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    for name, expected in (("float32", False), ("tf32", True)):
+        with MODES[name].applied(CPU):
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (expected, expected)
+    with MODES["bfloat16"].applied(CPU):
+        assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    with pytest.raises(ZeroDivisionError), MODES["float32"].applied(CPU):
+        raise ZeroDivisionError
+    assert not torch.is_autocast_enabled("cpu")
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_layouts_are_those_of_the_mode():
+    convolution = torch.nn.Conv2d(4, 8, 3)
+    assert MODES["float32"].laid_out(convolution).weight.is_contiguous(memory_format=torch.channels_last)
+    assert MODES["float32-contiguous"].laid_out(convolution).weight.is_contiguous()
+
+
+def test_what_a_cpu_cannot_run_has_a_reason():
+    assert [mode.name for mode in modes(tuple(MODES), CPU)] == [
+        "float32", "bfloat16", "float32-contiguous", "bfloat16-contiguous",
+    ]
+    with pytest.raises(SspError, match="tf32: TF32 is arithmetic of GPUs; float16-graph: runs on a GPU alone"):
+        modes(("tf32", "float16-graph"), CPU)
+    assert len(modes(tuple(MODES), torch.device("cuda"))) == len(MODES)
+
+
+def test_agreement_by_hand():
+    expected = torch.zeros(1, 2, 1, 4)
+    expected[:, 0], expected[:, 1] = 1, -1
+    logits = expected.clone()
+    logits[0, :, 0, 0] = torch.tensor([-1.0, 1.0])
+    assert agreement(logits, expected) == (pytest.approx(2 / float(expected.std()), rel=1e-2), 75.0)
+    assert agreement(expected, expected) == (0.0, 100.0)
+
+
+def test_a_step_that_forgets_its_past_is_seen(smoke):
+    model, frames = network("SSP", smoke), sample_frames(SIZE, 4, CPU)
+    motion = steady_motion(SIZE, CPU)
+    with torch.inference_mode():
+        expected = last_logits(model.step, frames, motion)
+        forgetful = last_logits(lambda frame, state, motion: model.step(frame, None, None), frames, motion)
+    assert agreement(forgetful, expected)[0] > 0.01
+
+
+def test_frames_go_there_and_back():
+    assert list(there_and_back(["a", "b", "c"], 7)) == ["a", "b", "c", "b", "a", "b", "c"]
+    images = sample_images((96, 160), 2)
+    assert [image.shape for image in images] == [(96, 160, 3)] * 2
+
+
+def test_a_timing_ends_early_but_with_one_call():
+    calls = []
+    assert len(timed(calls.append, times=5, warm_up=2, within=0.0).seconds) == 1 and len(calls) == 2
+    assert len(timed(calls.append, times=5, warm_up=2).seconds) == 5
+
+
+def test_every_mode_of_training_starts_from_the_same_weights(smoke):
+    rows = list(training_steps("Base", ("float32", "bfloat16-contiguous"), Setting(smoke, CPU, share=0.25)))
+    assert [row["mode"] for row in rows] == ["float32", "bfloat16-contiguous"]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-3)
+
+
+def test_two_processes_train_one_batch(smoke):
+    (row,) = two_ranks("Base", "float32", Setting(smoke, CPU, share=0.25))
+    assert (row["backend"], row["processes"], row["batch"]) == ("gloo", 2, 2)
+    assert row["efficiency"] == pytest.approx(row["seconds_alone"] / (2 * row["seconds"]), abs=2e-3) and row["loss"] > 0
