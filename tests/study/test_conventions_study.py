@@ -1,0 +1,122 @@
+"""Readings of the conventions in a study: each is in the key of what it changes, and flow, labels and rows follow."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from sspcore.core.conventions import CORRECTED, REFERENCE, Conventions
+from sspcore.models.systems import SYSTEMS, control
+from sspcore.motion.flow import FLOW_NAMES
+from sspcore.motion.readings import flow_under, fusion_flow
+from sspcore.study import Study, scoring
+from sspcore.study.keys import Keys
+from sspcore.study.profiles import load_profile
+
+NAMES = [*SYSTEMS, control(0.5).name]
+KINDS = ("training", "predictions", "scores")
+RAFT = {"flow": "raft-20", "metric_flow": "raft-20"}
+SSP = {name for name, spec in SYSTEMS.items() if spec.method == "ssp"}
+DISTILLED = {"KD-SSP", "KD-SSP-R"}
+
+
+def found(**overrides: object) -> dict[str, str]:
+    keys = Keys(load_profile("smoke", overrides), 0, lambda dataset: ["release"])
+    of_systems = {f"{kind} {name}": getattr(keys, kind)(name, "uavid") for name in NAMES for kind in KINDS}
+    return of_systems | {
+        "labels": keys.labels("uavid", False), "fused labels": keys.labels("uavid", True), "error": keys.flow_error("uavid"),
+        "clips": keys.clips("uavid"), "flow": keys.motion("uavid", "flow"),
+    }
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    return found(**RAFT)
+
+
+def behind(systems: set[str], kinds: tuple[str, ...] = KINDS) -> set[str]:
+    return {f"{kind} {name}" for name in systems for kind in kinds}
+
+
+SCORES = behind(set(NAMES), ("scores",))
+CONTROL = behind({control(0.5).name})
+
+
+@pytest.mark.parametrize("field, stale", [
+    ("flow_warp", behind(SSP) | {"fused labels"}),
+    ("feature_warp", behind({"DFF", "NetWarp"})),
+    ("soft_occlusion", behind(SSP)),
+    ("outside_view", behind(SSP) | {"fused labels"}),
+    ("occlusion", behind(DISTILLED) | {"fused labels"}),
+    ("raft_input", behind(SSP | {"DFF", "NetWarp"}) | {"fused labels", "error"} | SCORES),
+    ("fusion_updates", behind(DISTILLED) | {"fused labels"}),
+    ("half_pixel", behind(SSP) | CONTROL),
+    ("past_outside", behind(SSP) | CONTROL),
+    ("past_border", behind(SSP) | CONTROL),
+    ("tcb_weights", behind({"TCB_ppm"})),
+    ("tcb_start", behind({"TCB_ppm", "TCB_ocr"}, ("predictions", "scores"))),
+    ("netwarp_state", behind({"NetWarp"}, ("predictions", "scores"))),
+    ("tc", SCORES),
+    ("vc", set()),  # no column of the results table; see test_measures
+])
+def test_each_reading_is_in_the_keys_of_what_it_changes(before, field, stale):
+    after = found(**RAFT, **{f"conventions.{field}": getattr(REFERENCE, field)})
+    assert {name for name in before if before[name] != after[name]} == stale
+
+
+def test_every_reading_is_looked_at():
+    (mark,) = test_each_reading_is_in_the_keys_of_what_it_changes.pytestmark
+    assert [field for field, _ in mark.args[1]] == list(Conventions.model_fields)
+
+
+def test_readings_of_raft_concern_raft_alone():
+    before = found()
+    for field in ("raft_input", "fusion_updates"):
+        assert found(**{f"conventions.{field}": getattr(REFERENCE, field)}) == before
+
+
+def test_without_consistency_loss_its_readings_change_nothing():
+    without = {"training.video.lambda_tc": 0}
+    before, after = (found(**without, **{"conventions.soft_occlusion": reading}) for reading in ("l1", "sum"))
+    assert before["training SSP"] == after["training SSP"] and before["training KD-SSP"] != after["training KD-SSP"]
+
+
+@pytest.mark.parametrize("name, conventions, system, fusion", [
+    ("raft-20", CORRECTED, "raft-20", "raft-20"),
+    ("raft-20", REFERENCE, "raft-20-imagenet", "raft-15-imagenet"),
+    ("raft-20", Conventions(raft_input="imagenet"), "raft-20-imagenet", "raft-20-imagenet"),
+    ("raft-20", Conventions(fusion_updates="15"), "raft-20", "raft-15"),
+    ("raft-20-imagenet", REFERENCE, "raft-20-imagenet", "raft-15-imagenet"),
+    ("raft-8-imagenet", CORRECTED, "raft-8-imagenet", "raft-8-imagenet"),
+    ("dis-medium", REFERENCE, "dis-medium", "dis-medium"),
+    ("zero", REFERENCE, "zero", "zero"),
+])
+def test_names_of_flow_under_the_conventions(name, conventions, system, fusion):
+    assert (flow_under(name, conventions), fusion_flow(name, conventions)) == (system, fusion)
+    assert {system, fusion} <= set(FLOW_NAMES)
+
+
+def test_a_study_says_under_which_readings_its_numbers_are(tmp_path):
+    corrected, reference = (
+        Study.open("smoke", root=tmp_path, overrides={"conventions": each}).data_origin for each in ("corrected", "reference")
+    )
+    assert reference.replace("the reference's conventions; ", "") == corrected != reference
+
+
+def test_a_row_is_scored_under_the_profiles_conventions(monkeypatch, tmp_path):
+    seen = []
+
+    def evaluate(*arguments):
+        seen.append(arguments[-1])
+        return {"miou": 0.5, "tc": 0.25}
+
+    (tmp_path / "stream.json").write_text('{"registration_fallback_rate": null}')
+    monkeypatch.setattr(scoring, "evaluate_system", evaluate)
+    monkeypatch.setattr(scoring, "training_steps", lambda *arguments: 1)
+    profile = load_profile("smoke", {"conventions": "reference"})
+    study = SimpleNamespace(
+        profile=profile, spec=lambda dataset: SimpleNamespace(n_classes=3), clips=lambda *arguments: [],
+        flows=lambda *arguments: None, exact_flows=lambda dataset: None,
+    )
+    assert scoring.row(study, "Base", "uavid", tmp_path)["tc"] == 0.25 and seen == [REFERENCE]
