@@ -21,6 +21,7 @@ from sspcore.core.machine import one_thread, worker_count
 from sspcore.core.paths import Workspace
 from sspcore.core.provenance import run_began
 from sspcore.core.store import stage
+from sspcore.core.types import Size
 from sspcore.data.check import Checked, require_release
 from sspcore.data.clips import Clip, hold_out, load_clips
 from sspcore.data.datasets import SPECS, DatasetSpec
@@ -209,23 +210,23 @@ class StudyData:
 
         return self._once(("clips", dataset, split), load)
 
-    def flows(self, dataset: str, estimator: str | None = None) -> FlowStore:
-        """Flow between neighbouring frames at the student's size; default estimator: the profile's `flow`.
+    def flows(self, dataset: str, estimator: str | None = None, size: Size | None = None) -> FlowStore:
+        """Flow between neighbouring frames; default estimator: the profile's `flow`, default size: the students'.
 
         RAFT's input follows the profile's conventions.
         """
         name = flow_under(estimator or self.profile.flow, self.profile.conventions)
         root = self.workspace.motion(dataset) / f"flow-{self.keys.motion(dataset, 'flow')}"
-        return FlowStore(root, build_flow(name, self.device), self.profile.input_size)
+        return FlowStore(root, build_flow(name, self.device), size or self.profile.input_size)
 
     def fusion_flows(self, dataset: str) -> FlowStore:
         """The flow that teacher labels are fused along."""
         return self.flows(dataset, fusion_flow(self.profile.flow, self.profile.conventions))
 
-    def exact_flows(self, dataset: str) -> TruthFlow | None:
-        """Exact flow of rendered data, None for real data."""
+    def exact_flows(self, dataset: str, size: Size | None = None) -> TruthFlow | None:
+        """Exact flow of rendered data, None for real data; default size: the students'."""
         truth = self.truth_root(dataset)
-        return None if truth is None else TruthFlow(truth, self.profile.input_size)
+        return None if truth is None else TruthFlow(truth, size or self.profile.input_size)
 
     @property
     def registrator(self) -> Registrator:

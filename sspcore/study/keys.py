@@ -106,7 +106,8 @@ class Keys:
     def predictions(self, name: str, dataset: str) -> str:
         """Of a system's label maps."""
         readings = self.profile.conventions.of(*STREAM_READINGS.get(system(name).method, ()))
-        return stable_hash([self.training(name, dataset), readings, made_by("sspcore.study.predicting")])
+        scored_at = self.profile.key("score_teacher_at") if system(name).image_model == "teacher" else None
+        return stable_hash([self.training(name, dataset), readings, scored_at, made_by("sspcore.study.predicting")])
 
     def scores(self, name: str, dataset: str) -> str:
         """Of a system's row of the results table."""

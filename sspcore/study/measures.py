@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json, write_json
+from sspcore.core.images import resize_labels
 from sspcore.core.paths import slug
 from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.data.clips import class_shares
@@ -138,4 +139,4 @@ def _label_maps(study: Study, name: str, dataset: str) -> LabelMaps:
     if name == CARRIED:
         flows = study.exact_flows(dataset) or study.flows(dataset, study.profile.metric_flow)
         return lambda clip: carried(folder, clip, flows)
-    return lambda clip: (read_prediction(folder, clip, k) for k in range(len(clip)))
+    return lambda clip: (resize_labels(read_prediction(folder, clip, k), size) for k in range(len(clip)))

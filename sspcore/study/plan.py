@@ -210,8 +210,13 @@ def plan(
         distils = any(system(name).teacher for name in needed)
         fused = 2 * counts.strided if distils and profile.fuse_teacher else 0
         flows = (fused or counts.labelled) + 2 * (counts.val_frames - counts.val_clips)
+        note = f"{flows} pairs"
+        if "Teacher" in wanted and profile.score_teacher_at == "teacher_size":
+            larger = profile.teacher_size[0] * profile.teacher_size[1] / (height * width)
+            flows += larger * (counts.val_frames - counts.val_clips)
+            note += ", and those of the teacher's row at its size"
         size = flows * 2 * height * width * FLOAT16
-        yield Row(f"{title}: flow ({profile.flow})", flows * flow / 3600, None, size / 1e9, f"{flows} pairs")
+        yield Row(f"{title}: flow ({profile.flow})", flows * flow / 3600, None, size / 1e9, note)
         for name in needed:
             yield _training_row(timer, name, dataset, counts, models[name], read[0], registration)
             if name == "Teacher":

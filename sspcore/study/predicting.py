@@ -46,10 +46,11 @@ def stream(
     study: Study, model: VideoSegmenter, name: str, dataset: str, clip: Clip, start: int = 0
 ) -> Iterator[Segmented]:
     """A clip from frame `start` on through `model`, which is the system `name`."""
-    size = study.input_size(system(name))
+    spec = system(name)
+    size = study.input_size(spec)
     images = (clip.frame(position, size) for position in range(start, len(clip)))
     motion = study.motion(model, dataset, clip, start)
-    return segment_frames(model, images, motion, size, study.profile.input_size, study.device)
+    return segment_frames(model, images, motion, size, study.scored_size(spec), study.device)
 
 
 def predict_clip(study: Study, model: VideoSegmenter, name: str, dataset: str, clip: Clip, out: Path) -> None:

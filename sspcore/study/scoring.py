@@ -18,12 +18,13 @@ def row(study: Study, name: str, dataset: str, predictions: Path) -> dict[str, A
     """Scores of the label maps in `predictions`, with what a reader of the table has to know of the system."""
     classes, profile = study.spec(dataset), study.profile
     model = build(name, classes.n_classes, profile, load_weights=False)
+    size = study.scored_size(system(name))
     figures = evaluate_system(
-        study.clips(dataset, "val"), predictions, classes, study.flows(dataset, profile.metric_flow),
-        study.exact_flows(dataset), profile.input_size, profile.conventions,
+        study.clips(dataset, "val"), predictions, classes, study.flows(dataset, profile.metric_flow, size),
+        study.exact_flows(dataset, size), size, profile.conventions,
     )
     return {
-        "system": name, "kind": system(name).kind, "dataset": dataset,
+        "system": name, "kind": system(name).kind, "dataset": dataset, "scored_size": list(size),
         "miou": figures.pop("miou"), "tc": figures.pop("tc"), **figures,
         "params_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 4),
         "encoder": image_spec(name, profile).encoder, "encoder_start": encoder_start(image_spec(name, profile)),

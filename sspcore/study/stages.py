@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sspcore.core.files import read_json, write_json
+from sspcore.core.images import resize_labels
 from sspcore.core.provenance import provenance, run_began
 from sspcore.core.store import stable_hash
 from sspcore.core.types import Size, VideoSegmenter
@@ -134,6 +135,10 @@ class Study(StudyData):
         """(H, W) that a system sees: the teacher's is larger."""
         return self.profile.teacher_size if spec.image_model == "teacher" else self.profile.input_size
 
+    def scored_size(self, spec: SystemSpec) -> Size:
+        """(H, W) of a system's label maps on disk, which it is scored at."""
+        return self.input_size(spec) if self.profile.score_teacher_at == "teacher_size" else self.profile.input_size
+
     # --------------------------------------------------- prediction and scores
 
     def predict(self, name: str, dataset: str) -> Path:
@@ -156,9 +161,9 @@ class Study(StudyData):
         return predicting.stream(self, model, name, dataset, clip, start)
 
     def label_maps(self, name: str, dataset: str, clip: Clip) -> list[np.ndarray]:
-        """The predicted label maps (H, W) of one validation clip, as they were written to disk."""
-        folder = self.predict(name, dataset)
-        return [read_prediction(folder, clip, position) for position in range(len(clip))]
+        """The predicted label maps of one validation clip at the students' size (H, W), by nearest pixel where they differ."""
+        folder, size = self.predict(name, dataset), self.profile.input_size
+        return [resize_labels(read_prediction(folder, clip, position), size) for position in range(len(clip))]
 
     def evaluate(self, name: str, dataset: str) -> dict[str, Any]:
         """Stage: label maps -> the system's row of the results table."""

@@ -126,19 +126,8 @@ def test_registered_crops_change_trainings():
     assert {name for name in before if before[name] != after[name]} == TRAININGS | LABELS
 
 
-def test_augmentation_concerns_the_systems_that_see_such_windows():
-    before = found()
-    video, images = (behind(*(n for n in ALL_SYSTEMS if SYSTEMS[n].kind == kind)) for kind in ("video", "image"))
-
-    def stale(part: str) -> set[str]:
-        setting = {f"augmentation.{part}.flip.probability": 0.4}
-        return {name for name, key in found(**setting).items() if before[name] != key}
-
-    assert stale("windows") == video
-    assert stale("images") >= images | LABELS
 
 
-def test_the_order_of_augmentation_is_part_of_the_key():
-    steps = load_profile("smoke").model_dump(mode="json")["augmentation"]["windows"]
-    turned = {name: steps[name] for name in reversed(steps)}
-    assert found(**{"augmentation.windows": turned})["training SSP"] != found()["training SSP"]
+def test_the_size_of_the_teachers_row_changes_nothing_else():
+    before, after = found(), found(score_teacher_at="teacher_size")
+    assert {name for name in before if before[name] != after[name]} == {"predictions Teacher", "scores Teacher"}

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from helpers.studies import DATASET, TINY
+from sspcore.evaluation.clips import read_prediction
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.systems import build, start_from, system
-from sspcore.study import Study
+from sspcore.study import Study, scoring
+from sspcore.study.engine.graph import Planner
 from sspcore.study.predicting import MARK, predict_clip, predict_together
 
 TOGETHER = ("Base", "Constant alpha 0.3", "Constant alpha 0.9")
@@ -67,3 +69,30 @@ def test_a_control_that_is_there_already_is_left_alone(study, tmp_path):
 def test_systems_that_share_no_image_model_are_refused(study, tmp_path, names):
     with pytest.raises(ValueError, match="one image system and controls"):
         predict_together(study, {name: tmp_path / name for name in names}, DATASET, study.clips(DATASET, "val")[0])
+
+
+def test_the_teachers_own_row_is_scored_at_its_own_size_where_the_profile_says_so(study, monkeypatch):
+    own, theirs = study.changed({"score_teacher_at": "teacher_size"}), study.changed({"score_teacher_at": "input_size"})
+    large, small = own.profile.teacher_size, own.profile.input_size
+    sizes, evaluate = [], scoring.evaluate_system
+
+    def record(clips, predictions, classes, flows, exact, size, conventions):
+        sizes.append((read_prediction(predictions, clips[0], 1).shape, flows.size, size))
+        assert flows.between(clips[0], 0, 1).shape[-2:] == exact.between(clips[0], 0, 1).shape[-2:] == size
+        return evaluate(clips, predictions, classes, flows, exact, size, conventions)
+
+    monkeypatch.setattr(scoring, "evaluate_system", record)
+    rows = [each.evaluate(name, DATASET) for each, name in ((own, "Teacher"), (theirs, "Teacher"), (own, "Base"))]
+    assert sizes == [(large,) * 3, (small,) * 3, (small,) * 3]
+    assert rows[0]["miou"] != rows[1]["miou"]
+    assert [tuple(row["scored_size"]) for row in rows] == [large, small, small]
+    assert own.predict("Teacher", DATASET) == theirs.predict("Teacher", DATASET)  # one folder, two keys
+    clip = own.clips(DATASET, "val")[0]
+    assert {labels.shape for labels in own.label_maps("Teacher", DATASET, clip)} == {small}  # for pictures beside others'
+
+
+def test_flow_for_the_teachers_row_is_a_task_of_its_size(study):
+    own, tasks = study.changed({"score_teacher_at": "teacher_size"}), {}
+    Planner(own, tasks).goals([("evaluate", "Teacher", DATASET), ("evaluate", "Base", DATASET)])
+    sizes = {task.call.arguments[4] for task in tasks.values() if task.kind == "flow"}
+    assert sizes == {own.profile.teacher_size, own.profile.input_size}

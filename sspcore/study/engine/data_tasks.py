@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sspcore.core.store import stable_hash
+from sspcore.core.types import Size
 from sspcore.data.clips import hold_out
 from sspcore.motion.readings import flow_under, fusion_flow
 from sspcore.study import Study, places
@@ -100,9 +101,13 @@ class DataPlanner:
             for clip in self.clips(dataset, split)
         ]
 
-    def _flow(self, dataset: str, split: str, which: str, window: int = 2) -> list[str]:
-        """Flow of a split's clips: "next" and "previous" neighbours, both ways in fused "pairs", or in labelled "windows"."""
+    def _flow(self, dataset: str, split: str, which: str, window: int = 2, size: Size | None = None) -> list[str]:
+        """Flow of a split's clips: "next" and "previous" neighbours, both ways in fused "pairs", or in labelled "windows".
+
+        `size`: of the frames; default: the students'.
+        """
         profile, prepared = self.study.profile, self.goal("prepare", dataset)
+        size = size or profile.input_size
         if which == "pairs":
             estimator = fusion_flow(profile.flow, profile.conventions)
         else:
@@ -111,9 +116,10 @@ class DataPlanner:
         for clip in self.clips(dataset, split):
             pairs = _pairs(clip, which, window)
             names.append(self._add(
-                "flow", [dataset, self.study.keys.motion(dataset, "flow"), clip.name, estimator, profile.input_size, pairs],
-                self._title(dataset, f"flow of {clip.name}", seed=False), "flow", (dataset, split, clip.name, estimator, pairs),
-                prepared, len(pairs) * megapixels(profile.input_size), "flow", device=estimator.startswith("raft"),
+                "flow", [dataset, self.study.keys.motion(dataset, "flow"), clip.name, estimator, size, pairs],
+                self._title(dataset, f"flow of {clip.name}", seed=False), "flow",
+                (dataset, split, clip.name, estimator, size, pairs), prepared, len(pairs) * megapixels(size), "flow",
+                device=estimator.startswith("raft"),
             ))
         return names
 

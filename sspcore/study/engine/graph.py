@@ -133,11 +133,13 @@ class Planner(DataPlanner):
         place, profile = places.scores(self.study, name, dataset), self.study.profile
         if place.is_made():
             return ()
-        needs = (*self.goal("predict", name, dataset), *self.goal("prepare", dataset), *self._flow(dataset, "val", "next"))
+        needs = (*self.goal("predict", name, dataset), *self.goal("prepare", dataset))
+        size = self.study.scored_size(system(name))
+        needs = (*needs, *self._flow(dataset, "val", "next", size=size))
         frames = sum(map(len, self.clips(dataset, "val")))
         return (self._add(
             "score", identity(place), place.title + self._seed, "evaluate", (name, dataset), needs,
-            frames * megapixels(profile.input_size), "score", device=profile.metric_flow.startswith("raft"),
+            frames * megapixels(size), "score", device=profile.metric_flow.startswith("raft"),
         ),)
 
     def _flow_error(self, dataset: str) -> Iterable[str]:

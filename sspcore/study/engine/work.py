@@ -26,7 +26,7 @@ from sspcore.core.lock import at_work_on, stay_in_run
 from sspcore.core.machine import one_thread
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import reporting
-from sspcore.core.types import VideoSegmenter
+from sspcore.core.types import Size, VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.data.prepare import Job, missing_clips, prepare_sequence, warn_of_copies
 from sspcore.data.releases import list_sequences
@@ -162,10 +162,12 @@ def register(spec: StudySpec, dataset: str, split: str, clip: str) -> bool:
     return missing
 
 
-def flow(spec: StudySpec, dataset: str, split: str, clip: str, estimator: str, pairs: tuple[tuple[int, int], ...]) -> bool:
-    """Flow of pairs of frames (source, target) of a clip; False where all was there."""
+def flow(
+    spec: StudySpec, dataset: str, split: str, clip: str, estimator: str, size: Size, pairs: tuple[tuple[int, int], ...]
+) -> bool:
+    """Flow of pairs of frames (source, target) of a clip at a size (H, W); False where all was there."""
     study = opened(spec, dataset)
-    store, frames = study.flows(dataset, estimator), clip_named(study, dataset, split, clip)
+    store, frames = study.flows(dataset, estimator, size), clip_named(study, dataset, split, clip)
     for source, target in pairs:
         store.between(frames, source, target)
     return store.computed > 0

@@ -69,8 +69,10 @@ class Profile(Section):
     seed: Seed = 0  # of training
     datasets: tuple[str, ...]  # run by default, as are `systems`
     systems: tuple[str, ...]
-    input_size: InputSize  # of every student's input and of all label maps that are scored
+    input_size: InputSize  # of every student's input and of its label maps
     teacher_size: InputSize  # of the teacher's input
+    # Size that the teacher's own row is scored at, with flow at that size for TC: its own, as published, or the students'.
+    score_teacher_at: Literal["teacher_size", "input_size"] = "teacher_size"
     # Ours: all supervised systems on the base model go on from one hidden training, so each has had the same number of steps.
     # As published, Base starts from the encoder's weights and video models from the trained Base.
     equal_steps: bool = False
