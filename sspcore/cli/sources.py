@@ -84,7 +84,7 @@ def needed(profile: LoadedProfile) -> Iterator[Weights]:
     for role, spec in profile.models.items():
         if spec.weights != "none":
             yield start_weights(role, spec)
-    if any(name.startswith("raft") for name in (profile.flow, profile.metric_flow)):
+    if profile.train_flow or any(name.startswith("raft") for name in (profile.flow, profile.metric_flow)):
         yield RaftWeights()
     if profile.registration == "lightglue":
         yield LightGlueWeights()

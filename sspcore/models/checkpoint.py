@@ -34,7 +34,7 @@ from sspcore.models.hub import Checkpointed
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.pretrained import PYPI
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec
-from sspcore.models.systems import assemble
+from sspcore.models.systems import assemble, own_flow
 from sspcore.models.wrap import build_smp
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -100,6 +100,7 @@ def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
             "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
             "options": getattr(model, "options", None), "key_interval": getattr(model, "key_interval", None),
             "conventions": getattr(model, "conventions", CORRECTED), "classes": model.n_classes,
+            "train_flow": getattr(model, "raft", None) is not None,
         }
     known |= entries
     if "input_size" not in known:
@@ -154,7 +155,8 @@ def create_model(
         classes: names, their number, or a description with colours.
         encoder: name in segmentation_models_pytorch; "tu-" is timm's.
         arch, decoder_channels: the decoder, and its width.
-        weights: of the encoder; default: from a package of the index where there is one, else from the hub.
+        weights: of the encoder; default: from a package of the index where there is one, else from the hub. "none": nothing
+            has pretrained weights.
         input_size: (H, W) of the frames that the model sees, multiples of 32.
         window: frames of a training window of SSP-R.
         entries: other fields of CheckpointConfig, which the model carries as `model.config`.
@@ -166,7 +168,10 @@ def create_model(
         config = system_config(name, spec, class_spec(classes), input_size, window, **entries)
     except ValidationError as error:
         raise ProfileError(first_problem(error)) from error
-    return build_model(config, ImageSegmenter(spec, config.classes.n_classes))
+    model = build_model(config, ImageSegmenter(spec, config.classes.n_classes))
+    if config.train_flow and weights != "none":
+        model.raft.load()
+    return model
 
 
 def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> VideoSegmenter:
@@ -181,7 +186,8 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
             build_smp(config.image_model) if isinstance(config.image_model, SmpSpec)
             else ImageSegmenter(config.image_model, config.classes.n_classes, load_weights=False)
         )
-    model = assemble(config.method, image, config.options, config.window, config.conventions)
+    raft = own_flow(config.conventions) if config.train_flow else None
+    model = assemble(config.method, image, config.options, config.window, config.conventions, raft)
     if config.key_interval is not None:
         model.key_interval = config.key_interval
     model.config = config

@@ -13,7 +13,7 @@ from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.settings import InputSize, Section
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
-from sspcore.models.systems import system
+from sspcore.models.systems import FLOW_METHODS, system
 
 FORMAT = 1
 Triple = tuple[float, float, float]
@@ -42,6 +42,7 @@ class CheckpointConfig(Section, strict=True):
         options: of SSP; None for the other methods.
         window: frames in a training window.
         conventions: readings that it was built and trained under; SSP's are among its options too, and those count.
+        train_flow: whether DFF or NetWarp holds a RAFT of its own, whose weights are among the checkpoint's.
         key_interval: of DFF: every so many frames are key frames; None for the other methods and for its default.
         classes: names, colours, and which move.
         input_size: (H, W) of the frames that the model sees.
@@ -61,6 +62,7 @@ class CheckpointConfig(Section, strict=True):
     options: SSPOptions | None = None
     window: int = Field(default=1, ge=1)
     conventions: Conventions = CORRECTED
+    train_flow: bool = False
     key_interval: int | None = Field(default=None, ge=1)
     classes: ClassSpec
     input_size: InputSize
@@ -94,6 +96,8 @@ class CheckpointConfig(Section, strict=True):
             raise ValueError(f"mean, std: frames are normalised by {IMAGENET_MEAN}, {IMAGENET_STD}; let the network do others")
         if (self.options is None) == (self.method == "ssp"):
             raise ValueError(f"options: method {self.method} {'needs' if self.method == 'ssp' else 'has none of'} them")
+        if self.train_flow and self.method not in FLOW_METHODS:
+            raise ValueError(f"train_flow: method {self.method} uses no flow; leave it out")
         return self
 
 

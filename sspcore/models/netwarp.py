@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from sspcore.core.conventions import CORRECTED, Conventions
-from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window, required
+from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import upsample
 from sspcore.models.wrap import as_staged_model
 from sspcore.motion import geometry
+from sspcore.motion.raft import RAFT, flow_to_prev, window_flow_to_prev
 from sspcore.motion.readings import FEATURE_WARPS
 
 LEVELS = 4  # strides 4, 8, 16, 32: the last entries of a pyramid
@@ -31,10 +32,11 @@ LEVELS = 4  # strides 4, 8, 16, 32: the last entries of a pyramid
 class FlowCNN(nn.Module):
     """Refines a flow: convs 11 -> 16 -> 32 -> 2 on flow, both frames and their difference, then 4 -> 2 with the flow.
 
-    The last convolution starts as "take the flow as it is"; random values would send the first warps anywhere.
+    The last convolution starts as "take the flow as it is"; random values would send the first warps anywhere. `random`: all
+    start as torch's do, as published.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, random: bool = False) -> None:
         super().__init__()
         self.correction = nn.Sequential(
             nn.Conv2d(11, 16, 3, padding=1), nn.ReLU(inplace=True),
@@ -42,6 +44,8 @@ class FlowCNN(nn.Module):
             nn.Conv2d(32, 2, 3, padding=1),
         )
         self.merge = nn.Conv2d(4, 2, 3, padding=1)
+        if random:
+            return
         with torch.no_grad():
             # Small, not zero: zero weights on the correction would keep its gradient at zero for ever.
             self.merge.weight.mul_(0.1)
@@ -70,18 +74,19 @@ class NetWarpState(VideoState):
 class NetWarp(VideoSegmenter, Checkpointed):
     """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past.
 
-    `conventions`: feature_warp and netwarp_state are read.
+    `conventions`: feature_warp and netwarp_state are read. `raft`: estimates the flow and learns, and FlowCNN
+    starts at random, both as published; None: the flow is given.
     """
 
     method: ClassVar[str] = "netwarp"
     context: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"flow"})
 
-    def __init__(self, image: nn.Module, conventions: Conventions = CORRECTED) -> None:
+    def __init__(self, image: nn.Module, conventions: Conventions = CORRECTED, raft: RAFT | None = None) -> None:
         super().__init__()
         self.image, self.window, self.conventions = as_staged_model(image, "NetWarp"), 2, conventions
-        self.n_classes = self.image.n_classes
-        self.flow_cnn = FlowCNN()
+        self.n_classes, self.raft = self.image.n_classes, raft
+        self.needs = frozenset({"flow"} if raft is None else ())
+        self.flow_cnn = FlowCNN(random=raft is not None)
         channels = self.image.pyramid_channels
         self.past_weights = nn.ParameterList(nn.Parameter(torch.zeros(1, c, 1, 1)) for c in channels)
         self.present_weights = nn.ParameterList(nn.Parameter(torch.ones(1, c, 1, 1)) for c in channels)
@@ -93,21 +98,23 @@ class NetWarp(VideoSegmenter, Checkpointed):
         levels = [level.unflatten(0, (batch, n_pairs + 1)) for level in pyramid]
         past = tuple(level[:, :-1].flatten(0, 1) for level in levels[-LEVELS:])
         present = [level[:, 1:].flatten(0, 1) for level in levels]
-        flow_to_prev = required(window.flow_to_prev, "window.flow_to_prev", self).flatten(0, 1)
+        flow = window_flow_to_prev(self.raft, window, self).flatten(0, 1)
         state = NetWarpState(frames[:, :-1].flatten(0, 1), past)
-        mixed = self._mix(frames[:, 1:].flatten(0, 1), present, state, Motion(flow_to_prev=flow_to_prev))
+        mixed = self._mix(frames[:, 1:].flatten(0, 1), present, state, flow)
         return Outputs(self._segment(mixed, tuple(frames.shape[-2:])).unflatten(0, (batch, n_pairs)))
 
     def step(self, frame: Tensor, state: NetWarpState | None, motion: Motion | None = None) -> tuple[Tensor, NetWarpState]:
         pyramid = self.image.encode(frame)
-        mixed = pyramid if state is None else self._mix(frame, pyramid, state, motion)
+        if state is None:
+            mixed = pyramid
+        else:
+            mixed = self._mix(frame, pyramid, state, flow_to_prev(self.raft, frame, state.frame, motion, self))
         carried = mixed if self.conventions.netwarp_state == "mixture" else pyramid
         return self._segment(mixed, tuple(frame.shape[-2:])), NetWarpState(frame, tuple(carried[-LEVELS:]))
 
-    def _mix(self, frame: Tensor, pyramid: list[Tensor], state: NetWarpState, motion: Motion | None) -> list[Tensor]:
-        """The frame's pyramid with the past mixed into its last levels."""
-        flow_to_prev = required(None if motion is None else motion.flow_to_prev, "motion.flow_to_prev", self)
-        flow = self.flow_cnn(flow_to_prev, state.frame, frame)
+    def _mix(self, frame: Tensor, pyramid: list[Tensor], state: NetWarpState, flow: Tensor) -> list[Tensor]:
+        """The frame's pyramid with the past, along the flow (B, 2, H, W) to it, mixed into its last levels."""
+        flow = self.flow_cnn(flow, state.frame, frame)
         warp, mixed = FEATURE_WARPS[self.conventions.feature_warp], []
         for level, present in enumerate(pyramid[-LEVELS:]):
             past, _ = warp(state.pyramid[level], geometry.resize_flow(flow, tuple(present.shape[-2:])))

@@ -25,6 +25,7 @@ from sspcore.models.pretrained import encoder_start as encoder_start
 from sspcore.models.spec import ImageModelSpec, SSPOptions
 from sspcore.models.ssp import SSP
 from sspcore.models.tcb import TCB
+from sspcore.motion.raft import RAFT
 
 START = "Base (start)"
 
@@ -44,6 +45,7 @@ class ModelSettings(Protocol):
     models: Mapping[str, ImageModelSpec]
     recurrent_window: int
     conventions: Conventions
+    train_flow: bool
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,16 @@ class SystemSpec:
         return identity | {"options": None if self.options is None else self.options.key()}
 
 
-METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions], VideoSegmenter]] = {
-    "image": lambda image, options, window, conventions: image,
-    "dff": lambda image, options, window, conventions: DFF(image, conventions=conventions),
-    "netwarp": lambda image, options, window, conventions: NetWarp(image, conventions),
-    "tcb_ppm": lambda image, options, window, conventions: TCB(image, "ppm", conventions),
-    "tcb_ocr": lambda image, options, window, conventions: TCB(image, "ocr", conventions),
-    "ssp": lambda image, options, window, conventions: SSP(image, options, window),  # its options say it all
+METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions, RAFT | None], VideoSegmenter]] = {
+    "image": lambda image, options, window, conventions, raft: image,
+    "dff": lambda image, options, window, conventions, raft: DFF(image, conventions=conventions, raft=raft),
+    "netwarp": lambda image, options, window, conventions, raft: NetWarp(image, conventions, raft),
+    "tcb_ppm": lambda image, options, window, conventions, raft: TCB(image, "ppm", conventions),
+    "tcb_ocr": lambda image, options, window, conventions, raft: TCB(image, "ocr", conventions),
+    "ssp": lambda image, options, window, conventions, raft: SSP(image, options, window),  # its options say it all
 }
+
+FLOW_METHODS = ("dff", "netwarp")  # they use flow, given or estimated by a RAFT of their own
 
 # Where each method's code lies: what keys of artefacts follow in place of the table above, which imports all methods.
 METHOD_MODULES: dict[str, str] = {name: f"sspcore.models.{name.split('_')[0]}" for name in METHODS}
@@ -204,22 +208,34 @@ def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bo
     Args:
         name: see `system`.
         n_classes: of the data set.
-        profile: its `models`, `recurrent_window` and `conventions` are read.
-        load_weights: whether the encoder's pretrained weights are loaded; False where a checkpoint follows anyway.
+        profile: its `models`, `recurrent_window`, `conventions` and `train_flow` are read.
+        load_weights: whether pretrained weights are loaded, the encoder's and RAFT's; False where a checkpoint follows anyway.
     Raises: ProfileError for an unknown system or encoder, WeightsError if pretrained weights cannot be had.
     """
     spec = system(name).under(profile.conventions)
     image = ImageSegmenter(image_spec(name, profile), n_classes, load_weights)
     window = profile.recurrent_window if spec.recurrent else 2
-    return assemble(spec.method, image, spec.options, window, profile.conventions)
+    raft = own_flow(profile.conventions) if profile.train_flow and spec.method in FLOW_METHODS else None
+    if raft is not None and load_weights:
+        raft.load()
+    return assemble(spec.method, image, spec.options, window, profile.conventions, raft)
+
+
+def own_flow(conventions: Conventions) -> RAFT:
+    """The RAFT that one of FLOW_METHODS holds as a part and trains along, its weights as initialised."""
+    return RAFT(imagenet=conventions.raft_input == "imagenet")
 
 
 def assemble(
-    method: str, image: nn.Module, options: SSPOptions | None, window: int, conventions: Conventions = CORRECTED
+    method: str, image: nn.Module, options: SSPOptions | None, window: int, conventions: Conventions = CORRECTED,
+    raft: RAFT | None = None,
 ) -> VideoSegmenter:
-    """A method of METHODS around an image model; `options` and `window` are SSP's, `conventions` the other methods'."""
+    """A method of METHODS around an image model.
+
+    `options` and `window` are SSP's, `conventions` the other methods', `raft` (a flow of their own) those of FLOW_METHODS.
+    """
     # Channels last in memory: a fifth less time a training step on a CPU, and what tensor cores want on a GPU.
-    return METHODS[method](image, options, window, conventions).to(memory_format=torch.channels_last)
+    return METHODS[method](image, options, window, conventions, raft).to(memory_format=torch.channels_last)
 
 
 def freeze_image(model: VideoSegmenter, name: str) -> None:

@@ -41,7 +41,7 @@ class RAFT(nn.Module):
         self.network = raft_large(weights=None)
 
     def load(self, path: Path = RAFT_WEIGHTS) -> RAFT:
-        """Take pretrained weights of torchvision's layout, fetched to `path` if missing; returns itself. Raises: WeightsError."""
+        """Take pretrained weights in torchvision's layout, fetched to `path` if missing. Raises: WeightsError."""
         try:
             self.network.load_state_dict(torch.load(fetch_raft_weights(path), map_location="cpu", weights_only=True))
         except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:

@@ -15,8 +15,9 @@ from sspcore.core.paths import WEIGHTS_FOLDER
 
 log = logging.getLogger(__name__)
 
-# torchvision's Raft_Large_Weights.C_T_SKHT_V2: FlyingChairs, FlyingThings3D, then Sintel, KITTI and HD1K.
-RAFT_URL = "https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth"
+# torchvision's Raft_Large_Weights.C_T_V1, its port of the authors' raft-things, which the reference uses: FlyingChairs, then
+# FlyingThings3D.
+RAFT_URL = "https://download.pytorch.org/models/raft_large_C_T_V1-22a6c225.pth"
 RAFT_WEIGHTS = WEIGHTS_FOLDER / RAFT_URL.rpartition("/")[2]
 
 # As kornia's loaders name them; its versions differ in the matcher's ending.
@@ -32,7 +33,7 @@ def fetch_raft_weights(path: Path = RAFT_WEIGHTS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Writes to a temporary file, checks the hash in the file's name, then renames.
-        torch.hub.download_url_to_file(RAFT_URL, str(path), hash_prefix="ff5fadd5", progress=False)
+        torch.hub.download_url_to_file(RAFT_URL, str(path), hash_prefix="22a6c225", progress=False)
     except (URLError, OSError, RuntimeError) as error:
         problem = f"{path} is missing and could not be fetched ({' '.join(str(error).split())})"
         raise WeightsError(f"{problem}: download {RAFT_URL} and put it there, or choose a DIS flow") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from sspcore.data.datasets import SPECS
 from sspcore.models.systems import build, system
-from sspcore.study.cost import FlowCost, Macs, flow_cost, stream_macs
+from sspcore.study.cost import FlowCost, Macs, flow_cost, own_raft, stream_macs
 from sspcore.study.profiles import Profile
 
 Row = dict[str, Any]
@@ -45,9 +45,9 @@ def _shape(name: str, dataset: str) -> tuple[object, ...]:
 def _cost(name: str, dataset: str, profile: Profile, flow: FlowCost) -> Row:
     model = build(name, SPECS[dataset].n_classes, profile, load_weights=False).eval().to("meta")
     size = profile.teacher_size if system(name).image_model == "teacher" else profile.input_size
-    needs_flow = "flow" in model.needs
-    macs = stream_macs(model, tuple(size), flow.macs if needs_flow else Macs())
+    given = "flow" in model.needs
+    macs = stream_macs(model, tuple(size), flow.macs if given else Macs())
     return {
         "gmacs": round(macs.linear, GIGA_DIGITS), "gmacs_with_attention": round(macs.total, GIGA_DIGITS),
-        "flow_counted": flow != FlowCost() if needs_flow else None,
+        "flow_counted": flow != FlowCost() if given else True if own_raft(model) is not None else None,
     }

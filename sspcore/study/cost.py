@@ -34,6 +34,7 @@ from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, ModelSettings, build, stand_in
 from sspcore.models.tcb import CLIP, TCB
+from sspcore.motion.raft import RAFT
 from sspcore.study.hardware import N_CLASSES, RAFT_UPDATES, measure_fps, still_frame, untrained_raft
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.published import published
@@ -145,22 +146,33 @@ def system_cost(name: str, profile: Profile, flow: FlowCost, fps: float | None =
         note, printed = NOTES.get(name, ""), (published(name, "params_m"), published(name, "gflops"))
         if name in PRINTED_CLASSES:
             all_params = parameters_m(_shape_only(name, PRINTED_CLASSES[name], profile))
-        params = all_params + (flow.params_m if isinstance(model, PRINTED_WITH_RAFT) else 0.0)
+        params = all_params + (flow.params_m if isinstance(model, PRINTED_WITH_RAFT) and own_raft(model) is None else 0.0)
         if isinstance(model, TCB):
             macs = _clip_macs(model, size, own)
     return Cost(name, params, macs.linear, macs.total, own_params, own.linear, own.total, *printed, fps, note)
 
 
 def stream_macs(model: VideoSegmenter, size: tuple[int, int], flow: Macs) -> Macs:
-    """Multiply-adds of one streamed frame once the video runs: mean over a key interval for DFF."""
+    """Multiply-adds of one streamed frame once the video runs: mean over a key interval for DFF.
+
+    `flow`: of a flow that is given; that of a RAFT of the system's own is counted with it, its correlation as no attention.
+    """
     frame, motion = still_frame(size, "meta")
     with torch.no_grad():
         _, state = model.step(frame, None, None)
+    if (raft := own_raft(model)) is not None:
+        correlation = count_macs(lambda: raft(frame, frame)).attention
+        flow = Macs(correlation, -correlation)
     if not isinstance(model, DFF):
         return count_macs(lambda: model.step(frame, state, motion)) + flow
     between = count_macs(lambda: model.step(frame, state, motion)) + flow
     key = count_macs(lambda: model.step(frame, None, None))
     return (key + between * (model.key_interval - 1)) * (1 / model.key_interval)
+
+
+def own_raft(model: VideoSegmenter) -> RAFT | None:
+    """The RAFT that a system holds as a part and trains along."""
+    return model.raft if isinstance(model, DFF | NetWarp) else None
 
 
 def _clip_macs(model: TCB, size: tuple[int, int], own: Macs) -> Macs:

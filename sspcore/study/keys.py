@@ -15,7 +15,7 @@ from typing import Any
 from sspcore.core.code import code_key
 from sspcore.core.store import stable_hash
 from sspcore.models.config import FORMAT
-from sspcore.models.systems import METHOD_MODULES, TEACHER, SystemSpec, system
+from sspcore.models.systems import FLOW_METHODS, METHOD_MODULES, TEACHER, SystemSpec, system
 from sspcore.motion.readings import flow_under, fusion_flow
 from sspcore.study.profiles import Profile
 
@@ -71,6 +71,8 @@ class Keys:
             recipe = self.profile.recipe(spec.recipe, dataset).key()
             sections.append("recurrent_window")
             augmentation = self.profile.augmentation.key(1 if spec.kind == "image" else 2)
+        if spec.method in FLOW_METHODS:
+            sections.append("train_flow")
         if self.profile.machine.precision != "float32":
             sections.append("machine.precision")
         return stable_hash([

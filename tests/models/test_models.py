@@ -42,14 +42,17 @@ PROFILE = SimpleNamespace(
     },
     recurrent_window=3,
     conventions=CORRECTED,
+    train_flow=False,
 )
+FLOW_TRAINED = SimpleNamespace(**vars(PROFILE) | {"train_flow": True})
+TRAINED = ", flow trained"  # end of the name of a system that holds a RAFT of its own
 # Systems that differ in nothing but their training (KD Base and Base, ...) are one model: the first name stands for it.
 EVERY_MODEL = {
     (PROFILE.models[spec.image_model], spec.method, spec.options, spec.recurrent): spec.name
     for spec in reversed([*SYSTEMS.values(), control(0.3)])
 }
 # Frames of a stream of 10 that a system encodes; the others encode each once.
-ENCODED_OF_10 = {"DFF": 2}
+ENCODED_OF_10 = {"DFF": 2, f"DFF{TRAINED}": 2}
 
 
 def window_of(n_frames: int, batch: int = 1, seed: int = 0) -> Window:
@@ -96,7 +99,7 @@ class CountedFrames:
         self.frames += inputs[0].shape[0]
 
 
-@pytest.fixture(scope="module", params=sorted(EVERY_MODEL.values()))
+@pytest.fixture(scope="module", params=[*sorted(EVERY_MODEL.values()), f"DFF{TRAINED}", f"NetWarp{TRAINED}"])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -104,7 +107,8 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def shared_model(name: str) -> VideoSegmenter:
     torch.manual_seed(0)
-    return wake(build(name, CLASSES, PROFILE, load_weights=False))
+    profile = FLOW_TRAINED if name.endswith(TRAINED) else PROFILE
+    return wake(build(name.removesuffix(TRAINED), CLASSES, profile, load_weights=False))
 
 
 @pytest.fixture
@@ -315,6 +319,24 @@ class TestBaselines:
         flow, frame = torch.full((1, 2, HEIGHT, WIDTH), 7.0), torch.zeros(1, 3, HEIGHT, WIDTH)
         refined = model.flow_cnn(flow, frame, frame)
         assert (refined - flow).abs().max() < 1.0
+
+    @pytest.mark.parametrize("name", ["DFF", "NetWarp"])
+    def test_a_raft_of_its_own_gives_what_the_same_flow_from_outside_gives(self, name: str) -> None:
+        owner = wake(build(name, CLASSES, FLOW_TRAINED, load_weights=False)).eval()
+        other = build(name, CLASSES, PROFILE, load_weights=False).eval()
+        start_from(other, {k: v for k, v in owner.state_dict().items() if not k.startswith("raft.")})
+        assert owner.needs == set() and other.needs == {"flow"}
+        window = window_of(3)
+        with torch.no_grad():
+            flow = [owner.raft(window.frames[:, k], window.frames[:, k - 1]) for k in (1, 2)]
+            given = Window(window.frames, flow_to_prev=torch.stack(flow, dim=1))
+            torch.testing.assert_close(owner.rollout(Window(window.frames)), other.rollout(given), rtol=0, atol=1e-5)
+            assert (other.rollout(window) - other.rollout(given)).abs().max() > 1e-3  # the flow matters
+
+    def test_published_flow_cnn_starts_at_random(self) -> None:
+        published, ours = (build("NetWarp", CLASSES, p, load_weights=False).flow_cnn for p in (FLOW_TRAINED, PROFILE))
+        assert ours.merge.bias.count_nonzero() == 0 and ours.merge.weight[0, 2, 1, 1] == 1
+        assert published.merge.bias.all() and published.merge.weight.abs().max() <= 36**-0.5
 
     @pytest.mark.parametrize("name", ["TCB_ppm", "TCB_ocr"])
     def test_tcb_fills_the_clip_with_the_first_frame(self, name: str) -> None:

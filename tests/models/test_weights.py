@@ -156,7 +156,7 @@ class TestCommand:
         assert [(item.role, item.source.rpartition("/")[2]) for item in needed] == [
             ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896"),
             ("segformer_b2", "mit_b2.imagenet"), ("segformer_b3", "mit_b3.imagenet"),
-            ("convnext_s", "upernet-convnext-small"), ("flow", "raft_large_C_T_SKHT_V2-ff5fadd5.pth"),
+            ("convnext_s", "upernet-convnext-small"), ("flow", "raft_large_C_T_V1-22a6c225.pth"),
         ]
 
     def test_listing_tells_missing_from_there_with_checksum(self, folder, capsys) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sspcore.models.systems import TEACHER, SystemSpec, system
+from sspcore.models.systems import FLOW_METHODS, TEACHER, SystemSpec, system
 from sspcore.study import Study, places
 from sspcore.study.engine.data_tasks import DataPlanner, Names, identity, megapixels, name_of
 from sspcore.study.engine.task import Task
+from sspcore.study.profiles import Profile
 
 TCB_WINDOW = 4  # frames of a window of TCB
 
@@ -48,7 +49,7 @@ class Planner(DataPlanner):
             needs += self.goal("train", start, dataset)
         if spec.teacher:
             needs += self.goal("fused" if study.keys.fused(spec) else "labels", dataset)
-        registers, flows = _motion_of(spec)
+        registers, flows = _motion_of(spec, study.profile)
         length = _window(spec, study.profile.recurrent_window)
         if registers and not study.profile.register_crops:
             needs += self._register(dataset, "train")
@@ -110,7 +111,7 @@ class Planner(DataPlanner):
 
     def _predict_clips(self, names: Names, dataset: str) -> Names:
         first, specs = places.predictions(self.study, names[0], dataset), [system(name) for name in names]
-        motions = [_motion_of(spec) for spec in specs]
+        motions = [_motion_of(spec, self.study.profile) for spec in specs]
         clips = self.clips(dataset, "val")
         needs = [[*self.goal("train", names[0], dataset), *self.goal("prepare", dataset)] for _ in clips]
         if any(registers for registers, _ in motions):
@@ -154,10 +155,10 @@ class Planner(DataPlanner):
         ),)
 
 
-def _motion_of(spec: SystemSpec) -> tuple[bool, bool]:
-    """Whether a system registers frames, and whether it wants their flow, when it streams."""
+def _motion_of(spec: SystemSpec, profile: Profile) -> tuple[bool, bool]:
+    """Whether a system registers frames, and whether it wants their flow given, when it streams."""
     registers = spec.method == "ssp" and spec.options is not None and spec.options.registration == "homography"
-    return registers, spec.method in ("dff", "netwarp")
+    return registers, spec.method in FLOW_METHODS and not profile.train_flow
 
 
 def _window(spec: SystemSpec, recurrent: int) -> int:

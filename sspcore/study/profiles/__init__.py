@@ -77,7 +77,8 @@ class Profile(Section):
     # As published, Base starts from the encoder's weights and video models from the trained Base.
     equal_steps: bool = False
     recurrent_window: int = Field(6, ge=2)  # frames of a training window of the recurrent systems
-    flow: str  # estimator in losses, distillation and the systems that use flow
+    flow: str  # estimator in losses, in distillation, and without `train_flow` in the systems that use flow
+    train_flow: bool = True  # DFF and NetWarp hold a RAFT of 8 updates that learns with them; as published
     metric_flow: str  # estimator of the TC metric
     registration: str  # estimator of the homography
     # Whether training windows are registered as the model sees them, augmented, in every epoch (published), or whole frames

@@ -91,6 +91,12 @@ def test_predictions_wait_only_for_the_motion_of_their_own_clip(study):
         assert needs["Base"] == both | {("train", "Base", "uavid")}
 
 
+def test_who_holds_a_flow_of_its_own_waits_for_none(study):
+    other = study.changed({"train_flow": True})
+    tasks = planned(other, ("train", "DFF", "uavid"), ("predict", "NetWarp", "uavid"))
+    assert {task.kind for task in tasks.values()} == {"render", "prepare", "train", "predict", "seal"}
+
+
 def test_a_control_is_streamed_with_the_weights_of_what_it_starts_from(study):
     tasks = planned(study, ("evaluate", "Constant alpha 0.5", "uavid"))
     assert {task.call.arguments[0] for task in tasks.values() if task.kind == "train"} == {"Base (start)", "Base"}
