@@ -6,20 +6,18 @@ Every estimator takes normalised frames [B, 3, H, W] and returns flow_source_to_
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.models.optical_flow import raft_large
+from torch import Tensor
 
-from sspcore.core.errors import ProfileError, WeightsError
-from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_uint8
-from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
+from sspcore.core.errors import ProfileError
+from sspcore.core.images import to_uint8
+from sspcore.motion.raft import RAFT
+from sspcore.motion.weights import RAFT_WEIGHTS
 
 IMAGENET = "-imagenet"  # end of the name of a RAFT that sees ImageNet-normalised frames, as the reference feeds it
 _RAFTS = ("raft-20", "raft-15", "raft-8")
@@ -28,8 +26,6 @@ FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", *_RAFTS, *(name + IMAGE
 _DIS_PRESETS = {name: getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{name.upper()}") for name in ("medium", "fast", "ultrafast")}
 # On a frame of a few pixels OpenCV's DIS crashes the process (4.14: at 8 px, not at 12); this leaves a margin.
 _DIS_MIN_SIDE = 32
-# RAFT encodes at stride 8, and its correlation pyramid halves that three times: 16 cells a side.
-_RAFT_STRIDE, _RAFT_MIN_SIDE = 8, 128
 
 
 class FlowEstimator(Protocol):
@@ -77,10 +73,9 @@ class DISFlow:
 
 
 class RAFTFlow:
-    """RAFT-large (Teed and Deng, ECCV 2020) from torchvision; the paper takes 20 updates, DFF and NetWarp 8.
+    """RAFT-large (see `sspcore.motion.raft`) as it was trained, without gradients; the paper takes 20 updates.
 
-    Frames are brought to -1..1, what RAFT was trained on, unless `imagenet`. They are padded at the right and lower edge to
-    multiples of 8 and at least 128 px, and the flow is cut back. Always in float32.
+    Its name holds that of the weights' file, so that flow of other weights is never taken for its own.
 
     Args:
         updates: refinement steps, 1 or more.
@@ -95,18 +90,12 @@ class RAFTFlow:
         self, updates: int = 20, weights: str | Path | None = RAFT_WEIGHTS, device: torch.device | str = "cpu",
         imagenet: bool = False,
     ) -> None:
-        if updates < 1:
-            raise ProfileError(f"RAFT updates is {updates}: take 1 or more")
-        self.name, self.updates, self.device = f"raft-{updates}", updates, torch.device(device)
-        self.imagenet = imagenet
-        if imagenet:
-            self.name += IMAGENET
-        model = raft_large(weights=None)
-        if weights is None:
-            self.name += "-untrained"
-        else:
-            _load_raft_weights(model, Path(weights))
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.device, self.raft = torch.device(device), RAFT(updates, imagenet)
+        if weights is not None:
+            self.raft.load(Path(weights))
+        self.raft.to(self.device).eval().requires_grad_(False)
+        ending = "untrained" if weights is None else Path(weights).stem.removeprefix("raft_large_")
+        self.name = f"raft-{updates}{IMAGENET if imagenet else ''}-{ending}"
 
     @classmethod
     def untrained(cls, updates: int = 20, device: torch.device | str = "cpu") -> RAFTFlow:
@@ -116,19 +105,7 @@ class RAFTFlow:
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
         _require_frames(source, target)
-        height, width = source.shape[-2:]
-        # Half precision costs RAFT accuracy, and a training loop around it may well run under autocast.
-        with torch.autocast(self.device.type, enabled=False):
-            flow = self.model(self._prepare(source), self._prepare(target), num_flow_updates=self.updates)[-1]
-        return flow[..., :height, :width].to(source.device)
-
-    def _prepare(self, frames: Tensor) -> Tensor:
-        frames = frames.to(self.device, torch.float32)
-        if not self.imagenet:
-            mean, std = (frames.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-            frames = (frames * std + mean) * 2 - 1
-        pad_y, pad_x = (max(_RAFT_MIN_SIDE, -(-side // _RAFT_STRIDE) * _RAFT_STRIDE) - side for side in frames.shape[-2:])
-        return F.pad(frames, (0, pad_x, 0, pad_y), mode="replicate")
+        return self.raft(source.to(self.device), target.to(self.device)).to(source.device)
 
 
 def build_flow(name: str, device: torch.device | str = "cpu", raft_weights: str | Path = RAFT_WEIGHTS) -> FlowEstimator:
@@ -157,10 +134,3 @@ def _grey(frames: Tensor) -> list[np.ndarray]:
     below, right = (max(0, _DIS_MIN_SIDE - side) for side in frames.shape[-2:])
     images = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in to_uint8(frames)]
     return [cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in images]
-
-
-def _load_raft_weights(model: nn.Module, path: Path) -> None:
-    try:
-        model.load_state_dict(torch.load(fetch_raft_weights(path), map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path} does not hold the weights of RAFT-large: replace it by {RAFT_URL}") from error

@@ -1,4 +1,4 @@
-"""RAFT as a network with gradients: what `RAFTFlow` estimates with, and what DFF and NetWarp train along (METHOD section 6)."""
+"""RAFT as a network with gradients: of `RAFTFlow`, and trained along by DFF and NetWarp (METHOD section 6)."""
 
 from __future__ import annotations
 

@@ -88,6 +88,8 @@ class Keys:
         if spec.recipe is not None and spec.method in COMPARES and self.profile.recipe(spec.recipe, dataset).lambda_tc > 0:
             names += LOSS_READINGS
         readings = conventions.of(*names)
+        if self.profile.train_flow and spec.method in FLOW_METHODS:
+            readings["raft_input"] = conventions.raft_input
         if {"feature_warp", "flow_warp"} & readings.keys():  # it sees flow
             readings["flow"] = flow_under(self.profile.flow, conventions)
         return readings

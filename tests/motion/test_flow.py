@@ -12,6 +12,7 @@ from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from sspcore.motion import flow
 from sspcore.motion.geometry import endpoint_error, photometric_error, warp_by_flow
+from sspcore.motion.weights import RAFT_URL
 
 SHIFT = (2.3, -1.6)
 
@@ -72,16 +73,16 @@ class RecordingNetwork(nn.Module):
         return [torch.full(shape, float(step)) for step in range(1, num_flow_updates + 1)]
 
 
-def test_raft_gets_frames_from_minus_one_to_one_padded_by_repetition(monkeypatch):
-    monkeypatch.setattr(flow, "raft_large", lambda weights: RecordingNetwork())
+def test_raft_gets_frames_from_minus_one_to_one_padded_by_repetition():
     estimator = flow.RAFTFlow.untrained(updates=3)
+    estimator.raft.network = RecordingNetwork()
     image = np.zeros((130, 60, 3), np.uint8)
     image[..., 1] = 255
     image[-1, :, 2] = 255
     frame = to_tensor(image)[None]
     estimated = estimator(frame, frame)
     assert estimated.shape == (1, 2, 130, 60) and (estimated == 3).all()
-    network_input = estimator.model.inputs[0]
+    network_input = estimator.raft.network.inputs[0]
     assert network_input.shape == (1, 3, 136, 128)
     torch.testing.assert_close(network_input[0, :, 0, 0], torch.tensor([-1.0, 1.0, -1.0]))
     torch.testing.assert_close(network_input[0, 2, 129:, 127], torch.ones(7))
@@ -100,10 +101,13 @@ def test_untrained_raft_runs_on_small_frames_under_autocast():
 
 def test_raft_loads_weights_from_a_file(tmp_path):
     saved = flow.RAFTFlow.untrained(updates=1)
-    torch.save(saved.model.state_dict(), tmp_path / "raft.pth")
-    loaded = flow.build_flow("raft-8", raft_weights=tmp_path / "raft.pth")
-    assert loaded.name == "raft-8" and loaded.updates == 8 and not loaded.model.training
-    for ours, theirs in zip(loaded.model.parameters(), saved.model.parameters(), strict=True):
+    torch.save(saved.raft.network.state_dict(), tmp_path / "raft_large_mine.pth")
+    loaded = flow.build_flow("raft-8", raft_weights=tmp_path / "raft_large_mine.pth")
+    other = flow.build_flow("raft-8-imagenet", raft_weights=tmp_path / "raft_large_mine.pth")
+    # in a cache, flow of other weights is another flow
+    assert (loaded.name, other.name) == ("raft-8-mine", "raft-8-imagenet-mine")
+    assert loaded.raft.updates == 8 and not loaded.raft.training and other.raft.imagenet
+    for ours, theirs in zip(loaded.raft.parameters(), saved.raft.parameters(), strict=True):
         assert torch.equal(ours, theirs) and not ours.requires_grad
 
 
@@ -115,7 +119,7 @@ def test_missing_raft_weights_say_what_to_fetch_and_where_to_put_it(tmp_path, mo
     path = tmp_path / "weights" / "raft.pth"
     with pytest.raises(WeightsError) as caught:
         flow.RAFTFlow(weights=path)
-    assert str(path) in str(caught.value) and flow.RAFT_URL in str(caught.value) and "no network" in str(caught.value)
+    assert str(path) in str(caught.value) and RAFT_URL in str(caught.value) and "no network" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])

@@ -44,7 +44,7 @@ def test_frames_are_seen_in_order_and_in_the_range_that_is_asked_for(frames, ima
 
 def test_weights_of_the_estimator_give_its_flow_and_gradients_reach_them(frames) -> None:
     estimator, network = RAFTFlow.untrained(updates=2), raft.RAFT(2).eval()
-    network.network.load_state_dict(estimator.model.state_dict())
+    network.load_state_dict(estimator.raft.state_dict())
     with torch.autocast("cpu", torch.bfloat16):
         flow = network(*frames)
     torch.testing.assert_close(flow, estimator(*frames), rtol=0, atol=1e-4)
@@ -64,7 +64,7 @@ def test_nothing_of_it_is_frozen_in_training(frames) -> None:
 
 
 def test_weights_come_from_a_file_in_torchvisions_layout(tmp_path) -> None:
-    saved = RAFTFlow.untrained(updates=1).model.state_dict()
+    saved = RAFTFlow.untrained(updates=1).raft.network.state_dict()
     torch.save(saved, tmp_path / "raft.pth")
     network = raft.RAFT()
     network.load(tmp_path / "raft.pth")

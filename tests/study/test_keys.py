@@ -65,7 +65,7 @@ LABELS = {"labels", "fused labels"}
     ("sspcore.training.losses", "temperature**2", "temperature**3", TRAININGS | LABELS),
     ("sspcore.data.photometric", "(np.arange(256) / 255)", "(np.arange(256) / 256)", TRAININGS | LABELS),
     ("sspcore.models.dff", "return", "pass; return", behind("DFF")),
-    ("sspcore.motion.raft", "TRAINED_UPDATES = 8", "TRAINED_UPDATES = 9", behind("DFF", "NetWarp")),
+    ("sspcore.motion.raft", "TRAINED_UPDATES = 8", "TRAINED_UPDATES = 9", TRAININGS | LABELS | {"flow"}),
     ("sspcore.models.netwarp", "nn.ReLU", "nn.GELU", behind("NetWarp")),
     ("sspcore.models.similarity", "nn.ReLU", "nn.GELU", behind("SSP", "SSP-R", "KD-SSP", "KD-SSP-R")),
     ("sspcore.models.interface", "mode=\"bicubic\"", "mode=\"bilinear\"", TRAININGS | LABELS),
@@ -111,6 +111,9 @@ def test_a_flow_that_learns_concerns_only_those_who_use_flow():
     before = found()
     stale = {name for name, key in found(train_flow=True).items() if before[name] != key}
     assert stale == behind("DFF", "NetWarp")
+    before = found(train_flow=True)
+    other = found(**{"train_flow": True, "conventions.raft_input": "imagenet"})
+    assert {name for name, key in other.items() if before[name] != key} == behind("DFF", "NetWarp")
 
 
 def test_fusion_of_labels_concerns_only_those_who_read_fused_ones():
