@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import SspError
 from sspcore.core.files import write_json
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import configure_logging, tqdm
 from sspcore.core.provenance import provenance
-from sspcore.core.types import VideoSegmenter
 from sspcore.data.clips import Clip
 from sspcore.data.truth import exact_motion, sequence_truth
 from sspcore.evaluation.clips import clip_records
 from sspcore.inference import motion_for, segment_frames
 from sspcore.metrics import MetricSuite
-from sspcore.models.netwarp import LEVELS, NetWarpState
+from sspcore.models.ssp import SSP
 from sspcore.motion.cache import HomographyStore
 from sspcore.motion.geometry import (
     pixel_grid,
@@ -45,6 +45,7 @@ from sspcore.motion.geometry import (
     sample,
     sampling_homography,
     soft_occlusion,
+    soft_occlusion_sum,
     warp_by_flow,
     warp_by_sampling_homography,
 )
@@ -53,6 +54,16 @@ from sspcore.study import Study
 from sspcore.study.teacher import label_quality, occlusion_scores
 
 REGISTRATORS = ("lk", "sift", "akaze", "orb", "identity")
+STREAMED = (  # system, what is otherwise, readings that act in a stream
+    ("NetWarp", "mixture carried", {"netwarp_state": "mixture"}),
+    ("NetWarp", "features warped with the slip", {"feature_warp": "reference"}),
+    ("DFF", "features warped with the slip", {"feature_warp": "reference"}),
+    ("TCB_ppm", "image model alone first", {"tcb_start": "image-model"}),
+    ("TCB_ocr", "image model alone first", {"tcb_start": "image-model"}),
+    ("SSP", "alpha not masked", {"past_outside": "zeros"}),
+    ("SSP", "no half pixel", {"half_pixel": "dropped"}),
+    ("SSP", "zeros beyond the border", {"past_border": "zero-padded"}),
+)
 EVERY = 4  # of the validation frames, for what is registered again
 
 
@@ -92,7 +103,6 @@ def warps(study: Study, dataset: str) -> dict[str, Any]:
     size, truth = study.profile.input_size, study.truth_root(dataset)
     flows, registrations = study.flows(dataset), study.homographies(dataset)
     small = (size[0] // 4, size[1] // 4)
-    halves = torch.diag(torch.tensor([0.25, 0.25, 1.0], dtype=torch.float64))
     values: dict[str, list[float]] = defaultdict(list)
     for clip, k in pairs(study, dataset):
         before, now = frames_of(study, clip, k)
@@ -104,13 +114,13 @@ def warps(study: Study, dataset: str) -> dict[str, Any]:
             values[f"flow_warp/{name}"].append(float((now - warped).abs()[shown].mean()))
         current = to_tensor(clip.frame(k, size))[None]
         past = warp_by_flow(to_tensor(clip.frame(k - 1, size))[None], flows.between(clip, k, k - 1)[None])[0]
-        weights = {"l1": soft_occlusion(current, past), "sum": torch.exp(-(current - past).sum(1, keepdim=True).abs())}
+        weights = {"l1": soft_occlusion(current, past), "sum": soft_occlusion_sum(current, past)}
         for name, weight in weights.items():
             values[f"soft_occlusion/{name}_visible"].append(float(weight[0, 0][~hidden].mean()))
             if hidden.any():
                 values[f"soft_occlusion/{name}_hidden"].append(float(weight[0, 0][hidden].mean()))
         H = sampling_homography(registrations.clip(clip).at(k)[None])
-        right, naive = rescale_homography(H, size, small), halves @ H @ torch.linalg.inv(halves)
+        right, naive = (rescale_homography(H, size, small, half_pixel) for half_pixel in (True, False))
         moved = displacement(right, naive, small)
         values["stride4/mean_px"].append(float(moved.mean()))
         values["stride4/max_px"].append(float(moved.max()))
@@ -144,34 +154,15 @@ def registrations(study: Study, dataset: str) -> dict[str, Any]:
     }
 
 
-def carry_the_mixture(netwarp: VideoSegmenter) -> None:
-    """Make NetWarp keep the mixed pyramid as the next frame's past, as the reference does in flight."""
-    decode, step, mixed = netwarp.image.decode, netwarp.step, []
-
-    def noting(pyramid: list[Tensor]) -> Tensor:
-        mixed[:] = pyramid[-LEVELS:]
-        return decode(pyramid)
-
-    def carrying(frame: Tensor, state: NetWarpState | None, motion: Any = None) -> tuple[Tensor, NetWarpState]:
-        logits, _ = step(frame, state, motion)
-        return logits, NetWarpState(frame, tuple(mixed))
-
-    netwarp.image.decode, netwarp.step = noting, carrying
-
-
-def leave_alpha_unmasked(ssp: VideoSegmenter) -> None:
-    """Make SSP blend with a past of zeros where there is none, as the reference does."""
-    ssp.options = ssp.options.model_copy(update={"mask_alpha": False})
-
-
 def streamed(
-    study: Study, dataset: str, name: str, change: Callable[[VideoSegmenter], None] | None = None,
-    registrator: str | None = None,
+    study: Study, dataset: str, name: str, conventions: Conventions = CORRECTED, registrator: str | None = None
 ) -> dict[str, float]:
-    """mIoU and TC over the validation clips of a trained system that is changed before, or registered otherwise."""
+    """mIoU and TC over the validation clips of a trained system, streamed under other readings or registered otherwise."""
     model, spec, size = study.model(name, dataset), study.spec(dataset), study.profile.input_size
-    if change is not None:
-        change(model)
+    if isinstance(model, SSP):
+        model.options = model.options.under(conventions)
+    else:
+        model.conventions = conventions
     suite = MetricSuite(spec.n_classes, ("miou", "tc"))
     homographies = study.homographies(dataset)
     if registrator is not None:
@@ -214,10 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
             | {"registration": registrations(study, dataset)}
         )
         results[dataset]["streamed"] = {
-            "NetWarp, mixture carried": streamed(study, dataset, "NetWarp", carry_the_mixture),
-            "SSP, alpha not masked": streamed(study, dataset, "SSP", leave_alpha_unmasked),
-            "SSP, registered by SIFT": streamed(study, dataset, "SSP", registrator="sift"),
-        }
+            f"{name}, {how}": streamed(study, dataset, name, Conventions(**readings)) for name, how, readings in STREAMED
+        } | {"SSP, registered by SIFT": streamed(study, dataset, "SSP", registrator="sift")}
     results["provenance"]["data_key"] = "/".join(study.clips_key(name) for name in study.profile.datasets)
     write_json(options.json, results)
     return 0
