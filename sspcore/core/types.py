@@ -47,6 +47,7 @@ class Window(Tensors):
         frames: (B, T, 3, H, W) float, RGB, ImageNet-normalised.
         H_prev_to_cur: (B, T-1, 3, 3), entry t maps pixel coordinates of frame t into frame t+1; None if unused.
         flow_to_prev: (B, T-1, 2, H, W) pixels, entry t leads from frame t+1 to frame t; None if unused.
+        correspondences: (B, T-1, N, 3), see `Motion`; None if unused.
         labels: (B, T, H, W) int64, 255 where there is none; None if the objective takes none.
         teacher: (B, T, C, h, w) teacher logits at stride 4; None if the objective takes none.
         registered: (B, T-1) bool, whether a homography was found; only where windows are registered as they are read.
@@ -57,6 +58,7 @@ class Window(Tensors):
     frames: Tensor
     H_prev_to_cur: Tensor | None = None
     flow_to_prev: Tensor | None = None
+    correspondences: Tensor | None = None
     labels: Tensor | None = None
     teacher: Tensor | None = None
     registered: Tensor | None = None
@@ -66,7 +68,8 @@ class Window(Tensors):
         """How frame number `frame` of the window moved since the one before; None for the first frame."""
         if frame == 0:
             return None
-        return Motion(*(None if known is None else known[:, frame - 1] for known in (self.H_prev_to_cur, self.flow_to_prev)))
+        known = (getattr(self, each.name) for each in fields(Motion))
+        return Motion(*(None if each is None else each[:, frame - 1] for each in known))
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,13 @@ class Motion(Tensors):
     Attributes:
         H_prev_to_cur: (B, 3, 3), maps pixel coordinates of the frame before into the current one, at full size.
         flow_to_prev: (B, 2, H, W), pixels, from the current frame to the one before.
+        correspondences: (B, N, 3), the matches that the homography was fitted to: (x, y) in the current frame, in pixels at
+            full size, and 1 for an inlier, 0 for an outlier. Rows of NaN fill up where frames have different numbers.
     """
 
     H_prev_to_cur: Tensor | None = None
     flow_to_prev: Tensor | None = None
+    correspondences: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class VideoSegmenter(nn.Module, ABC):
         n_classes: number of classes C.
         window: frames in a training window.
         context: leading frames of a window that carry no output (they only serve the later ones).
-        needs: motion that `step` and `forward` use, a subset of {"homography", "flow"}.
+        needs: motion that `step` and `forward` use, a subset of {"homography", "flow", "correspondences"}.
 
     In eval mode `forward` over a window equals `step` over its frames, on the frames that `forward` outputs.
     """

@@ -6,6 +6,7 @@ homographies become A H A^-1; nothing is estimated again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from torchvision.transforms.v2 import functional as F
 
 from sspcore.core.classes import IGNORE
@@ -31,6 +32,7 @@ class Sample:
         labels: (T, H, W) uint8, 255 where there is none.
         H_prev_to_cur: (T-1, 3, 3) float64.
         flow_to_prev: (T-1, 2, H, W) float32, or None where neither model nor loss wants flow.
+        correspondences: (T-1, N, 3) float32, see `sspcore.core.types.Motion`, or None; those that a crop leaves outside stay.
         teacher: (T, C, H/4, W/4) float, teacher logits, or None.
         registered: (T-1,) bool, whether a homography was found; only where samples are registered as they are read.
     """
@@ -39,6 +41,7 @@ class Sample:
     labels: Tensor
     H_prev_to_cur: Tensor
     flow_to_prev: Tensor | None = None
+    correspondences: Tensor | None = None
     teacher: Tensor | None = None
     registered: Tensor | None = None
 
@@ -71,6 +74,7 @@ def crop_and_resize(sample: Sample, top: int, left: int, box: Size, size: Size) 
     return replace(
         sample, frames=frames, labels=labels, flow_to_prev=flow, teacher=teacher,
         H_prev_to_cur=affine @ sample.H_prev_to_cur @ torch.linalg.inv(affine),
+        correspondences=_moved_matches(sample.correspondences, affine),
     )
 
 
@@ -83,7 +87,7 @@ def flip_horizontally(sample: Sample) -> Sample:
         flow = flow.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
     return replace(
         sample, frames=sample.frames.flip(-1), labels=sample.labels.flip(-1), flow_to_prev=flow,
-        H_prev_to_cur=mirror @ sample.H_prev_to_cur @ mirror,
+        H_prev_to_cur=mirror @ sample.H_prev_to_cur @ mirror, correspondences=_moved_matches(sample.correspondences, mirror),
         teacher=None if sample.teacher is None else sample.teacher.flip(-1),
     )
 
@@ -114,6 +118,7 @@ def transform(sample: Sample, matrix: Tensor, size: Size, repeat_border: bool = 
     return replace(
         sample, frames=torch.from_numpy(np.stack(frames)).movedim(-1, 1), labels=torch.from_numpy(np.stack(labels)),
         flow_to_prev=flow, teacher=teacher, H_prev_to_cur=matrix @ sample.H_prev_to_cur @ back,
+        correspondences=_moved_matches(sample.correspondences, matrix),
     )
 
 
@@ -133,3 +138,17 @@ def _moved_flow(flow: np.ndarray[Any, Any], matrix: Tensor, size: Size) -> Tenso
     vectors = _moved(flow, matrix, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     ends = cv2.perspectiveTransform(here, torch.linalg.inv(matrix).numpy()) + vectors
     return torch.from_numpy(cv2.perspectiveTransform(ends, matrix.numpy()) - here)
+
+
+def _moved_matches(correspondences: Tensor | None, matrix: Tensor) -> Tensor | None:
+    """Correspondences (..., 3) whose points go to x' = matrix x; inliers stay inliers."""
+    if correspondences is None:
+        return None
+    points = correspondences[..., :2].double() @ matrix[:, :2].T + matrix[:, 2]
+    return torch.cat([(points[..., :2] / points[..., 2:]).to(correspondences.dtype), correspondences[..., 2:]], dim=-1)
+
+
+def filled_up(parts: Sequence[Tensor]) -> Tensor:
+    """Correspondences (..., N_i, 3) stacked, with rows of NaN where there are fewer than in others."""
+    longest = max((part.shape[-2] for part in parts), default=0)
+    return torch.stack([pad(part, (0, 0, 0, longest - part.shape[-2]), value=torch.nan) for part in parts])

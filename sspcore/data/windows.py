@@ -15,7 +15,7 @@ from sspcore.core.classes import IGNORE
 from sspcore.core.images import normalise
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, Window
-from sspcore.data.augment import Sample
+from sspcore.data.augment import Sample, filled_up
 from sspcore.data.clips import Clip
 from sspcore.data.crops import CropRegistration
 from sspcore.motion.cache import FlowStore, HomographyStore
@@ -53,6 +53,7 @@ class WindowDataset(Dataset[Sample]):
         augment: called on the sample under the sample's own seed.
         seed: of the run.
         homographies, flows: motion stores, or None where neither model nor loss wants that motion.
+        correspondences: whether samples carry what the homographies of the store were fitted to.
         teacher: reads teacher logits (T, C, H/4, W/4) of positions of a clip, or None.
         crops: registers augmented samples, in place of `homographies`; or None.
     """
@@ -64,6 +65,7 @@ class WindowDataset(Dataset[Sample]):
     seed: int
     homographies: HomographyStore | None = None
     flows: FlowStore | None = None
+    correspondences: bool = False
     teacher: Callable[[Clip, list[int]], Tensor] | None = None
     crops: CropRegistration | None = None
 
@@ -124,12 +126,21 @@ class WindowDataset(Dataset[Sample]):
             labels=torch.from_numpy(np.stack(labels)),
             H_prev_to_cur=homography,
             flow_to_prev=flow,
+            correspondences=self._correspondences(clip, pairs) if self.correspondences else None,
             teacher=None if self.teacher is None else self.teacher(clip, positions),
         )
+
+    def _correspondences(self, clip: Clip, pairs: list[tuple[int, int]]) -> Tensor:
+        """(T-1, N, 3): none where a frame is repeated."""
+        matches = self.homographies.correspondences(clip)
+        return filled_up([matches.at(b if a != b else 0) for a, b in pairs])
 
 
 def collate(samples: list[Sample]) -> Window:
     """A batch of samples as the window that models and objectives take."""
     names = [name for name, value in vars(samples[0]).items() if value is not None]
-    stacked = {name: torch.stack([getattr(sample, name) for sample in samples]) for name in names}
+    stacked = {
+        name: (filled_up if name == "correspondences" else torch.stack)([getattr(sample, name) for sample in samples])
+        for name in names
+    }
     return Window(**stacked | {"frames": normalise(stacked["frames"]), "labels": stacked["labels"].long()})

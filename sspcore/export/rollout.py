@@ -23,7 +23,7 @@ from sspcore.core.images import resize_frame, to_tensor
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.export.device.step_runner import StepRunner, sampling_homography
-from sspcore.models.ssp import SSP
+from sspcore.models.ssp import SSP, Route
 from sspcore.motion.registration import Registrator
 
 WARM_UP = 2  # frames whose times do not count
@@ -137,14 +137,14 @@ def breakdown(model: SSP, rollout: Rollout, registrator: Registrator) -> dict[st
     frames = []
     state = model.start(model.observe(to_tensor(rollout.frames[0])[None]))
     for k in tqdm(range(1, len(rollout.frames)), desc="latency of the parts", unit="frame", leave=False):
-        image, H_cur_to_prev = to_tensor(rollout.frames[k])[None], torch.from_numpy(rollout.H_cur_to_prev[k])[None]
+        image, route = to_tensor(rollout.frames[k])[None], Route(torch.from_numpy(rollout.H_cur_to_prev[k])[None])
         spent: dict[str, float] = defaultdict(float)
         with (
             _timed(spent, "decoder", model, "observe"), _timed(spent, "warps", model, "register"),
             _timed(spent, "encoder", model.image, "encode") if hasattr(model.image, "encode") else nullcontext(),
             _timed(spent, "similarity", model.similarity, "forward"), _timed(spent, "mixing", model, "propagate"),
         ):
-            state = model.propagate(model.observe(image), state, H_cur_to_prev).state
+            state = model.propagate(model.observe(image), state, route).state
         spent["decoder"] -= spent["encoder"]
         spent["mixing"] -= spent["warps"] + spent["similarity"]
         began = time.perf_counter()

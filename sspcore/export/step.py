@@ -26,7 +26,7 @@ from sspcore.core.images import normalise
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Size, VideoSegmenter, VideoState
 from sspcore.export.device.step_runner import StepRunner
-from sspcore.models.ssp import SSP
+from sspcore.models.ssp import SSP, Route
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class StepModule(nn.Module):
         state = fix_adaptive_pools(self.model, options.size)
         if not isinstance(model, SSP) and type(state) is not VideoState:
             raise ProfileError(f"{type(model).__name__} cannot be exported: only image systems and SSP can")
+        if "flow" in model.needs:
+            raise ProfileError("SSP with a gate cannot be exported: a step has no input for flow; export SSP without its gate")
         if options.precision == "fp16":
             to_half(self.model)
         dtype = torch.float16 if options.precision == "fp16" else torch.float32
@@ -97,7 +99,7 @@ class StepModule(nn.Module):
         observation = self.model.observe(image)
         start = self.model.start(observation)
         past = replace(start, **dict(zip(self.fields, previous, strict=True)))
-        moved = self.model.propagate(observation, past, H_cur_to_prev).state
+        moved = self.model.propagate(observation, past, Route(H_cur_to_prev)).state
         carried = []
         for name in self.fields:
             fresh, kept = getattr(start, name), getattr(moved, name)

@@ -79,8 +79,7 @@ class TorchBackend:
             logits = self._state.logits
         else:
             # inverted on the CPU, where registrations come from: a GPU would be waited for to know that it can be
-            H_cur_to_prev = self.model.sampling_homography(image, moved)
-            self._state = self.model.propagate(observation, previous, H_cur_to_prev).state
+            self._state = self.model.propagate(observation, previous, self.model.route(image, moved)).state
             logits = self._state.logits
         # the sum alone: it is not finite if one of them is not, and fifty times as fast on a CPU as asking each
         if not torch.isfinite(logits.sum(dtype=torch.float32)):

@@ -49,8 +49,9 @@ def motion_for(
     homographies = registration() if "homography" in model.needs else None
     flows = flow() if "flow" in model.needs else None
     if clip is None:
-        return live_motion(homographies, flows)
+        return live_motion(homographies, flows, "correspondences" in model.needs)
     registered = None if homographies is None else homographies.clip(clip)
+    matches = homographies.correspondences(clip) if "correspondences" in model.needs else None
 
     def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
         k, homography, backward, good = position + start, None, None, True
@@ -58,21 +59,25 @@ def motion_for(
             homography, good = registered.at(k)[None], bool(registered.ok[k - 1])
         if flows is not None:
             backward = flows.between(clip, k, k - 1)[None]
-        return Observed(Motion(homography, backward), good)
+        return Observed(Motion(homography, backward, None if matches is None else matches.at(k)[None]), good)
 
     return observe
 
 
-def live_motion(registrator: Registrator | None, flow: FlowEstimator | None = None) -> MotionSource:
-    """Motion estimated from the frames themselves."""
+def live_motion(
+    registrator: Registrator | None, flow: FlowEstimator | None = None, correspondences: bool = False
+) -> MotionSource:
+    """Motion estimated from the frames themselves; `correspondences`: whether the registrator's matches are handed on."""
 
     def observe(position: int, previous: np.ndarray, current: np.ndarray) -> Observed:
-        homography, backward, registered = None, None, True
+        homography, backward, matches, registered = None, None, None, True
         if registrator is not None:
             registration = registrator(previous, current)
             homography, registered = torch.from_numpy(registration.H_prev_to_cur)[None], registration.ok
+            if correspondences:
+                matches = torch.from_numpy(registration.correspondences)[None]
         if flow is not None:
             backward = flow(to_tensor(current)[None], to_tensor(previous)[None])
-        return Observed(Motion(homography, backward), registered)
+        return Observed(Motion(homography, backward, matches), registered)
 
     return observe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -65,6 +65,29 @@ class CustomSpec(Section):
     module: str
 
 
+class Gate(Section):
+    """Where the past comes by optical flow in place of the homography, by the share of inliers in each cell of a grid.
+
+    After arXiv 2606.09162, whose text was read in part and whose code is not public: a gate without parameters on a grid of
+    16 x 16 cells that compares a cell's share of RANSAC inliers with a median. What it does not tell, and this decides:
+
+    * A cell without a match takes the share of the whole frame: a good registration is trusted there, a failed one is not.
+      A frame without any match takes the flow everywhere.
+    * A share of 0 is never enough, whatever the threshold.
+    * Nothing is smoothed; the border between two cells is hard, at full size and at stride 4 alike.
+
+    Attributes:
+        grid: cells a side.
+        threshold: least share of inliers with which the homography is taken; "median": the median of the shares of this
+            frame's cells that hold a match, so about half of them go by flow unless their shares are equal.
+        reach: a cell's share counts the matches of so many cells around it too.
+    """
+
+    grid: int = Field(default=16, ge=1)
+    threshold: Literal["median"] | Annotated[float, Field(ge=0, le=1)] = "median"
+    reach: int = Field(default=0, ge=0)
+
+
 class SSPOptions(Section):
     """What SSP is made of; the defaults are the paper's method with a masked alpha.
 
@@ -75,6 +98,7 @@ class SSPOptions(Section):
         registration: "homography", or "identity" (no registration).
         half_pixel: keep the half pixel where a homography is brought to stride 4; the reference drops it.
         border: what registered samples beyond the centre of the outermost pixel are: "repeat" it, or the reference's "zeros".
+        gate: let the past come by flow where the homography has few inliers; None: never (the paper).
         evidence: feed the similarity head the evidence channels of SSP-R too.
         variance: carry the variance of the averaged past in the state and feed it to the head as one more channel.
         classes: feed the head the class probabilities of past and present too, brought to CLASS_CHANNELS by a learned 1x1
@@ -87,14 +111,17 @@ class SSPOptions(Section):
     registration: Literal["homography", "identity"] = "homography"
     half_pixel: bool = True
     border: Literal["repeat", "zeros"] = "repeat"
+    gate: Gate | None = None
     evidence: bool = False
     variance: bool = False
     classes: bool = False
 
     @model_validator(mode="after")
-    def _evidence_is_learned(self) -> SSPOptions:
+    def _parts_agree(self) -> SSPOptions:
         if self.evidence and self.similarity != "learned":
             raise ValueError("evidence: only the learned similarity reads it; set similarity: learned")
+        if self.gate is not None and self.registration != "homography":
+            raise ValueError("gate: chooses between homography and flow; set registration: homography")
         for name in ("variance", "classes"):
             if getattr(self, name) and not self.evidence:
                 raise ValueError(f"{name}: is one of the evidence channels; set evidence: true")
@@ -102,7 +129,7 @@ class SSPOptions(Section):
 
     def key(self) -> dict[str, Any]:
         """The options as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        later = ("variance", "classes", "half_pixel", "border")
+        later = ("variance", "classes", "half_pixel", "border", "gate")
         unused = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(mode="json", exclude=unused)
 

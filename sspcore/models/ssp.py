@@ -7,7 +7,8 @@ with S_k the image model's logits (upsampled to full size before mixing), F_k it
 previous OUTPUT, and warp the homography that registers frame k-1 to frame k. Every part that an ablation takes away is
 one value of `SSPOptions`. Three deviations from the reference: alpha is 0 where the past lies outside the view
 (`mask_alpha`), homographies are rescaled to stride 4 with the half pixel (`half_pixel`), and samples beyond the last pixel's
-centre repeat it in place of fading to zero (`border`).
+centre repeat it in place of fading to zero (`border`). With `gate` the past of some cells is read along the optical flow (see
+`sspcore.models.gate`).
 
 SSP-R (ours, not the paper's) is the same class with `evidence` and `classes`: the similarity head also sees what the
 registration and the two predictions say about each other and which classes they name; and training windows are longer.
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sspcore.core.types import Motion, Outputs, Tensors, VideoSegmenter, VideoState, Window, required
+from sspcore.models.gate import homography_holds, pixels_of
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import FEATURE_STRIDE, at_feature_stride, require_agreement, upsample
 from sspcore.models.similarity import build_similarity, carried_variance, evidence_channels
@@ -72,6 +74,21 @@ class Observation(Tensors):
 
 
 @dataclass(frozen=True)
+class Route(Tensors):
+    """Where the past of a frame is read from.
+
+    Attributes:
+        H_cur_to_prev: (B, 3, 3) at full size, current pixels to previous ones (`geometry.sampling_homography`).
+        flow_to_prev: (B, 2, H, W), pixels, from the current frame to the one before; None without a gate.
+        by_flow: (B, 1, G, G) bool, cells of the current frame whose past is read along the flow; None without a gate.
+    """
+
+    H_cur_to_prev: Tensor
+    flow_to_prev: Tensor | None = None
+    by_flow: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Propagation:
     """One recurrent step with all that it worked out on the way: pictures, timing and export read it from here.
 
@@ -80,6 +97,7 @@ class Propagation:
         past: (B, C, H, W), the previous output in the current frame. valid: (B, 1, H, W) bool, where it has a source.
         past_features: (B, F, H/4, W/4), registered, 0 where there is no source. valid_small: (B, 1, H/4, W/4) bool.
         evidence: (B, E, H/4, W/4), what the similarity head sees besides the features; None without the option.
+        by_flow: (B, 1, H, W) bool, where the past came by flow; None without a gate.
     """
 
     state: SSPState
@@ -88,6 +106,7 @@ class Propagation:
     past_features: Tensor
     valid_small: Tensor
     evidence: Tensor | None
+    by_flow: Tensor | None
 
 
 class SSP(VideoSegmenter, Checkpointed):
@@ -106,7 +125,8 @@ class SSP(VideoSegmenter, Checkpointed):
         super().__init__()
         self.image, self.options, self.window = as_image_model(image), options or SSPOptions(), window
         self.n_classes = self.image.n_classes
-        self.needs = frozenset({"homography"} if self.options.registration == "homography" else ())
+        registers, gated = self.options.registration == "homography", self.options.gate is not None
+        self.needs = frozenset((("homography",) if registers else ()) + (("flow", "correspondences") if gated else ()))
         self.similarity = build_similarity(self.options, self.image.feature_channels)
         self.class_embedding = nn.Conv2d(2 * self.n_classes, CLASS_CHANNELS, 1) if self.options.classes else None
         self._image_is_frozen = False
@@ -129,8 +149,8 @@ class SSP(VideoSegmenter, Checkpointed):
         state = self.start(first)
         outputs = [state.logits]
         for k, observation in enumerate(others, 1):
-            H_cur_to_prev = self.sampling_homography(window.frames[:, k], window.motion(k))
-            state = self.propagate(observation, state, H_cur_to_prev).state
+            route = self.route(window.frames[:, k], window.motion(k))
+            state = self.propagate(observation, state, route).state
             outputs.append(state.logits)
         return Outputs(torch.stack(outputs, dim=1))
 
@@ -139,7 +159,7 @@ class SSP(VideoSegmenter, Checkpointed):
         if state is None:
             state = self.start(observation)
         else:
-            state = self.propagate(observation, state, self.sampling_homography(frame, motion)).state
+            state = self.propagate(observation, state, self.route(frame, motion)).state
         return state.logits, state
 
     def observe(self, frame: Tensor) -> Observation:
@@ -159,24 +179,29 @@ class SSP(VideoSegmenter, Checkpointed):
         variance = torch.ones_like(observation.logits_stride4[:, :1]) if self.options.variance else None
         return SSPState(observation.logits, observation.features, nothing, observation.frame, variance)
 
-    def sampling_homography(self, frame: Tensor, motion: Motion | None) -> Tensor:
-        """H_cur_to_prev (B, 3, 3) at full size that the past is read with."""
+    def route(self, frame: Tensor, motion: Motion | None) -> Route:
+        """Where the past of a frame (B, 3, H, W) is read from. Raises ValueError for motion that is missing (see `needs`)."""
         if self.options.registration == "identity":
-            return torch.eye(3, device=frame.device).expand(frame.shape[0], 3, 3)
-        H_prev_to_cur = required(None if motion is None else motion.H_prev_to_cur, "motion.H_prev_to_cur", self)
-        return geometry.sampling_homography(H_prev_to_cur)
+            return Route(torch.eye(3, device=frame.device).expand(frame.shape[0], 3, 3))
+        motion, gate = motion or Motion(), self.options.gate
+        H_cur_to_prev = geometry.sampling_homography(required(motion.H_prev_to_cur, "motion.H_prev_to_cur", self))
+        if gate is None:
+            return Route(H_cur_to_prev)
+        flow = required(motion.flow_to_prev, "motion.flow_to_prev", self).to(frame.device)
+        matches = required(motion.correspondences, "motion.correspondences", self)
+        return Route(H_cur_to_prev, flow, ~homography_holds(matches, tuple(frame.shape[-2:]), gate).to(frame.device))
 
-    def propagate(self, observation: Observation, state: SSPState, H_cur_to_prev: Tensor) -> Propagation:
+    def propagate(self, observation: Observation, state: SSPState, route: Route) -> Propagation:
         """One recurrent step: register the past, work out alpha, mix.
 
         Args:
             observation: of the current frame.
             state: after the frame before.
-            H_cur_to_prev: (B, 3, 3) at full size, current pixels to previous ones (`geometry.sampling_homography`).
+            route: where the past is read from.
         Free of matrix inverses, so it can be exported.
         """
         size = tuple(observation.logits.shape[-2:])
-        past, valid, valid_small = self.register(state, H_cur_to_prev)
+        past, valid, valid_small = self.register(state, route)
         evidence = self._evidence(past, observation, valid_small) if self.options.evidence else None
         alpha = self.similarity(past.features, observation.features, evidence).float()
         variance = carried_variance(alpha * valid_small, past.variance) if self.options.variance else None
@@ -188,9 +213,10 @@ class SSP(VideoSegmenter, Checkpointed):
             past_logits = past_logits * valid
         logits = alpha * past_logits + (1 - alpha) * observation.logits
         state = SSPState(logits, observation.features, alpha, observation.frame, variance)
-        return Propagation(state, past_logits, valid, past.features, valid_small, evidence)
+        by_flow = None if route.by_flow is None else pixels_of(route.by_flow, size)
+        return Propagation(state, past_logits, valid, past.features, valid_small, evidence, by_flow)
 
-    def register(self, state: SSPState, H_cur_to_prev: Tensor) -> tuple[SSPState, Tensor, Tensor]:
+    def register(self, state: SSPState, route: Route) -> tuple[SSPState, Tensor, Tensor]:
         """The state of the frame before, brought into the current frame, and where it has a source.
 
         Returns: the state (its features are 0 where there is no source, its alpha is left as it was), and the bool masks
@@ -198,14 +224,14 @@ class SSP(VideoSegmenter, Checkpointed):
         """
         size, small = tuple(state.logits.shape[-2:]), tuple(state.features.shape[-2:])
         padding = "zeros" if self.options.border == "zeros" else "border"
-        H_small = geometry.rescale_homography(H_cur_to_prev, size, small, self.options.half_pixel)
-        logits, valid = geometry.warp_by_sampling_homography(state.logits, H_cur_to_prev, padding=padding)
-        features, valid_small = geometry.warp_by_sampling_homography(state.features, H_small, padding=padding)
+        H_small = geometry.rescale_homography(route.H_cur_to_prev, size, small, self.options.half_pixel)
+        logits, valid = _warped(state.logits, route.H_cur_to_prev, route, padding)
+        features, valid_small = _warped(state.features, H_small, route, padding)
         if padding == "border":
             # Border values that repeat would look alike: no features where there is no past.
             features = features * valid_small
         frame, variance = (
-            None if value is None else geometry.warp_by_sampling_homography(value, H_small)[0]
+            None if value is None else _warped(value, H_small, route)[0]
             for value in (state.frame, state.variance)
         )
         return SSPState(logits, features, state.alpha, frame, variance), valid, valid_small
@@ -221,3 +247,16 @@ class SSP(VideoSegmenter, Checkpointed):
             named = torch.cat([past_probs * valid, probs], dim=1)
             channels.append(self.class_embedding(named.to(observation.features.dtype)).float())
         return torch.cat(channels, dim=1)
+
+
+def _warped(source: Tensor, H_cur_to_prev: Tensor, route: Route, padding: str = "border") -> tuple[Tensor, Tensor]:
+    """`source` (B, C, h, w) in the current frame, and where it comes from inside; H_cur_to_prev is the route's at that size."""
+    values, valid = geometry.warp_by_sampling_homography(source, H_cur_to_prev, padding=padding)
+    if route.by_flow is None:
+        return values, valid
+    size = tuple(source.shape[-2:])
+    flowed, flow_valid = geometry.warp_by_flow(source, geometry.resize_flow(route.flow_to_prev, size))
+    if padding == "zeros":
+        flowed = flowed * flow_valid
+    by_flow = pixels_of(route.by_flow, size)
+    return torch.where(by_flow, flowed, values), torch.where(by_flow, flow_valid, valid)

@@ -22,7 +22,7 @@ from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.pretrained import encoder_start as encoder_start
-from sspcore.models.spec import ImageModelSpec, SSPOptions
+from sspcore.models.spec import Gate, ImageModelSpec, SSPOptions
 from sspcore.models.ssp import SSP
 from sspcore.models.tcb import TCB
 from sspcore.motion.raft import RAFT
@@ -57,7 +57,7 @@ class SystemSpec:
         kind: "image", "video", or "control" (built on a trained system, not trained itself).
         image_model: role of its image model in `profile.models`.
         method: what is built around the image model, one of METHODS.
-        recipe: name of the training recipe in `profile.training`; None for controls.
+        recipe: name of the training recipe in `profile.training`; None where the weights are those that it starts from.
         objective: "supervised" by labels, or "distillation" by the teacher's logits.
         starts_from: system whose checkpoint training starts from, as published; None: the encoder's weights.
         equal_start: the same under a profile with `equal_steps`, where it differs (see `start`).
@@ -163,6 +163,9 @@ ABLATIONS = _variants("SSP", {
     # alpha 0 everywhere, P_k = S_k: what training with L_tc brings without the recurrence
     "no interpolation": {"options": SSPOptions(similarity="constant", alpha=0.0)},
     "alpha not masked": {"options": SSPOptions(mask_alpha=False)},
+    "gate": {"options": SSPOptions(gate=Gate())},
+    # no training of its own: the gate is switched on in the stream of the trained SSP
+    "gate at inference": {"options": SSPOptions(gate=Gate()), "recipe": None, "starts_from": "SSP"},
     # only the encoder has pretrained weights: decoder and head never saw a label before video training
     "untrained image model": {"starts_from": None, "equal_start": None},
 })

@@ -25,6 +25,8 @@ from sspcore.core.types import Size
 from sspcore.motion.flow import FlowEstimator
 from sspcore.motion.registration import Registrator
 
+_CORRESPONDENCES = "_matches"  # ends the name of the file that they lie in
+
 
 class Frames(Protocol):
     """Consecutive frames with a name of their own, such as a clip of a data set."""
@@ -113,7 +115,10 @@ class FlowStore:
 
 @dataclass
 class HomographyStore:
-    """Homographies between consecutive frames of clips, registered once per clip and kept on disk."""
+    """Homographies between consecutive frames of clips, registered once per clip and kept on disk.
+
+    What they were fitted to lies in a file of its own beside them, which few systems read.
+    """
 
     root: Path
     registrator: Registrator
@@ -121,13 +126,32 @@ class HomographyStore:
 
     def clip(self, clip: Frames) -> ClipHomographies:
         """All consecutive registrations of a clip."""
-        path = self.root / clip.name / self.registrator.name / f"{_size_name(self.size)}.npy"
-        rows = read_array(path)
+        rows = read_array(self._path(clip))
         if rows is None:
-            results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
-            rows = np.array([[*result.H_prev_to_cur.ravel(), result.ok, result.inliers] for result in results]).reshape(-1, 11)
-            write_array(path, rows)
+            rows, _ = self._register(clip)
         return ClipHomographies(rows[:, :9].reshape(-1, 3, 3), rows[:, 9].astype(bool), rows[:, 10].astype(int))
+
+    def correspondences(self, clip: Frames) -> ClipCorrespondences:
+        """The matches that a clip's homographies were fitted to."""
+        rows = read_array(self._path(clip, _CORRESPONDENCES))
+        if rows is None:
+            _, rows = self._register(clip)
+        return ClipCorrespondences(rows)
+
+    def _path(self, clip: Frames, ending: str = "") -> Path:
+        return self.root / clip.name / self.registrator.name / f"{_size_name(self.size)}{ending}.npy"
+
+    def _register(self, clip: Frames) -> tuple[np.ndarray, np.ndarray]:
+        """Register a clip and write both files: homographies (N-1, 11), matches (M, 4) with their frame in front."""
+        results = [self.registrator(clip.frame(k - 1, self.size), clip.frame(k, self.size)) for k in range(1, len(clip))]
+        rows = np.array([[*result.H_prev_to_cur.ravel(), result.ok, result.inliers] for result in results]).reshape(-1, 11)
+        matches = [
+            np.insert(result.correspondences, 0, k, axis=1).astype(np.float32) for k, result in enumerate(results, 1)
+        ]
+        matches = np.concatenate([np.empty((0, 4), np.float32), *matches])
+        write_array(self._path(clip, _CORRESPONDENCES), matches)
+        write_array(self._path(clip), rows)
+        return rows, matches
 
 
 @dataclass(frozen=True)
@@ -141,6 +165,17 @@ class ClipHomographies:
     def at(self, position: int) -> Tensor:
         """(3, 3) float64, previous frame -> frame `position` (>= 1)."""
         return torch.from_numpy(self.H_prev_to_cur[position - 1])
+
+
+@dataclass(frozen=True)
+class ClipCorrespondences:
+    """Matches of a clip's registrations: (M, 4) float32, the frame's position in the clip, then as in `Motion`."""
+
+    rows: np.ndarray
+
+    def at(self, position: int) -> Tensor:
+        """(N, 3) float32, of frame `position` (>= 1) with the one before."""
+        return torch.from_numpy(self.rows[self.rows[:, 0] == position, 1:])
 
 
 def _size_name(size: Size | None) -> str:

@@ -46,6 +46,11 @@ class Registration:
     current_points: Points = field(default_factory=lambda: np.empty((0, 2), np.float32), repr=False)
     inlier_mask: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool), repr=False)
 
+    @property
+    def correspondences(self) -> NDArray[np.float32]:
+        """(N, 3): (x, y) of each match in the current frame, and 1 for an inlier, 0 for an outlier (see `Motion`)."""
+        return np.column_stack([self.current_points, self.inlier_mask]).astype(np.float32)
+
 
 class Registrator(Protocol):
     """Registers two frames; `name` tells registrators apart in settings and results."""

@@ -169,7 +169,7 @@ def propagations(
             state = model.start(observation)
             continue
         moved = motion(k, clip.frame(k - 1, size), clip.frame(k, size)).motion
-        step = model.propagate(observation, state, model.sampling_homography(frame, moved))
+        step = model.propagate(observation, state, model.route(frame, moved))
         yield k, observation, state, step
         state = step.state
 

@@ -41,7 +41,9 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
         trained = {n for n, _ in model.named_parameters() if starts_trained(n, image_spec(name, profile))}
     if recipe.freeze_image:
         freeze_image(model, name)
-    crops = CropRegistration(study.registrator) if profile.register_crops and "homography" in model.needs else None
+    crops = None
+    if profile.register_crops and "homography" in model.needs:
+        crops = CropRegistration(study.registrator, "correspondences" in model.needs)
     fresh = (n for n, _ in model.named_parameters() if n not in trained and not n.startswith("raft."))
     return Training(
         name=f"{name} on {title}", model=model, objective=objective(study, spec, dataset),
@@ -84,6 +86,7 @@ def _windows(
         Augmenter(study.profile.augmentation.steps(model.window), recipe.crop), study.seed,
         homographies=study.homographies(dataset) if "homography" in model.needs and crops is None else None,
         flows=study.flows(dataset) if "flow" in model.needs or compares else None,
+        correspondences="correspondences" in model.needs and crops is None,
         teacher=study.labels_for(spec, dataset).read if spec.teacher else None,
         crops=None if crops is None or crops.on_gpu else crops,
     )

@@ -53,11 +53,27 @@ def test_a_sample_gets_the_motion_of_its_own_frames():
     torch.testing.assert_close(registered.H_prev_to_cur[:, 0, 2], torch.full((2,), -3.0, dtype=torch.float64), atol=0.2, rtol=0)
 
 
-def test_a_batch_gets_what_its_samples_would_get():
-    crops, samples = CropRegistration(build_registrator("lk")), [moving(shift=2), moving(shift=5)]
+def test_a_sample_carries_what_its_homographies_were_fitted_to_where_that_is_wanted():
+    sample, registrator = moving(), build_registrator("lk")
+    matches = CropRegistration(registrator, correspondences=True).of_sample(sample).correspondences
+    for k in (1, 2):
+        images = sample.frames[k - 1: k + 1].movedim(1, -1).contiguous().numpy()
+        expected = registrator(*images).correspondences
+        assert len(expected) > 50 and np.array_equal(matches[k - 1][: len(expected)].numpy(), expected)
+    assert CropRegistration(registrator).of_sample(sample).correspondences is None
+
+
+@pytest.mark.parametrize("correspondences", [False, True])
+def test_a_batch_gets_what_its_samples_would_get(correspondences):
+    crops = CropRegistration(build_registrator("lk"), correspondences)
+    samples = [moving(shift=2), moving(shift=5)]
     window = crops.of_batch(collate(samples))
     alone = collate([crops.of_sample(sample) for sample in samples])
     assert torch.equal(window.H_prev_to_cur, alone.H_prev_to_cur) and window.H_prev_to_cur.shape == (2, 2, 3, 3)
+    if correspondences:
+        assert torch.equal(window.correspondences.nan_to_num(-1), alone.correspondences.nan_to_num(-1))
+    else:
+        assert window.correspondences is alone.correspondences is None
     assert torch.equal(window.registered, alone.registered) and torch.equal(window.frames, alone.frames)
 
 

@@ -17,8 +17,9 @@ from sspcore.inference.backends import TorchBackend
 from sspcore.inference.shots import looks_like_cut
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
-from sspcore.models.spec import ImageModelSpec
-from sspcore.models.ssp import SSP
+from sspcore.models.spec import Gate, ImageModelSpec
+from sspcore.models.ssp import SSP, SSPOptions
+from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 
@@ -78,6 +79,49 @@ def test_cut_detection():
 def test_label_maps_come_at_the_size_asked_for(model):
     results = results_of(model, panning_frames(1, 0), out_size=(32, 48))
     assert results[0].labels.shape == (32, 48) and results[0].labels.dtype == np.uint8
+
+
+class Clip:
+    """A clip of panning frames in whose middle a block moves against the camera."""
+
+    name = "clip"
+
+    def __init__(self, n: int) -> None:
+        self.images = [frame.copy() for frame in panning_frames(n, 0)]
+        block = texture((24, 32), 5)
+        for k, image in enumerate(self.images):
+            image[20:44, 40 + 3 * k: 72 + 3 * k] = block
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def frame(self, position: int, size: tuple[int, int]) -> np.ndarray:
+        return self.images[position]
+
+    def key(self, position: int) -> str:
+        return str(position)
+
+
+def test_a_gate_does_the_same_live_and_from_stores(model, tmp_path):
+    """The stored flow is half precision; all else is equal to the bit, so the same cells take it."""
+    clip, size = Clip(4), Clip(1).images[0].shape[:2]
+    gated = SSP(model.image, SSPOptions(gate=Gate(threshold=0.5))).eval()
+    gated.load_state_dict(model.state_dict())
+    registrator, flow = build_registrator("lk"), build_flow("dis-fast")
+    homographies, flows = HomographyStore(tmp_path / "h", registrator, size), FlowStore(tmp_path / "f", flow, size)
+    stored = motion_for(gated, lambda: homographies, lambda: flows, clip)
+    live = motion_for(gated, lambda: registrator, lambda: flow)
+    ways = [list(segment_frames(gated, clip.images, motion, size)) for motion in (stored, live)]
+    for a, b in zip(*ways, strict=True):
+        torch.testing.assert_close(a.logits, b.logits, rtol=0, atol=2e-2)
+    for k in (1, 2, 3):
+        by_flow = [
+            gated.route(to_tensor(clip.images[k])[None], motion(k, *clip.images[k - 1: k + 1]).motion).by_flow
+            for motion in (stored, live)
+        ]
+        assert torch.equal(*by_flow) and by_flow[0].any() and not by_flow[0].all()
+    plain = list(segment_frames(model, clip.images, live_motion(registrator), size))
+    assert not torch.allclose(plain[-1].logits, ways[0][-1].logits, atol=2e-2)
 
 
 class Stores:

@@ -26,7 +26,7 @@ from sspcore.core.conventions import Conventions
 from sspcore.core.types import Motion, Outputs, Window
 from sspcore.models.dff import DFF
 from sspcore.models.netwarp import FlowCNN, NetWarp, NetWarpState
-from sspcore.models.ssp import SSP, Observation, SSPState
+from sspcore.models.ssp import SSP, Observation, Route, SSPState
 from sspcore.models.tcb import ObjectContext, PyramidContext
 from sspcore.motion.geometry import occlusion_mask, occlusion_mask_same_pixel, warp_by_homography
 from sspcore.training.fusion import fuse_pair
@@ -150,7 +150,7 @@ def test_section_2_one_whole_step(rng: np.random.Generator, masked: bool) -> Non
     state = model.propagate(
         Observation(torch_of(present)[None], None, torch_of(features)[None], None),
         SSPState(torch_of(past)[None], torch_of(past_features)[None], torch.zeros(1, 1, H, W)),
-        torch.from_numpy(H_cur_to_prev)[None],
+        Route(torch.from_numpy(H_cur_to_prev)[None]),
     ).state
     small = np.array([[0.25, 0, -0.375], [0, 0.25, -0.375], [0, 0, 1]])  # x_s = (x + 0.5) / 4 - 0.5
     x, y = project(small @ H_cur_to_prev @ np.linalg.inv(small), H // 4, W // 4)

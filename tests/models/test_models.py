@@ -49,20 +49,25 @@ TRAINED = ", flow trained"  # end of the name of a system that holds a RAFT of i
 # Systems that differ in nothing but their training (KD Base and Base, ...) are one model: the first name stands for it.
 EVERY_MODEL = {
     (PROFILE.models[spec.image_model], spec.method, spec.options, spec.recurrent): spec.name
-    for spec in reversed([*SYSTEMS.values(), control(0.3)])
+    for spec in reversed([*SYSTEMS.values(), control(0.3), system("SSP (gate)")])
 }
 # Frames of a stream of 10 that a system encodes; the others encode each once.
 ENCODED_OF_10 = {"DFF": 2, f"DFF{TRAINED}": 2}
 
 
 def window_of(n_frames: int, batch: int = 1, seed: int = 0) -> Window:
-    """Noise with a small shift to the right and up between frames, for the homography and the flow alike."""
+    """Noise with a small shift to the right and up between frames, for the homography and the flow alike.
+
+    Of the matches those in the left half are inliers.
+    """
     generator = torch.Generator().manual_seed(seed)
     H = torch.eye(3).repeat(batch, n_frames - 1, 1, 1)
     H[..., 0, 2], H[..., 1, 2] = 5.0, -3.0
     flow = torch.tensor([-5.0, 3.0]).view(1, 1, 2, 1, 1).expand(batch, n_frames - 1, 2, HEIGHT, WIDTH).clone()
     frames = torch.randn(batch, n_frames, 3, HEIGHT, WIDTH, generator=generator)
-    return Window(frames, H_prev_to_cur=H, flow_to_prev=flow)
+    points = torch.rand(batch, n_frames - 1, 50, 2, generator=generator) * torch.tensor([WIDTH, HEIGHT])
+    matches = torch.cat([points, (points[..., :1] < WIDTH / 2).float()], dim=-1)
+    return Window(frames, H_prev_to_cur=H, flow_to_prev=flow, correspondences=matches)
 
 
 def encoder_of(model: VideoSegmenter) -> torch.nn.Module:

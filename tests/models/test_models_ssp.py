@@ -143,9 +143,10 @@ def test_ablations_change_the_result_and_need_what_they_use(image: ImageSegmente
 
 def test_cosine_similarity_of_features() -> None:
     cosine = SSP(ImageSegmenter(LITE, CLASSES), SSPOptions(similarity="cosine")).similarity
-    past = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-1.0, 0.0]]).T[None, :, None]
-    present = torch.tensor([[2.0, 0.0], [1.0, 0.0], [1.0, 0.0]]).T[None, :, None]
-    torch.testing.assert_close(cosine(past, present, None)[0, 0, 0], torch.tensor([1.0, 0.5**0.5, 0.0]))
+    past = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-1.0, 0.0], [1.0, 0.1]]).T[None, :, None]
+    present = torch.tensor([[2.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]).T[None, :, None]
+    expected = torch.tensor([0.95, 0.25, 0.0, 0.95])  # the fourth power of the cosine, at most 0.95
+    torch.testing.assert_close(cosine(past, present, None)[0, 0, 0], expected)
 
 
 def test_similarity_head_has_the_papers_size() -> None:
@@ -159,7 +160,8 @@ def test_similarity_head_has_the_papers_size() -> None:
     "options",
     [
         {"alpha": 1.2}, {"similarity": "cosine", "evidence": True}, {"variance": True}, {"classes": True},
-        {"similarty": "learned"},
+        {"similarty": "learned"}, {"gate": {}, "registration": "identity"}, {"gate": {"threshold": "mean"}},
+        {"gate": {"threshold": 1.5}}, {"gate": {"grid": 0}},
     ],
 )
 def test_impossible_options_are_refused(options: dict) -> None:
@@ -239,7 +241,7 @@ class TestVariance:
         assert model.similarity.seen[1].min() == 0.5 and state.variance.min() == 0.375
 
     def test_options_that_came_later_leave_old_keys_alone(self) -> None:
-        assert not {"variance", "classes"} & set(SSPOptions().key())
+        assert not {"variance", "classes", "gate"} & set(SSPOptions().key())
         assert SSPOptions(evidence=True, variance=True).key()["variance"]
         assert SSPOptions(evidence=True, classes=True).key()["classes"]
 

@@ -42,7 +42,10 @@ class Counting:
     def __call__(self, previous, current):
         self.calls += 1
         H = np.random.default_rng(self.calls).normal(size=(3, 3))
-        return Registration(H, self.calls != 2, inliers=10 * self.calls)
+        points = np.random.default_rng(self.calls).uniform(size=(4 - self.calls, 2)).astype(np.float32)
+        return Registration(
+            H, self.calls != 2, 10 * self.calls, len(points), points + 1, points, np.arange(len(points)) % 2 == 0
+        )
 
 
 def test_a_later_run_reads_what_the_first_was_given(tmp_path):
@@ -88,7 +91,7 @@ def test_registrations_come_back_to_the_bit_and_are_made_again_when_damaged(tmp_
     again = store.clip(Frames())
     assert registrator.calls == 3 and np.array_equal(first.H_prev_to_cur, again.H_prev_to_cur)
     assert again.ok.dtype == bool and torch.equal(again.at(2), torch.from_numpy(first.H_prev_to_cur[1]))
-    stored = next(tmp_path.rglob("*.npy"))
+    stored = next(path for path in tmp_path.rglob("*.npy") if not path.stem.endswith("_matches"))
     whole = stored.read_bytes()
     for damaged in (whole[:-30], whole[:200] + b"!" + whole[201:], b""):
         stored.write_bytes(damaged)
@@ -96,3 +99,22 @@ def test_registrations_come_back_to_the_bit_and_are_made_again_when_damaged(tmp_
         assert np.array_equal(store.clip(Frames()).H_prev_to_cur, first.H_prev_to_cur) and registrator.calls == 3
     alone = HomographyStore(tmp_path / "single", build_registrator("lk"), SIZE).clip(Frames(1))
     assert alone.H_prev_to_cur.shape == (0, 3, 3) and alone.ok.shape == (0,)
+
+
+def test_what_a_homography_was_fitted_to_comes_back_to_the_bit_with_registrations_of_before(tmp_path):
+    """As `Motion` wants it: (x, y) in the current frame, inlier or not; a store without that file is registered again."""
+    registrator = Counting()
+    store = HomographyStore(tmp_path, registrator, SIZE)
+    store.clip(Frames())
+    matches = store.correspondences(Frames())
+    assert registrator.calls == 3
+    for k in (1, 2, 3):
+        points = np.random.default_rng(k).uniform(size=(4 - k, 2)).astype(np.float32)
+        expected = np.array([[x, y, float(i % 2 == 0)] for i, (x, y) in enumerate(points)], np.float32)
+        assert np.array_equal(matches.at(k).numpy(), expected)
+    assert matches.at(0).shape == (0, 3)
+    next(tmp_path.rglob("*_matches.npy")).unlink()
+    registrator.calls = 0
+    assert np.array_equal(store.correspondences(Frames()).rows, matches.rows) and registrator.calls == 3
+    still = HomographyStore(tmp_path, build_registrator("identity"), SIZE).correspondences(Frames())
+    assert still.rows.shape == (0, 4) and still.at(1).shape == (0, 3)

@@ -18,12 +18,13 @@ from sspcore.core.errors import SspError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.store import stage
 from sspcore.core.types import Outputs
+from sspcore.data.augment import flip_horizontally
 from sspcore.data.augmentation import Augmenter, published_windows
 from sspcore.data.clips import load_clips
 from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
-from sspcore.data.windows import WindowDataset, collate, labelled_windows, strided_windows
+from sspcore.data.windows import WindowDataset, WindowRef, collate, labelled_windows, strided_windows
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP
@@ -52,6 +53,25 @@ def dataset(clips, tmp_path: Path, length: int = 2, augment=None) -> WindowDatas
         homographies=HomographyStore(tmp_path / "motion", build_registrator("lk"), SIZE),
         flows=FlowStore(tmp_path / "motion", build_flow("dis-fast"), SIZE),
     )
+
+
+def test_correspondences_of_a_batch_are_those_of_the_registrations(clips, tmp_path):
+    """Points move with the frames; a clip's first frame, which is repeated, has none; shorter lists are filled up by NaN."""
+    data = dataset(clips, tmp_path, length=3, augment=lambda sample: sample)
+    data.correspondences, data.refs = True, data.refs + [WindowRef(clips[0], 1)]
+    samples = [data[0, i] for i in range(len(data.refs))]
+    window = collate(samples)
+    registrator = build_registrator("lk")
+    for found, ref in zip(window.correspondences, data.refs, strict=True):
+        for t, k in enumerate((ref.last - 1, ref.last)):
+            expected = np.empty((0, 3))
+            if k > 0:
+                expected = registrator(ref.clip.frame(k - 1, SIZE), ref.clip.frame(k, SIZE)).correspondences
+            assert np.array_equal(found[t][: len(expected)].numpy(), expected) and found[t][len(expected):].isnan().all()
+    assert window.motion(1).correspondences.shape == window.correspondences[:, 0].shape
+    assert collate([dataset(clips, tmp_path)[0, 0]]).correspondences is None
+    flipped = flip_horizontally(samples[0]).correspondences
+    assert torch.equal(flipped[..., 0].nan_to_num(-1), (SIZE[1] - 1 - samples[0].correspondences[..., 0]).nan_to_num(-1))
 
 
 def run(clips, tmp_path: Path, folder: str, recipe: Recipe = RECIPE, augment=None) -> training.Training:

@@ -158,7 +158,8 @@ class Planner(DataPlanner):
 def _motion_of(spec: SystemSpec, profile: Profile) -> tuple[bool, bool]:
     """Whether a system registers frames, and whether it wants their flow given, when it streams."""
     registers = spec.method == "ssp" and spec.options is not None and spec.options.registration == "homography"
-    return registers, spec.method in FLOW_METHODS and not profile.train_flow
+    gated = spec.options is not None and spec.options.gate is not None
+    return registers, gated or (spec.method in FLOW_METHODS and not profile.train_flow)
 
 
 def _window(spec: SystemSpec, recurrent: int) -> int:
