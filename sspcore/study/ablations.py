@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.models.systems import START, SYSTEMS
-from sspcore.study import Study
+from sspcore.study import Study, places
 from sspcore.study.profiles import Profile
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LAMBDAS = (0.0, 0.2, 0.35, 0.5, 0.65)  # weights of L_tc that the paper compares
 # What a smoke run takes: enough to see a changed number and a changed part go through all stages.
 SMOKE_VARIANTS = {
-    "SSP": ("Base", "Constant alpha 0.5", "SSP", "lambda 0", "lambda 0.5", "no registration"),
+    "SSP": ("Base", "Constant alpha 0.5", "SSP", "lambda 0", "lambda 0.5", "no registration", "gate", "gate at inference"),
     "SSP-R": ("SSP-R", "no evidence"),
 }
 HELD_OUT = 3  # training sequences that choices among variants of SSP-R are made on
@@ -171,6 +171,13 @@ def run(
             log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
             failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
     return {"method": method, "provenance": study.origin(names), "rows": rows, "failed": failed}
+
+
+def finished(study: Study, datasets: Iterable[str], only: Iterable[str], method: str = "SSP") -> list[dict[str, Any]]:
+    """Rows of those variants that an earlier run has scored, as `run` has them; nothing is trained."""
+    study = under_choice(study, method)
+    wanted = [(study.changed(variant.overrides), variant, dataset) for dataset, variant in plan(study, datasets, only, method)]
+    return [evaluate(*each) for each in wanted if places.scores(each[0], each[1].system, each[2]).is_made()]
 
 
 def chosen(study: Study, dataset: str, only: Iterable[str] | None, method: str = "SSP") -> list[Variant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -114,11 +115,14 @@ def test_ablated_systems_do_what_their_names_say():
     frames = torch.randn(2, 1, 3, 64, 96)
     shift = torch.eye(3, dtype=torch.float64)[None].clone()
     shift[0, 0, 2] = 40  # the past covers the right part of the frame only
+    flow = torch.zeros(1, 2, 64, 96)
+    flow[:, 0] = -24
+    outliers = torch.tensor([[[10.0, 10.0, 0.0]]])
     states, mixed = {}, {}
     for name in ["SSP", *ABLATIONS]:
         torch.manual_seed(1)
         model = build(name, 8, profile, load_weights=False).eval()
-        motion = None if "homography" not in model.needs else Motion(H_prev_to_cur=shift)
+        motion = Motion(shift, flow, outliers)
         with torch.inference_mode():
             _, state = model.step(frames[0], None)
             mixed[name], states[name] = model.step(frames[1], state, motion)
@@ -127,6 +131,15 @@ def test_ablated_systems_do_what_their_names_say():
     assert "homography" not in build("SSP (no registration)", 8, profile, load_weights=False).needs
     assert states["SSP"].alpha[..., :30].max() == 0 and states["SSP (alpha not masked)"].alpha[..., :30].min() > 0
     assert not torch.equal(mixed["SSP"], mixed["SSP (cosine similarity)"])
+    # no match is an inlier: the past comes by flow, from nearer than by the homography; with the same weights, trained or not
+    assert states["SSP (gate)"].alpha[..., :22].max() == 0 and states["SSP (gate)"].alpha[..., 26:40].min() > 0
+    assert torch.equal(mixed["SSP (gate)"], mixed["SSP (gate at inference)"])
+
+
+def test_a_gate_at_inference_trains_nothing_of_its_own(no_data, tmp_path):
+    spec, study = system("SSP (gate at inference)"), Study.open("demo", root=tmp_path)
+    assert spec.recipe is None and spec.starts_from == "SSP" and spec.options == system("SSP (gate)").options
+    assert study.train_key("SSP", "uavid") != study.train_key(spec.name, "uavid") != study.train_key("SSP (gate)", "uavid")
 
 
 def test_a_failing_variant_keeps_the_rest(no_data, tmp_path, monkeypatch):
@@ -150,6 +163,21 @@ def test_a_failing_variant_keeps_the_rest(no_data, tmp_path, monkeypatch):
     assert {"commit", "profile", "seed", "versions", "machine", "data_key", "minutes", "data", "metric_flow"} <= set(
         results["provenance"]
     )
+
+
+def test_rows_of_before_are_found_and_nothing_is_run_for_others(no_data, tmp_path, monkeypatch):
+    made = {("SSP (gate)", "ruralscapes"), ("Base", "uavid")}
+    monkeypatch.setattr(
+        ablations.places, "scores", lambda study, name, dataset: SimpleNamespace(is_made=lambda: (name, dataset) in made)
+    )
+
+    def evaluated(study, variant, dataset):
+        assert (variant.system, dataset) in made
+        return {"variant": variant.name, "dataset": dataset}
+
+    monkeypatch.setattr(ablations, "evaluate", evaluated)
+    found = ablations.finished(Study.open("smoke", root=tmp_path), ["uavid", "ruralscapes"], ["Base", "SSP", "gate"])
+    assert found == [{"variant": "Base", "dataset": "uavid"}, {"variant": "gate", "dataset": "ruralscapes"}]
 
 
 def test_a_variant_is_scored_like_any_system(no_data, tmp_path, monkeypatch):

@@ -1,0 +1,43 @@
+"""A gate on one frame: where its past comes by flow, and what each motion would have brought (notebook 12)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sspcore.core.classes import IGNORE
+from sspcore.models.spec import Gate
+from sspcore.report.collect import most_moving
+from sspcore.report.grids import Panel, image_grid
+from sspcore.study.gates import pasts
+from sspcore.study.stages import Study
+
+BY_FLOW, WRONG = (0, 114, 178), (213, 94, 0)  # colours of the cells that take the flow, and of a past of the wrong class
+
+
+def gate_picture(study: Study, dataset: str, gate: Gate) -> Figure | None:
+    """The labelled validation frame with most moving pixels; None for real data, whose frames have no exact labels.
+
+    Panels: the frame with the cells that take the flow, then where the past names the wrong class: the homography's, the
+    flow's, and the one that the gate takes.
+    """
+    if study.truth_root(dataset) is None:
+        return None
+    clip, k = most_moving(study, dataset)
+    (found,) = pasts(study, dataset, clip, [k])
+    frame = clip.frame(k, study.profile.input_size)
+    past, flows = found.chosen(gate)
+    panels = [Panel(_painted(frame, flows, BY_FLOW), "cells that take the flow")]
+    for title, labels in (("homography", found.by_homography), ("flow", found.by_flow), ("gate", past)):
+        known = (labels != IGNORE) & (found.labels != IGNORE)
+        wrong = known & (labels != found.labels)
+        share = wrong.sum() / max(1, known.sum())
+        panels.append(Panel(_painted(frame, wrong, WRONG, 0.9), title, f"{100 * share:.2f} % wrong"))
+    picture, _ = image_grid([panels], f"{study.spec(dataset).title}, {clip.name}, frame {k}: where the past is wrong")
+    return picture
+
+
+def _painted(frame: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], weight: float = 0.5) -> np.ndarray:
+    """The frame in grey with a mask painted over it."""
+    grey = np.repeat(frame.mean(-1, keepdims=True), 3, axis=-1)
+    return np.where(mask[..., None], (1 - weight) * grey + weight * np.array(colour), grey).astype(np.uint8)

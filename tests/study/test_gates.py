@@ -1,0 +1,80 @@
+"""What a gate chooses, judged by exact labels: a car that drives over still ground, seen through motions known exactly."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sspcore.core.classes import IGNORE
+from sspcore.data.datasets import UAVID
+from sspcore.models.spec import Gate
+from sspcore.study import gates
+from sspcore.study.gates import Pasts, wrong_pasts
+
+SIZE, GRID, CELL = (32, 48), 4, (8, 12)
+CAR, SPEED = UAVID.moving_ids[0], 4
+
+
+class Clip:
+    sequence, labelled = "seq1", (0, 2)
+
+    def __len__(self):
+        return 3
+
+
+def labels_at(position: int) -> np.ndarray:
+    """A car of 8 x 12 pixels that drives to the right on ground of another class; one column is not labelled."""
+    labels = np.zeros(SIZE, np.uint8)
+    labels[8:16, 12 + SPEED * (position - 2): 24 + SPEED * (position - 2)] = CAR
+    labels[:, -1] = IGNORE
+    return labels
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """The homography says that nothing moved, which is right for the ground; the flow follows the car, all over the frame."""
+    flow = torch.zeros(2, *SIZE)
+    flow[0] = -SPEED
+    # one match in the middle of each cell, an outlier in the cells of the car's second position
+    points = [(12 * c + 6, 8 * r + 4, float((r, c) != (1, 1))) for r in range(GRID) for c in range(GRID)]
+    stores = SimpleNamespace(
+        clip=lambda clip: SimpleNamespace(at=lambda k: torch.eye(3, dtype=torch.float64)),
+        correspondences=lambda clip: SimpleNamespace(at=lambda k: torch.tensor(points, dtype=torch.float32)),
+        between=lambda clip, source, target: flow,
+    )
+    monkeypatch.setattr(gates, "exact_labels", lambda truth, clip, position, size: labels_at(position))
+    return SimpleNamespace(
+        profile=SimpleNamespace(input_size=SIZE), truth_root=lambda dataset: "truth", spec=lambda dataset: UAVID,
+        clips=lambda dataset, split: {"train": [Clip()], "val": []}[split],
+        homographies=lambda dataset: stores, flows=lambda dataset: stores,
+    )
+
+
+def test_a_gate_takes_the_cars_past_from_the_flow_and_the_grounds_from_the_homography(study):
+    gate = Gate(grid=GRID, threshold=0.5)
+    found = wrong_pasts(study, "uavid", {"homography": "homography", "flow": "flow", "gate": gate})
+    ground = SIZE[0] * (SIZE[1] - 1)
+    # by the homography the car is where it was: SPEED columns too far left, on both of its sides
+    assert found["homography"]["wrong (%)"] == pytest.approx(100 * 2 * SPEED * 8 / ground)
+    assert found["homography"]["wrong, moving (%)"] == pytest.approx(100 * SPEED / 12)
+    # the flow brings the car, and nothing from outside: SPEED columns of the ground have no source
+    assert found["flow"] == {"wrong (%)": 0.0, "wrong, moving (%)": 0.0, "by flow (%)": 100.0}
+    # the car's cell by the flow; what the homography drags behind the car lies in the cell to its left
+    assert found["gate"]["wrong, moving (%)"] == 0 and found["gate"]["by flow (%)"] == pytest.approx(100 / GRID**2)
+    assert found["gate"]["wrong (%)"] == pytest.approx(100 * SPEED * 8 / ground)
+
+
+def test_real_data_has_no_exact_labels_and_other_sequences_count_nowhere(study):
+    assert wrong_pasts(study, "uavid", {"flow": "flow"}, sequences=frozenset({"seq2"})) == {}
+    study.truth_root = lambda dataset: None
+    assert wrong_pasts(study, "uavid", {"flow": "flow"}) == {}
+
+
+def test_one_motion_everywhere():
+    nothing = np.zeros(SIZE, np.uint8)
+    pasts = Pasts(nothing, nothing + 1, nothing + 2, None)
+    assert (pasts.chosen("homography")[0] == 1).all() and not pasts.chosen("homography")[1].any()
+    assert (pasts.chosen("flow")[0] == 2).all() and pasts.chosen("flow")[1].all()
