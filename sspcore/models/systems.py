@@ -165,7 +165,7 @@ ABLATIONS = _variants("SSP", {
     "alpha not masked": {"options": SSPOptions(mask_alpha=False)},
     "gate": {"options": SSPOptions(gate=Gate())},
     # no training of its own: the gate is switched on in the stream of the trained SSP
-    "gate at inference": {"options": SSPOptions(gate=Gate()), "recipe": None, "starts_from": "SSP"},
+    "gate at inference": {"options": SSPOptions(gate=Gate()), "recipe": None, "starts_from": "SSP", "equal_start": None},
     # only the encoder has pretrained weights: decoder and head never saw a label before video training
     "untrained image model": {"starts_from": None, "equal_start": None},
 })
