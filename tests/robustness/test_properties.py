@@ -253,6 +253,30 @@ MAPPINGS = [path for path in [(), *places(FULL)] if isinstance(at(FULL, path), d
 
 class TestProfiles:
     @bounded
+    @given(path=st.sampled_from(places(FULL)), value=values, of_a_data_set=st.booleans())
+    def test_a_file_that_extends_another_is_that_one_with_a_value_changed(self, tmp_path, path, value, of_a_data_set) -> None:
+        path = tuple(f"{key}@uavid" if of_a_data_set and path[:k] == ("training",) else key for k, key in enumerate(path))
+        # mappings along the way, lists whole: a child says no more than the value
+        depth = next((k for k in range(len(path)) if isinstance(path[k], int)), len(path))
+        if depth < len(path):
+            return
+        child: object = value
+        for key in reversed(path):
+            child = {key: child}
+        try:
+            profile = loaded(tmp_path, {"extends": "smoke", **child})
+        except ProfileError as error:
+            assert len(str(error).splitlines()) == 1 and "mine.yaml" in str(error)
+            return
+        if of_a_data_set or path[0] in ("name", "description", "publish_to") or isinstance(value, dict):
+            return
+        found = profile.model_dump(mode="json")
+        assert {key: found[key] for key in FULL if key not in (path[0], "name", "description")} == {
+            key: FULL[key] for key in FULL if key not in (path[0], "name", "description")
+        }
+        assert at(found, path) == value or isinstance(value, (list, float, int))
+
+    @bounded
     @given(path=st.sampled_from(places(FULL)), value=values)
     def test_any_value_anywhere_is_one_line_or_survives_a_round_trip(self, tmp_path, path, value) -> None:
         try:
