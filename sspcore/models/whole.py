@@ -20,7 +20,8 @@ from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError, reason
 from sspcore.core.files import copy_file
 from sspcore.core.paths import WEIGHTS_FOLDER
-from sspcore.models.pretrained import HUB_FILE, HubWeights, Weights, encoder_weights, local_file, read_state
+from sspcore.models.loading import read_state
+from sspcore.models.pretrained import HUB_FILE, HubWeights, Weights, encoder_weights, local_file
 from sspcore.models.spec import ImageModelSpec
 
 log = logging.getLogger(__name__)

