@@ -8,9 +8,11 @@ import pytest
 
 from sspcore.core.conventions import CORRECTED, REFERENCE, Conventions
 from sspcore.models.systems import SYSTEMS, control
-from sspcore.motion.flow import FLOW_NAMES
+from sspcore.motion.flow import FLOW_NAMES, ZeroFlow
 from sspcore.motion.readings import flow_under, fusion_flow
-from sspcore.study import Study, scoring
+from sspcore.study import Study, data, scoring, stages
+from sspcore.study.engine.graph import Planner
+from sspcore.study.engine.task import Task
 from sspcore.study.keys import Keys
 from sspcore.study.profiles import load_profile
 
@@ -104,6 +106,40 @@ def test_a_study_says_under_which_readings_its_numbers_are(tmp_path):
     assert reference.replace("the reference's conventions; ", "") == corrected != reference
 
 
+def test_flow_of_a_study_follows(monkeypatch, tmp_path):
+    asked: list[str] = []
+
+    def build(name: str, device: object) -> ZeroFlow:
+        asked.append(name)
+        return ZeroFlow()
+
+    monkeypatch.setattr(data, "build_flow", build)
+    study = Study.open("smoke", root=tmp_path, overrides=RAFT | {"conventions": "reference"})
+    study.flows("uavid")
+    study.flows("uavid", "raft-8")
+    study.fusion_flows("uavid")
+    assert asked == ["raft-20-imagenet", "raft-8-imagenet", "raft-15-imagenet"]
+    tasks: dict[str, Task] = {}
+    Planner(study, tasks).goals([("evaluate", "KD-SSP", "uavid")])
+    flows = {(task.call.arguments[1], task.call.arguments[3]) for task in tasks.values() if task.kind == "flow"}
+    assert flows == {("train", "raft-20-imagenet"), ("train", "raft-15-imagenet"), ("val", "raft-20-imagenet")}
+
+
+def test_checkpoints_of_a_study_say_their_conventions(tmp_path):
+    study = Study.open("smoke", root=tmp_path, overrides=RAFT | {"conventions": "reference"})
+    config = study.config("SSP", "uavid")
+    assert config.conventions == REFERENCE and config.flow == "raft-20-imagenet"
+    assert not config.options.mask_alpha and not config.options.half_pixel and config.options.border == "zeros"
+
+
+def test_fused_labels_of_a_study_follow(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(stages, "fuse_clips", lambda clips, source, target, flows, conventions: seen.append(conventions))
+    monkeypatch.setattr(Study, "teacher_labels", lambda self, dataset: None)
+    Study.open("smoke", root=tmp_path, overrides={"conventions": "reference"}).fuse("uavid", [], tmp_path)
+    assert seen == [REFERENCE]
+
+
 def test_a_row_is_scored_under_the_profiles_conventions(monkeypatch, tmp_path):
     seen = []
 
@@ -117,6 +153,6 @@ def test_a_row_is_scored_under_the_profiles_conventions(monkeypatch, tmp_path):
     profile = load_profile("smoke", {"conventions": "reference"})
     study = SimpleNamespace(
         profile=profile, spec=lambda dataset: SimpleNamespace(n_classes=3), clips=lambda *arguments: [],
-        flows=lambda *arguments: None, exact_flows=lambda dataset: None,
+        flows=lambda *arguments: None, exact_flows=lambda *arguments: None, scored_size=lambda spec: profile.input_size,
     )
     assert scoring.row(study, "Base", "uavid", tmp_path)["tc"] == 0.25 and seen == [REFERENCE]
