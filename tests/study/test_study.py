@@ -66,14 +66,18 @@ def test_balanced_classes_reach_the_loss(study, results):
     window = Window(torch.zeros(1, 1, 3, 4, 4), labels=torch.arange(8).repeat_interleave(2).view(1, 1, 4, 4))
     logits = torch.randn(1, 1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     losses = {}
-    for exponent in (0.0, 1.0):
-        other = Study.open("smoke", root=study.workspace.root, overrides=TINY | {recipe: exponent})
-        losses[exponent] = objective(other, system("SSP-R"), "uavid")(Outputs(logits), window)["ce"]
+    for exponent, limit in ((0.0, None), (1.0, None), (1.0, 1.5)):
+        changes = {recipe: exponent, "training.recurrent.class_weight_limit": limit}
+        other = Study.open("smoke", root=study.workspace.root, overrides=TINY | changes)
+        losses[limit or exponent] = objective(other, system("SSP-R"), "uavid")(Outputs(logits), window)["ce"]
     shares = class_shares(study.clips("uavid", "train"), study.spec("uavid"), study.profile.input_size)
     weights = balanced_weights(list(shares.values()), 1.0)
     torch.testing.assert_close(losses[0.0], cross_entropy(logits[:, 0], window.labels[:, 0]))
     torch.testing.assert_close(losses[1.0], cross_entropy(logits[:, 0], window.labels[:, 0], class_weights=weights))
     assert not torch.isclose(losses[0.0], losses[1.0])
+    limited = balanced_weights(list(shares.values()), 1.0, 1.5)
+    assert weights.max() > 1.5 == limited.max()
+    torch.testing.assert_close(losses[1.5], cross_entropy(logits[:, 0], window.labels[:, 0], class_weights=limited))
 
 
 def test_a_trained_system_is_a_checkpoint_that_knows_itself(study, results):
