@@ -67,7 +67,9 @@ class StepModule(nn.Module):
         if not isinstance(model, SSP) and type(state) is not VideoState:
             raise ProfileError(f"{type(model).__name__} cannot be exported: only image systems and SSP can")
         if "flow" in model.needs:
-            raise ProfileError("SSP with a gate cannot be exported: a step has no input for flow; export SSP without its gate")
+            raise ProfileError(
+                "SSP whose past comes by flow cannot be exported: a step has no input for flow; export it without gate"
+            )
         if options.precision == "fp16":
             to_half(self.model)
         dtype = torch.float16 if options.precision == "fp16" else torch.float32

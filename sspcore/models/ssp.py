@@ -79,8 +79,8 @@ class Route(Tensors):
 
     Attributes:
         H_cur_to_prev: (B, 3, 3) at full size, current pixels to previous ones (`geometry.sampling_homography`).
-        flow_to_prev: (B, 2, H, W), pixels, from the current frame to the one before; None without a gate.
-        by_flow: (B, 1, G, G) bool, cells of the current frame whose past is read along the flow; None without a gate.
+        flow_to_prev: (B, 2, H, W), pixels, from the current frame to the one before; None where it is not used.
+        by_flow: (B, 1, G, G) bool, cells of the current frame whose past is read along the flow; None: nowhere.
     """
 
     H_cur_to_prev: Tensor
@@ -97,7 +97,7 @@ class Propagation:
         past: (B, C, H, W), the previous output in the current frame. valid: (B, 1, H, W) bool, where it has a source.
         past_features: (B, F, H/4, W/4), registered, 0 where there is no source. valid_small: (B, 1, H/4, W/4) bool.
         evidence: (B, E, H/4, W/4), what the similarity head sees besides the features; None without the option.
-        by_flow: (B, 1, H, W) bool, where the past came by flow; None without a gate.
+        by_flow: (B, 1, H, W) bool, where the past came by flow; None: nowhere.
     """
 
     state: SSPState
@@ -125,8 +125,9 @@ class SSP(VideoSegmenter, Checkpointed):
         super().__init__()
         self.image, self.options, self.window = as_image_model(image), options or SSPOptions(), window
         self.n_classes = self.image.n_classes
-        registers, gated = self.options.registration == "homography", self.options.gate is not None
-        self.needs = frozenset((("homography",) if registers else ()) + (("flow", "correspondences") if gated else ()))
+        self.needs = frozenset({"homography", "flow"} & {self.options.registration})
+        if self.options.gate is not None:
+            self.needs = frozenset({"homography", "flow", "correspondences"})
         self.similarity = build_similarity(self.options, self.image.feature_channels)
         self.class_embedding = nn.Conv2d(2 * self.n_classes, CLASS_CHANNELS, 1) if self.options.classes else None
         self._image_is_frozen = False
@@ -181,13 +182,16 @@ class SSP(VideoSegmenter, Checkpointed):
 
     def route(self, frame: Tensor, motion: Motion | None) -> Route:
         """Where the past of a frame (B, 3, H, W) is read from. Raises ValueError for motion that is missing (see `needs`)."""
-        if self.options.registration == "identity":
-            return Route(torch.eye(3, device=frame.device).expand(frame.shape[0], 3, 3))
         motion, gate = motion or Motion(), self.options.gate
-        H_cur_to_prev = geometry.sampling_homography(required(motion.H_prev_to_cur, "motion.H_prev_to_cur", self))
-        if gate is None:
+        if self.options.registration == "homography":
+            H_cur_to_prev = geometry.sampling_homography(required(motion.H_prev_to_cur, "motion.H_prev_to_cur", self))
+        else:
+            H_cur_to_prev = torch.eye(3, device=frame.device).expand(frame.shape[0], 3, 3)
+        if "flow" not in self.needs:
             return Route(H_cur_to_prev)
         flow = required(motion.flow_to_prev, "motion.flow_to_prev", self).to(frame.device)
+        if gate is None:
+            return Route(H_cur_to_prev, flow, torch.ones(len(frame), 1, 1, 1, dtype=torch.bool, device=frame.device))
         matches = required(motion.correspondences, "motion.correspondences", self)
         return Route(H_cur_to_prev, flow, ~homography_holds(matches, tuple(frame.shape[-2:]), gate).to(frame.device))
 

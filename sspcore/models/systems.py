@@ -164,8 +164,11 @@ ABLATIONS = _variants("SSP", {
     "no interpolation": {"options": SSPOptions(similarity="constant", alpha=0.0)},
     "alpha not masked": {"options": SSPOptions(mask_alpha=False)},
     "gate": {"options": SSPOptions(gate=Gate())},
-    # no training of its own: the gate is switched on in the stream of the trained SSP
+    # no training of their own: the trained SSP streamed with a past from elsewhere
     "gate at inference": {"options": SSPOptions(gate=Gate()), "recipe": None, "starts_from": "SSP", "equal_start": None},
+    "flow at inference": {
+        "options": SSPOptions(registration="flow"), "recipe": None, "starts_from": "SSP", "equal_start": None,
+    },
     # only the encoder has pretrained weights: decoder and head never saw a label before video training
     "untrained image model": {"starts_from": None, "equal_start": None},
 })

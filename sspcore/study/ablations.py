@@ -86,6 +86,7 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
         part("alpha not masked", "Does alpha learn by itself where there is no past?", "SSP (alpha not masked)"),
         part("gate", "Does flow help where the homography has few inliers?", "SSP (gate)"),
         part("gate at inference", "Does it help an SSP that was trained without it?", "SSP (gate at inference)"),
+        part("flow at inference", "Does the gate bring more than flow everywhere?", "SSP (flow at inference)"),
         part("untrained image model", "Has the image model to be trained first?", "SSP (untrained image model)",
              overrides=longer),
         Variant("unfused labels", "Do fused teacher labels make the better student?", "KD-SSP", "teacher",

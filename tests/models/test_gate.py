@@ -72,6 +72,16 @@ def test_without_inliers_the_past_and_its_features_come_along_the_flow(image: Im
 
 
 @torch.no_grad()
+def test_registered_by_flow_everywhere_is_a_gate_that_never_trusts_the_homography(image: ImageSegmenter) -> None:
+    window, closed = pair(np.zeros((GRID, GRID))), gated(image)
+    model = SSP(image, SSPOptions(registration="flow")).eval()
+    model.load_state_dict(closed.state_dict())
+    assert model.needs == {"flow"}
+    found = model.rollout(replace(window, H_prev_to_cur=None, correspondences=None))
+    assert torch.equal(found, closed.rollout(window))
+
+
+@torch.no_grad()
 def test_a_moving_object_without_inliers_takes_the_flows_past(image: ImageSegmenter) -> None:
     """Against independent lines: cells 2..3 x 3..5 move by the flow, all else stands still; alpha is 0.5 throughout."""
     inlier = np.ones((GRID, GRID))
@@ -184,8 +194,14 @@ class TestAugmentation:
 
 
 def test_a_step_on_a_device_has_no_flow(image: ImageSegmenter) -> None:
-    with pytest.raises(ProfileError, match="SSP with a gate cannot be exported: a step has no input for flow"):
+    with pytest.raises(ProfileError, match="SSP whose past comes by flow cannot be exported: a step has no input for flow"):
         StepModule(gated(image), StepOptions((HEIGHT, WIDTH)))
+
+
+def test_missing_flow_is_named(image: ImageSegmenter) -> None:
+    window = pair(np.ones((GRID, GRID)))
+    with pytest.raises(ValueError, match="SSP needs motion.flow_to_prev"):
+        SSP(image, SSPOptions(registration="flow")).route(window.frames[:, 1], replace(window.motion(1), flow_to_prev=None))
 
 
 def test_missing_matches_are_named(image: ImageSegmenter) -> None:

@@ -160,8 +160,8 @@ def test_similarity_head_has_the_papers_size() -> None:
     "options",
     [
         {"alpha": 1.2}, {"similarity": "cosine", "evidence": True}, {"variance": True}, {"classes": True},
-        {"similarty": "learned"}, {"gate": {}, "registration": "identity"}, {"gate": {"threshold": "mean"}},
-        {"gate": {"threshold": 1.5}}, {"gate": {"grid": 0}},
+        {"similarty": "learned"}, {"gate": {}, "registration": "identity"}, {"gate": {}, "registration": "flow"},
+        {"gate": {"threshold": "mean"}}, {"gate": {"threshold": 1.5}}, {"gate": {"grid": 0}},
     ],
 )
 def test_impossible_options_are_refused(options: dict) -> None:

@@ -133,12 +133,14 @@ def test_ablated_systems_do_what_their_names_say():
     assert not torch.equal(mixed["SSP"], mixed["SSP (cosine similarity)"])
     # no match is an inlier: the past comes by flow, from nearer than by the homography; with the same weights, trained or not
     assert states["SSP (gate)"].alpha[..., :22].max() == 0 and states["SSP (gate)"].alpha[..., 26:40].min() > 0
-    assert torch.equal(mixed["SSP (gate)"], mixed["SSP (gate at inference)"])
+    for name in ("SSP (gate at inference)", "SSP (flow at inference)"):
+        assert torch.equal(mixed["SSP (gate)"], mixed[name])
 
 
-def test_a_gate_at_inference_trains_nothing_of_its_own(no_data, tmp_path):
-    spec, study = system("SSP (gate at inference)"), Study.open("demo", root=tmp_path)
-    assert spec.recipe is None and spec.options == system("SSP (gate)").options
+@pytest.mark.parametrize("name", ["SSP (gate at inference)", "SSP (flow at inference)"])
+def test_another_past_at_inference_trains_nothing_of_its_own(no_data, tmp_path, name):
+    spec, study = system(name), Study.open("demo", root=tmp_path)
+    assert spec.recipe is None and system("SSP (gate at inference)").options == system("SSP (gate)").options
     assert all(spec.start(equal_steps) == "SSP" for equal_steps in (False, True))
     assert study.train_key("SSP", "uavid") != study.train_key(spec.name, "uavid") != study.train_key("SSP (gate)", "uavid")
 
