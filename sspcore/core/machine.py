@@ -28,9 +28,9 @@ class MachineSettings(Section):
     """The section `machine` of a profile.
 
     Attributes:
-        precision: of the networks in training: "bfloat16" is autocast on a GPU that has it (losses, warps and weights
-            stay in float32) and float32 elsewhere. "float32" leaves torch's own switches as they are, as the reference does:
-            on a GPU that has TF32 convolutions take it, matrix products do not.
+        precision: of the networks in training. "float32" leaves torch's own switches as they are, as the reference does: on a
+            GPU that has TF32 convolutions take it, matrix products do not. "tf32": both take it. "bfloat16" is autocast on a
+            GPU that has it (losses, warps and weights stay in float32). All three are float32 on a CPU.
         microbatch: windows that a process has in memory at once; its share of a batch is cut into equal parts of at most
             so many, whose gradients are summed up. None: the whole share at once.
         processes: that train together (DistributedDataParallel), one a GPU: a number, or "gpus" for all GPUs that are
@@ -39,16 +39,29 @@ class MachineSettings(Section):
         tensorboard: whether training writes TensorBoard logs too.
     """
 
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     microbatch: Count | None = None
     processes: Count | Literal["gpus"] = 1
     compile: bool = False
     tensorboard: bool = False
 
-    def effective_precision(self, device: torch.device) -> Literal["float32", "bfloat16"]:
+    def effective_precision(self, device: torch.device) -> Literal["float32", "tf32", "bfloat16"]:
         """The precision that a device can keep to."""
-        wanted = self.precision == "bfloat16" and device.type == "cuda"
-        return "bfloat16" if wanted and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        if device.type != "cuda":
+            return "float32"
+        lacking = self.precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False)
+        return "float32" if lacking else self.precision
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Matrix products of a GPU in TF32 where that is asked for, forward and backward; torch's switch is put back."""
+        matmul = torch.backends.cuda.matmul
+        before = matmul.allow_tf32
+        matmul.allow_tf32 = before or self.precision == "tf32"
+        try:
+            yield
+        finally:
+            matmul.allow_tf32 = before
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context that networks run in on a device."""

@@ -115,7 +115,7 @@ def train(run: Training) -> list[dict[str, float]]:
     steps, done = recipe.epochs * sampler.steps, len(history) * sampler.steps
     with (
         tqdm(total=steps, initial=done, desc=run.name, unit="step", disable=not world.is_main) as bar,
-        _board(run, done) as note, memory_kept(), fast_pointwise(model),
+        _board(run, done) as note, memory_kept(), fast_pointwise(model), run.machine.arithmetic(),
     ):
         for epoch in range(len(history), recipe.epochs):
             sampler.epoch = epoch

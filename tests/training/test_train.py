@@ -379,3 +379,14 @@ def test_the_share_of_pairs_without_a_registration_is_in_the_history(clips, tmp_
     assert entry["registration_fallback"] == 1.0
     (entry,) = training.train(run(clips[1:], tmp_path, "whole", RECIPE.model_copy(update={"epochs": 1})))
     assert "registration_fallback" not in entry
+
+
+@pytest.mark.parametrize("precision, expected", [("float32", False), ("tf32", True), ("bfloat16", False)])
+def test_products_are_in_tf32_where_asked_for_and_only_while_training(precision, expected, clips, tmp_path, monkeypatch):
+    switches, real = [], training.backward
+    matmul = torch.backends.cuda.matmul
+    monkeypatch.setattr(training, "backward", lambda *given: switches.append(matmul.allow_tf32) or real(*given))
+    job = run(clips[1:], tmp_path, precision, RECIPE.model_copy(update={"epochs": 1}))
+    training.train(replace(job, machine=MachineSettings(precision=precision)))
+    assert set(switches) == {expected} and not matmul.allow_tf32
+    assert MachineSettings(precision=precision).effective_precision(torch.device("cpu")) == "float32"
