@@ -17,9 +17,8 @@ from sspcore.study.benchmark.training import training_steps
 
 PAIR = ("SSP", "Base")  # the method and what it is added to: measured first and in every mode
 STREAM_MODES = ("float32", "tf32", "bfloat16", "float16")
-MORE_STREAM_MODES = (
-    *STREAM_MODES, "float32-contiguous", "tf32-contiguous", "float16-contiguous", "tf32-graph", "float16-graph",
-)
+MORE_STREAM_MODES = (*STREAM_MODES, "float32-contiguous", "tf32-contiguous", "float16-contiguous")
+GRAPHS = ("tf32-graph", "float16-graph")
 COMPILED_STREAMS = ("float16-compiled", "float16-reduce-overhead", "tf32-compiled")
 TRAINING_MODES = ("float32", "tf32", "bfloat16")
 MORE_TRAINING_MODES = (*TRAINING_MODES, "tf32-contiguous", "bfloat16-contiguous")
@@ -54,7 +53,13 @@ def all_parts(device: torch.device, systems: Iterable[str] = (*PAPER_SYSTEMS, *O
     }
     live = [Part("SSP over Base, live", "live", 30, partial(live_rates, PAIR, LIVE_MODES, "lk"))] if both else []
     return [
-        *(streams.pop(name) for name in PAIR if name in streams), *live,
+        *(streams.pop(name) for name in PAIR if name in streams),
+        *(
+            Part(
+                f"frame rate of {', '.join(networks[network_of(name)])}, CUDA graphs", "streams", 8,
+                partial(frame_rates, networks[network_of(name)], GRAPHS), _on_gpu(device),
+            ) for name in PAIR if name in names
+        ), *live,
         *(training.pop(name) for name in PAIR if name in training), *training.values(), *streams.values(),
         Part("registration on the CPU", "estimators", 8, partial(registrations, CPU_MATCHERS)),
         Part("optical flow", "estimators", 10, flows),
@@ -82,4 +87,4 @@ def _two_ranks(device: torch.device) -> Part:
 
 
 def _on_gpu(device: torch.device) -> str | None:
-    return None if device.type == "cuda" else "compiled networks are measured on a GPU alone"
+    return None if device.type == "cuda" else "CUDA graphs and compiled networks are measured on a GPU alone"

@@ -21,7 +21,7 @@ from sspcore.core.parallel import end_with_parent
 from sspcore.study.benchmark.part import Part, Setting
 
 START_SECONDS = 120  # after which a process that has not answered is taken for hung
-_FATAL = ("CUDA", "cuDNN", "CUBLAS", "NCCL")  # words of errors after which a process is of no more use
+_FATAL = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "captur")  # words of errors after which a process is of no more use
 
 
 class PartFailed(Exception):
