@@ -88,6 +88,7 @@ def test_the_minutes_are_kept_whatever_the_machine(seconds, slower):
     ends = [outcome != LEFT_OUT for outcome in outcomes(figures)]
     assert ends == sorted(ends, reverse=True), "the first parts are the important ones"
     assert clock[0] > 0.5 * seconds or all(ends)
+    assert outcomes(figures).count(FAILED) <= 2  # before it is known how slow the machine is
     assert all("s were left, it takes about" in part["reason"] for part in figures["parts"] if part["outcome"] == LEFT_OUT)
 
 

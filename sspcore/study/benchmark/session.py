@@ -63,26 +63,31 @@ class Session:
     def _outcome(self, part: Part, later: list[Part]) -> Outcome:
         if part.why_not is not None:
             return Outcome(part.title, LEFT_OUT, 0.0, 0, part.why_not)
-        began, rows = self._clock(), 0
+        began, rows, failure = self._clock(), 0, None
         try:
             if self._worker is None or not self._worker.usable:
                 self._worker = None
                 self._worker = self._make_worker(self._left())
-            share = self._share(part, later)
-            expected, least = (_seconds(part, of) * self._pace() for of in (share, LEAST_SHARE))
-            if least > self._left():
-                left = max(0.0, self._left())
-                return Outcome(part.title, LEFT_OUT, 0.0, 0, f"{left:.0f} s were left, it takes about {least:.0f} s")
-            limit = min(self._left(), max(LEAST_LIMIT, PATIENCE * expected))
+        except PartFailed as problem:
+            return Outcome(part.title, FAILED, round(self._clock() - began, 1), 0, str(problem))
+        share = self._share(part, later)
+        expected, least = (_seconds(part, of) * self._pace() for of in (share, LEAST_SHARE))
+        if least > self._left():
+            left = max(0.0, self._left())
+            return Outcome(part.title, LEFT_OUT, 0.0, 0, f"{left:.0f} s were left, it takes about {least:.0f} s")
+        limit = min(self._left(), max(LEAST_LIMIT, PATIENCE * expected))
+        began = self._clock()
+        try:
             for row in self._worker.rows(part, share, max(2.0, expected / 2), limit):
                 rows += 1
                 self.figures[part.section].append(row)
                 self._save(self.figures)
-        except PartFailed as failure:
-            return Outcome(part.title, FAILED, round(self._clock() - began, 1), rows, str(failure))
+        except PartFailed as problem:
+            failure = problem
         taken = self._clock() - began
-        self._taken, self._expected = self._taken + taken, self._expected + _seconds(part, share)
-        return Outcome(part.title, DONE, round(taken, 1), rows)
+        if failure is None or taken > expected:  # one that was stopped says that parts take longer
+            self._taken, self._expected = self._taken + taken, self._expected + _seconds(part, share)
+        return Outcome(part.title, DONE if failure is None else FAILED, round(taken, 1), rows, str(failure or ""))
 
     def _left(self) -> float:
         return self._ends - self._clock()
