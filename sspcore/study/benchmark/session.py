@@ -63,20 +63,20 @@ class Session:
     def _outcome(self, part: Part, later: list[Part]) -> Outcome:
         if part.why_not is not None:
             return Outcome(part.title, LEFT_OUT, 0.0, 0, part.why_not)
-        began, rows, failure = self._clock(), 0, None
+        share = self._share(part, later)
+        expected, least = (_seconds(part, of) * self._pace() for of in (share, LEAST_SHARE))
+        if least > self._left():
+            left = max(0.0, self._left())
+            return Outcome(part.title, LEFT_OUT, 0.0, 0, f"{left:.0f} s were left, it takes about {least:.0f} s")
+        began = self._clock()
         try:
             if self._worker is None or not self._worker.usable:
                 self._worker = None
                 self._worker = self._make_worker(self._left())
         except PartFailed as problem:
             return Outcome(part.title, FAILED, round(self._clock() - began, 1), 0, str(problem))
-        share = self._share(part, later)
-        expected, least = (_seconds(part, of) * self._pace() for of in (share, LEAST_SHARE))
-        if least > self._left():
-            left = max(0.0, self._left())
-            return Outcome(part.title, LEFT_OUT, 0.0, 0, f"{left:.0f} s were left, it takes about {least:.0f} s")
         limit = min(self._left(), max(LEAST_LIMIT, PATIENCE * expected))
-        began = self._clock()
+        began, rows, failure = self._clock(), 0, None
         try:
             for row in self._worker.rows(part, share, max(2.0, expected / 2), limit):
                 rows += 1

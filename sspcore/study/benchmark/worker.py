@@ -56,7 +56,7 @@ class WorkerProcess:
 
     Args:
         setting: profile and device; what changes from part to part is set for each.
-        limit: seconds to wait for its start.
+        limit: seconds to wait for its start, START_SECONDS at most.
     Raises: PartFailed if it does not start.
     """
 
@@ -67,7 +67,7 @@ class WorkerProcess:
         self._process.start()
         other.close()
         self.usable = True
-        self._answer(limit)
+        self._answer(min(limit, START_SECONDS))
 
     def rows(self, part: Part, share: float, within: float, limit: float) -> Iterator[dict[str, Any]]:
         """See `Worker`."""
