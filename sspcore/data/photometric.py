@@ -197,6 +197,7 @@ class GaussianNoise(Section):
         """(T, 3, H, W) uint8 frames, each with its own noise of one strength."""
         noise = generator().standard_normal(frames.shape, np.float32)
         noise *= 255 * drawn(*self.deviation)
+        np.trunc(noise, out=noise)  # in whole grey levels, so that rounding darkens nothing
         noise += frames.numpy()
         return torch.from_numpy(noise.clip(0, 255, out=noise).astype(np.uint8))
 
