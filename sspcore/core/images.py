@@ -88,8 +88,9 @@ def resize_frame(image: np.ndarray, size: tuple[int, int], how: Interpolation = 
     """Resize a uint8 image to (H, W).
 
     Args:
-        how: "area": averages areas when it shrinks, else linear; "bilinear": Pillow's, whose triangle widens as the image
-            shrinks, so that all pixels count; "cubic": OpenCV's over 4x4 pixels, which lets detail alias when it shrinks.
+        how: "area": averages areas along sides that shrink, linear along those that grow; "bilinear": Pillow's, whose triangle
+            widens as the image shrinks, so that all pixels count; "cubic": OpenCV's over 4x4 pixels, which lets detail alias
+            when it shrinks.
             The published settings store frames by "cubic" and read them by "bilinear" (METHOD section 9).
     """
     if image.shape[:2] == tuple(size):
@@ -99,8 +100,11 @@ def resize_frame(image: np.ndarray, size: tuple[int, int], how: Interpolation = 
         return np.array(Image.fromarray(image).resize(width_height, Image.Resampling.BILINEAR))
     if how == "cubic":
         return cv2.resize(image, width_height, interpolation=cv2.INTER_CUBIC)
-    shrinks = size[0] < image.shape[0]
-    return cv2.resize(image, width_height, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # a side that shrinks is averaged, one that grows is not: OpenCV averages only where neither grows
+    least = (min(size[1], image.shape[1]), min(size[0], image.shape[0]))
+    if least != image.shape[1::-1]:
+        image = cv2.resize(image, least, interpolation=cv2.INTER_AREA)
+    return image if least == width_height else cv2.resize(image, width_height, interpolation=cv2.INTER_LINEAR)
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
