@@ -27,8 +27,9 @@ def coordinates(size: Size, with_teacher: bool = True) -> Sample:
     shifts[0, 0, 2] = shifts[1, 1, 2] = 1
     cells = torch.from_numpy(np.mgrid[: size[0] // 4, : size[1] // 4][::-1].copy()).float() * 4 + 1.5
     return Sample(
-        frames, torch.stack((x, x, y)).to(torch.uint8), shifts, (0.01 * torch.stack((x, y)).float()).repeat(2, 1, 1, 1),
-        cells.repeat(3, 1, 1, 1) if with_teacher else None,
+        frames, torch.stack((x, x, y)).to(torch.uint8), shifts,
+        flow_to_prev=(0.01 * torch.stack((x, y)).float()).repeat(2, 1, 1, 1),
+        teacher=cells.repeat(3, 1, 1, 1) if with_teacher else None,
     )
 
 
