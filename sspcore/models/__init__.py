@@ -5,13 +5,13 @@ from sspcore.models.checkpoint import CheckpointConfig, create_model, load_check
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
-from sspcore.models.spec import ImageModelSpec, SSPOptions
+from sspcore.models.spec import Gate, ImageModelSpec, SSPOptions
 from sspcore.models.ssp import SSP
 from sspcore.models.tcb import TCB
 from sspcore.models.testing import check_image_model
 from sspcore.models.wrap import wrap
 
 __all__ = [
-    "DFF", "SSP", "TCB", "CheckpointConfig", "ImageModelSpec", "ImageSegmenter", "Motion", "NetWarp", "SSPOptions", "Window",
-    "check_image_model", "create_model", "load_checkpoint", "save_checkpoint", "wrap",
+    "DFF", "SSP", "TCB", "CheckpointConfig", "Gate", "ImageModelSpec", "ImageSegmenter", "Motion", "NetWarp", "SSPOptions",
+    "Window", "check_image_model", "create_model", "load_checkpoint", "save_checkpoint", "wrap",
 ]

@@ -31,7 +31,7 @@ from sspcore.models.checkpoint import (
     save_checkpoint,
     system_config,
 )
-from sspcore.models.spec import CustomSpec, ImageModelSpec
+from sspcore.models.spec import CustomSpec, Gate, ImageModelSpec
 from sspcore.models.systems import SYSTEMS
 from sspcore.motion.raft import RAFT
 
@@ -47,10 +47,10 @@ def streamed(model) -> torch.Tensor:
     """Logits of the second frame of a stream of two."""
     generator = torch.Generator().manual_seed(1)
     frames = torch.randn(2, 1, 3, *SIZE, generator=generator)
-    flow = torch.full((1, 2, *SIZE), 0.5)
+    flow, matches = torch.full((1, 2, *SIZE), 0.5), torch.tensor([[[1.0, 1.0, 1.0], [SIZE[1] - 2, 1.0, 0.0]]])
     with torch.inference_mode():
         _, state = model.step(frames[0], None)
-        return model.step(frames[1], state, Motion(torch.eye(3)[None], flow))[0]
+        return model.step(frames[1], state, Motion(torch.eye(3)[None], flow, matches))[0]
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,8 @@ def test_image_model_of_the_user_has_to_be_given(saved, tmp_path):
 
 def test_a_network_of_a_user_is_saved_and_comes_back(tmp_path):
     torch.manual_seed(0)
-    model = SSP(smp.Unet("resnet18", encoder_weights=None, classes=5), SSPOptions(evidence=True)).eval()
+    gate = Gate(grid=4, threshold=0.5, reach=1)
+    model = SSP(smp.Unet("resnet18", encoder_weights=None, classes=5), SSPOptions(evidence=True, gate=gate)).eval()
     with pytest.raises(ProfileError, match=r"input_size: say which \(height, width\)"):
         model.save_pretrained(tmp_path / "unet")
     with pytest.raises(ProfileError, match="classes: 2 are named, the model has 5"):
@@ -250,7 +251,8 @@ def test_a_network_of_a_user_is_saved_and_comes_back(tmp_path):
     assert not list(tmp_path.iterdir())
     model.save_pretrained(tmp_path / "unet", input_size=SIZE, classes=["road", "roof", "tree", "car", "lake"], data="mine")
     again = SSP.from_pretrained(str(tmp_path / "unet"))
-    assert again.config.classes.classes[3] == "car" and again.options.evidence and len(set(again.config.classes.palette)) == 5
+    assert again.config.classes.classes[3] == "car" and again.options.gate == gate
+    assert len(set(again.config.classes.palette)) == 5
     torch.testing.assert_close(streamed(again), streamed(model))  # loaded models are channels last
     again.save_pretrained(tmp_path / "again", system="My SSP")  # what it carries needs no saying
     before = again.config

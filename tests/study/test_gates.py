@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.media import panning_frames
 from sspcore.core.classes import IGNORE
 from sspcore.data.datasets import UAVID
 from sspcore.models.spec import Gate
 from sspcore.study import gates
 from sspcore.study.gates import Pasts, wrong_pasts
+from sspcore.study.profiles import load_profile
 
 SIZE, GRID, CELL = (32, 48), 4, (8, 12)
 CAR, SPEED = UAVID.moving_ids[0], 4
@@ -78,3 +80,28 @@ def test_one_motion_everywhere():
     pasts = Pasts(nothing, nothing + 1, nothing + 2, None)
     assert (pasts.chosen("homography")[0] == 1).all() and not pasts.chosen("homography")[1].any()
     assert (pasts.chosen("flow")[0] == 2).all() and pasts.chosen("flow")[1].all()
+
+
+class Panning:
+    def __len__(self):
+        return 4
+
+    def frame(self, position, size):
+        return panning_frames(4, 0)[position]
+
+
+def test_a_gated_frame_costs_a_flow_and_systems_take_turns(monkeypatch):
+    flows = []
+
+    def estimator(name, device):
+        return lambda current, previous: flows.append(name) or torch.zeros(1, 2, *current.shape[-2:])
+
+    monkeypatch.setattr(gates, "build_flow", estimator)
+    profile = load_profile("smoke").model_copy(update={"input_size": (64, 96)})
+    study = SimpleNamespace(
+        profile=profile, device=torch.device("cpu"), spec=lambda dataset: UAVID, clips=lambda dataset, split: [Panning()]
+    )
+    rows = gates.frame_times(study, "uavid", frames=3)
+    assert flows == [profile.flow] * 2 and list(rows) == ["SSP", "SSP (gate)"]
+    assert all(row["all (ms)"] == row["motion (ms)"] + row["network (ms)"] > 0 for row in rows.values())
+    assert rows["SSP"]["ratio"] == 1 and rows["SSP (gate)"]["ratio"] == rows["SSP (gate)"]["all (ms)"] / rows["SSP"]["all (ms)"]
