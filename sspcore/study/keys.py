@@ -90,7 +90,8 @@ class Keys:
         readings = conventions.of(*names)
         if self.profile.train_flow and spec.method in FLOW_METHODS:
             readings["raft_input"] = conventions.raft_input
-        if {"feature_warp", "flow_warp"} & readings.keys():  # it sees flow
+        by_flow = spec.options is not None and (spec.options.gate is not None or spec.options.registration == "flow")
+        if by_flow or {"feature_warp", "flow_warp"} & readings.keys():  # it sees flow
             readings["flow"] = flow_under(self.profile.flow, conventions)
         return readings
 

@@ -19,7 +19,7 @@ from sspcore.models.checkpoint import create_model, load_checkpoint
 from sspcore.models.dff import DFF
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.spec import SSPOptions
-from sspcore.models.ssp import SSP, Observation, SSPState
+from sspcore.models.ssp import SSP, Observation, Route, SSPState
 from sspcore.models.systems import build, control
 from sspcore.models.tcb import TCB, PyramidContext
 from sspcore.study.profiles import load_profile
@@ -73,7 +73,7 @@ class Step:
         step = self.model.propagate(
             Observation(tensor(self.present), None, tensor(self.features), None),
             SSPState(tensor(self.past), tensor(self.past_features), torch.zeros(1, 1, H, W)),
-            torch.from_numpy(self.H_cur_to_prev)[None],
+            Route(torch.from_numpy(self.H_cur_to_prev)[None]),
         )
         return step.state.logits[0].numpy()
 

@@ -84,6 +84,14 @@ def test_without_consistency_loss_its_readings_change_nothing():
     assert before["training SSP"] == after["training SSP"] and before["training KD-SSP"] != after["training KD-SSP"]
 
 
+@pytest.mark.parametrize("system", ["SSP (gate)", "SSP (gate at inference)"])
+def test_a_past_read_along_flow_is_one_of_the_input_of_raft(system):
+    profiles = (load_profile("smoke", RAFT | {"training.video.lambda_tc": 0, "conventions.raft_input": each})
+                for each in ("unit", "imagenet"))
+    before, after = (Keys(profile, 0, lambda dataset: ["release"]).training(system, "uavid") for profile in profiles)
+    assert before != after
+
+
 @pytest.mark.parametrize("name, conventions, system, fusion", [
     ("raft-20", CORRECTED, "raft-20", "raft-20"),
     ("raft-20", REFERENCE, "raft-20-imagenet", "raft-15-imagenet"),
