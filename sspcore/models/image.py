@@ -51,6 +51,7 @@ class ImageSystem(VideoSegmenter, Checkpointed):
     method = "image"
     window = 1
     feature_channels: int
+    upsampling = "bicubic"  # of the logits to full size
 
     @abstractmethod
     def logits_and_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ class ImageSystem(VideoSegmenter, Checkpointed):
     def step(self, frame: Tensor, state: VideoState | None = None, motion: Motion | None = None) -> tuple[Tensor, VideoState]:
         logits, features = self.logits_and_features(frame)
         require_agreement(self, frame, logits, features)
-        return upsample(logits, tuple(frame.shape[-2:])), VideoState()
+        return upsample(logits, tuple(frame.shape[-2:]), self.upsampling), VideoState()
 
 
 class ImageSegmenter(ImageSystem):
@@ -72,7 +73,7 @@ class ImageSegmenter(ImageSystem):
 
     def __init__(self, spec: ImageModelSpec, n_classes: int, load_weights: bool = True) -> None:
         super().__init__()
-        self.spec, self.n_classes = spec, n_classes
+        self.spec, self.n_classes, self.upsampling = spec, n_classes, spec.upsampling
         network = _network(spec, n_classes)
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder
@@ -122,9 +123,10 @@ class ImageSegmenter(ImageSystem):
         batch, n_frames = window.frames.shape[:2]
         size = tuple(window.frames.shape[-2:])
         pyramid = self.encode(window.frames.flatten(0, 1))
-        logits, auxiliary = upsample(self.decode(pyramid), size).unflatten(0, (batch, n_frames)), None
+        logits = upsample(self.decode(pyramid), size, self.upsampling).unflatten(0, (batch, n_frames))
+        auxiliary = None
         if self.training and self.auxiliary_head is not None:
-            auxiliary = upsample(self.auxiliary_head(pyramid[-2]), size).unflatten(0, (batch, n_frames))
+            auxiliary = upsample(self.auxiliary_head(pyramid[-2]), size, self.upsampling).unflatten(0, (batch, n_frames))
         return Outputs(logits, auxiliary)
 
 

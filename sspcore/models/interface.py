@@ -61,15 +61,15 @@ class StagedImageModel(ImageModel, Protocol):
         """Logits (B, C, h, w) of the decoder's features, at any stride."""
 
 
-def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits of any stride at full size (H, W), float32: bicubic, half-pixel centres."""
+def upsample(logits: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
+    """Logits of any stride at full size (H, W), float32: "bicubic" or "bilinear", half-pixel centres."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits.float()
-    if logits.requires_grad and logits.device.type == "cpu":
+    if mode == "bicubic" and logits.requires_grad and logits.device.type == "cpu":
         # The same weights as two matrix products: with the way back a tenth of the time of torch's kernel on a CPU.
         rows, columns = (bicubic_weights(*sides) for sides in zip(logits.shape[-2:], size, strict=True))
         return rows @ (logits.float() @ columns.T)
-    return F.interpolate(logits.float(), size=size, mode="bicubic", align_corners=False)
+    return F.interpolate(logits.float(), size=size, mode=mode, align_corners=False)
 
 
 @lru_cache(maxsize=64)

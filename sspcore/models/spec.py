@@ -30,6 +30,8 @@ class ImageModelSpec(Section):
             published Hiera models have none, the published ConvNeXt has it.
         dropout: probability that a decoder feature in front of the classifier is dropped in training (published: 0.1 in
             SegFormer, 0 in UPerNet).
+        upsampling: how the logits of an image system are brought to full size (published: "bilinear" in ConvNeXt + UPerNet,
+            "bicubic" in all others). Video systems always take "bicubic".
         decoder_init: how decoder and heads start: "smp", as that library does; "torch", as torch's layers do (published
             UPerNet on Hiera); "normal", weights of standard deviation 0.02 (published SegFormer and ConvNeXt).
     """
@@ -42,6 +44,7 @@ class ImageModelSpec(Section):
     auxiliary_channels: int = Field(default=0, ge=0)
     feature_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    upsampling: Literal["bicubic", "bilinear"] = "bicubic"
     decoder_init: Literal["smp", "torch", "normal"] = "smp"
 
     @model_validator(mode="after")

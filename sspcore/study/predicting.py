@@ -33,6 +33,7 @@ class SharedImage(ImageSystem):
     def __init__(self, image: ImageSystem) -> None:
         super().__init__()
         self.image, self.n_classes, self.feature_channels = image, image.n_classes, image.feature_channels
+        self.upsampling = image.upsampling
         self._frames: Tensor | None = None  # the latest, and what the model says of them
         self._answer: tuple[Tensor, Tensor] | None = None
 

@@ -268,6 +268,15 @@ class TestImageModel:
         # The cubic kernel ripples by 0.04 on a ramp; corners aligned would be off by 0.3.
         torch.testing.assert_close(upsampled[0, 0, 32, 8:88], (columns + 0.5) / 4 - 0.5, rtol=0, atol=0.05)
 
+    @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+    def test_upsampling_is_what_the_spec_says(self, mode: str) -> None:
+        model = ImageSegmenter(LITE.model_copy(update={"upsampling": mode}), CLASSES).eval()
+        window = window_of(1)
+        with torch.no_grad():
+            logits = model.decode(model.encode(window.frames[:, 0]))
+            expected = F.interpolate(logits, (HEIGHT, WIDTH), mode=mode, align_corners=False)
+            assert torch.equal(model(window).logits[:, 0], expected) and torch.equal(model.rollout(window)[:, 0], expected)
+
     def test_upsampling_in_training_is_torchs_with_its_gradient(self) -> None:
         torch.manual_seed(0)
         logits, weights = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 60, 96)
