@@ -156,7 +156,8 @@ def time_training(
             losses.append(backward(losses_of, windows, name)["total"])
             optimiser.step()
 
-        return timed(one_step, device, steps, warm_up, within), losses
+        with machine.arithmetic():
+            return timed(one_step, device, steps, warm_up, within), losses
 
     while True:
         parts = machine.accumulation(recipe.batch_size)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from functools import cache
 from pathlib import Path
-
-import pandas as pd
 
 TABLE = Path(__file__).with_name("published.csv")
 
@@ -13,11 +12,16 @@ TABLE = Path(__file__).with_name("published.csv")
 @cache
 def published_rows() -> dict[str, dict[str, float | None]]:
     """System -> {"params_m", "gflops", "fps_a100", "fps_orin", "<dataset>_miou", "<dataset>_tc"}; mIoU and TC in 0..1."""
-    table = pd.read_csv(TABLE, index_col="system").drop(columns="kind")
-    table.loc[:, [name for name in table if name.endswith(("_miou", "_tc"))]] /= 100
-    return {
-        name: {key: None if pd.isna(value) else float(value) for key, value in row.items()} for name, row in table.iterrows()
-    }
+    rows = {}
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            name = row.pop("system")
+            values = {key: float(text) if text else None for key, text in row.items() if key != "kind"}
+            rows[name] = {
+                key: value / 100 if value is not None and key.endswith(("_miou", "_tc")) else value
+                for key, value in values.items()
+            }
+    return rows
 
 
 def published(system: str, column: str) -> float | None:

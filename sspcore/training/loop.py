@@ -99,7 +99,8 @@ def train(run: Training) -> list[dict[str, float]]:
     if world.size == 1:
         run.dataset.warm(run.workers)
     parts = run.machine.accumulation(recipe.batch_size // world.size)
-    if world.size == 1 and parts == recipe.batch_size > 1 and run.model.window == 1:
+    with_output = run.model.window - run.model.context  # frames of a window that pass the decoder
+    if world.size == 1 and parts == recipe.batch_size > 1 and with_output == 1:
         raise SspError(f"{run.name}: machine.microbatch 1 leaves BatchNorm a single frame; set it to 2 or more")
     sampler = EpochSampler(len(run.dataset), recipe, run.seed, world, parts)
     loader = DataLoader(run.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=run.workers)

@@ -86,9 +86,9 @@ def test_the_state_of_a_graph_stays_where_it_is(smoke):
 
 def test_precision_is_put_back():
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    for name, expected in (("float32", False), ("tf32", True)):
+    for name, expected in (("float32", (False, False)), ("tf32", (True, True)), ("torch-default", (False, True))):
         with MODES[name].applied(CPU):
-            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (expected, expected)
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == expected
     with MODES["bfloat16"].applied(CPU):
         assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with pytest.raises(ZeroDivisionError), MODES["float32"].applied(CPU):

@@ -267,9 +267,10 @@ def test_accumulated_parts_equal_the_large_batch(clips, tmp_path):
         torch.testing.assert_close(states[1][name], value, rtol=0, atol=3e-4, msg=name)
 
 
-def test_parts_of_a_single_frame_are_refused(clips, tmp_path):
+@pytest.mark.parametrize(("window", "context"), [(1, 0), (2, 1), (4, 3)])  # an image model, DFF and NetWarp, TCB
+def test_parts_of_a_single_frame_are_refused(clips, tmp_path, window, context):
     job = run(clips, tmp_path, "a")
-    job.model.window = 1
+    job.model.window, job.model.context = window, context
     with pytest.raises(SspError, match="machine.microbatch 1 leaves BatchNorm a single frame"):
         training.train(replace(job, machine=MachineSettings(microbatch=1)))
 

@@ -25,14 +25,15 @@ class Mode:
 
     Attributes:
         name: in tables.
-        tf32: whether float32 products of matrices and convolutions may be rounded to TF32 (on a GPU that has it).
+        convolutions, products: whether those of float32, of matrices the latter, may round to TF32 (on a GPU that has it).
         autocast: precision of autocast; None: float32.
         channels_last: layout of weights; the package's own is channels last.
         how: EAGER, GRAPH, COMPILED or COMPILED_GRAPH.
     """
 
     name: str
-    tf32: bool = True
+    convolutions: bool = True
+    products: bool = True
     autocast: torch.dtype | None = None
     channels_last: bool = True
     how: str = EAGER
@@ -43,7 +44,7 @@ class Mode:
             return None
         if self.how != EAGER:
             return "runs on a GPU alone"
-        if self.tf32 and self.autocast is None:
+        if self.convolutions and self.autocast is None:
             return "TF32 is arithmetic of GPUs"
         return "float16 is slower than float32 on a CPU" if self.autocast is torch.float16 else None
 
@@ -52,7 +53,7 @@ class Mode:
         """Precision of this block. Process-wide settings are put back at its end."""
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         before = matmul.allow_tf32, cudnn.allow_tf32
-        matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
+        matmul.allow_tf32, cudnn.allow_tf32 = self.products, self.convolutions
         # A graph keeps pointers: casts that are cached outside of it would be gone when it is replayed.
         cached = self.how not in (GRAPH, COMPILED_GRAPH)
         autocast = torch.autocast(device.type, self.autocast, enabled=self.autocast is not None, cache_enabled=cached)
@@ -69,11 +70,12 @@ class Mode:
 
 MODES = {
     mode.name: mode for mode in (
-        Mode("float32", tf32=False),
+        Mode("float32", convolutions=False, products=False),
+        Mode("torch-default", products=False),  # what float32 is where nobody says anything: the published runs
         Mode("tf32"),
         Mode("bfloat16", autocast=torch.bfloat16),
         Mode("float16", autocast=torch.float16),
-        Mode("float32-contiguous", tf32=False, channels_last=False),
+        Mode("float32-contiguous", convolutions=False, products=False, channels_last=False),
         Mode("tf32-contiguous", channels_last=False),
         Mode("bfloat16-contiguous", autocast=torch.bfloat16, channels_last=False),
         Mode("float16-contiguous", autocast=torch.float16, channels_last=False),

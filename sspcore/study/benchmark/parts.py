@@ -16,13 +16,13 @@ from sspcore.study.benchmark.streams import frame_rates, network_of
 from sspcore.study.benchmark.training import training_steps
 
 PAIR = ("SSP", "Base")  # the method and what it is added to: measured first and in every mode
-STREAM_MODES = ("float32", "tf32", "bfloat16", "float16")
+STREAM_MODES = ("torch-default", "float32", "tf32", "bfloat16", "float16")
 MORE_STREAM_MODES = (*STREAM_MODES, "float32-contiguous", "tf32-contiguous", "float16-contiguous")
 GRAPHS = ("tf32-graph", "float16-graph")
 COMPILED_STREAMS = ("float16-compiled", "float16-reduce-overhead", "tf32-compiled")
-TRAINING_MODES = ("float32", "tf32", "bfloat16")
+TRAINING_MODES = ("torch-default", "float32", "tf32", "bfloat16")
 MORE_TRAINING_MODES = (*TRAINING_MODES, "tf32-contiguous", "bfloat16-contiguous")
-LIVE_MODES = ("tf32", "float16", "float32")
+LIVE_MODES = ("torch-default", "float16", "float32")
 CPU_MATCHERS = ("lk", "sift", "akaze", "orb")
 HEAVY = {"Teacher": 4.0, "ConvNeXt-S + UPerNet": 2.0, "SSP-R": 1.5, "KD-SSP-R": 1.5}  # times as long as the others
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ def trained_in(profile: Profile, mode: Mode, microbatch: int | None = None) -> P
 
 def tf32_of(mode: Mode, device: torch.device) -> Any:
     """The mode's TF32 without its autocast, which the training loop sets by itself."""
-    return Mode(mode.name, tf32=mode.tf32).applied(device)
+    return replace(mode, autocast=None).applied(device)
 
 
 def _row(mode: str, cost: StepCost, setup: float) -> dict[str, Any]:
