@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sspcore.core.types import Motion, VideoSegmenter, VideoState
+from sspcore.models.ssp import Route
 from sspcore.models.systems import build, system
 from sspcore.motion import geometry
 from sspcore.study.benchmark.frames import sample_frames
@@ -124,7 +125,7 @@ def advance(model: VideoSegmenter, frame: Tensor, state: VideoState, H_cur_to_pr
     """A step from the second frame on, with the homography inverted already: all of it runs on one device."""
     if not hasattr(model, "propagate"):
         return model.step(frame, state, None)
-    state = model.propagate(model.observe(frame), state, H_cur_to_prev).state
+    state = model.propagate(model.observe(frame), state, Route(H_cur_to_prev)).state
     return state.logits, state
 
 
