@@ -86,6 +86,8 @@ def published_images() -> Steps:
 class Augmentation(Section):
     """What happens to training samples, in the order in which the steps are written.
 
+    A step is changed by its name: `load_profile("paper", {"augmentation.windows.jitter.probability": 1.0})`.
+
     Attributes:
         windows: of systems that train on two frames and more; all frames of a window are changed alike.
         images: of systems that train on single images.

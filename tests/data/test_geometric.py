@@ -115,7 +115,9 @@ def test_the_published_crop_cuts_twice():
     for seed in range(1500):
         torch.manual_seed(seed)
         changed = Crop(zoom=(1.4,), zoom_probability=1)(coordinates(size, False), crop)
-        places.append(changed.flow_to_prev[0, 0, 18, 18].item() * 100 - 18)  # 1.4 x of the middle, less its place in the crop
+        middle = changed.flow_to_prev[0, 0, 18, 18].item() * 100  # 1.4 times its x in the frame
+        places.append(middle + (1.4 - 1) / 2 - 18)  # in the enlarged frame, less its place in the crop
+    assert np.abs(np.array(places) - np.round(places)).max() < 0.02  # whole pixels of the enlarged frame
     room = int(60 * 1.4) - 60, 60 - 36
     expected = sum(each / 2 for each in room), sum((each * (each + 2)) / 12 for each in room)
     assert np.mean(places) == pytest.approx(expected[0], abs=0.8)  # four standard errors
