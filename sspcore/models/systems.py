@@ -269,7 +269,8 @@ def stand_in(name: str, profile: ModelSettings) -> str | None:
 def start_from(model: VideoSegmenter, state_dict: Mapping[str, Tensor], source: str = "checkpoint") -> set[str]:
     """Load a checkpoint to go on from: of the same system, or of the image system that a video system is built on.
 
-    Returns: names of the parameters and buffers that were loaded; the others belong to new parts.
+    Returns: names of the parameters and buffers that were loaded, and those of a RAFT of its own, which `build` gives trained
+        weights; the others belong to new parts.
     Raises: ArtefactError if an image model's entry is missing, an entry has no place, or shapes differ.
     """
     state = dict(state_dict)
@@ -288,4 +289,4 @@ def start_from(model: VideoSegmenter, state_dict: Mapping[str, Tensor], source: 
                 f"{source}: {problem} {keys[0]} ({len(keys)} in all); it belongs to another model or profile; retrain"
             )
     model.load_state_dict(state, strict=False)
-    return set(state)
+    return set(state) | {key for key in expected if key.startswith("raft.")}

@@ -44,11 +44,10 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
     crops = None
     if profile.register_crops and "homography" in model.needs:
         crops = CropRegistration(study.registrator, "correspondences" in model.needs)
-    fresh = (n for n, _ in model.named_parameters() if n not in trained and not n.startswith("raft."))
     return Training(
         name=f"{name} on {title}", model=model, objective=objective(study, spec, dataset),
         dataset=_windows(study, spec, model, dataset, crops), recipe=recipe, seed=study.seed,
-        fresh=frozenset(fresh), folder=out, device=study.device,
+        fresh=frozenset(n for n, _ in model.named_parameters() if n not in trained), folder=out, device=study.device,
         workers=worker_count(profile.loader_workers, profile.machine.process_count(recipe.batch_size, study.device)),
         crops=crops if crops is not None and crops.on_gpu else None, machine=profile.machine,
     )

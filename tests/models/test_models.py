@@ -29,6 +29,7 @@ from sspcore.models.systems import (
     start_from,
     system,
 )
+from sspcore.motion.raft import RAFT
 
 CLASSES, HEIGHT, WIDTH = 5, 64, 96
 LITE = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
@@ -456,6 +457,23 @@ class TestStartFrom:
         fresh = set(model.state_dict()) - loaded
         assert all(not key.startswith("image.") for key in fresh)
         assert bool(fresh) == (name not in ("DFF", "KD Base"))
+
+    @pytest.mark.parametrize("name", ["DFF", "NetWarp"])
+    def test_a_raft_of_its_own_is_no_new_part(self, name: str, base: VideoSegmenter) -> None:
+        model = build(name, CLASSES, FLOW_TRAINED, load_weights=False)
+        fresh = set(model.state_dict()) - start_from(model, base.state_dict())
+        new_parts = ("flow_cnn.", "past_weights.", "present_weights.") if name == "NetWarp" else ()
+        assert {key.split(".")[0] + "." for key in fresh} == {*new_parts}
+
+    def test_pretrained_weights_of_a_raft_are_loaded_where_the_encoders_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loaded: list[RAFT] = []
+        monkeypatch.setattr(RAFT, "load", lambda raft: loaded.append(raft))
+        build("DFF", CLASSES, FLOW_TRAINED, load_weights=False)
+        assert loaded == []
+        model = build("DFF", CLASSES, FLOW_TRAINED)
+        assert loaded == [model.raft]
+        build("SSP", CLASSES, FLOW_TRAINED)
+        assert len(loaded) == 1
 
     def test_own_checkpoint_is_taken_over_whole(self) -> None:
         model = build("SSP", CLASSES, PROFILE, load_weights=False)
