@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
 
@@ -15,7 +16,8 @@ from sspcore.report.cost import with_costs
 from sspcore.report.frontier import GROUPS, averaging, curve_names, frontier, image_of, points_of
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import figure
-from sspcore.study.cost import Macs, stream_macs
+from sspcore.study.cost import Macs, count_macs, stream_macs
+from sspcore.study.hardware import untrained_raft
 from sspcore.study.profiles import load_profile
 
 CURVE = [row(f"Constant alpha {alpha}", "control", 0.6, tc) for alpha, tc in ((0.9, 0.9), (0.3, 0.75), (0.5, 0.8))]
@@ -109,3 +111,14 @@ def test_costs_are_those_of_the_profiles_models_and_rows_name_their_data():
     assert found[1]["flow_counted"] is False and found[0]["flow_counted"] is None and found[1]["gmacs"] < base.linear
     assert found[3]["gmacs"] == pytest.approx(base.linear, rel=0.01) and found[4]["gmacs"] == 7.0
     assert {entry["data"] for entry in found} == {"rendered data, not the real data set"} and "gmacs" not in rows[0]
+
+
+def test_a_flow_that_a_system_holds_is_in_its_cost():
+    profile = load_profile("smoke", {"train_flow": True})
+    rows = [{"system": name, "dataset": "uavid"} for name in ("Base", "DFF")]
+    base, dff = with_costs({"provenance": {"data": "rendered data"}, "rows": rows}, profile)["rows"]
+    raft, frame = untrained_raft("meta"), torch.empty(1, 3, 128, 160, device="meta")  # 96 lines are padded to 128
+    flow = count_macs(lambda: raft(frame, frame, num_flow_updates=8)).total
+    assert dff["flow_counted"] is True
+    assert dff["gmacs"] == pytest.approx((base["gmacs"] + 7 * flow) / 8, rel=0.01)
+    assert dff["gmacs_with_attention"] == pytest.approx(dff["gmacs"], abs=1e-3)  # correlation is no attention
