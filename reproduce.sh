@@ -22,7 +22,9 @@ Usage: ./reproduce.sh [OPTIONS]            set up if needed, then run the study 
        ./reproduce.sh COMMAND [ARGUMENTS]
 
 Commands:
-  setup              only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux)
+  setup [--extra lightglue]
+                     only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux); with the extra
+                     also DISK and LightGlue, the paper's registration, with their weights (110 MB)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
@@ -211,6 +213,37 @@ install() {
     say "Installed in $((SECONDS - started)) s."
 }
 
+# Put the pins of an extra, requirements-NAME.lock, into .venv unless that very lock was installed to the end. An active
+# environment is not changed: it has them, or the command for it is told.
+add_extra() {
+    local pins=$root/requirements-$1.lock mark=$venv/installed-$1.lock
+    if [ "$python" != "$venv/bin/python" ]; then
+        "$python" -m sspcore doctor --pins --extra "$1" >/dev/null 2>&1 ||
+            die "the active environment lacks the extra $1: $python -m pip install --no-deps --requirement $pins"
+        return
+    fi
+    ! cmp -s "$pins" "$mark" || return 0
+    say "Installing the extra $1 (log: $log)"
+    if ! PYTHONPATH='' PIP_USER=0 "$python" -m pip install --no-deps --no-input --disable-pip-version-check \
+        --progress-bar off --requirement "$pins" 2>&1 | tee -a "$log" | show_progress; then
+        fail_installation "the extra $1 could not be installed"
+    fi
+    if ! PYTHONPATH='' PYTHONSAFEPATH=1 "$python" -m sspcore doctor --extra "$1" >>"$log" 2>&1; then
+        fail_installation "the extra $1 was installed but does not work"
+    fi
+    cp "$pins" "$mark.tmp"
+    mv "$mark.tmp" "$mark"
+}
+
+# Extras that were installed once follow their locks.
+renew_extras() {
+    local mark name
+    for mark in "$venv"/installed-*.lock; do
+        name=${mark##*/installed-}
+        [ ! -f "$root/requirements-$name" ] || add_extra "${name%.lock}"
+    done
+}
+
 find_environment() {
     case $(uname -s) in MINGW* | MSYS* | CYGWIN*) die "on Windows, run this in WSL (Ubuntu or another Linux)" ;; esac
     [ -f "$lock" ] || die "$lock is missing: restore it from the repository"
@@ -223,6 +256,7 @@ find_environment() {
     fi
     link_library
     use_own_environment
+    renew_extras
 }
 
 # --- the commands -----------------------------------------------------------------------------------------------------
@@ -273,7 +307,7 @@ open_lab() {
 }
 
 main() {
-    local argument
+    local argument extra
     case ${1:-} in
         test | lab) ;;   # their arguments, --help included, are for the tool behind them
         *)
@@ -284,8 +318,17 @@ main() {
     esac
     case ${1:-} in
         setup)
-            [ $# -eq 1 ] || die "setup takes no arguments: see ./reproduce.sh --help"
+            extra=
+            case $#,${2:-},${3:-} in
+                1,,) ;;
+                2,--extra=*,) extra=${2#--extra=} ;;
+                3,--extra,?*) extra=$3 ;;
+                *) die "setup takes --extra NAME and nothing else: see ./reproduce.sh --help" ;;
+            esac
+            case $extra in */* | *.*) die "--extra $extra is unknown: there is lightglue" ;; esac
+            [ -z "$extra" ] || [ -f "$root/requirements-$extra.lock" ] || die "--extra $extra is unknown: there is lightglue"
             find_environment
+            [ -z "$extra" ] || add_extra "$extra"
             say "The environment is ready: $python"
             ;;
         test) shift; find_environment; run_tests "$@" ;;

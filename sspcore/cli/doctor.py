@@ -16,10 +16,11 @@ from typing import Annotated
 
 import typer
 
-from sspcore.core.errors import reason
+from sspcore.core.errors import SspError, reason
 from sspcore.core.paths import IN_CHECKOUT, PACKAGE
 
 LOCK = PACKAGE.parent / "requirements.lock"
+EXTRAS = {"lightglue": PACKAGE.parent / "requirements-lightglue.lock"}
 # What torch brings along on Linux for CUDA; a build with a local version (2.15.0+cpu) has none, or others.
 ACCELERATOR = re.compile(r"(nvidia-|cuda-|triton$)")
 
@@ -32,7 +33,9 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def pin_problems(lock: Path = LOCK, version_of: Callable[[str], str | None] = installed_version) -> Iterator[str]:
+def pin_problems(
+    lock: Path = LOCK, version_of: Callable[[str], str | None] = installed_version, remedy: str = "run ./reproduce.sh setup"
+) -> Iterator[str]:
     """Yield one line for each pin of `lock` that applies to this Python and platform and is not met.
 
     A local version satisfies its pin (2.15.0+cpu meets 2.15.0); the accelerator's packages are then not asked for.
@@ -61,7 +64,28 @@ def pin_problems(lock: Path = LOCK, version_of: Callable[[str], str | None] = in
             continue
         found = version_of(pin.name)
         if found is None or not pin.specifier.contains(found, prereleases=True):
-            yield f"{pin.name}: {found or 'not installed'}, the lock pins {pin.specifier}: run ./reproduce.sh setup"
+            yield f"{pin.name}: {found or 'not installed'}, the lock pins {pin.specifier}: {remedy}"
+
+
+def extra_problems(name: str, wanted: bool) -> Iterator[str]:
+    """Yield one line for each pin of an extra that is not met; nothing where it is not `wanted` and none of it is installed."""
+    lines = EXTRAS[name].read_text(encoding="utf-8").splitlines()
+    packages = {line.partition("==")[0] for line in lines if not line.startswith("#")}
+    if wanted or any(installed_version(package) for package in packages):
+        yield from pin_problems(EXTRAS[name], remedy=f"run ./reproduce.sh setup --extra {name}")
+
+
+def lightglue_lines() -> tuple[list[str], list[str]]:
+    """What is known of DISK's and LightGlue's weights, and what is wrong with them: nothing of either without kornia."""
+    if installed_version("kornia") is None:
+        return [], []
+    from sspcore.motion.weights import check_lightglue, lightglue_files
+
+    try:
+        found = [f"lightglue: {path}, SHA-256 {check_lightglue(path)}" for path in lightglue_files()]
+    except SspError as error:
+        return [], [f"lightglue: {error}"]
+    return found or ["lightglue: kornia is there, its weights are not: run ./reproduce.sh setup --extra lightglue"], []
 
 
 def torch_problems() -> Iterator[str]:
@@ -97,15 +121,22 @@ def opencv_problems() -> Iterator[str]:
 
 def doctor(
     pins: Annotated[bool, typer.Option("--pins", help="Compare versions with requirements.lock only (fast).")] = False,
+    extra: Annotated[str | None, typer.Option(metavar="NAME", help="Ask for this extra too: lightglue.")] = None,
 ) -> int:
     """Check this environment: one line for each problem."""
+    if extra is not None and extra not in EXTRAS:
+        raise SspError(f"--extra {extra}: unknown; there is {', '.join(EXTRAS)}")
     if not IN_CHECKOUT:
         print("sspcore is installed as a package: its parts are checked, the pins of requirements.lock are in a checkout only")
     problems = list(pin_problems()) if IN_CHECKOUT else []
+    if IN_CHECKOUT:
+        problems += [line for name in EXTRAS for line in extra_problems(name, wanted=name == extra)]
+    known: list[str] = []
     if not pins:
         problems += [*torch_problems(), *opencv_problems()]
-    for problem in problems:
-        print(problem)
+    if not pins and not problems:
+        known, problems = lightglue_lines()
+    print(*known, *problems, sep="\n", end="\n" if known or problems else "")
     if not problems:
         python, state = sys.version.split()[0], "as pinned" if IN_CHECKOUT else "sound"
         print(f"environment: {state} (Python {python}, torch {installed_version('torch')})")

