@@ -1,8 +1,8 @@
 """What each registrator is worth: python benchmarks/registration.py [--frames DIR_OR_VIDEO ...] [--json FILE].
 
-On any clip, at the size of the paper's input: the mean grey-level difference that is left after the warp, beside the identity's on
-the same pixels; failures; models chosen; how far the corners move; milliseconds. On rendered clips, at their profile's size: the
-distance from the exact homography of the ground too.
+On any clip, at the size of the paper's input: the mean grey-level difference that is left after the warp, beside the
+identity's on the same pixels; failures; models chosen; how far the corners move; milliseconds. On rendered clips, at their
+profile's size: the distance from the exact homography of the ground too.
 
   --frames     folders of images or videos; named by their last two parts, such as nadir/drone
   --sources    a JSON file, {name of a clip: where it is from and its licence}, copied into the report
@@ -63,13 +63,15 @@ class Scores:
         found = matcher(pair.previous, pair.current)
         spent = time.perf_counter() - began
         after, before = residuals(pair, found.H_prev_to_cur)
+        size = pair.current.shape[:2]
         measured = {
-            "residual": after, "identity": before, "worse": after > before + WORSE_BY, "failed": not found.ok, "ms": 1e3 * spent,
-            "inliers": found.inliers, "shift_px": corner_distance(found.H_prev_to_cur, np.eye(3), pair.current.shape[:2]).max(),
+            "residual": after, "identity": before, "worse": after > before + WORSE_BY, "failed": not found.ok,
+            "shift_px": corner_distance(found.H_prev_to_cur, np.eye(3), size).max(), "inliers": found.inliers,
+            "ms": 1e3 * spent,
         }
         if pair.exact is not None:
-            measured["exact_px"] = ground_distance(found.H_prev_to_cur, pair.exact, pair.current.shape[:2])
-            measured["exact_corner_px"] = corner_distance(found.H_prev_to_cur, pair.exact, pair.current.shape[:2]).max()
+            measured["exact_px"] = ground_distance(found.H_prev_to_cur, pair.exact, size)
+            measured["exact_corner_px"] = corner_distance(found.H_prev_to_cur, pair.exact, size).max()
         for name, value in measured.items():
             self.values[name].append(float(value))
         self.models[getattr(found, "model", "homography") if found.ok else "failed"] += 1
@@ -168,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, help="folder of the profiles' artefacts (default: the repository's data folder)")
     parser.add_argument("--every", type=int, default=3, help="every so many frames one pair (default: 3)")
     parser.add_argument("--pairs", type=int, help="at most so many pairs a clip")
-    parser.add_argument("--lightglue", type=int, default=0, metavar="N", help="LightGlue too, on one of N pairs (default: never)")
+    parser.add_argument("--lightglue", type=int, default=0, metavar="N", help="LightGlue on one of N pairs (default: never)")
     parser.add_argument("--matchers", nargs="*", default=list(MATCHERS))
     common.add_json(parser, "registration")
     options = parser.parse_args(arguments)

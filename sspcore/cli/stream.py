@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -66,7 +67,8 @@ def stream(
         raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine, classes, usual, flow = _engine(checkpoint, bundle, backend, size, device)
-    motion = motion_for(engine, lambda: build_registrator(registration or usual), lambda: build_flow(flow, device))
+    registrator = partial(build_registrator, registration or usual, device=device)
+    motion = motion_for(engine, registrator, lambda: build_flow(flow, device))
     with open_source(source, rate) as opened, writers(out, masks, classes, opened.fps) as consumers:
         oldest = None if drop == "auto" else drop == "oldest"
         done = run(opened, engine, motion, consumers, oldest, max_frames)

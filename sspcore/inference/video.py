@@ -73,7 +73,7 @@ def segment_video(
         raise ProfileError(f"classes: {classes.n_classes} are named, the model has {model.n_classes}; name each of them")
     backend = TorchBackend(model, size, device)
     registration, flow = registration or "lk", flow or "dis-medium"
-    motion = motion_for(model, lambda: build_registrator(registration), lambda: build_flow(flow, device))
+    motion = motion_for(model, lambda: build_registrator(registration, device=device), lambda: build_flow(flow, device))
 
     def results() -> Iterator[Segmented]:
         with open_source(source) as frames, writers(*outputs, classes, frames.fps) as consumers:

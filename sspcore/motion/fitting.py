@@ -1,10 +1,10 @@
 """From matches to a registration: which model of motion explains two frames, and whether it can be trusted.
 
-One rule for every estimator. A model of motion (identity, similarity, homography) is *supported* where enough matches agree with
-it, in number and as a share of all, spread over the frame, and where it moves no corner too far. Of the supported models the
-simplest is taken that explains the frames as well as the best does, judged by the grey levels: a still camera is left alone,
-and what does not bring the frames closer together than no motion is not taken. Without a supported model that does, the
-registration has failed: the identity, not ok.
+One rule for every estimator. A model of motion (identity, similarity, homography) is *supported* where enough matches agree
+with it, in number and as a share of all, spread over the frame, and where it moves no corner too far. Of the supported models
+the simplest is taken that explains the frames as well as the best does, judged by the grey levels: a still camera is left
+alone, and what does not bring the frames closer together than no motion is not taken. Frames that no supported model explains
+have failed to register: the identity, not ok.
 
 Source: METHOD section 2 for RANSAC and its threshold; the rule is ours. Its constants were set on real and rendered
 clips and on frames without texture (`benchmarks/registration.py`, `tests/motion/test_fitting.py`).
@@ -31,8 +31,10 @@ MIN_INLIERS = 7  # a homography fits any 4 matches; noise brings 5 or 6 of few i
 MIN_SHARE = 0.25  # of the matches; the poorest good pair of the real clips has 0.35
 GRID = 4  # cells a side, to see how inliers are spread
 MIN_CELLS = 5  # of GRID x GRID: more than a quarter of the frame or one row of cells
+CELL_SHARE = 0.02  # of the inliers must lie in a cell for it to count: strays do not spread a crowd
 MAX_SHIFT = 0.3  # of a corner, in diagonals of the frame: beyond, less than half of the view is shared
-GAIN = 0.04  # a model's residual must be lower by this share: resampling noise alone lowers it by up to 0.03
+GAIN = 0.04  # a richer model's residual must be lower by this share: resampling noise alone lowers it by up to 0.03
+STILL_PX, STILL_GAIN = 0.5, 0.1  # moves of no corner beyond this must gain more: below it the blur of the warp outweighs them
 MAX_LEFT = 0.8  # of the structure may be left unexplained: of two frames of noise 1.4 is left
 BLUR, LIGHT = 1.5, 31  # sigma and side of a box, pixels of the reduced frames: see `structure`
 
@@ -85,12 +87,16 @@ def fit_motion(
     if not supported:
         return failed
     (still, *left), contrast = residuals([np.eye(3), *(one.H for one in supported)], before, after, size)
-    bound = min(min(still, *left) * (1 + GAIN), MAX_LEFT * contrast)
-    for one, residual in zip(supported, left, strict=True):
-        if residual <= bound and (one.model == "identity" or residual * (1 + GAIN) <= still):
-            inliers = int(one.inlier_mask.sum())
-            return Registration(one.H, True, inliers, len(previous_points), *matches, one.inlier_mask, one.model, residual)
-    return failed
+    explaining = [
+        (one, residual) for one, residual in zip(supported, left, strict=True)
+        if residual <= MAX_LEFT * contrast and residual * (1 + _needed_gain(one, size)) <= still
+    ]
+    if not explaining:
+        return failed
+    best = min(residual for _, residual in explaining)
+    taken, residual = next(each for each in explaining if each[1] <= best * (1 + GAIN))
+    inliers = int(taken.inlier_mask.sum())
+    return Registration(taken.H, True, inliers, len(previous_points), *matches, taken.inlier_mask, taken.model, residual)
 
 
 def residuals(
@@ -108,6 +114,7 @@ def residuals(
     small, target = before.shape, before.shape[::-1]
     reduced = [rescale_homography(torch.from_numpy(H)[None], size, small)[0].numpy() for H in homographies]
     source, there = structure(before), structure(after)
+    source *= np.abs(there).mean() / max(np.abs(source).mean(), np.finfo(np.float32).tiny)  # exposure is no motion
     valid = np.ones(small, bool)
     for H in reduced:
         valid &= cv2.warpPerspective(np.full(small, 255, np.uint8), H, target) == 255
@@ -156,12 +163,19 @@ def _agreeing(H: np.ndarray, previous_points: Points, current_points: Points) ->
     return np.linalg.norm(moved - current_points, axis=1) <= RANSAC_PX
 
 
+def _needed_gain(candidate: _Candidate, size: Size) -> float:
+    """By which share of its own a candidate's residual must lie below that of no motion."""
+    if candidate.model == "identity":
+        return 0.0
+    return STILL_GAIN if _largest_shift(candidate.H, size) < STILL_PX else GAIN
+
+
 def _is_supported(candidate: _Candidate, previous_points: Points, size: Size) -> bool:
     inliers = previous_points[candidate.inlier_mask]
     if len(inliers) < max(MIN_INLIERS, MIN_SHARE * len(previous_points)):
         return False
-    cells = np.minimum(inliers * GRID // np.array([size[1], size[0]]), GRID - 1).astype(int)
-    if len(np.unique(cells @ np.array([1, GRID]))) < MIN_CELLS:
+    cells = np.minimum(inliers * GRID // np.array([size[1], size[0]]), GRID - 1).astype(int) @ np.array([1, GRID])
+    if (np.bincount(cells, minlength=GRID**2) > CELL_SHARE * len(inliers)).sum() < MIN_CELLS:
         return False
     return _largest_shift(candidate.H, size) <= MAX_SHIFT * float(np.hypot(*size))
 

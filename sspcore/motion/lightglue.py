@@ -19,7 +19,7 @@ from sspcore.motion.fitting import Points
 from sspcore.motion.weights import load_lightglue_weights
 
 DESCRIPTOR = 128  # length of DISK's
-MIN_SIDE = 17  # DISK pads to multiples of 16 and halves four times: of 16 x 16 one pixel would be left, which it cannot normalise
+MIN_SIDE = 17  # DISK pads to multiples of 16 and halves four times: of 16 x 16 one pixel would be left, too few to normalise
 
 
 def load_networks(device: torch.device) -> tuple[nn.Module, nn.Module]:

@@ -231,7 +231,7 @@ class StudyData:
     @property
     def registrator(self) -> Registrator:
         """The profile's estimator of homographies, made once."""
-        return self._once(("registrator",), lambda: build_registrator(self.profile.registration))
+        return self._once(("registrator",), lambda: build_registrator(self.profile.registration, device=self.device))
 
     def homographies(self, dataset: str) -> HomographyStore:
         """Registrations of consecutive frames at the student's size."""

