@@ -325,8 +325,8 @@ main() {
                 3,--extra,?*) extra=$3 ;;
                 *) die "setup takes --extra NAME and nothing else: see ./reproduce.sh --help" ;;
             esac
-            case $extra in */* | *.*) die "--extra $extra is unknown: there is lightglue" ;; esac
-            [ -z "$extra" ] || [ -f "$root/requirements-$extra.lock" ] || die "--extra $extra is unknown: there is lightglue"
+            case $extra in */* | *.*) die "--extra $extra is unknown, there is lightglue: see ./reproduce.sh --help" ;; esac
+            [ -z "$extra" ] || [ -f "$root/requirements-$extra.lock" ] || die "--extra $extra is unknown, there is lightglue: see ./reproduce.sh --help"
             find_environment
             [ -z "$extra" ] || add_extra "$extra"
             say "The environment is ready: $python"

@@ -21,16 +21,8 @@ from sspcore.core.files import copy_file
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.paths import WEIGHTS_FOLDER
 from sspcore.models.spec import ImageModelSpec
-from sspcore.motion.weights import (
-    LIGHTGLUE_PACKAGE,
-    RAFT_URL,
-    RAFT_WEIGHTS,
-    check_lightglue,
-    fetch_lightglue_weights,
-    fetch_raft_weights,
-    lightglue_files,
-    torch_cache,
-)
+from sspcore.motion import weights as motion_weights
+from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights, torch_cache
 
 HUB_FILE = "model.safetensors"
 
@@ -142,21 +134,20 @@ class LightGlueWeights(Weights):
 
     role: str = "registration: lightglue"
     name: str = "DISK, LightGlue"
-    source: str = f"package {LIGHTGLUE_PACKAGE}"
+    source: str = f"package {motion_weights.LIGHTGLUE_PACKAGE}"
 
     def found(self) -> list[Path]:
-        return lightglue_files()
+        return motion_weights.lightglue_files()
 
     def in_place(self) -> bool:
-        """Whether both lie in data/weights/ or came with the package."""
-        return bool(self.found()) and not any(path.parent == torch_cache() for path in self.found())
+        return bool(self.found()) and torch_cache() not in {path.parent for path in self.found()}
 
     def check(self) -> None:
         for path in self.found():
-            check_lightglue(path)
+            motion_weights.check_lightglue(path)
 
     def fetch(self) -> None:
-        fetch_lightglue_weights()
+        motion_weights.fetch_lightglue_weights()
 
 
 def encoder_weights(role: str, spec: ImageModelSpec) -> HubWeights | PackageWeights:

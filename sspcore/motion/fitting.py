@@ -35,7 +35,7 @@ CELL_SHARE = 0.02  # of the inliers must lie in a cell for it to count: strays d
 MAX_SHIFT = 0.3  # of a corner, in diagonals of the frame: beyond, less than half of the view is shared
 GAIN = 0.04  # a richer model's residual must be lower by this share: resampling noise alone lowers it by up to 0.03
 STILL_PX, STILL_GAIN = 0.5, 0.1  # moves of no corner beyond this must gain more: below it the blur of the warp outweighs them
-MAX_LEFT = 0.8  # of the structure may be left unexplained: of two frames of noise 1.4 is left
+MAX_LEFT = 1.0  # of the structure itself may be left: of two frames of noise 1.4 is, of the fastest real pair 0.81
 BLUR, LIGHT = 1.5, 31  # sigma and side of a box, pixels of the reduced frames: see `structure`
 
 
@@ -61,6 +61,11 @@ class Registration:
     inlier_mask: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool), repr=False)
     model: Model = "identity"
     residual: float = float("nan")
+
+    @property
+    def correspondences(self) -> NDArray[np.float32]:
+        """(N, 3): (x, y) of each match in the current frame, and 1 for an inlier, 0 for an outlier (see `Motion`)."""
+        return np.column_stack([self.current_points, self.inlier_mask]).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,6 @@ MAX_SIDE = 480
 SPARE = 4  # so many times the wanted features are looked for, and thinned out over the frame
 CELLS = 8  # a side of the grid that features are spread over
 
-    @property
-    def correspondences(self) -> NDArray[np.float32]:
-        """(N, 3): (x, y) of each match in the current frame, and 1 for an inlier, 0 for an outlier (see `Motion`)."""
-        return np.column_stack([self.current_points, self.inlier_mask]).astype(np.float32)
-
 
 class Registrator(Protocol):
     """Registers two frames; `name` tells registrators apart in settings and results."""

@@ -197,6 +197,8 @@ def test_doctor_finds_nothing_wrong_with_the_compiled_parts_of_this_environment(
 def test_doctor_exits_with_1_and_one_line_a_problem(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(doctor, "extra_problems", lambda name, wanted: iter(["kornia: asked for"] if wanted else []))
+    monkeypatch.setattr(doctor, "lightglue_lines", lambda: (["lightglue: a file"], []))
     monkeypatch.setattr(doctor, "pin_problems", lambda: iter(["a: wrong", "b: wrong"]))
     assert main(["doctor", "--pins"]) == 1
     assert capsys.readouterr().out == "a: wrong\nb: wrong\n"
