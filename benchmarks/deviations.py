@@ -9,7 +9,8 @@ occlusion and ground homographies judge both readings of each formula; docs/devi
   stride4        how far the homography of the features moves where the half pixel of the rescaling is left out
   soft_occlusion the mean weight O on visible and on hidden pixels: L1 norm against |sum of channel differences|
   no_past        share of pixels without a source in the frame before, where alpha is masked
-  registration   mean distance to the ground's exact homography, and failures, of each estimator
+  registration   mean distance to the ground's exact homography, failures and time of each estimator; LightGlue's where the
+                 extra is installed
   streamed       trained systems streamed in another way, without training them again: mIoU and TC, beside results.json
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,7 @@ from sspcore.evaluation.clips import clip_records
 from sspcore.inference import motion_for, segment_frames
 from sspcore.metrics import MetricSuite
 from sspcore.models.ssp import SSP
+from sspcore.motion import lightglue
 from sspcore.motion.cache import HomographyStore
 from sspcore.motion.geometry import (
     pixel_grid,
@@ -138,18 +141,25 @@ def displacement(a: Tensor, b: Tensor, size: tuple[int, int]) -> Tensor:
 def registrations(study: Study, dataset: str) -> dict[str, Any]:
     """Each estimator at the student's size against the exact homography of the ground plane."""
     size, truth_root = study.profile.input_size, study.truth_root(dataset)
-    estimators = {name: build_registrator(name) for name in REGISTRATORS}
+    names = (*REGISTRATORS, "lightglue") if lightglue.is_installed() else REGISTRATORS
+    estimators = {name: build_registrator(name) for name in names}
     errors: dict[str, list[float]] = defaultdict(list)
-    failures = dict.fromkeys(REGISTRATORS, 0)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    failures = dict.fromkeys(names, 0)
     for clip, k in pairs(study, dataset, EVERY):
         truth = sequence_truth(truth_root / clip.sequence)
         exact = rescale_homography(torch.from_numpy(truth.homography(clip.numbers[k]))[None], truth.size, size)
         for name, estimator in estimators.items():
-            found = estimator(clip.frame(k - 1, size), clip.frame(k, size))
+            frames, began = (clip.frame(k - 1, size), clip.frame(k, size)), time.perf_counter()
+            found = estimator(*frames)
+            seconds[name].append(time.perf_counter() - began)
             failures[name] += not found.ok
             errors[name].append(float(displacement(torch.from_numpy(found.H_prev_to_cur)[None], exact, size).mean()))
     return {
-        name: {"mean_px": np.mean(kept), "median_px": np.median(kept), "failed": failures[name] / len(kept), "pairs": len(kept)}
+        name: {
+            "mean_px": np.mean(kept), "median_px": np.median(kept), "failed": failures[name] / len(kept), "pairs": len(kept),
+            "ms": 1e3 * np.median(seconds[name]),
+        }
         for name, kept in errors.items()
     }
 

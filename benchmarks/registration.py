@@ -18,7 +18,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.images import read_image, resize_frame
 from sspcore.core.progress import tqdm
 from sspcore.data.truth import sequence_truth
+from sspcore.motion import lightglue
 from sspcore.motion.geometry import rescale_homography
 from sspcore.motion.registration import build_registrator
 from sspcore.study import Study
@@ -175,8 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
     common.add_json(parser, "registration")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    if options.lightglue and find_spec("kornia") is None:
-        raise SspError("--lightglue: kornia is not installed; run ./reproduce.sh setup --extra lightglue")
+    if options.lightglue and not lightglue.is_installed():
+        raise SspError("--lightglue: it is not installed; run ./reproduce.sh setup --extra lightglue")
     names = (*options.matchers, *(("lightglue",) if options.lightglue else ()))
     matchers = {name: build_registrator(name) for name in names}
     sources = json.loads(options.sources.read_text(encoding="utf-8")) if options.sources else {}

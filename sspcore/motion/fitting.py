@@ -35,7 +35,7 @@ CELL_SHARE = 0.02  # of the inliers must lie in a cell for it to count: strays d
 MAX_SHIFT = 0.3  # of a corner, in diagonals of the frame: beyond, less than half of the view is shared
 GAIN = 0.04  # a richer model's residual must be lower by this share: resampling noise alone lowers it by up to 0.03
 STILL_PX, STILL_GAIN = 0.5, 0.1  # moves of no corner beyond this must gain more: below it the blur of the warp outweighs them
-MAX_LEFT = 1.0  # of the structure itself may be left: of two frames of noise 1.4 is, of the fastest real pair 0.81
+STILL_LEFT = 0.8  # of the structure the identity may leave: of two frames of noise 1.4 is left, of still real ones 0.02
 BLUR, LIGHT = 1.5, 31  # sigma and side of a box, pixels of the reduced frames: see `structure`
 
 
@@ -94,7 +94,7 @@ def fit_motion(
     (still, *left), contrast = residuals([np.eye(3), *(one.H for one in supported)], before, after, size)
     explaining = [
         (one, residual) for one, residual in zip(supported, left, strict=True)
-        if residual <= MAX_LEFT * contrast and residual * (1 + _needed_gain(one, size)) <= still
+        if _explains(one, residual, still, contrast, size)
     ]
     if not explaining:
         return failed
@@ -168,11 +168,12 @@ def _agreeing(H: np.ndarray, previous_points: Points, current_points: Points) ->
     return np.linalg.norm(moved - current_points, axis=1) <= RANSAC_PX
 
 
-def _needed_gain(candidate: _Candidate, size: Size) -> float:
-    """By which share of its own a candidate's residual must lie below that of no motion."""
+def _explains(candidate: _Candidate, residual: float, still: float, contrast: float, size: Size) -> bool:
+    """Whether the grey levels agree with a candidate: it leaves less than there is, and clearly less than no motion does."""
     if candidate.model == "identity":
-        return 0.0
-    return STILL_GAIN if _largest_shift(candidate.H, size) < STILL_PX else GAIN
+        return residual <= STILL_LEFT * contrast
+    gain = STILL_GAIN if _largest_shift(candidate.H, size) < STILL_PX else GAIN
+    return residual <= contrast and residual * (1 + gain) <= still
 
 
 def _is_supported(candidate: _Candidate, previous_points: Points, size: Size) -> bool:

@@ -9,6 +9,7 @@ import io
 import re
 import warnings
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -16,10 +17,15 @@ from torch import Tensor, nn
 
 from sspcore.core.errors import SspError, WeightsError, reason
 from sspcore.motion.fitting import Points
-from sspcore.motion.weights import load_lightglue_weights
+from sspcore.motion.weights import lightglue_files, load_lightglue_weights
 
 DESCRIPTOR = 128  # length of DISK's
 MIN_SIDE = 17  # DISK pads to multiples of 16 and halves four times: of 16 x 16 one pixel would be left, too few to normalise
+
+
+def is_installed() -> bool:
+    """Whether kornia and both files of weights are on this machine."""
+    return find_spec("kornia") is not None and bool(lightglue_files())
 
 
 def load_networks(device: torch.device) -> tuple[nn.Module, nn.Module]:

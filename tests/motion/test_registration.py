@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from helpers.pairs import ground_error, homography, pair
 from sspcore.core.errors import ProfileError, SspError
 from sspcore.motion import registration
-from sspcore.motion.weights import lightglue_files
+from sspcore.motion.lightglue import is_installed
 
 
 @pytest.mark.parametrize(
@@ -176,9 +175,7 @@ def test_lightglue_without_kornia_says_what_to_install(monkeypatch):
         registration.build_registrator("lightglue")
 
 
-needs_lightglue = pytest.mark.skipif(
-    importlib.util.find_spec("kornia") is None or not lightglue_files(), reason="the extra lightglue is not installed",
-)
+needs_lightglue = pytest.mark.skipif(not is_installed(), reason="the extra lightglue is not installed")
 
 
 @pytest.fixture(scope="module")
