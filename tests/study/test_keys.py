@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from sspcore.core import code
-from sspcore.models.systems import METHOD_MODULES, METHODS, SYSTEMS
+from sspcore.models.systems import METHOD_MODULES, METHODS, SYSTEMS, build
 from sspcore.study.keys import Keys
 from sspcore.study.profiles import load_profile
 
@@ -141,3 +141,28 @@ def test_registered_crops_change_trainings():
 def test_the_size_of_the_teachers_row_changes_nothing_else():
     before, after = found(), found(score_teacher_at="teacher_size")
     assert {name for name in before if before[name] != after[name]} == {"predictions Teacher", "scores Teacher"}
+
+
+def test_augmentation_concerns_the_systems_that_see_such_windows():
+    before = found()
+    video, images = (behind(*(n for n in ALL_SYSTEMS if SYSTEMS[n].kind == kind)) for kind in ("video", "image"))
+
+    def stale(part: str) -> set[str]:
+        setting = {f"augmentation.{part}.flip.probability": 0.4}
+        return {name for name, key in found(**setting).items() if before[name] != key}
+
+    assert stale("windows") == video
+    assert stale("images") >= images | LABELS
+
+
+def test_the_order_of_augmentation_is_part_of_the_key():
+    steps = load_profile("smoke").model_dump(mode="json")["augmentation"]["windows"]
+    turned = {name: steps[name] for name in reversed(steps)}
+    assert found(**{"augmentation.windows": turned})["training SSP"] != found()["training SSP"]
+
+
+@pytest.mark.parametrize("name", sorted(ALL_SYSTEMS))
+def test_a_key_takes_the_augmentation_that_training_takes(name):
+    """By a system's kind, where training goes by its model's window."""
+    window = build(name, 3, load_profile("smoke"), load_weights=False).window
+    assert (window == 1) == (SYSTEMS[name].kind == "image")
