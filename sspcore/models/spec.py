@@ -19,7 +19,7 @@ class ImageModelSpec(Section):
     Attributes:
         arch: decoder, "upernet" or "segformer".
         encoder: name in smp; "tu-" is timm's, with the weights' tag where there are several
-            ("tu-sam2_hiera_base_plus.fb_r896_2pt1").
+            ("tu-sam2_hiera_base_plus.fb_r896").
         decoder_channels: width of the decoder.
         weights: where the encoder's weights come from (see sspcore.models.pretrained).
         checkpoint: whole network on the hub, in the layout of the transformers library, that encoder, decoder and auxiliary
