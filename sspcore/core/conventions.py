@@ -53,7 +53,7 @@ class Conventions(Section):
         tcb_start: the first three frames of a stream through TCB. "first-frame": the first one fills the clip.
             "image-model": the image model alone. [9; not measured]
         netwarp_state: what a stream through NetWarp carries on. "own-features": the frame's own, as in training.
-            "mixture": what they were mixed to. [the reference's code; figures/deviations.json]
+            "mixture": what they were mixed to. [the reference's code; not measured]
         tc: the TC of the results. "corrected": the metric `tc`. "reference": the metric `tc_reference`. [7; 93.3 to 86.4 %]
         vc: the metrics vc8 and vc16. "formula": right on constant truth, mean over videos. "script": VSPW's script, see
             `sspcore.metrics.dense.ScriptVideoConsistency`. [7; vc8 87.7 to 82.8 %]
