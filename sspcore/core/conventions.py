@@ -39,6 +39,8 @@ class Conventions(Section):
             one pixel. [4; 0.1 % of the fused labels]
         raft_input: of every RAFT. "unit": frames in -1..1, what it was trained on. "imagenet": ImageNet-normalised frames.
             [7; not measured]
+        disk_input: of DISK, whose keypoints LightGlue matches. "unit": frames in 0..1. "imagenet": ImageNet-normalised frames.
+            [the reference's code; corners of three real pairs move by 0.01 to 1 px at 368x640, their centres by 0.05 at most]
         fusion_updates: of RAFT in fusion. "as-losses": those of the profile's flow. "15": fifteen. Other flows have none.
             [the reference's code; not measured]
         half_pixel: a homography at stride 4. "kept": x_s = (x + 0.5) / s - 0.5. "dropped": x_s = x / s. Off by 3/8 px of the
@@ -69,6 +71,7 @@ class Conventions(Section):
     outside_view: Literal["left-out", "counted"] = "left-out"
     occlusion: Literal["followed", "same-pixel"] = "followed"
     raft_input: Literal["unit", "imagenet"] = "unit"
+    disk_input: Literal["unit", "imagenet"] = "unit"
     fusion_updates: Literal["as-losses", "15"] = "as-losses"
     half_pixel: Literal["kept", "dropped"] = "kept"
     past_outside: Literal["masked", "zeros"] = "masked"

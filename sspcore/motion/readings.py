@@ -1,4 +1,4 @@
-"""Functions of `geometry`, and flow estimators, by their reading in `sspcore.core.conventions`."""
+"""Functions of `geometry`, and names of estimators, by their reading in `sspcore.core.conventions`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def flow_under(name: str, conventions: Conventions) -> str:
     """Name of the estimator that stands for `name` under the conventions: RAFT may see other frames, all others stay."""
     sees_others = name.startswith("raft") and conventions.raft_input == "imagenet"
     return name.removesuffix(IMAGENET) + IMAGENET if sees_others else name
+
+
+def registrator_under(name: str, conventions: Conventions) -> str:
+    """Name of the registrator that stands for `name` under the conventions: LightGlue's DISK may see other frames."""
+    return name + IMAGENET if name == "lightglue" and conventions.disk_input == "imagenet" else name
 
 
 def fusion_flow(name: str, conventions: Conventions) -> str:

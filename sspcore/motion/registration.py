@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from sspcore.core.errors import ProfileError
+from sspcore.core.images import normalise
 from sspcore.core.types import Size
 from sspcore.motion.fitting import Points, Registration, fit_motion
 from sspcore.motion.lightglue import detect_and_match, load_networks
 
-REGISTRATOR_NAMES = ("lk", "sift", "akaze", "orb", "identity", "lightglue")
+REGISTRATOR_NAMES = ("lk", "sift", "akaze", "orb", "identity", "lightglue", "lightglue-imagenet")
 MAX_SIDE = 480
 SPARE = 4  # so many times the wanted features are looked for, and thinned out over the frame
 CELLS = 8  # a side of the grid that features are spread over
@@ -136,21 +137,23 @@ class LightGlueRegistrator:
         max_side: frames are reduced until their longer side is at most this; None: full size, as the paper does.
         max_features: keypoints of a frame.
         device: where the networks run.
+        imagenet: feed DISK the ImageNet-normalised frames, the reference's slip; else they are in 0..1.
     Raises: SspError where kornia is not installed; WeightsError where the weights cannot be had.
     """
 
-    name = "lightglue"
-
     def __init__(
-        self, max_side: int | None = None, max_features: int = 2048, device: torch.device | str = "cpu"
+        self, max_side: int | None = None, max_features: int = 2048, device: torch.device | str = "cpu",
+        imagenet: bool = False,
     ) -> None:
+        self.name, self.imagenet = "lightglue-imagenet" if imagenet else "lightglue", imagenet
         self.max_side, self.max_features, self.device = max_side, max_features, torch.device(device)
         self._networks = load_networks(self.device)
 
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
         reduced = [frame if self.max_side is None else _reduce(frame, self.max_side) for frame in (previous, current)]
-        frames = torch.from_numpy(np.stack(reduced)).permute(0, 3, 1, 2).to(self.device).float() / 255
+        frames = torch.from_numpy(np.stack(reduced)).permute(0, 3, 1, 2).to(self.device)
+        frames = normalise(frames.float()) if self.imagenet else frames.float() / 255
         points = detect_and_match(*self._networks, frames, self.max_features)
         points_at_full_size = (_at_full_size(each, reduced[0].shape[:2], previous.shape[:2]) for each in points)
         greys = (_reduced_grey(frame, MAX_SIDE) for frame in (previous, current))
@@ -170,8 +173,8 @@ def build_registrator(name: str, max_side: int | None = None, device: torch.devi
     settings = {} if max_side is None else {"max_side": max_side}
     if name == "identity":
         return Identity()
-    if name == "lightglue":
-        return LightGlueRegistrator(device=device, **settings)
+    if name.startswith("lightglue"):
+        return LightGlueRegistrator(device=device, imagenet=name != "lightglue", **settings)
     return LucasKanade(**settings) if name == "lk" else FeatureMatching(name, **settings)
 
 

@@ -29,7 +29,7 @@ from sspcore.data.prepare import prepare_clips
 from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.flow import build_flow
-from sspcore.motion.readings import flow_under, fusion_flow
+from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
 from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study import places
 from sspcore.study.keys import Keys
@@ -231,7 +231,8 @@ class StudyData:
     @property
     def registrator(self) -> Registrator:
         """The profile's estimator of homographies, made once."""
-        return self._once(("registrator",), lambda: build_registrator(self.profile.registration, device=self.device))
+        name = registrator_under(self.profile.registration, self.profile.conventions)
+        return self._once(("registrator",), lambda: build_registrator(name, device=self.device))
 
     def homographies(self, dataset: str) -> HomographyStore:
         """Registrations of consecutive frames at the student's size."""

@@ -16,7 +16,7 @@ from sspcore.core.code import code_key
 from sspcore.core.store import stable_hash
 from sspcore.models.config import FORMAT
 from sspcore.models.systems import FLOW_METHODS, METHOD_MODULES, TEACHER, SystemSpec, system
-from sspcore.motion.readings import flow_under, fusion_flow
+from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
 from sspcore.study.profiles import Profile
 
 TABLES = frozenset({
@@ -93,6 +93,8 @@ class Keys:
         by_flow = spec.options is not None and (spec.options.gate is not None or spec.options.registration == "flow")
         if by_flow or {"feature_warp", "flow_warp"} & readings.keys():  # it sees flow
             readings["flow"] = flow_under(self.profile.flow, conventions)
+        if spec.options is not None and spec.options.registration == "homography":
+            readings["registration"] = registrator_under(self.profile.registration, conventions)
         return readings
 
     def fused(self, spec: SystemSpec) -> bool:

@@ -28,7 +28,7 @@ from sspcore.inference.stream import Segmented
 from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
 from sspcore.models.config import CheckpointConfig, system_config
 from sspcore.models.systems import FLOW_METHODS, SystemSpec, build, control, image_spec, start_from, system
-from sspcore.motion.readings import flow_under
+from sspcore.motion.readings import flow_under, registrator_under
 from sspcore.study import fitting, places, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
@@ -80,7 +80,8 @@ class Study(StudyData):
         return system_config(
             name, image_spec(name, profile), self.spec(dataset), self.input_size(system(name)), profile.recurrent_window,
             conventions=profile.conventions, train_flow=profile.train_flow and system(name).method in FLOW_METHODS,
-            registration=profile.registration, flow=flow_under(profile.flow, profile.conventions),
+            registration=registrator_under(profile.registration, profile.conventions),
+            flow=flow_under(profile.flow, profile.conventions),
             data=f"{self.spec(dataset).title}: {self.data_origin}",
             provenance=provenance(profile.name, self.seed, self.clips_key(dataset)),
         )

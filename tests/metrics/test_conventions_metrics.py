@@ -95,7 +95,7 @@ def script(videos: list[tuple[np.ndarray, list[np.ndarray | None]]], n: int) -> 
 
 @pytest.fixture(scope="module")
 def videos() -> list[tuple[np.ndarray, list[np.ndarray | None]]]:
-    """Dense labels that move slowly, an ignored corner, class 1 taken for 2, a video without one label, one too short."""
+    """Dense labels that move slowly, an ignored corner, class 1 taken for 2, a video without two labels, one too short."""
     rng = np.random.default_rng(2)
     found = []
     for frames in (12, 5, 9, 4):
@@ -103,7 +103,7 @@ def videos() -> list[tuple[np.ndarray, list[np.ndarray | None]]]:
         targets[:, :4, :4] = 255
         predictions = labels(rng, frames, shift=0.3)
         found.append((np.where(predictions == 1, 2, predictions).astype(np.uint8), list(targets)))
-    found[2][1][6] = None
+    found[2][1][6] = found[2][1][8] = None
     return found
 
 

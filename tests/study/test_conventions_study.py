@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from sspcore.core.conventions import CORRECTED, REFERENCE, Conventions
 from sspcore.models.systems import SYSTEMS, control
+from sspcore.motion import registration
 from sspcore.motion.flow import FLOW_NAMES, ZeroFlow
-from sspcore.motion.readings import flow_under, fusion_flow
+from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
+from sspcore.motion.registration import REGISTRATOR_NAMES
 from sspcore.study import Study, data, scoring, stages
 from sspcore.study.engine.graph import Planner
 from sspcore.study.engine.task import Task
@@ -18,7 +21,7 @@ from sspcore.study.profiles import load_profile
 
 NAMES = [*SYSTEMS, control(0.5).name]
 KINDS = ("training", "predictions", "scores")
-RAFT = {"flow": "raft-20", "metric_flow": "raft-20"}
+RAFT = {"flow": "raft-20", "metric_flow": "raft-20", "registration": "lightglue"}
 SSP = {name for name, spec in SYSTEMS.items() if spec.method == "ssp"}
 DISTILLED = {"KD-SSP", "KD-SSP-R"}
 
@@ -52,6 +55,7 @@ CONTROL = behind({control(0.5).name})
     ("outside_view", behind(SSP) | {"fused labels"}),
     ("occlusion", behind(DISTILLED) | {"fused labels"}),
     ("raft_input", behind(SSP | {"DFF", "NetWarp"}) | {"fused labels", "error"} | SCORES),
+    ("disk_input", behind(SSP) | CONTROL),
     ("fusion_updates", behind(DISTILLED) | {"fused labels"}),
     ("half_pixel", behind(SSP) | CONTROL),
     ("past_outside", behind(SSP) | CONTROL),
@@ -72,9 +76,9 @@ def test_every_reading_is_looked_at():
     assert [field for field, _ in mark.args[1]] == list(Conventions.model_fields)
 
 
-def test_readings_of_raft_concern_raft_alone():
+def test_readings_of_raft_and_disk_concern_these_alone():
     before = found()
-    for field in ("raft_input", "fusion_updates"):
+    for field in ("raft_input", "disk_input", "fusion_updates"):
         assert found(**{f"conventions.{field}": getattr(REFERENCE, field)}) == before
 
 
@@ -114,6 +118,43 @@ def test_a_study_says_under_which_readings_its_numbers_are(tmp_path):
     assert reference.replace("the reference's conventions; ", "") == corrected != reference
 
 
+def test_names_of_registrators_under_the_conventions():
+    assert registrator_under("lightglue", CORRECTED) == "lightglue" and registrator_under("lk", REFERENCE) == "lk"
+    assert registrator_under("lightglue", REFERENCE) == "lightglue-imagenet" in REGISTRATOR_NAMES
+
+
+def test_the_registrator_of_a_study_follows(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "build_registrator", lambda name, device: name)
+    study = Study.open("smoke", root=tmp_path, overrides=RAFT | {"conventions": "reference"})
+    assert study.registrator == "lightglue-imagenet"
+    tasks: dict[str, Task] = {}
+    Planner(study, tasks).goals([("evaluate", "SSP", "uavid")])
+    others = study.changed({"conventions.disk_input": "unit"})
+    Planner(others, tasks).goals([("evaluate", "SSP", "uavid")])
+    clips = [clip for split in ("train", "val") for clip in Planner(study, {}).clips("uavid", split)]
+    assert sum(task.kind == "register" for task in tasks.values()) == 2 * len(clips)  # tasks of their own
+
+
+def test_disk_sees_what_the_name_says(monkeypatch):
+    seen = []
+
+    def detect(disk, matcher, frames, max_features):
+        seen.append(frames)
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+
+    monkeypatch.setattr(registration, "load_networks", lambda device: (None, None))
+    monkeypatch.setattr(registration, "detect_and_match", detect)
+    frame = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    for name in ("lightglue", "lightglue-imagenet"):
+        made = registration.build_registrator(name)
+        made(frame, frame)
+        assert made.name == name
+    unit = frame.transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(seen[0][0].numpy(), unit, atol=1e-6)
+    mean, std = (np.array(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    np.testing.assert_allclose(seen[1][0].numpy(), (unit - mean) / std, atol=1e-5)
+
+
 def test_flow_of_a_study_follows(monkeypatch, tmp_path):
     asked: list[str] = []
 
@@ -136,7 +177,8 @@ def test_flow_of_a_study_follows(monkeypatch, tmp_path):
 def test_checkpoints_of_a_study_say_their_conventions(tmp_path):
     study = Study.open("smoke", root=tmp_path, overrides=RAFT | {"conventions": "reference"})
     config = study.config("SSP", "uavid")
-    assert config.conventions == REFERENCE and config.flow == "raft-20-imagenet"
+    assert config.conventions == REFERENCE
+    assert (config.flow, config.registration) == ("raft-20-imagenet", "lightglue-imagenet")
     assert not config.options.mask_alpha and not config.options.half_pixel and config.options.border == "zeros"
 
 

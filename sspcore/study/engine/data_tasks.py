@@ -8,7 +8,7 @@ from typing import Any
 from sspcore.core.store import stable_hash
 from sspcore.core.types import Size
 from sspcore.data.clips import hold_out
-from sspcore.motion.readings import flow_under, fusion_flow
+from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
 from sspcore.study import Study, places
 from sspcore.study.engine.task import Call, StudySpec, Task
 from sspcore.study.outline import PlannedClip, planned_clips
@@ -92,9 +92,10 @@ class DataPlanner:
 
     def _register(self, dataset: str, split: str) -> list[str]:
         prepared, key = self.goal("prepare", dataset), self.study.keys.motion(dataset, "registration")
+        registrator = registrator_under(self.study.profile.registration, self.study.profile.conventions)
         return [
             self._add(
-                "register", [dataset, key, clip.name, self.study.profile.registration, self.study.profile.input_size],
+                "register", [dataset, key, clip.name, registrator, self.study.profile.input_size],
                 self._title(dataset, f"registering {clip.name}", seed=False), "register", (dataset, split, clip.name), prepared,
                 len(clip) * megapixels(self.study.profile.input_size), "register",
             )
