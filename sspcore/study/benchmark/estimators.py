@@ -10,7 +10,7 @@ import torch
 
 from sspcore.core.images import normalise
 from sspcore.motion.flow import DISFlow, RAFTFlow
-from sspcore.motion.registration import LightGlueRegistrator, Registrator, build_registrator
+from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study.benchmark.frames import sample_frames, sample_images
 from sspcore.study.benchmark.modes import MODES
 from sspcore.study.benchmark.part import Setting
@@ -40,9 +40,8 @@ def registrations(names: tuple[str, ...], setting: Setting) -> Iterator[dict[str
 
 
 def lightglue(setting: Setting) -> Iterator[dict[str, Any]]:
-    """DISK + LightGlue on the device, as many keypoints as the paper takes. Raises: SspError if they cannot be had."""
-    registrator = LightGlueRegistrator(max_side=max(setting.profile.input_size), max_features=2048, device=setting.device)
-    yield _registered(registrator, setting.device.type, setting)
+    """DISK + LightGlue on the device, with as many keypoints as the paper takes. Raises: SspError if they cannot be had."""
+    yield _registered(build_registrator("lightglue", device=setting.device), setting.device.type, setting)
 
 
 def _registered(registrator: Registrator, where: str, setting: Setting) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from sspcore.study.profiles import Profile, choose_systems, load_profile
 FIGURES = REPOSITORY / "figures" / "hardware"
 NOTE = (
     "untrained weights; training: optimiser steps of one process on random frames, reading data left out; streams: one stream, "
-    "batch 1, flow of RAFT with 8 updates included where a system is given one, registration and reading left out; live: the "
+    "batch 1, RAFT with 8 updates included where a system uses flow, registration and reading left out; live: the "
     "streaming loop on frames in memory, registration on the CPU included"
 )
 _CLOCKS = (
