@@ -12,7 +12,7 @@ from torch import Tensor
 from sspcore.core.images import to_uint8
 from sspcore.core.types import Window
 from sspcore.data.augment import Sample, filled_up
-from sspcore.motion.registration import Registrator
+from sspcore.motion.registration import Registrator, on_gpu
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class CropRegistration:
     @property
     def on_gpu(self) -> bool:
         """Whether the registrator's networks are on a GPU."""
-        return getattr(self.registrator, "device", torch.device("cpu")).type != "cpu"
+        return on_gpu(self.registrator)
 
     def of_sample(self, sample: Sample) -> Sample:
         """The sample with homographies of its frames (T, 3, H, W), and which of them were found."""

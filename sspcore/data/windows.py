@@ -19,6 +19,7 @@ from sspcore.data.augment import Sample, filled_up
 from sspcore.data.clips import Clip
 from sspcore.data.crops import CropRegistration
 from sspcore.motion.cache import FlowStore, HomographyStore
+from sspcore.motion.registration import on_gpu
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,13 @@ class WindowDataset(Dataset[Sample]):
     def warm(self, workers: int = 0) -> None:
         """Estimate all motion that is not on disk yet, with a progress bar, so that samples only read.
 
-        Flow is estimated in this process, which owns the GPU that RAFT runs on; registrations, which need none, by
-        `workers` loader processes.
+        Flow is estimated in this process, which owns the GPU that RAFT runs on; registrations by `workers` loader processes,
+        unless they run on the GPU too.
         """
         clips = list({ref.clip.folder: ref.clip for ref in self.refs}.values())
         if self.homographies is not None:
             # a clip an item, registered by the loader's processes for the file that the store writes
+            workers = 0 if on_gpu(self.homographies.registrator) else workers
             loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=self.homographies.clip)
             for _ in tqdm(loader, desc=f"registration ({self.homographies.registrator.name})", unit="clip"):
                 pass

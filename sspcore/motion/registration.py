@@ -25,6 +25,7 @@ from sspcore.motion.fitting import Points, Registration, fit_motion
 from sspcore.motion.lightglue import detect_and_match, load_networks
 
 REGISTRATOR_NAMES = ("lk", "sift", "akaze", "orb", "identity", "lightglue", "lightglue-imagenet")
+ON_DEVICE = ("lightglue", "lightglue-imagenet")  # their networks run on a GPU where there is one; the others on the CPU
 MAX_SIDE = 480
 SPARE = 4  # so many times the wanted features are looked for, and thinned out over the frame
 CELLS = 8  # a side of the grid that features are spread over
@@ -176,6 +177,11 @@ def build_registrator(name: str, max_side: int | None = None, device: torch.devi
     if name.startswith("lightglue"):
         return LightGlueRegistrator(device=device, imagenet=name != "lightglue", **settings)
     return LucasKanade(**settings) if name == "lk" else FeatureMatching(name, **settings)
+
+
+def on_gpu(registrator: Registrator) -> bool:
+    """Whether a registrator's networks are on a GPU, which processes that load data cannot share."""
+    return getattr(registrator, "device", torch.device("cpu")).type != "cpu"
 
 
 def spread(points: Points, size: Size, limit: int) -> np.ndarray:

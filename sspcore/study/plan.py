@@ -30,7 +30,7 @@ from sspcore.data.releases import Sequence
 from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
-from sspcore.motion.registration import build_registrator
+from sspcore.motion.registration import ON_DEVICE, build_registrator
 from sspcore.study.cost import aligned, parameters_m
 from sspcore.study.hardware import N_CLASSES, StepCost, measure_fps, time_training, timed
 from sspcore.study.outline import planned_clips
@@ -147,11 +147,11 @@ class Timer:
         return smaller(size) if self.device.type == "cpu" else (size, 1.0)
 
 
-def registering(profile: Profile) -> float | None:
+def registering(profile: Profile, device: torch.device) -> float | None:
     """Seconds to register one pair of frames, None where the networks that do it are not there."""
     frame = _texture(profile.input_size)
     try:
-        registrator = build_registrator(profile.registration)
+        registrator = build_registrator(profile.registration, device=device)
     except SspError:
         return None
     return timed(lambda _: registrator(frame, frame)).median
@@ -188,7 +188,7 @@ def plan(
     needed = trainings(wanted, profile.equal_steps)
     models = {name: build(name, N_CLASSES, profile, load_weights=False).to("meta") for name in {*needed, *wanted}}
     registers = any("homography" in model.needs for model in models.values())
-    registration = registering(profile) if registers else None
+    registration = registering(profile, device) if registers else None
     flow = timer.flow()
     for dataset in datasets:
         spec = SPECS[dataset]
@@ -237,14 +237,17 @@ def _training_row(
     processes = profile.machine.process_count(recipe.batch_size, timer.device)
     steps = recipe.epochs * recipe.steps(counts.strided if spec.teacher else counts.labelled)
     workers = max(1, worker_count(profile.loader_workers, processes)) * processes
-    sample = model.window * read
-    if profile.register_crops and "homography" in model.needs:
-        sample += (model.window - 1) * (registration or 0)
+    sample, step = model.window * read, cost.seconds
+    if profile.register_crops and "homography" in model.needs and registration is not None:
+        if profile.registration in ON_DEVICE and timer.device.type == "cuda":
+            step += recipe.batch_size // processes * (model.window - 1) * registration
+        else:
+            sample += (model.window - 1) * registration
     loading = recipe.batch_size * sample / workers
-    seconds = max(cost.seconds, loading)
+    seconds = max(step, loading)
     notes = {
         f"{steps} steps of {seconds:.3g} s": True,
-        f", kept waiting by {workers} loader workers": loading > cost.seconds,
+        f", kept waiting by {workers} loader workers": loading > step,
         f"; {processes} GPUs, their exchange not timed": processes > 1,
         f"; batch cut into {cost.parts} parts": cost.parts > 1,
     }

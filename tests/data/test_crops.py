@@ -19,6 +19,7 @@ from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.data.windows import WindowDataset, collate, labelled_windows
+from sspcore.motion.cache import HomographyStore
 from sspcore.motion.registration import Registration, build_registrator
 
 
@@ -121,3 +122,12 @@ def test_samples_are_registered_after_augmentation_alike_in_any_process(windows)
     (by_worker,) = DataLoader(windows, batch_sampler=[[(0, 0)]], collate_fn=collate, num_workers=1)
     assert torch.equal(by_worker.H_prev_to_cur[0], sample.H_prev_to_cur)
     assert torch.equal(by_worker.frames[0], normalise(sample.frames))
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda:0"])
+def test_whole_frames_are_registered_in_this_process_where_the_networks_are_on_a_gpu(windows, tmp_path, place):
+    recording = Recording(device=torch.device(place))
+    stored = replace(windows, homographies=HomographyStore(tmp_path / "motion", recording, SIZE), crops=None)
+    stored.warm(workers=1)
+    assert bool(recording.seen) == (place != "cpu")  # what a loader process saw is not seen here
+    assert list((tmp_path / "motion").rglob("*.npy"))

@@ -9,6 +9,7 @@ from sspcore.core.store import stable_hash
 from sspcore.core.types import Size
 from sspcore.data.clips import hold_out
 from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
+from sspcore.motion.registration import ON_DEVICE
 from sspcore.study import Study, places
 from sspcore.study.engine.task import Call, StudySpec, Task
 from sspcore.study.outline import PlannedClip, planned_clips
@@ -98,6 +99,7 @@ class DataPlanner:
                 "register", [dataset, key, clip.name, registrator, self.study.profile.input_size],
                 self._title(dataset, f"registering {clip.name}", seed=False), "register", (dataset, split, clip.name), prepared,
                 len(clip) * megapixels(self.study.profile.input_size), "register",
+                device=self.study.profile.registration in ON_DEVICE,
             )
             for clip in self.clips(dataset, split)
         ]

@@ -212,3 +212,10 @@ def test_training_on_registered_crops_waits_for_no_registration(tmp_path):
     assert not any(task.kind == "register" for task in tasks.values())
     tasks = planned(study, ("predict", "SSP", "uavid"))
     assert {task.call.arguments[1] for task in tasks.values() if task.kind == "register"} == {"val"}
+
+
+@pytest.mark.parametrize("registration, on_device", [("lk", False), ("lightglue", True)])
+def test_networks_that_register_have_a_device_of_their_own(registration, on_device, tmp_path):
+    study = Study.open("smoke", root=tmp_path, overrides={"registration": registration})
+    tasks = planned(study, ("predict", "SSP", "uavid"))
+    assert {task.device for task in tasks.values() if task.kind == "register"} == {on_device}
