@@ -119,14 +119,19 @@ def residuals(
     small, target = before.shape, before.shape[::-1]
     reduced = [rescale_homography(torch.from_numpy(H)[None], size, small)[0].numpy() for H in homographies]
     source, there = structure(before), structure(after)
-    source *= np.abs(there).mean() / max(np.abs(source).mean(), np.finfo(np.float32).tiny)  # exposure is no motion
-    valid = np.ones(small, bool)
+    # Exposure is no motion.
+    source *= cv2.norm(there, cv2.NORM_L1) / max(cv2.norm(source, cv2.NORM_L1), np.finfo(np.float32).tiny)
+    valid, warped = np.full(small, 255, np.uint8), []
     for H in reduced:
-        valid &= cv2.warpPerspective(np.full(small, 255, np.uint8), H, target) == 255
-    if not valid.any():
+        moves = not np.array_equal(H, np.eye(3))
+        warped.append(cv2.warpPerspective(source, H, target) if moves else source)
+        if moves:
+            valid &= cv2.compare(cv2.warpPerspective(np.full(small, 255, np.uint8), H, target), 255, cv2.CMP_EQ)
+    pixels = cv2.countNonZero(valid)
+    if not pixels:
         return [float("inf")] * len(reduced), 0.0
-    left = [float(np.abs(cv2.warpPerspective(source, H, target) - there)[valid].mean()) for H in reduced]
-    return left, float(np.abs(there)[valid].mean())
+    left = [cv2.norm(each, there, cv2.NORM_L1, valid) / pixels for each in warped]
+    return left, cv2.norm(there, cv2.NORM_L1, valid) / pixels
 
 
 def structure(grey: np.ndarray) -> np.ndarray:
