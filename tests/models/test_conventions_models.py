@@ -186,9 +186,9 @@ def test_dff_reads_features_with_the_slip(image, window):
     model = DFF(image, conventions=Conventions(feature_warp="reference")).eval()
     features = model._key_features(window.frames[:, 0])
     flow = F.interpolate(window.flow_to_prev[:, 0], features.shape[-2:], mode="bilinear", align_corners=False) / 4
-    carried = model._carry(features, window.motion(1))
+    carried = model._carry(features, window.flow_to_prev[:, 0])
     assert torch.allclose(carried, slipped(features, flow), atol=1e-4 * float(features.abs().max()))
-    change = (carried - DFF(image).eval()._carry(features, window.motion(1))).square().mean().sqrt() / features.std()
+    change = (carried - DFF(image).eval()._carry(features, window.flow_to_prev[:, 0])).square().mean().sqrt() / features.std()
     assert float(change) == pytest.approx(0.38, abs=0.02)  # in standard deviations of the features
 
 
@@ -203,7 +203,7 @@ def test_netwarp_mixes_in_what_it_reads_with_the_slip_and_may_carry_the_mixture(
         models[name].load_state_dict(plain.state_dict())
     state = plain.step(window.frames[:, 0], None)[1]
     pyramid = image.encode(window.frames[:, 1])
-    mixed = models["warp"]._mix(window.frames[:, 1], pyramid, state, window.motion(1))
+    mixed = models["warp"]._mix(window.frames[:, 1], pyramid, state, window.flow_to_prev[:, 0])
     refined = plain.flow_cnn(window.flow_to_prev[:, 0], window.frames[:, 0], window.frames[:, 1])
     for level, past in enumerate(state.pyramid):
         present = pyramid[-4 + level]
@@ -216,7 +216,7 @@ def test_netwarp_mixes_in_what_it_reads_with_the_slip_and_may_carry_the_mixture(
         outputs = [model.rollout(window)[:, k] for model in (plain, models["state"])]
         assert torch.allclose(*outputs, atol=1e-6) == same
     carried = models["state"].step(window.frames[:, 1], state, window.motion(1))[1].pyramid
-    expected = plain._mix(window.frames[:, 1], pyramid, state, window.motion(1))[-4:]
+    expected = plain._mix(window.frames[:, 1], pyramid, state, window.flow_to_prev[:, 0])[-4:]
     assert all(torch.equal(ours, each) for ours, each in zip(carried, expected, strict=True))
     assert torch.equal(plain.forward(window).logits, models["state"].forward(window).logits)  # training knows no difference
 
