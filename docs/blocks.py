@@ -178,9 +178,45 @@ def slashed(values: Iterable[float | None], form: str) -> str:
     return " / ".join(text(value, form) for value in values)
 
 
+def conventions() -> pd.DataFrame:
+    """What each of the reference's readings changes on the packaged sample."""
+    found = read("conventions.json")
+    rows = [
+        {
+            "reading": name, "in": part, "mIoU (%)": percent(scores["miou"]), "TC (%)": percent(scores["tc"]),
+            "labels changed (%)": format(100 * scores["labels_changed"], ".2f") if "labels_changed" in scores else NONE,
+        }
+        for part, key in (("SSP's step", "step"), ("fused labels", "fusion")) for name, scores in found[key].items()
+    ]
+    rows += [{"reading": name, "in": "L_tc", "L_tc (%)": format(100 * change, "+.1f")} for name, change in found["loss"].items()]
+    rows += [
+        {"reading": name, "in": "metrics", **{f"{key.upper()} (%)": percent(value) for key, value in scores.items()}}
+        for name, scores in found["metrics"].items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def clips() -> pd.DataFrame:
+    """Our clips beside those of the reference's tools."""
+    rows = []
+    for case, title in (("small", "small"), ("published", "published size")):
+        for dataset, found in read("reference_clips.json")[case].items():
+            inputs = found["network_input"]
+            rows.append({
+                "release": f"{TITLES[dataset]}, {title}", "clips": found["clips"],
+                "in one only": len(found["clips_only_ours"]) + len(found["clips_only_theirs"]),
+                "frames": found["frames"], "labels": found["labels"],
+                "label pixels that differ": f"{found['label_pixels_that_differ']} of {found['label_pixels']:,}",
+                "stored frames differ by (grey levels)": format(found["stored_frames_grey_levels"]["largest"], "g"),
+                "network's input by, at most": format(max(each["frames_grey_levels"]["largest"] for each in inputs), ".0e"),
+            })
+    return pd.DataFrame(rows)
+
+
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
     "occlusion": occlusion, "consistency": consistency, "registration": registration, "hardware": hardware,
+    "conventions": conventions, "clips": clips,
 }
 
 
