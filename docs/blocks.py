@@ -188,7 +188,9 @@ def conventions() -> pd.DataFrame:
         }
         for part, key in (("SSP's step", "step"), ("fused labels", "fusion")) for name, scores in found[key].items()
     ]
-    rows += [{"reading": name, "in": "L_tc", "L_tc (%)": format(100 * change, "+.1f")} for name, change in found["loss"].items()]
+    rows += [
+        {"reading": name, "in": "L_tc", "L_tc (%)": format(100 * change, "+.1f")} for name, change in found["loss"].items()
+    ]
     rows += [
         {"reading": name, "in": "metrics", **{f"{key.upper()} (%)": percent(value) for key, value in scores.items()}}
         for name, scores in found["metrics"].items()
