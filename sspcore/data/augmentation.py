@@ -14,7 +14,6 @@ from pydantic import Field
 
 from sspcore.core.settings import Section
 from sspcore.core.types import Size
-from sspcore.data.augment import Sample
 from sspcore.data.geometric import Crop, Flip, Geometric, Perspective, ShiftScaleRotate
 from sspcore.data.photometric import (
     CLAHE,
@@ -28,6 +27,7 @@ from sspcore.data.photometric import (
     Photometric,
     Sharpen,
 )
+from sspcore.data.samples import Sample
 
 Operation = Annotated[Geometric | Photometric, Field(discriminator="kind")]
 

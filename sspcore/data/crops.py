@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sspcore.core.images import to_uint8
 from sspcore.core.types import Window
-from sspcore.data.augment import Sample, filled_up
+from sspcore.data.samples import Sample, filled_up
 from sspcore.motion.registration import Registrator, on_gpu
 
 

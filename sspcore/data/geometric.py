@@ -19,8 +19,8 @@ from torchvision.transforms import v2
 from sspcore.core.classes import IGNORE
 from sspcore.core.settings import Section
 from sspcore.core.types import Size
-from sspcore.data.augment import Sample, crop_and_resize, flip_horizontally, transform
 from sspcore.data.photometric import Share, Span, drawn
+from sspcore.data.samples import Sample, crop_and_resize, flip_horizontally, transform
 
 CELL = 4  # pixels of a teacher logit, along both sides
 

@@ -15,9 +15,9 @@ from sspcore.core.classes import IGNORE
 from sspcore.core.images import normalise
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, Window
-from sspcore.data.augment import Sample, filled_up
 from sspcore.data.clips import Clip
 from sspcore.data.crops import CropRegistration
+from sspcore.data.samples import Sample, filled_up
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.registration import on_gpu
 

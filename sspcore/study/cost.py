@@ -35,9 +35,9 @@ from sspcore.models.netwarp import NetWarp
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, ModelSettings, build, stand_in
 from sspcore.models.tcb import CLIP, TCB
 from sspcore.motion.raft import RAFT
-from sspcore.study.hardware import N_CLASSES, RAFT_UPDATES, measure_fps, still_frame, untrained_raft
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.published import published
+from sspcore.study.timing import N_CLASSES, RAFT_UPDATES, measure_fps, still_frame, untrained_raft
 
 _LINEAR_OPS = ("convolution", "addmm", "mm")  # what is left are the batched products of attention
 

@@ -32,9 +32,9 @@ from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.registration import ON_DEVICE, build_registrator
 from sspcore.study.cost import aligned, parameters_m
-from sspcore.study.hardware import N_CLASSES, StepCost, measure_fps, time_training, timed
 from sspcore.study.outline import planned_clips
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
+from sspcore.study.timing import N_CLASSES, StepCost, measure_fps, time_training, timed
 
 CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
 CPU_BATCH = 2

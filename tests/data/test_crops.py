@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 from helpers.media import SIZE
 from sspcore.core.images import normalise
 from sspcore.core.store import stage
-from sspcore.data.augment import Sample
 from sspcore.data.augmentation import Augmenter, published_windows
 from sspcore.data.clips import load_clips
 from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
+from sspcore.data.samples import Sample
 from sspcore.data.windows import WindowDataset, collate, labelled_windows
 from sspcore.motion.cache import HomographyStore
 from sspcore.motion.registration import Registration, build_registrator

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sspcore.core.types import Size
-from sspcore.data.augment import Sample, flip_horizontally
 from sspcore.data.geometric import Box, Crop, Perspective, ShiftScaleRotate, perspective, shift_scale_rotate
+from sspcore.data.samples import Sample, flip_horizontally
 
 SIDES = st.integers(8, 62).map(lambda cells: 4 * cells)
 

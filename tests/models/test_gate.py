@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sspcore.core.errors import ProfileError
-from sspcore.data.augment import Sample, crop_and_resize, flip_horizontally, transform
+from sspcore.data.samples import Sample, crop_and_resize, flip_horizontally, transform
 from sspcore.export.step import StepModule, StepOptions
 from sspcore.models import ImageModelSpec, ImageSegmenter, Window
 from sspcore.models.gate import cell_counts, homography_holds, pixels_of

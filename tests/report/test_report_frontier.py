@@ -17,8 +17,8 @@ from sspcore.report.frontier import GROUPS, averaging, curve_names, frontier, im
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import figure
 from sspcore.study.cost import Macs, count_macs, stream_macs
-from sspcore.study.hardware import untrained_raft
 from sspcore.study.profiles import load_profile
+from sspcore.study.timing import untrained_raft
 
 CURVE = [row(f"Constant alpha {alpha}", "control", 0.6, tc) for alpha, tc in ((0.9, 0.9), (0.3, 0.75), (0.5, 0.8))]
 

@@ -14,8 +14,8 @@ from sspcore.study.benchmark.part import Setting
 from sspcore.study.benchmark.ranks import two_ranks
 from sspcore.study.benchmark.streams import CompiledStep, GraphStep, agreement, last_logits, steady_motion, tensors
 from sspcore.study.benchmark.training import training_steps
-from sspcore.study.hardware import N_CLASSES, timed
 from sspcore.study.profiles import load_profile
+from sspcore.study.timing import N_CLASSES, timed
 
 CPU, SIZE = torch.device("cpu"), (64, 96)
 

@@ -12,8 +12,8 @@ from sspcore.core.paths import REPOSITORY
 from sspcore.models.systems import PAPER_SYSTEMS
 from sspcore.study import cost as complexity
 from sspcore.study.cost import Cost, Macs
-from sspcore.study.hardware import measure_fps
 from sspcore.study.profiles import Profile, load_profile
+from sspcore.study.timing import measure_fps
 
 EXPLAINED = [name for name in PAPER_SYSTEMS if name not in ("Teacher", "DFF", "NetWarp")]
 

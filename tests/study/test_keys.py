@@ -94,7 +94,7 @@ def test_preparation_is_behind_everything(change):
 
 
 @pytest.mark.parametrize("module", [
-    "sspcore.training.losses", "sspcore.models.ssp", "sspcore.models.systems", "sspcore.data.augment", "sspcore.data.prepare",
+    "sspcore.training.losses", "sspcore.models.ssp", "sspcore.models.systems", "sspcore.data.samples", "sspcore.data.prepare",
 ])
 def test_a_changed_docstring_or_comment_changes_nothing(change, module):
     before, library = found(), code.library_key()

@@ -18,12 +18,12 @@ from sspcore.core.errors import SspError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.store import stage
 from sspcore.core.types import Outputs
-from sspcore.data.augment import flip_horizontally
 from sspcore.data.augmentation import Augmenter, published_windows
 from sspcore.data.clips import load_clips
 from sspcore.data.crops import CropRegistration
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
+from sspcore.data.samples import flip_horizontally
 from sspcore.data.windows import WindowDataset, WindowRef, collate, labelled_windows, strided_windows
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec

@@ -14,7 +14,7 @@ from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study.benchmark.frames import sample_frames, sample_images
 from sspcore.study.benchmark.modes import MODES
 from sspcore.study.benchmark.part import Setting
-from sspcore.study.hardware import timed
+from sspcore.study.timing import timed
 
 PAIRS, COPIES = 10, 50
 

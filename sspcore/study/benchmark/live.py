@@ -18,7 +18,7 @@ from sspcore.motion.registration import build_registrator
 from sspcore.study.benchmark.frames import sample_images, there_and_back
 from sspcore.study.benchmark.modes import modes
 from sspcore.study.benchmark.part import Setting
-from sspcore.study.hardware import N_CLASSES
+from sspcore.study.timing import N_CLASSES
 
 FRAMES, WARM_UP = 150, 20
 

@@ -20,8 +20,8 @@ from sspcore.models.systems import system
 from sspcore.study.benchmark.modes import modes
 from sspcore.study.benchmark.part import Setting
 from sspcore.study.benchmark.training import DATASET, STEPS, WARM_UP, tf32_of, trained_in
-from sspcore.study.hardware import N_CLASSES, random_window, time_training, timed, trainable
 from sspcore.study.profiles import Profile
+from sspcore.study.timing import N_CLASSES, random_window, time_training, timed, trainable
 from sspcore.training.distributed import JOB, joined, launch, synchronise_batchnorm, with_counts
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective

@@ -20,7 +20,7 @@ from sspcore.motion import geometry
 from sspcore.study.benchmark.frames import sample_frames
 from sspcore.study.benchmark.modes import COMPILED, COMPILED_GRAPH, EAGER, GRAPH, MODES, Mode, modes
 from sspcore.study.benchmark.part import Setting, free_memory
-from sspcore.study.hardware import N_CLASSES, Step, frame_rate, raft_of, time_stream
+from sspcore.study.timing import N_CLASSES, Step, frame_rate, raft_of, time_stream
 
 FRAMES, WARM_UP = 60, 10
 COMPARED = 4  # frames of the stream at whose end modes are compared

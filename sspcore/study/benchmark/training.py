@@ -13,8 +13,8 @@ from sspcore.core.machine import MachineSettings
 from sspcore.models.systems import system
 from sspcore.study.benchmark.modes import COMPILED, EAGER, Mode, modes
 from sspcore.study.benchmark.part import Setting, free_memory
-from sspcore.study.hardware import StepCost, most_parts, time_training, trainable
 from sspcore.study.profiles import Profile
+from sspcore.study.timing import StepCost, most_parts, time_training, trainable
 
 STEPS, WARM_UP = 5, 3
 DATASET = "uavid"  # whose recipe is taken where data sets differ

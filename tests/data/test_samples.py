@@ -1,4 +1,4 @@
-"""Augmentation: flow and homography change with the frames, so that warps stay right."""
+"""Samples: flow, homography, matches and logits change with the frames, so that warps stay right."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 from helpers.media import texture
 from sspcore.core.classes import IGNORE
-from sspcore.data.augment import Sample, crop_and_resize, flip_horizontally, transform
 from sspcore.data.augmentation import Augmentation, Augmenter, Step, published_images, published_windows
 from sspcore.data.geometric import Geometric
 from sspcore.data.photometric import HSVJitter
+from sspcore.data.samples import Sample, crop_and_resize, flip_horizontally, transform
 from sspcore.motion.geometry import warp_by_flow, warp_by_homography
 from sspcore.study.profiles import load_profile
 
