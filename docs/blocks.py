@@ -178,6 +178,23 @@ def slashed(values: Iterable[float | None], form: str) -> str:
     return " / ".join(text(value, form) for value in values)
 
 
+MATCHERS = ("lk", "sift", "akaze", "orb", "lightglue")
+
+
+def registration_clips() -> pd.DataFrame:
+    """What each matcher leaves of the grey-level difference between neighbouring frames, a row a clip."""
+    rows = []
+    for name, found in read("registration.json")["clips"].items():
+        row = {"clip": name, "pairs": str(found["lk"]["pairs"]), "identity": format(found["identity"]["residual"], ".2f")}
+        for matcher in (matcher for matcher in MATCHERS if matcher in found):
+            result = found[matcher]
+            failed = f" ({result['failed']} of {result['pairs']} failed)" if result["failed"] else ""
+            row[matcher] = format(result["residual"], ".2f") + failed
+        row["worse than the identity"] = str(sum(found[matcher]["worse"] for matcher in MATCHERS if matcher in found))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def conventions() -> pd.DataFrame:
     """What each of the reference's readings changes on the packaged sample."""
     found = read("conventions.json")
@@ -218,7 +235,7 @@ def clips() -> pd.DataFrame:
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
     "occlusion": occlusion, "consistency": consistency, "registration": registration, "hardware": hardware,
-    "conventions": conventions, "clips": clips,
+    "conventions": conventions, "clips": clips, "registration-clips": registration_clips,
 }
 
 
