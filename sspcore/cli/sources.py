@@ -78,13 +78,14 @@ def needed(profile: LoadedProfile) -> Iterator[Weights]:
     """The weights that a profile loads; LightGlue's only where it names that registration."""
     from sspcore.models.pretrained import LightGlueWeights, RaftWeights
     from sspcore.models.whole import start_weights
+    from sspcore.motion.names import uses_lightglue, uses_raft
 
     for role, spec in profile.models.items():
         if spec.weights != "none":
             yield start_weights(role, spec)
-    if profile.train_flow or any(name.startswith("raft") for name in (profile.flow, profile.metric_flow)):
+    if profile.train_flow or any(map(uses_raft, (profile.flow, profile.metric_flow))):
         yield RaftWeights()
-    if profile.registration == "lightglue":
+    if uses_lightglue(profile.registration):
         yield LightGlueWeights()
 
 

@@ -41,6 +41,9 @@ class Conventions(Section):
             [7; not measured]
         disk_input: of DISK, whose keypoints LightGlue matches. "unit": frames in 0..1. "imagenet": ImageNet-normalised frames.
             [the reference's code; corners of three real pairs move by 0.01 to 1 px at 368x640, their centres by 0.05 at most]
+        registration_rule: from matches to a registration, of every registrator. "checked": the simplest model of motion that
+            matches and grey levels support (`sspcore.motion.fitting`). "ransac": RANSAC's homography from 4 matches on.
+            [2; not measured]
         fusion_updates: of RAFT in fusion. "as-losses": those of the profile's flow. "15": fifteen. Other flows have none.
             [the reference's code; not measured]
         half_pixel: a homography at stride 4. "kept": x_s = (x + 0.5) / s - 0.5. "dropped": x_s = x / s. Off by 3/8 px of the
@@ -72,6 +75,7 @@ class Conventions(Section):
     occlusion: Literal["followed", "same-pixel"] = "followed"
     raft_input: Literal["unit", "imagenet"] = "unit"
     disk_input: Literal["unit", "imagenet"] = "unit"
+    registration_rule: Literal["checked", "ransac"] = "checked"
     fusion_updates: Literal["as-losses", "15"] = "as-losses"
     half_pixel: Literal["kept", "dropped"] = "kept"
     past_outside: Literal["masked", "zeros"] = "masked"

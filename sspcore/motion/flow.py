@@ -16,12 +16,9 @@ from torch import Tensor
 
 from sspcore.core.errors import ProfileError
 from sspcore.core.images import to_uint8
+from sspcore.motion.names import FLOW_NAMES, IMAGENET, raft_name, uses_raft
 from sspcore.motion.raft import RAFT
 from sspcore.motion.weights import RAFT_WEIGHTS
-
-IMAGENET = "-imagenet"  # end of the name of a RAFT that sees ImageNet-normalised frames, as the reference feeds it
-_RAFTS = ("raft-20", "raft-15", "raft-8")
-FLOW_NAMES = ("dis-medium", "dis-fast", "dis-ultrafast", *_RAFTS, *(name + IMAGENET for name in _RAFTS), "zero")
 
 _DIS_PRESETS = {name: getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{name.upper()}") for name in ("medium", "fast", "ultrafast")}
 # On a frame of a few pixels OpenCV's DIS crashes the process (4.14: at 8 px, not at 12); this leaves a margin.
@@ -95,7 +92,7 @@ class RAFTFlow:
             self.raft.load(Path(weights))
         self.raft.to(self.device).eval().requires_grad_(False)
         ending = "untrained" if weights is None else Path(weights).stem.removeprefix("raft_large_")
-        self.name = f"raft-{updates}{IMAGENET if imagenet else ''}-{ending}"
+        self.name = f"{raft_name(updates, imagenet)}-{ending}"
 
     @classmethod
     def untrained(cls, updates: int = 20, device: torch.device | str = "cpu") -> RAFTFlow:
@@ -118,7 +115,7 @@ def build_flow(name: str, device: torch.device | str = "cpu", raft_weights: str 
     kind, _, setting = name.removesuffix(IMAGENET).partition("-")
     if kind == "dis":
         return DISFlow(setting)
-    if kind == "raft":
+    if uses_raft(name):
         return RAFTFlow(int(setting), raft_weights, device, name.endswith(IMAGENET))
     return ZeroFlow()
 

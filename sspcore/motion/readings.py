@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sspcore.core.conventions import Conventions
 from sspcore.motion import geometry
-from sspcore.motion.flow import IMAGENET
+from sspcore.motion.names import IDENTITY, IMAGENET, LIGHTGLUE, RANSAC, raft_name, uses_lightglue, uses_raft
 
 Warp = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (source, flow) -> (values, valid)
 OcclusionRule = Callable[[Tensor, Tensor], Tensor]  # (flow there, flow back) -> (B, 1, H, W) bool
@@ -28,17 +28,25 @@ OCCLUSION_RULES: dict[str, OcclusionRule] = {
 
 def flow_under(name: str, conventions: Conventions) -> str:
     """Name of the estimator that stands for `name` under the conventions: RAFT may see other frames, all others stay."""
-    sees_others = name.startswith("raft") and conventions.raft_input == "imagenet"
+    sees_others = uses_raft(name) and conventions.raft_input == "imagenet"
     return name.removesuffix(IMAGENET) + IMAGENET if sees_others else name
 
 
 def registrator_under(name: str, conventions: Conventions) -> str:
-    """Name of the registrator that stands for `name` under the conventions: LightGlue's DISK may see other frames."""
-    return name + IMAGENET if name == "lightglue" and conventions.disk_input == "imagenet" else name
+    """Name of the registrator that stands for `name` under the conventions.
+
+    LightGlue's DISK may see other frames, and RANSAC's homography may be taken unchecked. The identity stays.
+    """
+    matcher, ransac = name.removesuffix(RANSAC), name.endswith(RANSAC) or conventions.registration_rule == "ransac"
+    if matcher == IDENTITY:
+        return name
+    if uses_lightglue(matcher) and conventions.disk_input == "imagenet":
+        matcher = LIGHTGLUE + IMAGENET
+    return matcher + RANSAC if ransac else matcher
 
 
 def fusion_flow(name: str, conventions: Conventions) -> str:
     """The same for the fusion of teacher labels, where RAFT may have another number of updates."""
-    if name.startswith("raft") and conventions.fusion_updates == "15":
-        name = "raft-15" + (IMAGENET if name.endswith(IMAGENET) else "")
+    if uses_raft(name) and conventions.fusion_updates == "15":
+        name = raft_name(15, name.endswith(IMAGENET))
     return flow_under(name, conventions)

@@ -1,8 +1,8 @@
 """Global registration of two frames: the homography that maps the previous frame's pixels into the current one.
 
 Every registrator takes uint8 RGB frames [H, W, 3] of one size and answers with a `Registration`. A failure is data, not
-an exception: the identity with ok=False, to be counted and reported. All of them end in `fit_motion`, where one rule says
-which model of motion is taken and whether it is ok.
+an exception: the identity with ok=False, to be counted and reported. All of them end in one rule, which says which model
+of motion is taken and whether it is ok: `fit_motion`, or the reference's, `fit_homography`.
 
 Source: paper, the registration step; the reference takes DISK + LightGlue, or AKAZE / SIFT / ORB with ratio test 0.8,
 then RANSAC with 2.5 px, and the identity where fewer than four matches are found. Corners with pyramidal Lucas-Kanade
@@ -12,7 +12,7 @@ are our default: consecutive frames differ by little, so tracking is both faster
 from __future__ import annotations
 
 from functools import partial
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -23,12 +23,14 @@ from sspcore.core.images import normalise
 from sspcore.core.types import Size
 from sspcore.motion.fitting import Points, Registration, fit_motion
 from sspcore.motion.lightglue import detect_and_match, load_networks
+from sspcore.motion.names import IDENTITY, IMAGENET, LIGHTGLUE, RANSAC, REGISTRATOR_NAMES, uses_lightglue
+from sspcore.motion.ransac import fit_homography
 
-REGISTRATOR_NAMES = ("lk", "sift", "akaze", "orb", "identity", "lightglue", "lightglue-imagenet")
-ON_DEVICE = ("lightglue", "lightglue-imagenet")  # their networks run on a GPU where there is one; the others on the CPU
 MAX_SIDE = 480
 SPARE = 4  # so many times the wanted features are looked for, and thinned out over the frame
 CELLS = 8  # a side of the grid that features are spread over
+
+Rule = Literal["checked", "ransac"]  # `fit_motion`, `fit_homography`
 
 
 class Registrator(Protocol):
@@ -44,7 +46,7 @@ class Registrator(Protocol):
 class Identity:
     """No motion assumed: the control that shows what registration is worth. Always ok."""
 
-    name = "identity"
+    name = IDENTITY
 
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
@@ -58,11 +60,13 @@ class LucasKanade:
         max_side: frames are reduced until their longer side is at most this, in pixels.
         max_corners: corners followed, the strongest of each part of the previous frame.
         round_trip_px: a track is dropped when, followed back, it misses its start by more, in pixels of the reduced frame.
+        rule: from matches to a registration.
     """
 
-    name = "lk"
-
-    def __init__(self, max_side: int = MAX_SIDE, max_corners: int = 200, round_trip_px: float = 0.5) -> None:
+    def __init__(
+        self, max_side: int = MAX_SIDE, max_corners: int = 200, round_trip_px: float = 0.5, rule: Rule = "checked"
+    ) -> None:
+        self.name, self.rule = _named("lk", rule), rule
         self.max_side, self.max_corners, self.round_trip_px = max_side, max_corners, round_trip_px
 
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
@@ -78,7 +82,7 @@ class LucasKanade:
         returned, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, tracked, None, **settings)
         miss = np.linalg.norm((returned - corners)[:, 0], axis=1)
         kept = (found[:, 0] == 1) & (found_back[:, 0] == 1) & (miss <= self.round_trip_px)
-        return _fit_reduced(corners[kept, 0], tracked[kept, 0], before, after, previous.shape[:2])
+        return _fit_reduced(self.rule, corners[kept, 0], tracked[kept, 0], before, after, previous.shape[:2])
 
 
 # ORB as it comes finds nothing within 31 px of the border, at every level of its pyramid: on small frames nothing at all. Its
@@ -102,13 +106,17 @@ class FeatureMatching:
         max_side: as in LucasKanade.
         ratio: a match is kept when its distance is below this share of the second best one's.
         max_features: so many keypoints of a frame, the strongest of each part of it.
+        rule: as in LucasKanade.
     Raises: ProfileError for another kind.
     """
 
-    def __init__(self, kind: str, max_side: int = MAX_SIDE, ratio: float = 0.8, max_features: int = 1000) -> None:
+    def __init__(
+        self, kind: str, max_side: int = MAX_SIDE, ratio: float = 0.8, max_features: int = 1000, rule: Rule = "checked"
+    ) -> None:
         if kind not in _FEATURES:
             raise ProfileError(f"feature kind {kind!r} is unknown: take one of {', '.join(_FEATURES)}")
-        self.name, self.max_side, self.ratio, self.max_features = kind, max_side, ratio, max_features
+        self.name, self.kind, self.rule = _named(kind, rule), kind, rule
+        self.max_side, self.ratio, self.max_features = max_side, ratio, max_features
 
     def __call__(self, previous: np.ndarray, current: np.ndarray) -> Registration:
         _require_frames(previous, current)
@@ -116,14 +124,15 @@ class FeatureMatching:
         (points_before, descriptors_before), (points_after, descriptors_after) = self._features(before), self._features(after)
         if len(points_before) == 0 or len(points_after) < 2:
             return Registration(np.eye(3), ok=False)
-        pairs = cv2.BFMatcher(_FEATURES[self.name][2]).knnMatch(descriptors_before, descriptors_after, k=2)
+        pairs = cv2.BFMatcher(_FEATURES[self.kind][2]).knnMatch(descriptors_before, descriptors_after, k=2)
         good = [best for best, second in pairs if best.distance < self.ratio * second.distance]
         matched = np.array([(match.queryIdx, match.trainIdx) for match in good], int).reshape(-1, 2).T
-        return _fit_reduced(points_before[matched[0]], points_after[matched[1]], before, after, previous.shape[:2])
+        matches = points_before[matched[0]], points_after[matched[1]]
+        return _fit_reduced(self.rule, *matches, before, after, previous.shape[:2])
 
     def _features(self, grey: np.ndarray) -> tuple[Points, np.ndarray]:
         """Points (N, 2) and descriptors (N, D), spread over the frame."""
-        create, limit, _ = _FEATURES[self.name]
+        create, limit, _ = _FEATURES[self.kind]
         keypoints, descriptors = create(**{limit: SPARE * self.max_features}).detectAndCompute(grey, None)
         order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")
         points = np.float32([keypoints[i].pt for i in order]).reshape(-1, 2)
@@ -139,14 +148,16 @@ class LightGlueRegistrator:
         max_features: keypoints of a frame.
         device: where the networks run.
         imagenet: feed DISK the ImageNet-normalised frames, the reference's slip; else they are in 0..1.
+        rule: as in LucasKanade.
     Raises: SspError where kornia is not installed; WeightsError where the weights cannot be had.
     """
 
     def __init__(
         self, max_side: int | None = None, max_features: int = 2048, device: torch.device | str = "cpu",
-        imagenet: bool = False,
+        imagenet: bool = False, rule: Rule = "checked",
     ) -> None:
-        self.name, self.imagenet = "lightglue-imagenet" if imagenet else "lightglue", imagenet
+        self.name = _named(LIGHTGLUE + IMAGENET if imagenet else LIGHTGLUE, rule)
+        self.imagenet, self.rule = imagenet, rule
         self.max_side, self.max_features, self.device = max_side, max_features, torch.device(device)
         self._networks = load_networks(self.device)
 
@@ -156,7 +167,9 @@ class LightGlueRegistrator:
         frames = torch.from_numpy(np.stack(reduced)).permute(0, 3, 1, 2).to(self.device)
         frames = normalise(frames.float()) if self.imagenet else frames.float() / 255
         points = detect_and_match(*self._networks, frames, self.max_features)
-        points_at_full_size = (_at_full_size(each, reduced[0].shape[:2], previous.shape[:2]) for each in points)
+        points_at_full_size = [_at_full_size(each, reduced[0].shape[:2], previous.shape[:2]) for each in points]
+        if self.rule == "ransac":
+            return fit_homography(*points_at_full_size)
         greys = (_reduced_grey(frame, MAX_SIDE) for frame in (previous, current))
         return fit_motion(*points_at_full_size, *greys, previous.shape[:2])
 
@@ -166,17 +179,19 @@ def build_registrator(name: str, max_side: int | None = None, device: torch.devi
 
     Args:
         max_side: replaces its default.
-        device: where "lightglue" runs its networks; all others run on the CPU.
+        device: where DISK and LightGlue run; all others run on the CPU.
     Raises: ProfileError for an unknown name; SspError where "lightglue" is asked for and cannot be had.
     """
     if name not in REGISTRATOR_NAMES:
         raise ProfileError(f"registrator {name!r} is unknown: take one of {', '.join(REGISTRATOR_NAMES)}")
-    settings = {} if max_side is None else {"max_side": max_side}
-    if name == "identity":
+    if name == IDENTITY:
         return Identity()
-    if name.startswith("lightglue"):
-        return LightGlueRegistrator(device=device, imagenet=name != "lightglue", **settings)
-    return LucasKanade(**settings) if name == "lk" else FeatureMatching(name, **settings)
+    settings: dict[str, Any] = {} if max_side is None else {"max_side": max_side}
+    settings["rule"] = "ransac" if name.endswith(RANSAC) else "checked"
+    matcher = name.removesuffix(RANSAC)
+    if uses_lightglue(matcher):
+        return LightGlueRegistrator(device=device, imagenet=matcher.endswith(IMAGENET), **settings)
+    return LucasKanade(**settings) if matcher == "lk" else FeatureMatching(matcher, **settings)
 
 
 def on_gpu(registrator: Registrator) -> bool:
@@ -201,6 +216,10 @@ def spread(points: Points, size: Size, limit: int) -> np.ndarray:
     return np.sort(np.argsort(rank, kind="stable")[:limit])
 
 
+def _named(matcher: str, rule: Rule) -> str:
+    return matcher + RANSAC if rule == "ransac" else matcher
+
+
 def _require_frames(previous: np.ndarray, current: np.ndarray) -> None:
     for frame in (previous, current):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -222,9 +241,12 @@ def _reduced_grey(frame: np.ndarray, max_side: int) -> np.ndarray:
     return cv2.cvtColor(_reduce(frame, max_side), cv2.COLOR_RGB2GRAY)
 
 
-def _fit_reduced(previous: Points, current: Points, before: np.ndarray, after: np.ndarray, size: Size) -> Registration:
+def _fit_reduced(
+    rule: Rule, previous: Points, current: Points, before: np.ndarray, after: np.ndarray, size: Size
+) -> Registration:
     """Fit to points of the reduced frames `before` and `after`, brought to full size first: H needs no rescaling."""
-    return fit_motion(*(_at_full_size(points, before.shape, size) for points in (previous, current)), before, after, size)
+    matches = [_at_full_size(points, before.shape, size) for points in (previous, current)]
+    return fit_homography(*matches) if rule == "ransac" else fit_motion(*matches, before, after, size)
 
 
 def _at_full_size(points: Points, small: Size, size: Size) -> Points:

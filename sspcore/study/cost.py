@@ -34,6 +34,7 @@ from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, ModelSettings, build, stand_in
 from sspcore.models.tcb import CLIP, TCB
+from sspcore.motion.names import uses_raft
 from sspcore.motion.raft import RAFT
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.published import published
@@ -121,7 +122,7 @@ class FlowCost:
 
 def flow_cost(profile: Profile) -> FlowCost:
     """Cost of the profile's flow: RAFT's; nothing for estimators on the CPU, which have no counted products."""
-    if not profile.flow.startswith("raft"):
+    if not uses_raft(profile.flow):
         return FlowCost()
     raft, frame = untrained_raft("meta"), torch.empty(1, 3, *profile.input_size, device="meta")
     # Correlation is no attention: the paper's convention counts it.

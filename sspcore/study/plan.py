@@ -30,7 +30,9 @@ from sspcore.data.releases import Sequence
 from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
-from sspcore.motion.registration import ON_DEVICE, build_registrator
+from sspcore.motion.names import uses_lightglue, uses_raft
+from sspcore.motion.readings import registrator_under
+from sspcore.motion.registration import build_registrator
 from sspcore.study.cost import aligned, parameters_m
 from sspcore.study.outline import planned_clips
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
@@ -135,7 +137,7 @@ class Timer:
     def flow(self) -> float:
         """Seconds of the flow of one pair of frames."""
         name, size, factor = self.profile.flow, tuple(self.profile.input_size), 1.0
-        if name.startswith("raft"):
+        if uses_raft(name):
             size, factor = self._affordable(size)
             estimator = RAFTFlow.untrained(int(name.split("-")[1]), self.device)
         else:
@@ -151,7 +153,7 @@ def registering(profile: Profile, device: torch.device) -> float | None:
     """Seconds to register one pair of frames, None where the networks that do it are not there."""
     frame = _texture(profile.input_size)
     try:
-        registrator = build_registrator(profile.registration, device=device)
+        registrator = build_registrator(registrator_under(profile.registration, profile.conventions), device=device)
     except SspError:
         return None
     return timed(lambda _: registrator(frame, frame)).median
@@ -239,7 +241,7 @@ def _training_row(
     workers = max(1, worker_count(profile.loader_workers, processes)) * processes
     sample, step = model.window * read, cost.seconds
     if profile.register_crops and "homography" in model.needs and registration is not None:
-        if profile.registration in ON_DEVICE and timer.device.type == "cuda":
+        if uses_lightglue(profile.registration) and timer.device.type == "cuda":
             step += recipe.batch_size // processes * (model.window - 1) * registration
         else:
             sample += (model.window - 1) * registration

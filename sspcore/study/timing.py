@@ -19,6 +19,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
 from sspcore.models.dff import DFF
 from sspcore.models.systems import build, freeze_image, system
+from sspcore.motion.names import uses_raft
 from sspcore.study.profiles import Profile
 from sspcore.training.distributed import World
 from sspcore.training.loop import backward, build_losses, build_optimiser
@@ -212,7 +213,7 @@ def frame_rate(model: VideoSegmenter, timing: Timing) -> float:
 
 def raft_of(model: VideoSegmenter, profile: Profile, device: torch.device) -> nn.Module | None:
     """RAFT, untrained, if the profile names it for a system that is given its flow."""
-    return untrained_raft(device) if "flow" in model.needs and profile.flow.startswith("raft") else None
+    return untrained_raft(device) if "flow" in model.needs and uses_raft(profile.flow) else None
 
 
 def measure_fps(

@@ -12,6 +12,7 @@ from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from sspcore.motion import flow
 from sspcore.motion.geometry import endpoint_error, photometric_error, warp_by_flow
+from sspcore.motion.names import FLOW_NAMES
 from sspcore.motion.weights import RAFT_URL
 
 SHIFT = (2.3, -1.6)
@@ -137,7 +138,7 @@ def test_raft_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_names_and_settings_that_do_not_exist():
-    assert [flow.build_flow(name).name for name in flow.FLOW_NAMES if not name.startswith("raft")] == [
+    assert [flow.build_flow(name).name for name in FLOW_NAMES if not name.startswith("raft")] == [
         "dis-medium",
         "dis-fast",
         "dis-ultrafast",

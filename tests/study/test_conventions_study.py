@@ -10,9 +10,9 @@ import pytest
 from sspcore.core.conventions import CORRECTED, REFERENCE, Conventions
 from sspcore.models.systems import SYSTEMS, control
 from sspcore.motion import registration
-from sspcore.motion.flow import FLOW_NAMES, ZeroFlow
+from sspcore.motion.flow import ZeroFlow
+from sspcore.motion.names import FLOW_NAMES, REGISTRATOR_NAMES
 from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
-from sspcore.motion.registration import REGISTRATOR_NAMES
 from sspcore.study import Study, data, scoring, stages
 from sspcore.study.engine.graph import Planner
 from sspcore.study.engine.task import Task
@@ -56,6 +56,7 @@ CONTROL = behind({control(0.5).name})
     ("occlusion", behind(DISTILLED) | {"fused labels"}),
     ("raft_input", behind(SSP | {"DFF", "NetWarp"}) | {"fused labels", "error"} | SCORES),
     ("disk_input", behind(SSP) | CONTROL),
+    ("registration_rule", behind(SSP) | CONTROL),
     ("fusion_updates", behind(DISTILLED) | {"fused labels"}),
     ("half_pixel", behind(SSP) | CONTROL),
     ("past_outside", behind(SSP) | CONTROL),
@@ -119,14 +120,18 @@ def test_a_study_says_under_which_readings_its_numbers_are(tmp_path):
 
 
 def test_names_of_registrators_under_the_conventions():
-    assert registrator_under("lightglue", CORRECTED) == "lightglue" and registrator_under("lk", REFERENCE) == "lk"
-    assert registrator_under("lightglue", REFERENCE) == "lightglue-imagenet" in REGISTRATOR_NAMES
+    assert all(registrator_under(name, CORRECTED) == name for name in REGISTRATOR_NAMES)
+    assert registrator_under("lightglue", Conventions(disk_input="imagenet")) == "lightglue-imagenet"
+    assert registrator_under("lightglue", Conventions(registration_rule="ransac")) == "lightglue-ransac"
+    assert registrator_under("lk", REFERENCE) == registrator_under("lk-ransac", REFERENCE) == "lk-ransac"
+    assert registrator_under("identity", REFERENCE) == "identity"
+    assert {registrator_under(name, REFERENCE) for name in REGISTRATOR_NAMES} <= set(REGISTRATOR_NAMES)
 
 
 def test_the_registrator_of_a_study_follows(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "build_registrator", lambda name, device: name)
     study = Study.open("smoke", root=tmp_path, overrides=RAFT | {"conventions": "reference"})
-    assert study.registrator == "lightglue-imagenet"
+    assert study.registrator == "lightglue-imagenet-ransac"
     tasks: dict[str, Task] = {}
     Planner(study, tasks).goals([("evaluate", "SSP", "uavid")])
     others = study.changed({"conventions.disk_input": "unit"})
@@ -145,7 +150,7 @@ def test_disk_sees_what_the_name_says(monkeypatch):
     monkeypatch.setattr(registration, "load_networks", lambda device: (None, None))
     monkeypatch.setattr(registration, "detect_and_match", detect)
     frame = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
-    for name in ("lightglue", "lightglue-imagenet"):
+    for name in ("lightglue", "lightglue-imagenet-ransac"):
         made = registration.build_registrator(name)
         made(frame, frame)
         assert made.name == name
@@ -178,7 +183,7 @@ def test_checkpoints_of_a_study_say_their_conventions(tmp_path):
     study = Study.open("smoke", root=tmp_path, overrides=RAFT | {"conventions": "reference"})
     config = study.config("SSP", "uavid")
     assert config.conventions == REFERENCE
-    assert (config.flow, config.registration) == ("raft-20-imagenet", "lightglue-imagenet")
+    assert (config.flow, config.registration) == ("raft-20-imagenet", "lightglue-imagenet-ransac")
     assert not config.options.mask_alpha and not config.options.half_pixel and config.options.border == "zeros"
 
 

@@ -10,7 +10,7 @@ from sspcore.core.errors import SspError
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules
 from sspcore.data.releases import find_sequences
-from sspcore.study import hardware, plan
+from sspcore.study import plan, timing
 from sspcore.study.profiles import load_profile
 
 CPU = torch.device("cpu")
@@ -78,24 +78,24 @@ def test_what_a_plan_does_not_look_at_is_refused(option, capsys):
 
 def test_training_steps_are_those_of_the_recipe_and_learn(smoke):
     recipe = smoke.recipe("video", "uavid").model_copy(update={"lr": 1e-2})
-    cost = hardware.time_training("SSP", smoke, recipe, CPU, steps=3, warm_up=1)
+    cost = timing.time_training("SSP", smoke, recipe, CPU, steps=3, warm_up=1)
     assert (cost.crop, cost.batch, cost.parts, cost.precision, cost.memory_gib) == ((64, 96), 2, 1, "float32", None)
     assert len(cost.losses) == 4 and cost.losses[-1] < cost.losses[0] and cost.seconds > 0
 
 
 def test_a_batch_that_does_not_fit_is_cut_into_parts(smoke, monkeypatch):
-    real = hardware.backward
+    real = timing.backward
 
     def fits_one_window(losses_of, windows, name):
         if windows[0].frames.shape[0] > 1:
             raise torch.cuda.OutOfMemoryError
         return real(losses_of, windows, name)
 
-    monkeypatch.setattr(hardware, "backward", fits_one_window)
+    monkeypatch.setattr(timing, "backward", fits_one_window)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     recipe = smoke.recipe("video", "uavid").model_copy(update={"batch_size": 4})
-    cost = hardware.time_training("SSP", smoke, recipe, CPU, steps=1, warm_up=0)
+    cost = timing.time_training("SSP", smoke, recipe, CPU, steps=1, warm_up=0)
     assert cost.batch == cost.parts == 4
     for name in ("Base", "DFF"):  # of DFF's pair one frame alone has an output
         with pytest.raises(SspError, match=f"{name}: not even 2 parts"):
-            hardware.time_training(name, smoke, recipe, CPU, steps=1, warm_up=0)
+            timing.time_training(name, smoke, recipe, CPU, steps=1, warm_up=0)

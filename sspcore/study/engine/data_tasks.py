@@ -8,8 +8,8 @@ from typing import Any
 from sspcore.core.store import stable_hash
 from sspcore.core.types import Size
 from sspcore.data.clips import hold_out
+from sspcore.motion.names import uses_lightglue, uses_raft
 from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
-from sspcore.motion.registration import ON_DEVICE
 from sspcore.study import Study, places
 from sspcore.study.engine.task import Call, StudySpec, Task
 from sspcore.study.outline import PlannedClip, planned_clips
@@ -99,7 +99,7 @@ class DataPlanner:
                 "register", [dataset, key, clip.name, registrator, self.study.profile.input_size],
                 self._title(dataset, f"registering {clip.name}", seed=False), "register", (dataset, split, clip.name), prepared,
                 len(clip) * megapixels(self.study.profile.input_size), "register",
-                device=self.study.profile.registration in ON_DEVICE,
+                device=uses_lightglue(registrator),
             )
             for clip in self.clips(dataset, split)
         ]
@@ -122,7 +122,7 @@ class DataPlanner:
                 "flow", [dataset, self.study.keys.motion(dataset, "flow"), clip.name, estimator, size, pairs],
                 self._title(dataset, f"flow of {clip.name}", seed=False), "flow",
                 (dataset, split, clip.name, estimator, size, pairs), prepared, len(pairs) * megapixels(size), "flow",
-                device=estimator.startswith("raft"),
+                device=uses_raft(estimator),
             ))
         return names
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sspcore.models.systems import FLOW_METHODS, TEACHER, SystemSpec, system
+from sspcore.motion.names import uses_raft
 from sspcore.study import Study, places
 from sspcore.study.engine.data_tasks import DataPlanner, Names, identity, megapixels, name_of
 from sspcore.study.engine.task import Task
@@ -140,7 +141,7 @@ class Planner(DataPlanner):
         frames = sum(map(len, self.clips(dataset, "val")))
         return (self._add(
             "score", identity(place), place.title + self._seed, "evaluate", (name, dataset), needs,
-            frames * megapixels(size), "score", device=profile.metric_flow.startswith("raft"),
+            frames * megapixels(size), "score", device=uses_raft(profile.metric_flow),
         ),)
 
     def _flow_error(self, dataset: str) -> Iterable[str]:

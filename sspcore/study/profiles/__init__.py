@@ -25,8 +25,7 @@ from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import ClipRules
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import SYSTEMS, SystemSpec, control, system
-from sspcore.motion.flow import FLOW_NAMES
-from sspcore.motion.registration import REGISTRATOR_NAMES
+from sspcore.motion.names import FLOW_NAMES, REGISTRATOR_NAMES
 from sspcore.study.profiles.files import PROFILE_FOLDER as PROFILE_FOLDER
 from sspcore.study.profiles.files import available_profiles as available_profiles
 from sspcore.study.profiles.files import dig, override, read_settings
