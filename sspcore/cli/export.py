@@ -61,7 +61,7 @@ def export(
     require_output(out, inputs, overwrite, SIDECAR)
     model, config = open_checkpoint(checkpoint) if untrained is None else _fresh(untrained, profile)
     used = size or config.input_size
-    golden, options = _rollout(video, golden_frames, config.registration, used), StepOptions(used, frame, precision)
+    golden, options = _rollout(video, golden_frames, config, used), StepOptions(used, frame, precision)
     sidecar = export_bundle(model, config, options, target, golden, out, untrained is not None)
     parity = sidecar["parity_onnxruntime"]
     print(f"{out}: {sidecar['nodes']} nodes checked for {target}; onnxruntime against torch over {parity['frames']} frames: "
@@ -82,10 +82,13 @@ def _fresh(system: str, profile: str) -> tuple[VideoSegmenter, CheckpointConfig]
     loaded = load_profile(profile)
     model = build(system, UAVID.n_classes, loaded, load_weights=False).eval()
     spec = image_spec(system, loaded)
-    return model, system_config(system, spec, UAVID, loaded.input_size, registration=loaded.registration)
+    how = loaded.clips[UAVID.name].interpolation(loaded.input_size)
+    return model, system_config(
+        system, spec, UAVID, loaded.input_size, registration=loaded.registration, interpolation=how
+    )
 
 
-def _rollout(video: str | None, n_frames: int, registration: str, size: tuple[int, int]) -> Rollout:
+def _rollout(video: str | None, n_frames: int, config: CheckpointConfig, size: tuple[int, int]) -> Rollout:
     """What the device is to reproduce: the start of a video, or a synthetic rollout that turns and starts again once."""
     from sspcore.export import synthetic_rollout, video_rollout
     from sspcore.inference.sources import open_source
@@ -96,7 +99,7 @@ def _rollout(video: str | None, n_frames: int, registration: str, size: tuple[in
     with open_source(video) as source:
         images = (image for image in source if image is not None)
         try:
-            return video_rollout(images, build_registrator(registration), size, n_frames)
+            return video_rollout(images, build_registrator(config.registration), size, n_frames, config.interpolation)
         except SspError as error:
             raise SspError(f"--video {video}: {error}") from error
 

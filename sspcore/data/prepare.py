@@ -24,6 +24,7 @@ from sspcore.core.images import Interpolation, encode_image, read_grey, read_rgb
 from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
 from sspcore.core.settings import Section
+from sspcore.core.types import Size
 from sspcore.data.datasets import DatasetSpec, colours_to_ids, merge_vdd
 from sspcore.data.releases import SPLITS, Sequence, find_sequences
 from sspcore.data.video import count_frames, read_video
@@ -69,6 +70,13 @@ class ClipRules(Section):
         if self.min_clip_length > self.clip_length:
             raise ValueError(f"min_clip_length ({self.min_clip_length}) is above clip_length ({self.clip_length})")
         return self
+
+    def interpolation(self, size: Size) -> Interpolation:
+        """How a frame of another size is to be brought to `size` (H, W), so that it looks as those that were trained on.
+
+        Frames that are stored at that size were resized as they were stored, all others as they are read.
+        """
+        return self.store_interpolation if self.store_size == tuple(size) else self.load_interpolation
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import logging
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ from sspcore.core.checksums import sha256
 from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_folder, write_json
-from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
+from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, Interpolation
 from sspcore.core.provenance import git_commit
 from sspcore.core.types import VideoSegmenter
 from sspcore.export.check import check_model, load_limits, target_limits
@@ -123,6 +123,8 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
         expected = sidecar["sha256"][ONNX]
         height, width = sidecar["size"]
         inputs, outputs, *_ = (sidecar[key] for key in ("inputs", "outputs", "state", "normalisation"))
+        if (how := sidecar.get("interpolation", "area")) not in get_args(Interpolation):
+            raise ValueError(f"interpolation {how!r} is unknown")
         if min(height, width, class_spec(sidecar).n_classes) < 1 or not (inputs and outputs):
             raise ValueError("classes, size or tensors make no sense")
     except (ValueError, KeyError, TypeError) as error:
@@ -161,7 +163,8 @@ def _sidecar(step: StepModule, graph: onnx.ModelProto, config: CheckpointConfig,
     options, limit, classes = step.options, target_limits(target), config.classes
     return {
         "format": 2, "system": config.system, "trained": config.provenance,
-        "size": list(options.size), "precision": options.precision,
+        "size": list(options.size), "interpolation": config.interpolation, "channels": config.channels,
+        "precision": options.precision,
         "dataset": classes.name, "title": classes.title, "classes": list(classes.classes),
         "palette": [list(colour) for colour in classes.palette], "moving": list(classes.moving),
         "normalisation": {

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from sspcore.core.errors import SspError
-from sspcore.core.images import resize_frame, to_tensor
+from sspcore.core.images import Interpolation, resize_frame, to_tensor
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.export.device.step_runner import StepRunner, sampling_homography
@@ -83,14 +83,18 @@ def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: 
     return Rollout(np.stack(frames), homographies, valid)
 
 
-def video_rollout(images: Iterable[np.ndarray], registrator: Registrator, size: Size, n_frames: int) -> Rollout:
+def video_rollout(
+    images: Iterable[np.ndarray], registrator: Registrator, size: Size, n_frames: int, interpolation: Interpolation = "area"
+) -> Rollout:
     """The first frames of a video with their registrations; where one fails the frame is taken as unmoved.
+
+    Frames of another size are brought to `size` as `interpolation` says: the checkpoint's config has it.
 
     Raises: SspError if there are fewer than `n_frames`.
     """
     frames, homographies = [], []
     for image in islice(images, n_frames):
-        frame = resize_frame(image, size)
+        frame = resize_frame(image, size, interpolation)
         H = registrator(frames[-1], frame).H_prev_to_cur if frames else np.eye(3)
         frames.append(frame)
         homographies.append(sampling_homography(H))

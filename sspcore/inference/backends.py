@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sspcore.core.errors import SspError
-from sspcore.core.images import to_tensor
+from sspcore.core.images import Interpolation, to_tensor
 from sspcore.core.types import Motion, Size, VideoSegmenter, VideoState
 
 
@@ -30,10 +30,12 @@ class Backend(Protocol):
 
     Attributes:
         size: (H, W) that it wants its frames to be.
+        interpolation: how frames of another size are brought to it (see `resize_frame`); by area where a backend has none.
         needs: motion that it uses, a subset of {"homography", "flow"}.
     """
 
     size: Size
+    interpolation: Interpolation
     needs: frozenset[str]
 
     def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:
@@ -50,11 +52,13 @@ class TorchBackend:
 
     Args:
         out_size: (H, W) of labels and logits; default `size`.
+        interpolation: how frames are brought to `size`; default: as the config says that the model carries, else by area.
     Raises: SspError if the device cannot be used here.
     """
 
     def __init__(
-        self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu", out_size: Size | None = None
+        self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu", out_size: Size | None = None,
+        interpolation: Interpolation | None = None,
     ) -> None:
         try:
             self.model = model.to(device).eval()
@@ -62,6 +66,7 @@ class TorchBackend:
             reason = (str(error).splitlines() or ["unknown"])[0]
             raise SspError(f"device {device}: cannot be used here ({reason}); take cpu") from error
         self.size, self.out_size, self.device = tuple(size), tuple(out_size or size), device
+        self.interpolation = interpolation or getattr(getattr(model, "config", None), "interpolation", "area")
         self.needs = model.needs
         self._state: VideoState | None = None
 

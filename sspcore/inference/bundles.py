@@ -20,6 +20,7 @@ class BundleBackend:
 
     def __init__(self, runner: StepRunner) -> None:
         self.runner, self.size = runner, tuple(runner.sidecar["size"])
+        self.interpolation = runner.sidecar.get("interpolation", "area")  # what bundles meant that do not say
         self.needs = frozenset({"homography"} if runner.sidecar["state"] else ())
 
     def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:

@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sspcore.core.images import resize_frame
+from sspcore.core.images import Interpolation, resize_frame
 from sspcore.core.types import Motion, Size
 from sspcore.inference.motion import MotionSource, Observed
 
@@ -111,23 +111,26 @@ class Shot:
         self.observed.set_result(observed)
 
 
-def shots_in_turn(frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report) -> Iterator[Shot]:
-    """Frames with their motion, one after the other."""
+def shots_in_turn(
+    frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report, how: Interpolation = "area"
+) -> Iterator[Shot]:
+    """Frames with their motion, one after the other; `how`: they are brought to `size`, see `resize_frame`."""
     previous = None
-    for shot in _shots(frames, size, report):
+    for shot in _shots(frames, size, report, how):
         shot.observe(motion, previous, report)
         yield shot
         previous = shot
 
 
 def overlapped_shots(
-    frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report, drop: bool
+    frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report, drop: bool,
+    how: Interpolation = "area",
 ) -> Iterator[Shot]:
     """Frames as they come, their motion still being worked out; the threads end when the iterator is closed."""
 
     def registered() -> Iterator[Shot]:
         previous = None
-        with closing(_in_thread(_shots(frames, size, report), _INBOX, report if drop else None)) as shots:
+        with closing(_in_thread(_shots(frames, size, report, how), _INBOX, report if drop else None)) as shots:
             for shot in shots:
                 yield shot  # the network takes it from here
                 shot.observe(motion, previous, report)
@@ -136,12 +139,12 @@ def overlapped_shots(
     return _in_thread(registered(), 1)
 
 
-def _shots(frames: Iterable[np.ndarray | None], size: Size, report: Report) -> Iterator[Shot]:
+def _shots(frames: Iterable[np.ndarray | None], size: Size, report: Report, how: Interpolation) -> Iterator[Shot]:
     for number, image in enumerate(frames):
         if image is None:
             report.broken += 1
         else:
-            yield Shot(number, resize_frame(image, size), time.perf_counter())
+            yield Shot(number, resize_frame(image, size, how), time.perf_counter())
 
 
 def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report | None = None) -> Iterator[Shot]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sspcore.core.images import Interpolation
 from sspcore.core.types import Size, VideoSegmenter, VideoState
 from sspcore.inference.backends import Backend, TorchBackend
 from sspcore.inference.motion import MotionSource
@@ -48,10 +49,10 @@ class Segmented:
 
 def segment_frames(
     model: VideoSegmenter, frames: Iterable[np.ndarray], motion: MotionSource, size: Size, out_size: Size | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "cpu", interpolation: Interpolation | None = None,
 ) -> Iterator[Segmented]:
     """A system over frames (H, W, 3) uint8 RGB, one after the other in this thread; see `TorchBackend` and `stream`."""
-    return stream(frames, TorchBackend(model, size, device, out_size), motion)
+    return stream(frames, TorchBackend(model, size, device, out_size, interpolation), motion)
 
 
 def stream(
@@ -70,8 +71,9 @@ def stream(
     """
     report = Report() if report is None else report
     make, more = (overlapped_shots, (drop,)) if threads else (shots_in_turn, ())
+    how = getattr(backend, "interpolation", "area")
     first = before = None
-    with closing(make(frames, backend.size, motion, report, *more)) as shots:
+    with closing(make(frames, backend.size, motion, report, *more, how=how)) as shots:
         for shot in islice(shots, max_frames):
             began = time.perf_counter()
             prediction = backend.step(shot.image, shot.motion)

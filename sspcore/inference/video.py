@@ -15,6 +15,7 @@ import torch
 from sspcore.core.classes import ClassSpec, class_spec
 from sspcore.core.errors import ProfileError
 from sspcore.core.files import require_output
+from sspcore.core.images import Interpolation
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, VideoSegmenter
 from sspcore.inference.backends import Backend, TorchBackend
@@ -35,6 +36,7 @@ def segment_video(
     out: Path | str | None = None, masks: Path | str | None = None, overwrite: bool = False,
     size: Size | None = None, classes: ClassSpec | Sequence[str] | None = None, registration: str | None = None,
     flow: str | None = None, device: torch.device | str = "cpu", max_frames: int | None = None,
+    interpolation: Interpolation | None = None,
 ) -> Iterator[Segmented]:
     """Segment a video frame by frame, as it is iterated over; outputs are complete when the iteration ends.
 
@@ -53,6 +55,7 @@ def segment_video(
             "dis-medium".
         device: where the model runs.
         max_frames: None runs to the end.
+        interpolation: how frames are brought to `size`, see `resize_frame`; default: as the checkpoint's were, else by area.
     Yields: a `Segmented` per frame that can be decoded; its `labels` are (H, W) uint8.
     Raises: SspError in one line for a wrong checkpoint, source or output.
     """
@@ -71,7 +74,7 @@ def segment_video(
     classes = class_spec(model.n_classes if classes is None else classes)
     if classes.n_classes != model.n_classes:
         raise ProfileError(f"classes: {classes.n_classes} are named, the model has {model.n_classes}; name each of them")
-    backend = TorchBackend(model, size, device)
+    backend = TorchBackend(model, size, device, interpolation=interpolation)
     registration, flow = registration or "lk", flow or "dis-medium"
     motion = motion_for(model, lambda: build_registrator(registration, device=device), lambda: build_flow(flow, device))
 

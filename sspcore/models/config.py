@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 from sspcore import __version__
 from sspcore.core.classes import IGNORE, ClassSpec
 from sspcore.core.conventions import CORRECTED, Conventions
-from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
+from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, Interpolation
 from sspcore.core.settings import InputSize, Section
 from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
 from sspcore.models.systems import FLOW_METHODS, system
@@ -46,7 +46,10 @@ class CheckpointConfig(Section, strict=True):
         key_interval: of DFF: every so many frames are key frames; None for the other methods and for its default.
         classes: names, colours, and which move.
         input_size: (H, W) of the frames that the model sees.
-        mean, std: of the normalisation, per channel of RGB in 0..1: ImageNet's, written down for other readers.
+        interpolation: how frames of another size are brought to it (`sspcore.core.images.resize_frame`), as in training;
+            checkpoints that do not say resize by area.
+        channels: their order in a frame.
+        mean, std: of the normalisation, per channel in 0..1: ImageNet's, written down for other readers.
         registration, flow: what motion was estimated with (`build_registrator`, `build_flow`).
         data: what it was trained on, in words.
         licence: of the weights; None: not stated.
@@ -66,6 +69,8 @@ class CheckpointConfig(Section, strict=True):
     key_interval: int | None = Field(default=None, ge=1)
     classes: ClassSpec
     input_size: InputSize
+    interpolation: Interpolation = "area"
+    channels: Literal["RGB"] = "RGB"
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     registration: str = "lk"

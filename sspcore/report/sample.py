@@ -136,7 +136,8 @@ def make_sample(study: Study, dataset: str, folder: Path = SAMPLE) -> Sample:
     rows = {name: {key: study.evaluate(name, dataset)[key] for key in SCORES} for name in ("Base", SYSTEM)}
     config = system_config(
         SYSTEM, image_spec(SYSTEM, profile), SPECS[dataset], profile.input_size, registration=profile.registration,
-        flow=profile.metric_flow, data=study.data_origin, licence="Apache-2.0",
+        flow=profile.metric_flow, interpolation=profile.clips[dataset].interpolation(profile.input_size),
+        data=study.data_origin, licence="Apache-2.0",
         scores={f"{key} (all validation clips)": round(value, 4) for key, value in rows[SYSTEM].items()},
         provenance=provenance(profile.name, study.seed, study.clips_key(dataset)) | {"data": study.data_origin},
     )

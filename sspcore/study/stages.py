@@ -25,7 +25,7 @@ from sspcore.data.clips import Clip
 from sspcore.evaluation.clips import flow_error, read_prediction
 from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.stream import Segmented
-from sspcore.models.checkpoint import WEIGHTS, read_weights, save_checkpoint
+from sspcore.models.checkpoint import WEIGHTS, read_config, read_weights, save_checkpoint
 from sspcore.models.config import CheckpointConfig, system_config
 from sspcore.models.systems import FLOW_METHODS, SystemSpec, build, control, image_spec, start_from, system
 from sspcore.motion.readings import flow_under, registrator_under
@@ -82,6 +82,7 @@ class Study(StudyData):
             conventions=profile.conventions, train_flow=profile.train_flow and system(name).method in FLOW_METHODS,
             registration=registrator_under(profile.registration, profile.conventions),
             flow=flow_under(profile.flow, profile.conventions),
+            interpolation=profile.clips[dataset].interpolation(self.input_size(system(name))),
             data=f"{self.spec(dataset).title}: {self.data_origin}",
             provenance=provenance(profile.name, self.seed, self.clips_key(dataset)),
         )
@@ -93,12 +94,14 @@ class Study(StudyData):
     def model(self, name: str, dataset: str) -> VideoSegmenter:
         """The trained system, in eval mode."""
         spec = system(name)
-        weights = read_weights(self.train(name, dataset) / WEIGHTS)
+        folder = self.train(name, dataset)
+        weights = read_weights(folder / WEIGHTS)
         model = build(name, self.spec(dataset).n_classes, self.profile, load_weights=False)
         if spec.recipe is None:
             start_from(model, weights)
         else:
             model.load_state_dict(weights)
+            model.config = read_config(folder)
         return model.to(self.device).eval()
 
     def teacher_labels(self, dataset: str) -> LabelStore:

@@ -121,6 +121,17 @@ def test_model_card_names_classes_size_and_use(saved):
     assert "| mIoU | 71.5 |" in scored and "license: apache-2.0" in scored and "rendered data" in scored
 
 
+def test_how_frames_are_resized_comes_back_and_older_checkpoints_mean_area(tmp_path):
+    config = config_of(interpolation="bilinear")
+    folder = save_checkpoint(tmp_path / "ssp", build_model(config), config)
+    assert load_checkpoint(folder)[0].config.interpolation == "bilinear"
+    assert 'resized by "bilinear"' in (folder / CARD).read_text() and "RGB, 64x96 pixels" in (folder / CARD).read_text()
+    older = json.loads((folder / CONFIG).read_text())
+    del older["interpolation"], older["channels"]
+    (folder / CONFIG).write_text(json.dumps(older))
+    assert load_checkpoint(folder)[0].config.interpolation == "area"
+
+
 def change(path: Path, **entries) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
@@ -143,6 +154,8 @@ DAMAGE = {
         f"written by sspcore 0.9 in format 2; this is {__version__}, which reads format 1",
     ),
     "unknown entry": (lambda f: change(f / CONFIG, colour=1), "colour: Extra inputs"),
+    "unknown interpolation": (lambda f: change(f / CONFIG, interpolation="lanczos"), "interpolation: Input should be 'area'"),
+    "BGR": (lambda f: change(f / CONFIG, channels="BGR"), "channels: Input should be 'RGB'"),
     "unknown method": (lambda f: change(f / CONFIG, method="magic"), "method: Input should be"),
     "text for a number": (lambda f: change(f / CONFIG, window="2"), "window: Input should be a valid integer"),
     "odd size": (lambda f: change(f / CONFIG, input_size=[60, 96]), "input_size: 60x96: .*multiples of 32"),

@@ -7,6 +7,7 @@ import yaml
 
 from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS
+from sspcore.study import Study
 from sspcore.study.profiles import PROFILE_FOLDER, available_profiles, choose_systems, load_profile
 
 
@@ -205,3 +206,13 @@ def test_a_wrong_file_that_extends_another_is_one_line(settings, message, tmp_pa
     with pytest.raises(ProfileError, match=message) as error:
         load_profile(written(tmp_path, "mine.yaml", **settings))
     assert "\n" not in str(error.value)
+
+
+def test_checkpoints_of_a_study_say_how_their_frames_were_resized(tmp_path, monkeypatch):
+    """As clips read them; the teacher's, which are stored at its size, as they were stored."""
+    monkeypatch.setattr(Study, "clips_key", lambda self, dataset: "key")
+    monkeypatch.setattr(Study, "data_origin", "data")
+    for profile, expected in (("paper", ["bilinear", "cubic"]), ("smoke", ["area", "area"])):
+        study = Study.open(profile, root=tmp_path, data=tmp_path)
+        found = [study.config(name, dataset) for dataset in study.profile.datasets for name in ("KD-SSP", "Teacher")]
+        assert [config.interpolation for config in found] == expected * 2

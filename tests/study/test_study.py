@@ -130,6 +130,11 @@ def test_force_makes_its_kinds_anew_once_a_run(study, results, monkeypatch):
     assert {"scores", "predictions"} <= forced("predict", "evaluate")
 
 
+def test_a_trained_model_carries_the_config_of_its_checkpoint(study, results):
+    config = study.model("SSP", "uavid").config
+    assert config == load_checkpoint(study.train("SSP", "uavid"))[1] and config.input_size == study.profile.input_size
+
+
 def test_a_control_asked_for_by_name_has_one_row(study, results):
     rows = study.results(["Base", "Constant alpha 0.5"], ["uavid"])["rows"]
     assert [row["system"] for row in rows] == ["Base", "Constant alpha 0.5"]

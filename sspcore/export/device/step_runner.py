@@ -4,8 +4,9 @@
     class_map = runner.step(frame)                                    # first frame, or after a scene cut
     class_map = runner.step(frame, sampling_homography(H_prev_to_cur))
 
-Frames are uint8 RGB (H, W, 3) of the size in bundle.json. H_prev_to_cur maps pixel coordinates of the frame before into
-the current one, the centre of the upper left pixel being (0, 0); the network wants its inverse.
+Frames are uint8 RGB (H, W, 3) of the size in bundle.json; `resized` brings others to it. H_prev_to_cur maps pixel
+coordinates of the frame before into the current one, the centre of the upper left pixel being (0, 0); the network wants
+its inverse.
 """
 
 from __future__ import annotations
@@ -31,6 +32,32 @@ def sampling_homography(H_prev_to_cur):
 def read_sidecar(folder):
     """The bundle's description."""
     return json.loads((Path(folder) / SIDECAR).read_text(encoding="utf-8"))
+
+
+def resized(frame, description):
+    """A uint8 RGB frame of any size at the network's, resized as `description` (bundle.json) says, as in training.
+
+    "bilinear" needs Pillow, "area" and "cubic" need OpenCV. OpenCV's own bilinear is another: it skips pixels.
+    """
+    height, width = description["size"]
+    how = description.get("interpolation", "area")
+    if frame.shape[:2] == (height, width):
+        return frame
+    if how == "bilinear":
+        try:
+            from PIL import Image
+        except ImportError as error:
+            raise RuntimeError(f"{SIDECAR} asks for Pillow's bilinear: install Pillow (apt: python3-pil)") from error
+        return np.array(Image.fromarray(frame).resize((width, height), Image.BILINEAR))
+    import cv2
+
+    if how == "cubic":
+        return cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
+    # sides that shrink are averaged first: OpenCV averages only where none grows
+    least = min(width, frame.shape[1]), min(height, frame.shape[0])
+    if least != frame.shape[1::-1]:
+        frame = cv2.resize(frame, least, interpolation=cv2.INTER_AREA)
+    return frame if least == (width, height) else cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 class StepRunner:
