@@ -14,6 +14,7 @@ from sspcore.core.classes import IGNORE, ClassSpec, colourise
 from sspcore.metrics.records import warp_labels
 from sspcore.report.grids import Panel, coloured_table, image_grid, in_rows, percent_texts
 from sspcore.report.style import BLACK, BLUE, CYCLE, GREEN, ORANGE, VERMILION, class_legend, figure, legend_below
+from sspcore.report.tables import shown_names
 
 Row = dict[str, Any]
 DASHES = ("-", "--", ":")
@@ -145,7 +146,7 @@ def per_class(rows: Sequence[Row], title: str, column: str = "per_class_iou") ->
     classes = list(rows[0][column])
     values = np.array([[np.nan if row[column][name] is None else 100 * row[column][name] for name in classes] for row in rows])
     picture, axes = figure(8.4, 0.3 * len(rows) + 1.7)
-    names = [row["system"] for row in rows]
+    names = shown_names(rows)
     drawn = coloured_table(axes, values, percent_texts(values), names, classes, values < 55, cmap="cividis", vmin=0, vmax=100)
     axes.set_title(title)
     picture.colorbar(drawn, ax=axes, label="IoU (%)" if column == "per_class_iou" else "TC (%)")

@@ -21,6 +21,7 @@ from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS, SystemSpec, system
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, legend_below
+from sspcore.report.tables import own_sizes
 
 Row = dict[str, Any]
 AXES = {
@@ -65,6 +66,7 @@ class Point:
         x, y: consistency and accuracy, (seeds,).
         gmacs: multiply-adds a frame in billions, None where unknown.
         scratch: whether its encoder began without pretrained weights.
+        scored_at: the size that it was scored at, where that is another than the students'; else "".
     """
 
     name: str
@@ -73,6 +75,7 @@ class Point:
     y: np.ndarray
     gmacs: float | None
     scratch: bool
+    scored_at: str = ""
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -136,13 +139,15 @@ def curve_names(names: Iterable[str]) -> dict[str, list[str]]:
 def points_of(rows: Iterable[Row], consistency: str, accuracy: str) -> dict[str, Point]:
     """Name -> point, of the rows that have both values; several rows of a name are several seeds."""
     groups: dict[str, list[Row]] = {}
+    rows = list(rows)
+    sizes = own_sizes(rows)
     for row in rows:
         if row.get(consistency) is not None and row.get(accuracy) is not None:
             groups.setdefault(row["system"], []).append(row)
     return {
         name: Point(
             name, group[0]["kind"], *(100 * np.array([row[metric] for row in group]) for metric in (consistency, accuracy)),
-            group[0].get("gmacs"), group[0].get("encoder_start") == "scratch",
+            group[0].get("gmacs"), group[0].get("encoder_start") == "scratch", sizes.get(name, ""),
         )
         for name, group in groups.items()
     }
@@ -214,7 +219,12 @@ def legend_handles(points: Mapping[str, Point]) -> list[Line2D]:
     systems = [point for point in points.values() if not averaging(point.name)]
     handles = [
         Line2D([], [], linestyle="", marker=group.marker, color=group.colour, markersize=7, label=group.title)
-        for group in GROUPS.values() if any(point.group is group for point in systems)
+        for group in GROUPS.values() if any(point.group is group and not point.scored_at for point in systems)
+    ]
+    handles += [
+        Line2D([], [], linestyle="", marker=point.group.marker, color=point.group.colour, markersize=7,
+               label=f"{point.name.lower()}, scored at {point.scored_at}")
+        for point in systems if point.scored_at
     ]
     if any(point.scratch for point in systems):
         handles.append(Line2D([], [], linestyle="", marker="s", markerfacecolor="white", color="#777777", markersize=7,

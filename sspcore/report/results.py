@@ -9,7 +9,20 @@ from typing import Any
 import pandas as pd
 
 from sspcore.report.spread import seeds_of, seeds_text
-from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, percent, ranked, sectioned, side_by_side, text
+from sspcore.report.tables import (
+    NONE,
+    Document,
+    Row,
+    by_dataset,
+    headings,
+    percent,
+    ranked,
+    sectioned,
+    shown_names,
+    side_by_side,
+    size_text,
+    text,
+)
 from sspcore.study.published import published
 
 SECTIONS = {"image": "Image systems", "video": "Video systems", "control": "Controls (no training)"}
@@ -25,6 +38,10 @@ COST_NOTE = (
 START_NOTE = (
     "Encoder start: an encoder that began from scratch does not compare with one that began from ImageNet weights, even where "
     "it trained for more steps. Steps: optimiser steps in all, those of the weights started from included."
+)
+SIZE_NOTE = (
+    "A teacher that was scored at another size than the students, which stands beside its name, was compared with labels and "
+    "flow of that size."
 )
 LATEX_NOTE = "An asterisk marks the published scores, a dagger encoders that began from scratch. G: multiply-adds."
 SPREAD_NOTE = "Mean ± sample standard deviation over the training seeds."
@@ -46,7 +63,9 @@ def caption(results: Mapping[str, Any]) -> str:
 def document(results: Mapping[str, Any]) -> Document:
     """The results table of a run; `results` is the content of results.json."""
     frames = by_dataset(results, _frame)
-    scratch = {row["system"]: f"{row['system']}†" for row in results["rows"] if row["encoder_start"] == "scratch"}
+    names = by_dataset(results, lambda rows: dict(zip(shown_names(rows), rows, strict=True)))
+    from_scratch = {name for named in names.values() for name, row in named.items() if row["encoder_start"] == "scratch"}
+    scratch = {name: f"{name}†" for name in from_scratch}
     wide = side_by_side({name: frame.replace({"System": scratch}) for name, frame in frames.items()}, {
         "mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", "Multiply-adds (G)": "G",
         "published mIoU": "mIoU∗", "published TC": "TC∗",
@@ -54,9 +73,12 @@ def document(results: Mapping[str, Any]) -> Document:
     origin, notes = results["provenance"], [caption(results), START_NOTE, COST_NOTE]
     if len(seeds_of(origin)) > 1:
         notes.insert(1, SPREAD_NOTE)
+    if any(name != row["system"] for named in names.values() for name, row in named.items()):
+        notes.insert(1, SIZE_NOTE)
     if "so_far" in results:
         notes.insert(0, results["so_far"])
-    lines = [row | {"seeds": " ".join(map(str, row["seeds"]))} if "seeds" in row else row for row in results["rows"]]
+    written = {"seeds": lambda seeds: " ".join(map(str, seeds)), "scored_size": size_text}
+    lines = [{key: written.get(key, lambda value: value)(value) for key, value in row.items()} for row in results["rows"]]
     return Document(
         "Results", tuple(notes), headings(frames, origin["data"]), wide, lines, origin,
         hidden={"md": THEIRS, "html": (PAIR,)}, latex_note=LATEX_NOTE,
@@ -72,7 +94,7 @@ def _frame(rows: list[Row]) -> pd.DataFrame:
     """All cells of one data set, published figures last."""
     rows, sections = sectioned(rows, "kind", SECTIONS)
     cells = {
-        "System": [row["system"] for row in rows],
+        "System": shown_names(rows),
         "Ours for the paper's encoder": [row.get("stand_in") or "the paper's own" for row in rows],
         "Encoder start": [row["encoder_start"] for row in rows],
         "Steps": [text(row.get("training_steps")) for row in rows],

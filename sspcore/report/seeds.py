@@ -23,11 +23,12 @@ from sspcore.report.cost import with_costs
 from sspcore.report.frontier import curve_names, frontier, image_of
 from sspcore.report.spread import mean_and_std, spread
 from sspcore.report.style import origin_line, save_set
-from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, side_by_side
+from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, shown_names, side_by_side
 from sspcore.study import Study
 
 METRICS = {"miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "miou_moving": "mIoU moving"}
 BASE = "Base"
+OF_A_SYSTEM = ("system", "kind", "dataset", "encoder_start", "stand_in", "gmacs", "data", "scored_size")  # under all seeds
 CURVE_COLUMN = "Above the curve of"
 PICTURES = {"frontier_seeds": "miou", "frontier_moving_seeds": "miou_moving"}
 CURVE_NOTE = (
@@ -120,7 +121,7 @@ def summary(rows: list[Row]) -> list[Row]:
         group = [row for row in rows if (row["dataset"], row["system"]) == (dataset, name)]
         bases = [by_seed.get((dataset, row["seed"], BASE)) for row in group]
         entries.append(
-            {key: group[0].get(key) for key in ("system", "kind", "dataset", "encoder_start", "stand_in", "gmacs", "data")}
+            {key: group[0].get(key) for key in OF_A_SYSTEM}
             | {"seeds": [row["seed"] for row in group]}
             | {metric: _statistics([row[metric] for row in group]) for metric in METRICS}
             | {"to_base": None if None in bases or name == BASE else {
@@ -187,7 +188,7 @@ def _columns(entry: Row) -> list[tuple[str, Row]]:
 def _frame(entries: list[Row]) -> pd.DataFrame:
     columns = [dict(_columns(entry)) for entry in entries]
     return pd.DataFrame({
-        "System": [entry["system"] for entry in entries],
+        "System": shown_names(entries),
         "Encoder start": [entry["encoder_start"] or NONE for entry in entries],
         "Seeds": [str(len(entry["seeds"])) for entry in entries],
         **{title: [_spread(found[metric]) for found in columns] for metric, title in METRICS.items()},

@@ -12,16 +12,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from sspcore.core.files import atomic_file, write_json
 from sspcore.data.datasets import SPECS
+from sspcore.models.systems import TEACHER
 from sspcore.report.spread import STD, spread
 
 Row = dict[str, Any]
+T = TypeVar("T")
 NONE = "–"
 BEST, SECOND = "**{}**", "<ins>{}</ins>"  # Markdown viewers let <ins> pass
 LATEX = {
@@ -107,8 +109,8 @@ def datasets_of(results: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(row["dataset"] for row in results["rows"]))
 
 
-def by_dataset(results: Mapping[str, Any], make: Callable[[list[Row]], pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Data set -> the frame that `make` makes of its rows."""
+def by_dataset(results: Mapping[str, Any], make: Callable[[list[Row]], T]) -> dict[str, T]:
+    """Data set -> the frame, or what else `make` makes of its rows."""
     return {name: make([row for row in results["rows"] if row["dataset"] == name]) for name in datasets_of(results)}
 
 
@@ -174,6 +176,28 @@ def origin_rows(origin: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def template(name: str) -> Any:
     """A page's template from this package."""
     return Environment(loader=PackageLoader("sspcore.report"), autoescape=True, trim_blocks=True).get_template(name)
+
+
+def size_text(size: Sequence[int]) -> str:
+    """(H, W) as "1440x2560"."""
+    return f"{size[0]}x{size[1]}"
+
+
+def own_sizes(rows: Iterable[Row]) -> dict[str, str]:
+    """System -> the size that it was scored at, "1440x2560", of those scored at none of the students' sizes: a teacher.
+
+    Rows that do not say their size were scored at that of the students.
+    """
+    sizes = {row["system"]: size_text(row["scored_size"]) for row in rows if row.get("scored_size")}
+    students = {size for name, size in sizes.items() if name != TEACHER}
+    return {name: size for name, size in sizes.items() if students and size not in students}
+
+
+def shown_names(rows: Sequence[Row]) -> list[str]:
+    """Names of the rows' systems, each with its size where it was scored at another one than the students."""
+    sizes = own_sizes(rows)
+    names = (row["system"] for row in rows)
+    return [f"{name} (scored at {sizes[name]})" if name in sizes else name for name in names]
 
 
 def ranked(rows: Sequence[Row], column: str, counts: Callable[[Row], bool]) -> list[str]:

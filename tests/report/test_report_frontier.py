@@ -44,6 +44,16 @@ def test_without_base_and_with_missing_values_what_is_there_is_drawn():
     assert names(frontier([row("Base", "image", None, None)], "t")) == []
 
 
+@pytest.mark.parametrize("size, label", [
+    ([736, 1280], "teacher (larger image)"), ([1440, 2560], "teacher, scored at 1440x2560"),
+])
+def test_the_legend_says_where_a_teacher_was_scored_at_its_own_size(size, label):
+    base = row("Base", "image", 0.6, 0.7) | {"scored_size": [736, 1280]}
+    rows = [row("Teacher", "image", 0.9, 0.5) | {"scored_size": size}, base]
+    labels = [text.get_text() for legend in frontier(rows, "t").legends for text in legend.get_texts()]
+    assert [text for text in labels if text.startswith("teacher")] == [label]
+
+
 def test_several_seeds_become_a_mean_with_bars():
     rows = [row("SSP", "video", miou, tc) for miou, tc in ((0.60, 0.80), (0.66, 0.84), (0.63, 0.85))]
     picture = frontier(rows, "t")

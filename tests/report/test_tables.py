@@ -13,8 +13,9 @@ from helpers.tables import row
 from sspcore.core.files import read_json
 from sspcore.core.paths import REPOSITORY
 from sspcore.report import ablations, metrics, seeds
-from sspcore.report.results import SCORES, document, write_tables
-from sspcore.report.tables import side_by_side
+from sspcore.report.figures import per_class
+from sspcore.report.results import SCORES, SIZE_NOTE, document, write_tables
+from sspcore.report.tables import shown_names, side_by_side
 from sspcore.study.published import published, published_rows
 
 TABLES = REPOSITORY / "figures" / "tables"
@@ -52,6 +53,31 @@ def test_rows_say_what_stood_in_what_it_began_from_and_what_it_costs(results):
     assert cells(text, "Base")[1:4] == ["the paper's own", "scratch", "–"] and cells(text, "Base")[-2] == "2.35+"
     del results["rows"][1]["gmacs"]
     assert cells(document(results).to_markdown(), "Base")[-2] == "–"
+
+
+def test_a_teacher_scored_at_its_own_size_says_so_everywhere(results):
+    """As under the published settings: label maps of 1440x2560 beside those of 736x1280."""
+    for one in results["rows"]:
+        one["scored_size"] = [736, 1280]
+    same = document(results)
+    assert "scored at" not in same.to_markdown() + same.to_html() + same.to_latex() and SIZE_NOTE not in same.notes
+    results["rows"][0]["scored_size"] = [1440, 2560]
+    found = document(results)
+    name = "Teacher (scored at 1440x2560)"
+    assert cells(found.to_markdown(), name)[FIRST] == "90.00" and cells(found.to_markdown(), "SSP")[FIRST] == "**62.00**"
+    assert f"<td>{name}</td>" in found.to_html() and f"{name}$^\\dagger$ & 90.00" in found.to_latex()
+    assert all(SIZE_NOTE in text for text in (found.to_markdown(), found.to_html(), found.to_latex()))
+    lines = {line["system"]: line["scored_size"] for line in csv.DictReader(io.StringIO(found.to_csv()))}
+    assert lines["Teacher"] == "1440x2560" and lines["SSP"] == "736x1280"
+    entries = seeds.summary([one | {"seed": seed} for seed in (0, 1) for one in results["rows"][:2]])
+    assert shown_names(entries) == [name, "Base"] == list(seeds.document({
+        "provenance": results["provenance"] | {"seeds": [0, 1]}, "rows": entries,
+    }).tables["UAVid (rendered data, not the real data set)"]["System"])
+    table = per_class(results["rows"][:3], "IoU").axes[0]
+    assert [tick.get_text() for tick in table.get_yticklabels()] == [name, "Base", "SSP"]
+    for one in results["rows"][1:]:  # a row of former times, which says no size
+        del one["scored_size"]
+    assert "scored at" not in document(results).to_markdown()
 
 
 def test_html_is_one_page_with_the_same_cells(results):
