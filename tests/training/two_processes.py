@@ -49,13 +49,15 @@ def windows(step: int) -> list[Window]:
     labels[step % BATCH], labels[(step + 1) % BATCH, :, 5:] = 255, 255
     frames, flow = (torch.randn(BATCH, *shape, SIDE, SIDE, generator=generator).double() for shape in ((2, 3), (1, 2)))
     H = torch.eye(3).double()[None, None]
-    return [Window(frames[k, None], H, flow[k, None], labels[k, None]) for k in range(BATCH)]
+    return [
+        Window(frames[k, None], H_prev_to_cur=H, flow_to_prev=flow[k, None], labels=labels[k, None]) for k in range(BATCH)
+    ]
 
 
 def joint(parts: list[Window]) -> Window:
     """Windows as one batch."""
-    return Window(*(None if getattr(parts[0], name) is None else torch.cat([getattr(part, name) for part in parts])
-                    for name in ("frames", "H_prev_to_cur", "flow_to_prev", "labels")))
+    names = ("frames", "H_prev_to_cur", "flow_to_prev", "labels")
+    return Window(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def without_statistics() -> Network:
