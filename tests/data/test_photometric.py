@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from typing import get_args
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -82,13 +83,13 @@ def test_equalisation_of_one_tile():
     """One tile: the histogram of lightness cut at the limit, the rest spread over all levels, and summed up."""
     lightness = np.minimum(np.random.default_rng(0).gamma(3, 20, (64, 64)), 255).astype(np.uint8)
     lab = np.stack([lightness, np.full_like(lightness, 128), np.full_like(lightness, 128)], -1)
-    picture = photometric.cv2.cvtColor(lab, photometric.cv2.COLOR_LAB2RGB)
-    seen = photometric.cv2.cvtColor(picture, photometric.cv2.COLOR_RGB2LAB)[..., 0]
+    picture = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    seen = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)[..., 0]
     counts = np.bincount(seen.ravel(), minlength=256)
     limit = int(2.0 * seen.size / 256)
     above = np.maximum(counts - limit, 0).sum()
     expected = (np.cumsum(np.minimum(counts, limit) + above / 256) * 255 / seen.size)[seen]
-    result = photometric.cv2.cvtColor(photometric.equalised(picture, 2.0, (1, 1)), photometric.cv2.COLOR_RGB2LAB)[..., 0]
+    result = cv2.cvtColor(photometric.equalised(picture, 2.0, (1, 1)), cv2.COLOR_RGB2LAB)[..., 0]
     assert np.abs(result - expected).max() < 5 and np.abs(seen - expected).mean() > 20
 
 
@@ -112,28 +113,47 @@ def test_noise_of_a_sensor_lightens_by_specks():
 
 
 def test_jpeg_loses_more_at_lower_quality():
-    losses = [np.abs(photometric.compressed(PICTURE, quality).astype(float) - PICTURE).mean() for quality in (30, 70, 100)]
-    assert losses[0] > 1.2 * losses[1] > 1.2 * losses[2] > 0
+    losses = [loss(photometric.compressed(PICTURE, quality), PICTURE) for quality in (30, 70, 100)]
+    assert losses[0] > 1.2 * losses[1]
+    assert losses[1] > 1.2 * losses[2] > 0
+
+
+def loss(picture: np.ndarray, of: np.ndarray) -> float:
+    """Mean absolute difference, in grey levels."""
+    return float(np.abs(picture.astype(float) - of).mean())
+
+
+def test_jpeg_draws_the_qualities_of_its_range_and_no_other():
+    """On a texture without colour, where quality alone decides and not the halved resolution of colour."""
+    grey_texture = FRAMES[:, :1].expand(-1, 3, -1, -1).contiguous()
+    picture, expected = photometric.pictures(grey_texture), {}
+    for quality in range(97, 101):
+        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        expected[quality] = loss(cv2.imdecode(data, cv2.IMREAD_COLOR), picture)
+    torch.manual_seed(0)
+    seen = {loss(photometric.pictures(Compression()(grey_texture)), picture) for _ in range(40)}
+    assert sorted(seen) == [expected[100], expected[99]]
 
 
 @pytest.mark.parametrize("operation, level, mean, spread", [
     (BrightnessContrast(), 128, 128, np.hypot(0.2 * 128, 0.2 * 255) / np.sqrt(3)),
     (BrightnessContrast(brightness=0), 128, 128, 0.2 * 128 / np.sqrt(3)),
     (BrightnessContrast(contrast=0), 128, 128, 0.2 * 255 / np.sqrt(3)),
-    (HueSaturationValue(), 128, 122.9, 12.6),  # saturation takes a grey from its place only upwards
-    (GaussianNoise(), 128, 128, 0.0),
-    (Compression(), 128, 128, 0.0),
+    (HueSaturationValue(saturation=0), 128, 128, 20 / np.sqrt(3)),
     (Sharpen(), 128, 128 * (1 - 0.35 * 0.25), 128 * np.sqrt((0.3**2 / 12 + 0.35**2) * (0.25 / 12 + 0.25**2) - 0.0875**2)),
 ])
 def test_draws_have_the_mean_and_spread_of_their_ranges(operation, level, mean, spread):
     seen = means(operation, grey(level, (32, 32)))
-    if operation.kind == "hue_saturation_value":  # independent: value as drawn, saturation lowers two channels of three
-        value = np.random.default_rng(0).uniform(-20, 20, 100_000)
-        saturation = np.maximum(np.random.default_rng(1).uniform(-30, 30, 100_000), 0)
-        expected = (128 + value) * (1 - 2 / 3 * saturation / 255)
-        mean, spread = expected.mean(), expected.std()
     assert seen.mean() == pytest.approx(mean, abs=max(4 * spread / np.sqrt(1000) + 0.6, 1))  # tables round down: half a level
-    assert seen.std() == pytest.approx(spread, rel=0.06, abs=1.5)
+    assert seen.std() == pytest.approx(spread, rel=0.06)
+
+
+def test_saturation_takes_a_grey_from_its_place_only_upwards():
+    """A saturation above 0, in whole levels, lowers two channels of three."""
+    saturation = np.maximum(np.trunc(np.random.default_rng(1).uniform(-30, 30, 100_000)), 0)
+    expected = (128 + 2 * np.rint(128 * (1 - saturation / 255))) / 3
+    seen = means(HueSaturationValue(hue=0, value=0), grey(128))
+    assert seen.mean() == pytest.approx(expected.mean(), abs=0.3) and seen.std() == pytest.approx(expected.std(), rel=0.08)
 
 
 def test_gamma_and_jitter_draw_their_ranges():
@@ -149,6 +169,16 @@ def test_gaussian_noise_is_as_strong_as_it_says():
     torch.manual_seed(0)
     noise = GaussianNoise(deviation=(0.1, 0.1))(grey(128, (200, 200))).float() - 128
     assert float(noise.std()) == pytest.approx(25.5, rel=0.02) and abs(float(noise.mean())) < 0.3
+
+
+def test_the_deviation_of_noise_is_drawn_from_its_range():
+    """On middle greys, of which hardly any is cut off at black or white up to 0.2 of white."""
+    torch.manual_seed(0)
+    middle = (96 + FRAMES // 4).to(torch.uint8)
+    operation = GaussianNoise(deviation=(0.1, 0.2))
+    seen = np.array([float((operation(middle).float() - middle).std()) / 255 for _ in range(200)])
+    assert 0.097 < seen.min() < 0.105 and 0.193 < seen.max() < 0.203
+    assert seen.mean() == pytest.approx(0.15, rel=0.03) and seen.std() == pytest.approx(0.1 / np.sqrt(12), rel=0.1)
 
 
 def test_the_limit_of_equalisation_and_the_strength_of_noise_are_drawn():
