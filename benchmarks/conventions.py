@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import common
 from sspcore.core.conventions import CORRECTED, REFERENCE, Conventions
-from sspcore.core.files import write_json
 from sspcore.core.images import to_tensor
 from sspcore.core.progress import configure_logging
 from sspcore.evaluation.clips import as_json, clip_records
@@ -133,11 +132,12 @@ def measure(sample: Sample) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write; returns the exit status."""
-    parser = argparse.ArgumentParser("bench_conventions", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, default=Path("figures/conventions.json"))
+    parser = argparse.ArgumentParser("conventions", description=__doc__.splitlines()[0])
+    common.add_json(parser, "conventions")
     options = parser.parse_args(arguments)
     configure_logging()
-    write_json(options.json, measure(open_sample()))
+    sample = open_sample()
+    common.write(measure(sample), options, "demo", data=sample.origin)  # the sample is of the demo
     return 0
 
 

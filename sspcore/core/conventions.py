@@ -23,45 +23,45 @@ BASES = ("corrected", "reference")
 class Conventions(Section):
     """One reading for each known slip of the reference.
 
-    In brackets the section of METHOD, and what the reference's reading alone changes on the packaged sample, a rendered clip
-    with a trained SSP (figures/conventions.json); its three readings in L_tc together make 12 % more of it.
+    In brackets the section of METHOD. What each reading changes, alone and together with the others, is measured in section H
+    of docs/deviations.md, on the packaged sample.
 
     Attributes:
         flow_warp: how L_tc and the fusion of teacher labels read the other frame along a flow. "aligned": bilinear, one pixel
             convention. "reference": the nearest pixel, coordinates scaled by W - 1 but sampled as if by W, zeros outside: up to
-            half a pixel off at the frame's sides, besides the rounding. [3, 9; L_tc -0.3 %, 0.4 % of the fused labels]
-        feature_warp: the same slip where DFF and NetWarp read features along a flow, there bilinear. [9; not measured]
+            half a pixel off at the frame's sides, besides the rounding. [3, 9]
+        feature_warp: the same slip where DFF and NetWarp read features along a flow, there bilinear. [9]
         soft_occlusion: O, the weight of a pixel in L_tc. "l1": from the norm over colours, as printed. "sum": from the absolute
-            value of the summed differences, where a change of hue cancels. [3; L_tc +0.7 %]
+            value of the summed differences, where a change of hue cancels. [3]
         outside_view: pixels whose past lies outside the frame, in L_tc and in fusion. "left-out": no term, no average.
-            "counted": as if the past were known. [3, 4; L_tc +2.9 %, 0.03 % of the fused labels]
+            "counted": as if the past were known. [3, 4]
         occlusion: M_occ of fusion. "followed": the second flow is read where the first one leads. "same-pixel": both flows at
-            one pixel. [4; 0.1 % of the fused labels]
+            one pixel. [4]
         raft_input: of every RAFT. "unit": frames in -1..1, what it was trained on. "imagenet": ImageNet-normalised frames.
-            [7; not measured]
+            [7]
         disk_input: of DISK, whose keypoints LightGlue matches. "unit": frames in 0..1. "imagenet": ImageNet-normalised frames.
-            [the reference's code; corners of three real pairs move by 0.01 to 1 px at 368x640, their centres by 0.05 at most]
+            [the reference's code]
         registration_rule: from matches to a registration, of every registrator. "checked": the simplest model of motion that
             matches and grey levels support (`sspcore.motion.fitting`). "ransac": RANSAC's homography from 4 matches on.
-            [2; not measured]
+            [2]
         fusion_updates: of RAFT in fusion. "as-losses": those of the profile's flow. "15": fifteen. Other flows have none.
-            [the reference's code; not measured]
+            [the reference's code]
         half_pixel: a homography at stride 4. "kept": x_s = (x + 0.5) / s - 0.5. "dropped": x_s = x / s. Off by 3/8 px of the
-            small grid times the motion's turn and zoom, by nothing under a shift. [2; 0.006 % of the labels]
+            small grid times the motion's turn and zoom, by nothing under a shift. [2]
         past_outside: of SSP. "masked": alpha is 0 where the registered past has no source. "zeros": alpha mixes zeros in.
-            [2; 0.2 % of the labels]
+            [2]
         past_border: of SSP. "repeated": samples beyond the last pixel's centre repeat it. "zero-padded": they fade to zero, a
-            ring one pixel wide of partly zero logits and features. [9; 0.02 % of the labels]
+            ring one pixel wide of partly zero logits and features. [9]
         tcb_weights: of TCB_ppm. "own-frame": each frame's pooled features by its own softmax weight, summed. "shifted": by the
             weight of the frame before it (the oldest by the newest frame's), and averaged once more, so a quarter as large.
-            [9; not measured]
+            [9]
         tcb_start: the first three frames of a stream through TCB. "first-frame": the first one fills the clip.
-            "image-model": the image model alone. [9; not measured]
+            "image-model": the image model alone. [9]
         netwarp_state: what a stream through NetWarp carries on. "own-features": the frame's own, as in training.
-            "mixture": what they were mixed to. [the reference's code; not measured]
-        tc: the TC of the results. "corrected": the metric `tc`. "reference": the metric `tc_reference`. [7; 93.3 to 86.4 %]
+            "mixture": what they were mixed to. [the reference's code]
+        tc: the TC of the results. "corrected": the metric `tc`. "reference": the metric `tc_reference`. [7]
         vc: the metrics vc8 and vc16. "formula": right on constant truth, mean over videos. "script": VSPW's script, see
-            `sspcore.metrics.dense.ScriptVideoConsistency`. [7; vc8 87.7 to 82.8 %]
+            `sspcore.metrics.dense.ScriptVideoConsistency`. [7]
 
     Two slips have no field. With the reference's files TCB_ppm builds the block of TCB_ocr ("ppm" is asked for, "psp" compared
     with); the printed parameters tell that the published row has the pyramid block, and the other one is the row of TCB_ocr.

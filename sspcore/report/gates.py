@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from sspcore.core.classes import IGNORE
 from sspcore.models.spec import Gate
 from sspcore.report.collect import most_moving
-from sspcore.report.grids import Panel, image_grid
+from sspcore.report.grids import Panel, image_grid, in_rows
+from sspcore.report.style import legend_below
 from sspcore.study.gates import pasts
 from sspcore.study.stages import Study
 
-BY_FLOW, WRONG = (0, 114, 178), (213, 94, 0)  # colours of the cells that take the flow, and of a past of the wrong class
+BY_FLOW, WRONG = (0, 114, 178), (213, 94, 0)  # Okabe and Ito's blue and vermilion, as in the other pictures
+MEANINGS = {BY_FLOW: "cell whose past comes by flow", WRONG: "the past names the wrong class"}
 
 
 def gate_picture(study: Study, dataset: str, gate: Gate) -> Figure | None:
     """The labelled validation frame with most moving pixels; None for real data, whose frames have no exact labels.
 
     Panels: the frame with the cells that take the flow, then where the past names the wrong class: the homography's, the
-    flow's, and the one that the gate takes.
+    flow's, and the one that the gate takes. Shares are of the pixels with a known past: one that has a source in the frame
+    before and a class in both.
     """
     if study.truth_root(dataset) is None:
         return None
@@ -28,12 +32,16 @@ def gate_picture(study: Study, dataset: str, gate: Gate) -> Figure | None:
     frame = clip.frame(k, study.profile.input_size)
     past, flows = found.chosen(gate)
     panels = [Panel(_painted(frame, flows, BY_FLOW), "cells that take the flow")]
-    for title, labels in (("homography", found.by_homography), ("flow", found.by_flow), ("gate", past)):
+    titles = ("past by homography", "past by flow", "past by the gate")
+    for title, labels in zip(titles, (found.by_homography, found.by_flow, past), strict=True):
         known = (labels != IGNORE) & (found.labels != IGNORE)
         wrong = known & (labels != found.labels)
         share = wrong.sum() / max(1, known.sum())
         panels.append(Panel(_painted(frame, wrong, WRONG, 0.9), title, f"{100 * share:.2f} % wrong"))
-    picture, _ = image_grid([panels], f"{study.spec(dataset).title}, {clip.name}, frame {k}: where the past is wrong")
+    title = f"{study.spec(dataset).title}, {clip.name}, frame {k}\n{study.data_origin}"
+    picture, _ = image_grid(in_rows(panels, 2), title, extra=0.6)
+    handles = [Patch(color=[c / 255 for c in colour], label=meaning) for colour, meaning in MEANINGS.items()]
+    legend_below(picture, handles, len(handles), title="% of the pixels with a known past", title_fontsize=9)
     return picture
 
 

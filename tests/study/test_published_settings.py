@@ -145,8 +145,8 @@ WINDOW_STEPS: dict[str, tuple[float, list[dict[str, Any]]]] = {
     "flip": (0.5, [{"kind": "flip"}]),
     "crop": (1.0, [{"kind": "crop", "zoom": [1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4], "zoom_probability": 0.75}]),
     "jitter": (0.3, [
-        # brightness is added to grey levels, of which it is a fifth
-        {"kind": "hsv_jitter", "contrast": 0.2, "brightness": 0.2, "hue": 30, "saturation": 20, "value": 20, "gamma": [0.8, 1.2]},
+        {"kind": "hsv_jitter", "contrast": 0.2, "brightness": 0.2,  # a fifth of one grey level
+         "hue": 30, "saturation": 20, "value": 20, "gamma": [0.8, 1.2]},
     ]),
 }
 IMAGE_STEPS: dict[str, tuple[float, list[dict[str, Any]]]] = {
