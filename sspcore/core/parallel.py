@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from typing import TypeVar
 
 import cv2
@@ -64,6 +64,16 @@ def quiet_decoder() -> None:
 def end_with_parent() -> None:
     """Let this process end when the process that started it has, in the middle of its work."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def allow_children() -> None:
+    """Let this process start processes of its own, also where whoever started it made it a daemonic one.
+
+    A worker of Dask is daemonic, which multiprocessing does not let start any, such as those that read training windows. The
+    mark protects from children that are left behind; ours end with their parent (a loader's look for it themselves). It is
+    taken off in this process alone: the one that started it still ends it.
+    """
+    current_process()._config["daemon"] = False  # there is no public way from inside
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,7 @@ class CropRegistration:
     """Estimates the homographies of windows from their own frames, after crop and colours.
 
     A registrator on the CPU works on samples, in the processes that load them. One on a GPU, which those cannot share, works
-    on batches in the training process. Both give the same homographies.
+    on batches in the training process. A registrator's networks give the same on both up to rounding, not to the bit.
 
     Attributes:
         registrator: estimates.

@@ -77,7 +77,8 @@ class WindowDataset(Dataset[Sample]):
         epoch, index = address
         sample = self.sample(self.refs[index])
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
+            # not torch.manual_seed, which would seed the GPU's generator too: dropout there would repeat itself
+            torch.default_generator.manual_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
             sample = self.augment(sample)
             return sample if self.crops is None else self.crops.of_sample(sample)
 

@@ -38,7 +38,8 @@ def training(study: Study, name: str, dataset: str, out: Path) -> Training:
         weights = study.folder(start, dataset) / "training" / WEIGHTS
         trained = start_from(model, read_weights(weights), str(weights))
     else:
-        trained = {n for n, _ in model.named_parameters() if starts_trained(n, image_spec(name, profile))}
+        spec_of_image = image_spec(name, profile)  # an image model is the whole system, or the part `image` of one
+        trained = {n for n, _ in model.named_parameters() if starts_trained(n.removeprefix("image."), spec_of_image)}
     if recipe.freeze_image:
         freeze_image(model, name)
     crops = None

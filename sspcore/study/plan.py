@@ -61,10 +61,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a data set holds once it is prepared; `video` is one of its files, None before a release is rendered."""
+    """What a data set holds once it is prepared: `labels` are frames with a label, `labelled` those with a predecessor,
+    `strided` every second frame; `video` is one of its files, None before a release is rendered.
+    """
 
     train_frames: int
     train_clips: int
+    labels: int
     labelled: int
     strided: int
     val_frames: int
@@ -78,8 +81,9 @@ def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) 
     clips = planned_clips(profile, dataset, sequences)
     train, val = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
     return Counts(
-        train_frames=sum(map(len, train)), train_clips=len(train), labelled=sum(k > 0 for clip in train for k in clip.labelled),
-        strided=sum(len(clip) // 2 for clip in train), val_frames=sum(map(len, val)), val_clips=len(val),
+        train_frames=sum(map(len, train)), train_clips=len(train), labels=sum(len(clip.labelled) for clip in train),
+        labelled=sum(k > 0 for clip in train for k in clip.labelled), strided=sum(len(clip) // 2 for clip in train),
+        val_frames=sum(map(len, val)), val_clips=len(val),
         video=sequences[0].video if sequences else None,
     )
 
@@ -237,7 +241,8 @@ def _training_row(
     profile, spec = timer.profile, system(name)
     recipe, cost = profile.recipe(spec.recipe, dataset), timer.training(name, dataset)
     processes = profile.machine.process_count(recipe.batch_size, timer.device)
-    steps = recipe.epochs * recipe.steps(counts.strided if spec.teacher else counts.labelled)
+    supervised = counts.labels if model.window == 1 else counts.labelled
+    steps = recipe.epochs * recipe.steps(counts.strided if spec.teacher else supervised)
     workers = max(1, worker_count(profile.loader_workers, processes)) * processes
     sample, step = model.window * read, cost.seconds
     if profile.register_crops and "homography" in model.needs and registration is not None:

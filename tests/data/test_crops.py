@@ -124,6 +124,16 @@ def test_samples_are_registered_after_augmentation_alike_in_any_process(windows)
     assert torch.equal(by_worker.frames[0], normalise(sample.frames))
 
 
+def test_a_sample_draws_from_the_cpus_generator_and_leaves_the_gpus_alone(windows, monkeypatch):
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    monkeypatch.setattr(torch.cuda, "manual_seed", seeds.append)
+    drawn = replace(windows, augment=lambda sample: replace(sample, H_prev_to_cur=torch.rand(1, 3, 3)), crops=None)[(2, 1)]
+    assert not seeds
+    torch.manual_seed(int(np.random.SeedSequence((3, 2, 1)).generate_state(1)[0]))
+    assert torch.equal(drawn.H_prev_to_cur, torch.rand(1, 3, 3)) and seeds  # as torch.manual_seed lets it draw
+
+
 @pytest.mark.parametrize("place", ["cpu", "cuda:0"])
 def test_whole_frames_are_registered_in_this_process_where_the_networks_are_on_a_gpu(windows, tmp_path, place):
     recording = Recording(device=torch.device(place))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from sspcore.core.errors import ArtefactError
 from sspcore.core.progress import tqdm
@@ -23,7 +26,8 @@ class Act:
 
     Attributes:
         deed: "write" a file of its name; "refuse" with an error of ours, "break" with another, "full": as on a full disk,
-            "memory": as where there is none left, "die" at the first attempt; "count" with a bar; "threads": write how many.
+            "memory": as where there is none left, "die" at the first attempt; "count" with a bar; "threads": write how many;
+            "load" windows in a process of its own, without end.
         seconds: that it takes.
     """
 
@@ -57,9 +61,27 @@ def act(spec: StudySpec, action: Act) -> None:
         case "count":
             for _ in tqdm(range(3), desc="counting"):
                 time.sleep(0.6)
+        case "load":
+            for _ in DataLoader(_Endless(action.diary), batch_size=None, num_workers=1):
+                pass
         case "threads":
             text = f"{torch.get_num_threads()} {cv2.getNumThreads()}"
     made.write_text(text)
+
+
+class _Endless(IterableDataset):
+    """Writes down in which process it is read."""
+
+    def __init__(self, diary: str) -> None:
+        self._diary = diary
+
+    def __iter__(self) -> Iterator[int]:
+        for k in itertools.count():
+            if k == 1:
+                with open(self._diary, "a") as file:
+                    file.write(f"loader {os.getpid()}\n")
+            time.sleep(0.05)
+            yield k
 
 
 METHODS["act"] = act

@@ -47,6 +47,14 @@ def test_one_thread_takes_onednn(network: nn.Sequential) -> None:
     assert "aten::_slow_conv2d_forward" not in calls
 
 
+def test_only_what_is_on_the_cpu_is_changed(network: nn.Sequential) -> None:
+    with fast_pointwise(network):
+        assert [part.dilation for part in network] == [(2, 2), (2, 2), (1, 1), (2, 2)]
+    elsewhere = network.to("meta")
+    with fast_pointwise(elsewhere):
+        assert all(part.dilation == (1, 1) for part in elsewhere)
+
+
 def test_an_error_leaves_the_network_as_it_was(network: nn.Sequential) -> None:
     before = repr(network)
     with pytest.raises(RuntimeError), fast_pointwise(network):

@@ -27,7 +27,20 @@ def smoke():
 def test_a_release_is_counted_by_the_clip_rules(smoke, uavid_release):
     counts = plan.count(smoke, "uavid", find_sequences(uavid_release, UAVID))
     assert (counts.train_frames, counts.train_clips, counts.val_frames, counts.val_clips) == (16, 2, 8, 1)
-    assert (counts.labelled, counts.strided) == (4, 8) and counts.video.name == "images.mp4"
+    assert (counts.labels, counts.labelled, counts.strided) == (4, 4, 8) and counts.video.name == "images.mp4"
+
+
+def test_a_labelled_first_frame_is_a_sample_of_image_systems_alone(smoke, uavid_release):
+    rules = smoke.clips["uavid"].model_copy(update={"drop_first": False})
+    counts = plan.count(smoke.model_copy(update={"clips": {"uavid": rules}}), "uavid", find_sequences(uavid_release, UAVID))
+    assert counts.labels == counts.labelled + 2  # of the two training sequences
+    timer = plan.Timer(smoke, CPU)
+    timer.training = lambda *_: timing.StepCost("", (64, 96), 2, 1, "float32", 1.0, None, [])
+    for name, windows in (("Base", counts.labels), ("SSP", counts.labelled)):
+        model = plan.build(name, plan.N_CLASSES, smoke, load_weights=False)
+        row = plan._training_row(timer, name, "uavid", counts, model, 0.0, None)
+        recipe = smoke.recipe(plan.system(name).recipe, "uavid")
+        assert row.note.startswith(f"{recipe.epochs * recipe.steps(windows)} steps of")
 
 
 def test_a_release_yet_to_be_rendered_is_counted_by_its_settings():

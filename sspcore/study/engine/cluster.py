@@ -70,8 +70,10 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
     _quiet()
     with tempfile.TemporaryDirectory(prefix="sspcore-") as scratch, dask.config.set(SETTINGS):
         def options(resource: str, visible: str) -> dict[str, Any]:
+            # CUDA's libraries and pinned memory are resident, whatever the work takes: a worker on a GPU is never restarted
+            # for its size, in the middle of a training (0: no limit)
             return {"cls": Nanny, "options": {
-                "nthreads": 1, "memory_limit": share, "local_directory": scratch,
+                "nthreads": 1, "memory_limit": 0 if resource == GPU else share, "local_directory": scratch,
                 "resources": {resource: 1}, "env": {"CUDA_VISIBLE_DEVICES": visible},
             }}
 

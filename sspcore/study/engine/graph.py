@@ -54,7 +54,7 @@ class Planner(DataPlanner):
         length = _window(spec, study.profile.recurrent_window)
         if registers and not study.profile.register_crops:
             needs += self._register(dataset, "train")
-        if flows or (registers and recipe.lambda_tc > 0):
+        if flows or (spec.method == "ssp" and recipe.lambda_tc > 0):  # L_tc compares outputs of neighbours, registered or not
             needs += self._flow(dataset, "train", "strided" if spec.teacher else "windows", length)
         clips = self.clips(dataset, "train")
         windows = sum(

@@ -24,6 +24,7 @@ from distributed import Worker, get_worker
 from sspcore.core.errors import ArtefactError
 from sspcore.core.lock import at_work_on, stay_in_run
 from sspcore.core.machine import one_thread
+from sspcore.core.parallel import allow_children
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import reporting
 from sspcore.core.types import Size, VideoSegmenter
@@ -51,6 +52,7 @@ def perform(task: Task, run: str = "") -> Record:
     Raises: what the work raises; ArtefactError naming the worker for a full disk or a lack of memory.
     """
     with _one_at_a_time:
+        allow_children()
         where, report = _here()
         began, spent = time.time(), _cpu_seconds()
         if report is not None:

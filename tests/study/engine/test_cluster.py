@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sspcore.core.errors import SspError
 from sspcore.study.engine import cluster
@@ -81,6 +82,17 @@ def test_far_more_workers_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(cluster, "cores", lambda: 2)
     with pytest.raises(SspError, match="1000 workers: more than 8 only slow down a machine with 2 cores"), local_cluster(1000):
         pass
+
+
+def test_a_worker_on_a_gpu_is_not_restarted_for_its_size(monkeypatch, tmp_path):
+    """CUDA's libraries and pinned memory count as resident: a share of the machine's memory would end trainings."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with local_cluster(1) as client:
+        limits = {info["name"].partition("-")[0]: info["memory_limit"] for info in workers_of(client).values()}
+        assert limits["gpu"] == 0 < limits["cpu"] <= cluster.MEMORY_LIMIT // 2
+        workers = Workers(client, tmp_path)
+        workers.refresh()
+        assert workers.pools() == (1, 1)  # without a limit it is not one that has too little
 
 
 NO_SSPCORE = """

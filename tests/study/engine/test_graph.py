@@ -78,6 +78,16 @@ def test_what_a_training_needs_is_named(study):
     assert called(tasks, "labels").needs == tuple(called(tasks, "label", "uavid", clip).name for clip in clips)
 
 
+@pytest.mark.parametrize("name, kinds", [
+    ("SSP", {"register", "flow"}), ("SSP (no registration)", {"flow"}), ("SSP (no interpolation)", {"register", "flow"}),
+    ("TCB_ppm", set()), ("NetWarp", {"flow"}),
+])
+def test_a_training_waits_for_the_motion_that_it_reads(study, name, kinds):
+    """As `fitting` gives stores of motion to its windows: L_tc wants flow, whether frames are registered or not."""
+    tasks = planned(study, ("train", name, "uavid"))
+    assert {tasks[need].kind for need in called(tasks, "train", name).needs} & {"register", "flow"} == kinds
+
+
 def test_predictions_wait_only_for_the_motion_of_their_own_clip(study):
     tasks = planned(study, ("predict", "SSP", "uavid"), ("predict", "DFF", "uavid"), ("predict", "Base", "uavid"))
     for clip in Planner(study, {}).clips("uavid", "val"):
