@@ -12,12 +12,12 @@ from torchvision.models.optical_flow import raft_large
 
 from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.core.types import Motion, Window, required
+from sspcore.core.types import Motion, Size, Window, required
 from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights
 
 TRAINED_UPDATES = 8  # where RAFT is trained along
 # RAFT encodes at stride 8, and its correlation pyramid halves that three times: 16 cells a side.
-_STRIDE, _MIN_SIDE = 8, 128
+_STRIDE, _MIN_SIDE, _FLOAT32 = 8, 128, 4
 
 
 class RAFT(nn.Module):
@@ -39,6 +39,7 @@ class RAFT(nn.Module):
             raise ProfileError(f"RAFT updates is {updates}: take 1 or more")
         self.updates, self.imagenet = updates, imagenet
         self.network = raft_large(weights=None)
+        self.network.register_forward_hook(_forget_correlations, always_call=True)
 
     def load(self, path: Path = RAFT_WEIGHTS) -> RAFT:
         """Take pretrained weights in torchvision's layout, fetched to `path` if missing. Raises: WeightsError."""
@@ -63,6 +64,23 @@ class RAFT(nn.Module):
             frames = (frames * std + mean) * 2 - 1
         pad_y, pad_x = (max(_MIN_SIDE, -(-side // _STRIDE) * _STRIDE) - side for side in frames.shape[-2:])
         return F.pad(frames, (0, pad_x, 0, pad_y), mode="replicate")
+
+
+def peak_bytes(size: Size) -> int:
+    """Bytes that RAFT's correlations take at most, for one pair of frames (H, W) without gradients.
+
+    All pairs of cells at stride 8 in float32, twice: torchvision scales them into a copy. Features add little to it: a tenth at
+    576 x 768 (counted on a CPU), less at larger sizes.
+    """
+    height, width = (max(_MIN_SIDE, -(-side // _STRIDE) * _STRIDE) // _STRIDE for side in size)
+    return 2 * (height * width) ** 2 * _FLOAT32
+
+
+def _forget_correlations(network: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+    """torchvision keeps the pyramid of the last pair on the module: 17.6 GB at 1440 x 2560, beside which the next one's is
+    made, and a tensor with a gradient that no copy of the module may hold. What autograd needs of it, its graph holds.
+    """
+    network.corr_block.corr_pyramid = []
 
 
 def flow_to_prev(raft: RAFT | None, frame: Tensor, previous: Tensor | None, motion: Motion | None, model: nn.Module) -> Tensor:

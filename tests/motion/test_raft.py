@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
@@ -72,6 +75,41 @@ def test_weights_come_from_a_file_in_torchvisions_layout(tmp_path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "raft.pth")
     with pytest.raises(WeightsError, match=r"raft\.pth does not hold the weights of RAFT-large"):
         network.load(tmp_path / "raft.pth")
+
+
+def test_correlations_are_gone_after_a_call_also_one_that_fails(frames, monkeypatch) -> None:
+    network = raft.RAFT(1)
+    flow = network(*frames)
+    assert network.network.corr_block.corr_pyramid == []
+    copy.deepcopy(network)  # as exporting does: no tensor with a history may be left
+    flow.sum().backward()  # gradients pass through the correlations all the same
+    assert network.network.feature_encoder.conv.weight.grad.any()
+    with monkeypatch.context() as patched:
+        patched.setattr(network.network.corr_block, "index_pyramid", lambda **_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            network(*frames)
+    assert network.network.corr_block.corr_pyramid == []
+    twin = copy.deepcopy(network)
+    twin(*frames)
+    assert twin.network.corr_block.corr_pyramid == []  # the copy forgets its own
+
+
+def test_a_second_pair_needs_no_more_memory_than_the_first() -> None:
+    """The most that lives at once, by torch's own count, and the formula for it."""
+    size = (288, 384)
+    estimator, frames = RAFTFlow.untrained(updates=1), torch.randn(2, 1, 3, *size)
+    estimator(*frames)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        estimator(*frames)
+    held, most = 0, 0
+    for event in sorted(
+        (event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"),
+        key=lambda event: event.start_ns(),
+    ):
+        held += event.nbytes()
+        most = max(most, held)
+    assert raft.peak_bytes(size) == 2 * (36 * 48) ** 2 * 4 and raft.peak_bytes((1440, 2560)) == 2 * 57600**2 * 4
+    assert 1.0 <= most / raft.peak_bytes(size) < 6 and held < 1e6
 
 
 def test_no_update_is_refused() -> None:

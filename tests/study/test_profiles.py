@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from sspcore.core.errors import ProfileError
+from sspcore.data.augmentation import Augmentation
 from sspcore.models.systems import SYSTEMS
 from sspcore.study import Study
 from sspcore.study.profiles import PROFILE_FOLDER, available_profiles, choose_systems, load_profile
@@ -160,6 +161,24 @@ def test_a_file_that_extends_another_says_only_what_differs(tmp_path):
     written(tmp_path / "more", "first.yaml", extends="../mine.yaml", name="named", flow="dis-medium")
     second = load_profile(written(tmp_path, "second.yaml", extends="more/first.yaml", seed=3))
     assert (second.name, second.seed, second.flow, second.input_size) == ("second", 3, "dis-medium", (64, 96))
+
+
+def test_a_step_of_the_augmentation_is_changed_alone(tmp_path):
+    """The file of `paper` says every step: what is a default of the code alone, a change would replace as a whole."""
+    paper = load_profile("paper")
+    spelled = yaml.safe_load((PROFILE_FOLDER / "paper.yaml").read_text(encoding="utf-8"))["augmentation"]
+    assert Augmentation.model_validate(spelled) == Augmentation() == paper.augmentation
+    for name in ("windows", "images"):
+        assert list(spelled[name]) == list(getattr(Augmentation(), name)) == list(getattr(paper.augmentation, name))
+    changed = load_profile(written(tmp_path, "mine.yaml", extends="paper", augmentation={
+        "windows": {"jitter": {"probability": 1.0}},
+    }))
+    expected = load_profile("paper", {"augmentation.windows.jitter.probability": 1.0})
+    assert changed.augmentation == expected.augmentation != paper.augmentation
+    assert list(changed.augmentation.windows) == list(paper.augmentation.windows)
+    assert changed.model_dump(exclude={"name", "description", "publish_to", "augmentation"}) == paper.model_dump(
+        exclude={"name", "description", "publish_to", "augmentation"}
+    )
 
 
 def test_what_a_file_says_of_a_recipe_holds_for_its_data_sets_unless_it_says_otherwise(tmp_path):
