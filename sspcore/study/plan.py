@@ -26,15 +26,15 @@ from sspcore.core.types import Size
 from sspcore.data.check import require_release
 from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import encode_frame
-from sspcore.data.releases import Sequence
 from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.names import uses_lightglue, uses_raft
+from sspcore.motion.raft import peak_bytes
 from sspcore.motion.readings import registrator_under
 from sspcore.motion.registration import build_registrator
 from sspcore.study.cost import aligned, parameters_m
-from sspcore.study.outline import planned_clips
+from sspcore.study.counts import Counts, count
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
 from sspcore.study.timing import N_CLASSES, StepCost, measure_fps, time_training, timed
 
@@ -57,35 +57,6 @@ class Row:
     gpu_gib: float | None
     disk_gb: float
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a data set holds once it is prepared: `labels` are frames with a label, `labelled` those with a predecessor,
-    `strided` every second frame; `video` is one of its files, None before a release is rendered.
-    """
-
-    train_frames: int
-    train_clips: int
-    labels: int
-    labelled: int
-    strided: int
-    val_frames: int
-    val_clips: int
-    video: Path | None
-
-
-def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) -> Counts:
-    """Count clips and windows of a data set from the headers of its videos, or from the renderer's settings (None)."""
-    sequences = None if sequences is None else list(sequences)
-    clips = planned_clips(profile, dataset, sequences)
-    train, val = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
-    return Counts(
-        train_frames=sum(map(len, train)), train_clips=len(train), labels=sum(len(clip.labelled) for clip in train),
-        labelled=sum(k > 0 for clip in train for k in clip.labelled), strided=sum(len(clip) // 2 for clip in train),
-        val_frames=sum(map(len, val)), val_clips=len(val),
-        video=sequences[0].video if sequences else None,
-    )
 
 
 def trainings(systems: Iterable[str], equal_steps: bool) -> list[str]:
@@ -216,13 +187,14 @@ def plan(
         distils = any(system(name).teacher for name in needed)
         fused = 2 * counts.strided if distils and profile.fuse_teacher else 0
         flows = (fused or counts.labelled) + 2 * (counts.val_frames - counts.val_clips)
-        note = f"{flows} pairs"
+        note, sizes = f"{flows} pairs", [profile.input_size]
         if "Teacher" in wanted and profile.score_teacher_at == "teacher_size":
+            sizes.append(profile.teacher_size)
             larger = profile.teacher_size[0] * profile.teacher_size[1] / (height * width)
             flows += larger * (counts.val_frames - counts.val_clips)
             note += ", and those of the teacher's row at its size"
         size = flows * 2 * height * width * FLOAT16
-        yield Row(f"{title}: flow ({profile.flow})", flows * flow / 3600, None, size / 1e9, note)
+        yield Row(f"{title}: flow ({profile.flow})", flows * flow / 3600, _flow_gib(profile, sizes), size / 1e9, note)
         for name in needed:
             yield _training_row(timer, name, dataset, counts, models[name], read[0], registration)
             if name == "Teacher":
@@ -233,6 +205,13 @@ def plan(
             size = tuple(profile.teacher_size if system(name).image_model == "teacher" else profile.input_size)
             hours = counts.val_frames * (timer.frame(name, size) + read[0]) / 3600
             yield Row(f"{title}: prediction of {name}", hours, None, 0.0, "scoring not timed")
+
+
+def _flow_gib(profile: Profile, sizes: Iterable[Size]) -> float | None:
+    """GiB that RAFT takes for a pair of the largest frames; None where it is not asked for."""
+    if not any(map(uses_raft, (profile.flow, profile.metric_flow))):
+        return None
+    return max(map(peak_bytes, sizes)) / 2**30
 
 
 def _training_row(

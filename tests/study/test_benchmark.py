@@ -199,6 +199,16 @@ def test_parts_follow_the_systems_asked_for():
     assert titles[:2] == ["training of DFF", "frame rate of DFF"] and not any("SSP" in title for title in titles)
 
 
+def test_flow_at_the_teachers_size_is_a_part_of_its_own_on_a_gpu():
+    (here, there) = (
+        next(part for part in all_parts(device) if part.title == "optical flow at the teacher's size") for device in (CPU, CUDA)
+    )
+    assert there.why_not is None and "measured on a GPU alone" in here.why_not
+    (row,) = here.measure(Setting(load_profile("smoke"), CPU))
+    assert (row["what"], row["where"]) == ("flow, raft-20, float32, 128 x 224", "cpu") and row["ms"] > 0
+    assert row["detail"] == f"{2 * 4 * (16 * 28) ** 2 / 2**30:.2f} GiB of correlations"
+
+
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
     """A trial on the CPU: a frame rate, the live loop and training steps at the smoke profile's sizes."""

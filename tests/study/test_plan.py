@@ -78,6 +78,15 @@ def test_stages_of_a_small_run(smoke, uavid_release, monkeypatch):
     assert float(text[-1].split()[1]) == pytest.approx(sum(row.hours for row in rows.values()), rel=0.01)
 
 
+def test_the_memory_of_flow_is_that_of_rafts_correlations_at_the_largest_size():
+    sizes = {"input_size": (736, 1280), "teacher_size": (1440, 2560)}
+    paper = load_profile("paper")
+    cells = {"input_size": 92 * 160, "teacher_size": 180 * 320}
+    for name, size in sizes.items():
+        assert plan._flow_gib(paper, [(96, 160), size]) == pytest.approx(2 * 4 * cells[name] ** 2 / 2**30)
+    assert plan._flow_gib(load_profile("demo"), sizes.values()) is None
+
+
 def test_real_data_must_be_named(capsys):
     assert main(["reproduce", "--plan", "--profile", "paper"]) == 2
     assert "pass --data DIR" in capsys.readouterr().err

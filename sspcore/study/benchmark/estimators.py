@@ -10,6 +10,7 @@ import torch
 
 from sspcore.core.images import normalise
 from sspcore.motion.flow import DISFlow, RAFTFlow
+from sspcore.motion.raft import peak_bytes
 from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study.benchmark.frames import sample_frames, sample_images
 from sspcore.study.benchmark.modes import MODES
@@ -66,6 +67,17 @@ def flows(setting: Setting) -> Iterator[dict[str, Any]]:
                 with MODES[mode].applied(device):
                     timing = timed(lambda _, raft=raft: raft(*frames), device, times, 2, setting.within)
                 yield asdict(Cost(f"flow, raft-{updates}, {mode}", device.type, _ms(timing.median)))
+
+
+def flow_at_teacher_size(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Flow of one pair of frames of the teacher's size, by RAFT of 20 updates in float32: what most memory is needed for."""
+    size, device = tuple(setting.profile.teacher_size), setting.device
+    frames, raft = sample_frames(size, 2, device), RAFTFlow.untrained(20, device)
+    with MODES["float32"].applied(device):
+        timing = timed(lambda _: raft(*frames), device, 1, 1, setting.within)
+    correlations = f"{peak_bytes(size) / 2**30:.2f} GiB of correlations"
+    detail = correlations if timing.memory_gib is None else f"{timing.memory_gib} GiB, with {correlations}"
+    yield asdict(Cost(f"flow, raft-20, float32, {size[0]} x {size[1]}", device.type, _ms(timing.median), detail))
 
 
 def copies(setting: Setting) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from sspcore.models.systems import OURS, PAPER_SYSTEMS
-from sspcore.study.benchmark.estimators import copies, flows, lightglue, registrations
+from sspcore.study.benchmark.estimators import copies, flow_at_teacher_size, flows, lightglue, registrations
 from sspcore.study.benchmark.live import live_rates
 from sspcore.study.benchmark.part import Part
 from sspcore.study.benchmark.ranks import PROCESSES, two_ranks
@@ -63,6 +63,7 @@ def all_parts(device: torch.device, systems: Iterable[str] = (*PAPER_SYSTEMS, *O
         *(training.pop(name) for name in PAIR if name in training), *training.values(), *streams.values(),
         Part("registration on the CPU", "estimators", 8, partial(registrations, CPU_MATCHERS)),
         Part("optical flow", "estimators", 10, flows),
+        Part("optical flow at the teacher's size", "estimators", 4, flow_at_teacher_size, _raft_on_gpu(device)),
         Part("frames to the device", "estimators", 3, copies),
         Part("DISK + LightGlue", "estimators", 10, lightglue),
         *([_two_ranks(device)] if "SSP" in names else []),
@@ -84,6 +85,10 @@ def _two_ranks(device: torch.device) -> Part:
     why_not = None if there >= PROCESSES else f"{PROCESSES} GPUs are needed, {there} is there"
     mode = "bfloat16" if device.type == "cuda" else "float32"
     return Part(f"training of SSP in {PROCESSES} processes", "ranks", 45, partial(two_ranks, "SSP", mode), why_not)
+
+
+def _raft_on_gpu(device: torch.device) -> str | None:
+    return None if device.type == "cuda" else "RAFT at the teacher's size takes minutes and 27 GB: measured on a GPU alone"
 
 
 def _on_gpu(device: torch.device) -> str | None:

@@ -1,0 +1,40 @@
+"""How much a data set holds once it is prepared: frames, clips and training windows, before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sspcore.data.releases import Sequence
+from sspcore.study.outline import planned_clips
+from sspcore.study.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a data set holds once it is prepared: `labels` are frames with a label, `labelled` those with a predecessor,
+    `strided` every second frame; `video` is one of its files, None before a release is rendered.
+    """
+
+    train_frames: int
+    train_clips: int
+    labels: int
+    labelled: int
+    strided: int
+    val_frames: int
+    val_clips: int
+    video: Path | None
+
+
+def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) -> Counts:
+    """Count clips and windows of a data set from the headers of its videos, or from the renderer's settings (None)."""
+    sequences = None if sequences is None else list(sequences)
+    clips = planned_clips(profile, dataset, sequences)
+    train, val = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
+    return Counts(
+        train_frames=sum(map(len, train)), train_clips=len(train), labels=sum(len(clip.labelled) for clip in train),
+        labelled=sum(k > 0 for clip in train for k in clip.labelled), strided=sum(len(clip) // 2 for clip in train),
+        val_frames=sum(map(len, val)), val_clips=len(val),
+        video=sequences[0].video if sequences else None,
+    )
