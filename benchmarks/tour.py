@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 
 import common
 from sspcore.report.sample import open_sample
-from sspcore.study.reproduce import NOTEBOOKS
+from sspcore.study.chapters import NOTEBOOKS
 
 START_PAGE = NOTEBOOKS / "00_start_here.ipynb"
 

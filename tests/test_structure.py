@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "sspcore"
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "sspcore"
 LIBRARY = ("core", "metrics", "motion", "models", "data", "export", "training", "inference", "evaluation")
 STUDY = ("synthetic", "study", "report", "explore", "cli")
 FLOORS = (*LIBRARY, *STUDY)
@@ -73,3 +76,23 @@ def test_files_stay_short_and_the_top_is_nearly_empty():
     long = {name: lines for name, path in modules().items() if (lines := path.read_text(encoding="utf-8").count("\n")) > 300}
     assert not long, f"over 300 lines: {long}"
     assert len(list(PACKAGE.glob("*.py"))) <= 6
+
+
+def scripts() -> dict[str, str]:
+    """Code outside the package that no test runs as a whole: benchmarks, and the code of notebooks without its magics."""
+    found = {path.name: path.read_text(encoding="utf-8") for path in (REPOSITORY / "benchmarks").glob("*.py")}
+    for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
+        found[path.name] = "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    return found
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_what_benchmarks_and_notebooks_import_from_the_package_is_there(name):
+    for node in ast.walk(ast.parse(scripts()[name])):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sspcore"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                below = hasattr(module, "__path__") and importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert hasattr(module, alias.name) or below, f"{name}, line {node.lineno}: {node.module} has no {alias.name}"
