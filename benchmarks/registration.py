@@ -151,12 +151,12 @@ def rendered_pairs(study: Study, dataset: str, every: int) -> Iterator[Pair]:
             yield Pair(clip.frame(k - 1, size), clip.frame(k, size), exact[0].numpy())
 
 
-def measure(name: str, pairs: Iterator[Pair], matchers: dict[str, Any], slow_every: int) -> dict[str, Any]:
-    """All matchers on the pairs of a clip; LightGlue on one of so many."""
+def measure(name: str, pairs: Iterator[Pair], matchers: dict[str, Any], slow_pairs: int) -> dict[str, Any]:
+    """All matchers on the pairs of a clip; LightGlue on the first so many."""
     scores = {matcher: Scores() for matcher in matchers}
     for number, pair in enumerate(tqdm(pairs, desc=name, unit="pair")):
         for matcher, registrator in matchers.items():
-            if matcher != "lightglue" or number % slow_every == 0:
+            if matcher != "lightglue" or number < slow_pairs:
                 scores[matcher].add(pair, registrator)
     return {matcher: each.summary() for matcher, each in scores.items()}
 
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, help="folder of the profiles' artefacts (default: the repository's data folder)")
     parser.add_argument("--every", type=int, default=3, help="every so many frames one pair (default: 3)")
     parser.add_argument("--pairs", type=int, help="at most so many pairs a clip")
-    parser.add_argument("--lightglue", type=int, default=0, metavar="N", help="LightGlue on one of N pairs (default: never)")
+    parser.add_argument("--lightglue", type=int, default=0, metavar="N", help="LightGlue on a clip's first N pairs (default 0)")
     parser.add_argument("--matchers", nargs="*", default=list(MATCHERS))
     common.add_json(parser, "registration")
     options = parser.parse_args(arguments)

@@ -12,31 +12,34 @@ clips and on frames without texture (`benchmarks/registration.py`, `tests/motion
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sspcore.core.types import Size
-from sspcore.motion.geometry import rescale_homography
 
 Model = Literal["identity", "similarity", "homography"]
 Points = NDArray[np.float32]
 
 RANSAC_PX = 2.5  # at full size, METHOD section 2
 MIN_INLIERS = 7  # a homography fits any 4 matches; noise brings 5 or 6 of few in line by chance
-MIN_SHARE = 0.25  # of the matches; the poorest good pair of the real clips has 0.35
+MIN_SHARE = 0.25  # of the matches
 GRID = 4  # cells a side, to see how inliers are spread
 MIN_CELLS = 5  # of GRID x GRID: more than a quarter of the frame or one row of cells
 CELL_SHARE = 0.02  # of the inliers must lie in a cell for it to count: strays do not spread a crowd
 MAX_SHIFT = 0.3  # of a corner, in diagonals of the frame: beyond, less than half of the view is shared
-GAIN = 0.04  # a richer model's residual must be lower by this share: resampling noise alone lowers it by up to 0.03
+GAIN = 0.04  # a richer model's residual must be lower by this share: resampling lowers that of noise alone, too
 STILL_PX, STILL_GAIN = 0.5, 0.1  # moves of no corner beyond this must gain more: below it the blur of the warp outweighs them
 STILL_LEFT = 0.8  # of the structure the identity may leave: of two frames of noise 1.4 is left, of still real ones 0.02
-BLUR, LIGHT = 1.5, 31  # sigma and side of a box, pixels of the reduced frames: see `structure`
+SUMMED, BLUR, LIGHT = 3, 5, 31  # sides of the filters of `structure`, pixels of the reduced frames
+UNIT = SUMMED**2  # sums of the first filter are not divided: int16 keeps them whole
+STILL = np.eye(3)
+TINY = np.finfo(np.float64).tiny
+COMPARED_SIDE = 160  # pixels of the longer side that are compared: after the filters, those between them say little more
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class _Candidate:
     model: Model
     H: NDArray[np.float64]
     inlier_mask: NDArray[np.bool_]
+    shift: float  # of a corner of the frame, the largest, see `_largest_shift`
 
 
 def fit_motion(
@@ -87,20 +91,19 @@ def fit_motion(
     Returns: the same input gives the same output to the last bit: OpenCV's RANSAC starts from a fixed seed of its own.
     """
     matches = (previous_points, current_points)
-    failed = Registration(np.eye(3), False, 0, len(previous_points), *matches, np.zeros(len(previous_points), bool))
-    supported = [one for one in _candidates(*matches) if _is_supported(one, previous_points, size)]
+    cells = cells_of(previous_points, size, GRID)
+    supported = [one for one in _candidates(*matches, size) if _is_supported(one, cells, size)]
     if not supported:
-        return failed
-    (still, *left), contrast = residuals([np.eye(3), *(one.H for one in supported)], before, after, size)
+        return _failed(*matches)
+    (still, *left), contrast = residuals([STILL, *(one.H for one in supported)], before, after, size)
     explaining = [
-        (one, residual) for one, residual in zip(supported, left, strict=True)
-        if _explains(one, residual, still, contrast, size)
+        (one, residual) for one, residual in zip(supported, left, strict=True) if _explains(one, residual, still, contrast)
     ]
     if not explaining:
-        return failed
+        return _failed(*matches)
     best = min(residual for _, residual in explaining)
     taken, residual = next(each for each in explaining if each[1] <= best * (1 + GAIN))
-    inliers = int(taken.inlier_mask.sum())
+    inliers = int(np.count_nonzero(taken.inlier_mask))
     return Registration(taken.H, True, inliers, len(previous_points), *matches, taken.inlier_mask, taken.model, residual)
 
 
@@ -110,92 +113,113 @@ def residuals(
     """How far two frames differ after each warp: mean absolute difference of their structure, see `structure`.
 
     Args:
-        homographies: (3, 3) float64 each, previous to current, at the full size.
-        before, after: grey uint8 (h, w).
+        homographies: (3, 3) float64 each, previous to current, at the full size; none sends a corner behind the horizon.
+        before, after: grey uint8 (h, w). Of frames above COMPARED_SIDE every second, third, ... pixel is compared.
         size: (H, W) of the full frames.
     Returns: in grey levels, on the pixels that all warps have a source for: the differences, one for each warp, and what the
         structure itself comes to in `after`. Infinite where no pixel is left.
     """
-    small, target = before.shape, before.shape[::-1]
-    reduced = [rescale_homography(torch.from_numpy(H)[None], size, small)[0].numpy() for H in homographies]
     source, there = structure(before), structure(after)
     # Exposure is no motion.
-    source *= cv2.norm(there, cv2.NORM_L1) / max(cv2.norm(source, cv2.NORM_L1), np.finfo(np.float32).tiny)
-    valid, warped = np.full(small, 255, np.uint8), []
-    for H in reduced:
-        moves = not np.array_equal(H, np.eye(3))
-        warped.append(cv2.warpPerspective(source, H, target) if moves else source)
-        if moves:
-            valid &= cv2.compare(cv2.warpPerspective(np.full(small, 255, np.uint8), H, target), 255, cv2.CMP_EQ)
-    pixels = cv2.countNonZero(valid)
+    source = cv2.addWeighted(source, cv2.norm(there, cv2.NORM_L1) / max(cv2.norm(source, cv2.NORM_L1), 1), source, 0, 0)
+    step = -(-max(before.shape) // COMPARED_SIDE)
+    still, there = (np.ascontiguousarray(frame[::step, ::step]) for frame in (source, there))
+    to_compared = _resizing(size, before.shape)
+    to_compared[:2] /= step
+    from_reduced, (height, width) = _resizing(before.shape, size), before.shape
+    inside = np.array([[[1, 1], [width - 2, 1], [width - 2, height - 2], [1, height - 2]]], np.float64)
+    valid, warped = np.full(there.shape, 255, np.uint8), []
+    for H in homographies:
+        if (H == STILL).all():
+            warped.append(still)
+            continue
+        moves = to_compared @ H @ from_reduced
+        warped.append(cv2.warpPerspective(source, moves, there.shape[::-1]))
+        covered = np.rint(cv2.perspectiveTransform(inside, moves)).astype(np.int32)
+        valid &= cv2.fillConvexPoly(np.zeros_like(valid), covered, 255)
+    pixels = UNIT * cv2.countNonZero(valid)
     if not pixels:
-        return [float("inf")] * len(reduced), 0.0
+        return [float("inf")] * len(homographies), 0.0
     left = [cv2.norm(each, there, cv2.NORM_L1, valid) / pixels for each in warped]
     return left, cv2.norm(there, cv2.NORM_L1, valid) / pixels
 
 
 def structure(grey: np.ndarray) -> np.ndarray:
-    """A frame (h, w) between two scales, float32: without its noise, which would reward resampling, and without its light,
-    which may change while nothing moves.
+    """A frame (h, w) uint8 between two scales, int16, in 1 / UNIT of a grey level: without its noise, which would reward
+    resampling, and without its light, which may change while nothing moves.
     """
-    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), BLUR)
-    return smooth - cv2.blur(smooth, (LIGHT, LIGHT))
+    sums = cv2.boxFilter(grey, cv2.CV_16S, (SUMMED, SUMMED), normalize=False)
+    return cv2.subtract(cv2.GaussianBlur(sums, (BLUR, BLUR), 0), cv2.blur(sums, (LIGHT, LIGHT)))
 
 
-def _candidates(previous_points: Points, current_points: Points) -> list[_Candidate]:
+def cells_of(points: Points, size: Size, side: int) -> NDArray[np.int_]:
+    """The cell that each point (N, 2) (x, y) lies in, row by row, of side x side that a frame of `size` is cut into."""
+    return np.minimum((points * side / np.array(size[::-1], np.float32)).astype(int), side - 1) @ (1, side)
+
+
+def _failed(previous_points: Points, current_points: Points) -> Registration:
+    n = len(previous_points)
+    return Registration(np.eye(3), False, 0, n, previous_points, current_points, np.zeros(n, bool))
+
+
+def _candidates(previous_points: Points, current_points: Points, size: Size) -> list[_Candidate]:
     """The models of motion, the simplest first, each with the matches that agree with it."""
     matches = (previous_points, current_points)
-    candidates = [_Candidate("identity", np.eye(3), _agreeing(np.eye(3), *matches))]
+    candidates = [_Candidate("identity", np.eye(3), _agreeing(np.eye(3), *matches), 0.0)]
     H, mask = cv2.findHomography(*matches, cv2.RANSAC, RANSAC_PX) if len(previous_points) >= 4 else (None, None)
     if H is None or not np.isfinite(H).all() or H[2, 2] <= 0:
         return candidates
     inliers = mask[:, 0].astype(bool)
     similarity = _similarity(*(points[inliers] for points in matches))
     return [
-        *candidates, _Candidate("similarity", similarity, _agreeing(similarity, *matches)),
-        _Candidate("homography", H / H[2, 2], inliers),
+        *candidates, _Candidate("similarity", similarity, _agreeing(similarity, *matches), _largest_shift(similarity, size)),
+        _Candidate("homography", H / H[2, 2], inliers, _largest_shift(H, size)),
     ]
 
 
 def _similarity(previous_points: Points, current_points: Points) -> NDArray[np.float64]:
     """Least squares of turn, scale and shift: with z = x + iy, current = a previous + b."""
-    before, after = (points.astype(np.float64) @ np.array([1, 1j]) for points in (previous_points, current_points))
-    centred = before - before.mean()
-    a = np.vdot(centred, after - after.mean()) / max(np.vdot(centred, centred).real, np.finfo(float).tiny)
-    b = after.mean() - a * before.mean()
+    before, after = (points.view(np.complex64)[:, 0].astype(np.complex128) for points in (previous_points, current_points))
+    middle_before, middle_after = (each.sum() / len(each) for each in (before, after))
+    before -= middle_before
+    a = np.vdot(before, after - middle_after) / max(np.vdot(before, before).real, TINY)
+    b = middle_after - a * middle_before
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
 
 
 def _agreeing(H: np.ndarray, previous_points: Points, current_points: Points) -> NDArray[np.bool_]:
     if not len(previous_points):
         return np.zeros(0, bool)
-    moved = cv2.perspectiveTransform(previous_points[:, None].astype(np.float64), H)[:, 0]
-    return np.linalg.norm(moved - current_points, axis=1) <= RANSAC_PX
+    miss = cv2.perspectiveTransform(previous_points[:, None], H)[:, 0] - current_points
+    return np.einsum("ij,ij->i", miss, miss) <= RANSAC_PX**2
 
 
-def _explains(candidate: _Candidate, residual: float, still: float, contrast: float, size: Size) -> bool:
+def _explains(candidate: _Candidate, residual: float, still: float, contrast: float) -> bool:
     """Whether the grey levels agree with a candidate: it leaves less than there is, and clearly less than no motion does."""
     if candidate.model == "identity":
         return residual <= STILL_LEFT * contrast
-    gain = STILL_GAIN if _largest_shift(candidate.H, size) < STILL_PX else GAIN
+    gain = STILL_GAIN if candidate.shift < STILL_PX else GAIN
     return residual <= contrast and residual * (1 + gain) <= still
 
 
-def _is_supported(candidate: _Candidate, previous_points: Points, size: Size) -> bool:
-    inliers = previous_points[candidate.inlier_mask]
-    if len(inliers) < max(MIN_INLIERS, MIN_SHARE * len(previous_points)):
+def _is_supported(candidate: _Candidate, cells: NDArray[np.int_], size: Size) -> bool:
+    """Whether its inliers are enough and spread, and it moves no corner too far; `cells`: of each match, of GRID x GRID."""
+    inliers = cells[candidate.inlier_mask]
+    if len(inliers) < max(MIN_INLIERS, MIN_SHARE * len(cells)) or candidate.shift > MAX_SHIFT * math.hypot(*size):
         return False
-    cells = np.minimum(inliers * GRID // np.array([size[1], size[0]]), GRID - 1).astype(int) @ np.array([1, GRID])
-    if (np.bincount(cells, minlength=GRID**2) > CELL_SHARE * len(inliers)).sum() < MIN_CELLS:
-        return False
-    return _largest_shift(candidate.H, size) <= MAX_SHIFT * float(np.hypot(*size))
+    return np.count_nonzero(np.bincount(inliers) > CELL_SHARE * len(inliers)) >= MIN_CELLS
 
 
 def _largest_shift(H: np.ndarray, size: Size) -> float:
     """How far H moves a corner of the frame, in pixels; infinite where it mirrors the view or sends one behind the horizon."""
-    height, width = size
-    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]], np.float64)
-    moved = corners @ H.T
-    if np.linalg.det(H) <= 0 or not (moved[:, 2] > 0).all():
-        return float("inf")
-    return float(np.linalg.norm(moved[:, :2] / moved[:, 2:] - corners[:, :2], axis=1).max())
+    x, y = size[1] - 1, size[0] - 1
+    if cv2.determinant(H) <= 0 or H[2, 2] + min(0, H[2, 0] * x) + min(0, H[2, 1] * y) <= 0:
+        return math.inf
+    corners = np.array([[[0, 0], [x, 0], [0, y], [x, y]]], np.float64)
+    return float(np.abs((cv2.perspectiveTransform(corners, H) - corners).view(np.complex128)).max())
+
+
+def _resizing(size: Size, small: Size) -> NDArray[np.float64]:
+    """Where a frame's pixels lie once it is resized from `size` to `small`, (3, 3); see `rescale_homography`."""
+    y, x = small[0] / size[0], small[1] / size[1]
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])

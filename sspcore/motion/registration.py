@@ -21,13 +21,14 @@ import torch
 from sspcore.core.errors import ProfileError
 from sspcore.core.images import normalise
 from sspcore.core.types import Size
-from sspcore.motion.fitting import Points, Registration, fit_motion
+from sspcore.motion.fitting import Points, Registration, cells_of, fit_motion
 from sspcore.motion.lightglue import detect_and_match, load_networks
 from sspcore.motion.names import IDENTITY, IMAGENET, LIGHTGLUE, RANSAC, REGISTRATOR_NAMES, uses_lightglue
 from sspcore.motion.ransac import fit_homography
 
 MAX_SIDE = 480
 SPARE = 4  # so many times the wanted features are looked for, and thinned out over the frame
+FEATURE_AREA = 128  # pixels of the reduced frame for each feature: more of them lie side by side and only cost time
 CELLS = 8  # a side of the grid that features are spread over
 
 Rule = Literal["checked", "ransac"]  # `fit_motion`, `fit_homography`
@@ -80,8 +81,8 @@ class LucasKanade:
         settings = {"winSize": (11, 11), "maxLevel": 3, "criteria": criteria}
         tracked, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **settings)
         returned, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, tracked, None, **settings)
-        miss = np.linalg.norm((returned - corners)[:, 0], axis=1)
-        kept = (found[:, 0] == 1) & (found_back[:, 0] == 1) & (miss <= self.round_trip_px)
+        miss = np.abs((returned - corners).view(np.complex64)[:, 0, 0])
+        kept = (found[:, 0] & found_back[:, 0]).astype(bool) & (miss <= self.round_trip_px)
         return _fit_reduced(self.rule, corners[kept, 0], tracked[kept, 0], before, after, previous.shape[:2])
 
 
@@ -105,7 +106,7 @@ class FeatureMatching:
         kind: "sift", "akaze" or "orb".
         max_side: as in LucasKanade.
         ratio: a match is kept when its distance is below this share of the second best one's.
-        max_features: so many keypoints of a frame, the strongest of each part of it.
+        max_features: at most so many keypoints of a frame, the strongest of each part of it; of small frames fewer.
         rule: as in LucasKanade.
     Raises: ProfileError for another kind.
     """
@@ -124,20 +125,24 @@ class FeatureMatching:
         (points_before, descriptors_before), (points_after, descriptors_after) = self._features(before), self._features(after)
         if len(points_before) == 0 or len(points_after) < 2:
             return Registration(np.eye(3), ok=False)
-        pairs = cv2.BFMatcher(_FEATURES[self.kind][2]).knnMatch(descriptors_before, descriptors_after, k=2)
-        good = [best for best, second in pairs if best.distance < self.ratio * second.distance]
-        matched = np.array([(match.queryIdx, match.trainIdx) for match in good], int).reshape(-1, 2).T
-        matches = points_before[matched[0]], points_after[matched[1]]
+        norm = _FEATURES[self.kind][2]
+        dtype = cv2.CV_32F if norm == cv2.NORM_L2 else cv2.CV_32S
+        distances, nearest = cv2.batchDistance(descriptors_before, descriptors_after, dtype, normType=norm, K=2)
+        good = distances[:, 0] < self.ratio * distances[:, 1]
+        matches = points_before[good], points_after[nearest[good, 0]]
         return _fit_reduced(self.rule, *matches, before, after, previous.shape[:2])
 
     def _features(self, grey: np.ndarray) -> tuple[Points, np.ndarray]:
         """Points (N, 2) and descriptors (N, D), spread over the frame."""
         create, limit, _ = _FEATURES[self.kind]
-        keypoints, descriptors = create(**{limit: SPARE * self.max_features}).detectAndCompute(grey, None)
+        wanted = min(self.max_features, grey.size // FEATURE_AREA)
+        keypoints, descriptors = create(**{limit: SPARE * wanted}).detectAndCompute(grey, None)
+        if not keypoints:
+            return np.empty((0, 2), np.float32), np.empty((0, 0))
         order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")
-        points = np.float32([keypoints[i].pt for i in order]).reshape(-1, 2)
-        kept = spread(points, grey.shape, self.max_features)
-        return points[kept], np.empty((0, 0)) if descriptors is None else descriptors[order[kept]]
+        points = cv2.KeyPoint_convert(keypoints)[order]
+        kept = spread(points, grey.shape, wanted)
+        return points[kept], descriptors[order[kept]]
 
 
 class LightGlueRegistrator:
@@ -209,10 +214,10 @@ def spread(points: Points, size: Size, limit: int) -> np.ndarray:
     """
     if len(points) <= limit:
         return np.arange(len(points))
-    cells = np.minimum(points * CELLS // np.array([size[1], size[0]]), CELLS - 1).astype(int) @ np.array([1, CELLS])
-    by_cell = np.argsort(cells, kind="stable")
-    rank = np.empty(len(points), int)
-    rank[by_cell] = np.arange(len(points)) - np.searchsorted(cells[by_cell], cells[by_cell])
+    cells = cells_of(points, size, CELLS)
+    by_cell, counts = np.argsort(cells.astype(np.int16), kind="stable"), np.bincount(cells)
+    rank = np.empty(len(points), np.int16)  # small integers are sorted several times faster
+    rank[by_cell] = np.arange(len(points)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(np.argsort(rank, kind="stable")[:limit])
 
 
@@ -251,5 +256,7 @@ def _fit_reduced(
 
 def _at_full_size(points: Points, small: Size, size: Size) -> Points:
     """Points of a frame reduced to `small`, at `size`: x = (x_s + 0.5) / s - 0.5."""
+    if small == size:
+        return points.astype(np.float32, copy=False)
     scale = np.array([size[1] / small[1], size[0] / small[0]])
     return ((points + 0.5) * scale - 0.5).astype(np.float32)
