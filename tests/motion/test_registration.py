@@ -130,7 +130,16 @@ def test_features_that_crowd_in_one_place_leave_room_for_others(name):
     found = registration.build_registrator(name)(*(np.clip(each, 0, 255).astype(np.uint8) for each in (previous, current)))
     outside = ~((found.previous_points < (120, 90)) & (found.previous_points > (20, 20))).all(1)
     assert found.ok and outside[found.inlier_mask].mean() > 0.4
-    assert ground_error(found.H_prev_to_cur, H_true, size) < 0.5
+    assert ground_error(found.H_prev_to_cur, H_true, size) < 0.3
+
+
+@pytest.mark.parametrize(("size", "limit"), [((192, 320), 480), ((480, 832), 1000)])
+def test_small_frames_have_fewer_features(monkeypatch, size, limit):
+    """One for each 128 pixels; the larger frames, reduced to 277 x 480, have max_features."""
+    seen = []
+    monkeypatch.setattr(registration, "spread", lambda points, size, limit: seen.append(limit) or slice(0))
+    registration.build_registrator("orb")(*pair(size, homography(size)))
+    assert seen == [limit, limit]
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 160)])
