@@ -17,7 +17,7 @@ def complexity(
     device: Annotated[str, typer.Option(help="For --fps: cpu, cuda, cuda:1.")] = "cpu",
     frames: Annotated[int, typer.Option(min=1, help="For --fps: timed frames.")] = 50,
     warm_up: Annotated[int, typer.Option(min=0, help="For --fps: frames before them.")] = 10,
-    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="For --fps.")] = "fp32",
+    precision: Annotated[Literal["float32", "float16"], typer.Option(help="For --fps.")] = "float32",
     compile: Annotated[bool, typer.Option("--compile", help="For --fps: torch.compile the step.")] = False,
 ) -> None:
     """Count parameters and multiply-adds of every system.

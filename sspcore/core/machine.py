@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,21 +47,12 @@ class MachineSettings(Section):
 
     def effective_precision(self, device: torch.device) -> Literal["float32", "tf32", "bfloat16"]:
         """The precision that a device can keep to."""
-        if device.type != "cuda":
-            return "float32"
-        lacking = self.precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False)
-        return "float32" if lacking else self.precision
+        able = {"tf32": has_tf32, "bfloat16": has_bfloat16}
+        return self.precision if self.precision in able and able[self.precision](device) else "float32"
 
-    @contextmanager
-    def arithmetic(self) -> Iterator[None]:
-        """Matrix products of a GPU in TF32 where that is asked for, forward and backward; torch's switch is put back."""
-        matmul = torch.backends.cuda.matmul
-        before = matmul.allow_tf32
-        matmul.allow_tf32 = before or self.precision == "tf32"
-        try:
-            yield
-        finally:
-            matmul.allow_tf32 = before
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """All of a GPU's float32 in TF32 where that is asked for, forward and backward; else torch's switches stay."""
+        return tf32(convolutions=True, products=True) if self.precision == "tf32" else nullcontext()
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context that networks run in on a device."""
@@ -86,6 +77,31 @@ class MachineSettings(Section):
         """Into how many equal parts a process cuts its share (windows) of a batch."""
         limit = share if self.microbatch is None else min(share, self.microbatch)
         return share // max(n for n in range(1, limit + 1) if share % n == 0)
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether a device is a GPU that knows TF32, as from Ampere on; others compute in float32 whatever is asked for."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device is a GPU that computes in bfloat16; torch lets others imitate it, slowly."""
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@contextmanager
+def tf32(convolutions: bool, products: bool) -> Iterator[None]:
+    """Whether float32 convolutions and matrix products may round to TF32, in this block; torch's switches are put back."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32, cudnn.allow_tf32 = products, convolutions
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def cores() -> int:

@@ -1,6 +1,6 @@
 """What every system costs: parameters, multiply-adds and frames per second, beside the published figures.
 
-    sspcore complexity [--json] [--profile paper] [--fps --device cuda --precision fp16 --compile]
+    sspcore complexity [--json] [--profile paper] [--fps --device cuda --precision float16 --compile]
 
 Nothing is downloaded: parameters and multiply-adds are counted on shapes alone, frame rates with random weights.
 
@@ -17,11 +17,10 @@ Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +37,8 @@ from sspcore.motion.names import uses_raft
 from sspcore.motion.raft import RAFT
 from sspcore.study.profiles import Profile, load_profile
 from sspcore.study.published import published
-from sspcore.study.timing import N_CLASSES, RAFT_UPDATES, measure_fps, still_frame, untrained_raft
+from sspcore.study.text_table import text_table
+from sspcore.study.timing import N_CLASSES, measure_fps, still_frame, untrained_raft
 
 _LINEAR_OPS = ("convolution", "addmm", "mm")  # what is left are the batched products of attention
 
@@ -126,7 +126,7 @@ def flow_cost(profile: Profile) -> FlowCost:
         return FlowCost()
     raft, frame = untrained_raft("meta"), torch.empty(1, 3, *profile.input_size, device="meta")
     # Correlation is no attention: the paper's convention counts it.
-    macs = Macs(count_macs(lambda: raft(frame, frame, num_flow_updates=RAFT_UPDATES)).total)
+    macs = Macs(count_macs(lambda: raft(frame, frame)).total)
     return FlowCost(parameters_m(raft), macs)
 
 
@@ -195,25 +195,9 @@ def _shape_only(name: str, n_classes: int, profile: ModelSettings) -> VideoSegme
     return build(name, n_classes, profile, load_weights=False).eval().to("meta")
 
 
-def aligned(rows: Sequence[Mapping[str, float | str | None]], columns: Mapping[str, tuple[str, str]]) -> str:
-    """Rows as an aligned text table.
-
-    Args:
-        columns: field of a row -> title and format; words, whose format is "", are aligned on the left. None shows as "-".
-    """
-    shown = {}
-    for name, (title, form) in columns.items():
-        texts = ["-" if row[name] is None else format(row[name], form) for row in rows]
-        if not form:
-            width = max(map(len, [title, *texts]))
-            title, texts = title.ljust(width), [text.ljust(width) for text in texts]
-        shown[title] = texts
-    return "\n".join(line.rstrip() for line in pd.DataFrame(shown).to_string(index=False).splitlines())
-
-
 def table(costs: list[Cost]) -> str:
     """The rows as aligned text: ours, published, difference, and our own accounting."""
-    return aligned([
+    return text_table([
         asdict(cost) | {
             "difference_m": cost.published_params_m and cost.params_m - cost.published_params_m,
             "difference_percent": cost.published_gflops and 100 * (cost.gmacs / cost.published_gflops - 1),

@@ -1,9 +1,8 @@
 """Hours, GPU memory and disk of every stage on this machine, before it runs: `sspcore plan`.
 
 A few steps of each kind of work are timed on random frames and multiplied by how often the stages do them; nothing is
-trained, fetched or prepared. On a GPU everything is timed at the profile's own sizes. On a CPU frames are made smaller
-and times are multiplied by the ratio of pixels: attention grows faster than that, caches and threads behave otherwise,
-so such hours tell the order of magnitude.
+trained, fetched or prepared. On a GPU everything is timed at the profile's own sizes. On a CPU frames are made smaller and
+times multiplied by the ratio of pixels: attention grows faster, so such hours tell the order of magnitude.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ from sspcore.motion.names import uses_lightglue, uses_raft
 from sspcore.motion.raft import peak_bytes
 from sspcore.motion.readings import registrator_under
 from sspcore.motion.registration import build_registrator
-from sspcore.study.cost import aligned, parameters_m
+from sspcore.study.cost import parameters_m
 from sspcore.study.counts import Counts, count
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
+from sspcore.study.text_table import text_table
 from sspcore.study.timing import N_CLASSES, StepCost, measure_fps, time_training, timed
 
 CPU_PIXELS = 128 * 224  # of the frames that a CPU times networks on
@@ -249,7 +249,7 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     peaks = [row.gpu_gib for row in rows if row.gpu_gib is not None]
     rows.append(Row("all", sum(row.hours or 0 for row in rows), max(peaks, default=None), sum(row.disk_gb for row in rows)))
-    return aligned([asdict(row) for row in rows], COLUMNS)
+    return text_table([asdict(row) for row in rows], COLUMNS)
 
 
 def _texture(size: Size) -> np.ndarray:

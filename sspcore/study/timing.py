@@ -10,23 +10,23 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torchvision.models.optical_flow import raft_large
+from torch import Tensor
 
 from sspcore.core.errors import SspError
 from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
 from sspcore.models.dff import DFF
 from sspcore.models.systems import build, freeze_image, system
 from sspcore.motion.names import uses_raft
+from sspcore.motion.raft import RAFT
 from sspcore.study.profiles import Profile
 from sspcore.training.distributed import World
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective
 from sspcore.training.recipe import Recipe
 
-RAFT_UPDATES = 8
 N_CLASSES = 8  # of UAVid
 
 
@@ -183,7 +183,7 @@ Step = Callable[[Tensor, VideoState | None, Motion | None], tuple[Tensor, VideoS
 
 
 def time_stream(
-    model: VideoSegmenter, step: Step, size: tuple[int, int], device: torch.device, raft: nn.Module | None = None,
+    model: VideoSegmenter, step: Step, size: tuple[int, int], device: torch.device, raft: RAFT | None = None,
     frames: int = 50, warm_up: int = 10, within: float | None = None,
 ) -> Timing:
     """Time the frames of one stream, batch 1.
@@ -200,7 +200,7 @@ def time_stream(
         nonlocal state
         key_frame = k % model.key_interval == 0 if isinstance(model, DFF) else k == 0
         if raft is not None and not key_frame:
-            raft(frame, frame, num_flow_updates=RAFT_UPDATES)
+            raft(frame, frame)
         _, state = step(frame, state, motion)
 
     return timed(one_frame, device, frames, warm_up, within)
@@ -211,14 +211,14 @@ def frame_rate(model: VideoSegmenter, timing: Timing) -> float:
     return 1.0 / (timing.mean if isinstance(model, DFF) else timing.median)
 
 
-def raft_of(model: VideoSegmenter, profile: Profile, device: torch.device) -> nn.Module | None:
+def raft_of(model: VideoSegmenter, profile: Profile, device: torch.device) -> RAFT | None:
     """RAFT, untrained, if the profile names it for a system that is given its flow."""
     return untrained_raft(device) if "flow" in model.needs and uses_raft(profile.flow) else None
 
 
 def measure_fps(
-    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10, precision: str = "fp32",
-    compiled: bool = False,
+    name: str, profile: Profile, device: torch.device, frames: int = 50, warm_up: int = 10,
+    precision: Literal["float32", "float16"] = "float32", compiled: bool = False,
 ) -> float:
     """Frames per second of one stream of an untrained system, batch 1.
 
@@ -226,15 +226,15 @@ def measure_fps(
     """
     model = build(name, N_CLASSES, profile, load_weights=False).to(device).eval()
     step = torch.compile(model.step) if compiled else model.step
-    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "fp16"):
+    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=precision == "float16"):
         raft = raft_of(model, profile, device)
         timing = time_stream(model, step, tuple(profile.input_size), device, raft, frames, warm_up)
     return frame_rate(model, timing)
 
 
-def untrained_raft(device: torch.device | str) -> nn.Module:
+def untrained_raft(device: torch.device | str) -> RAFT:
     """RAFT with random weights: its cost does not depend on them."""
-    return raft_large(weights=None).eval().to(device)
+    return RAFT().eval().to(device)
 
 
 def still_frame(size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Motion]:

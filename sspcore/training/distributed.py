@@ -14,7 +14,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -30,7 +30,7 @@ from torch.utils.data import Sampler
 
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import SspError
-from sspcore.core.files import write_json
+from sspcore.core.files import read_json, write_json
 from sspcore.core.paths import PACKAGE
 from sspcore.core.types import Window
 from sspcore.training.recipe import Recipe
@@ -179,7 +179,7 @@ def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes
     side by side.
 
     Args:
-        worker: dotted name of the module that each process runs; its argument is `folder`.
+        worker: dotted name of the module that each process runs, by `run_rank`; its argument is `folder`.
         job: what the module is to do, as JSON values; it finds them in the folder's JOB file.
         folder: of the training.
         title: for the log and errors.
@@ -212,6 +212,20 @@ def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes
         reasons = [line.removeprefix("error: ") for line in tail.splitlines() if line.startswith("error: ")]
         reason = reasons[0] if reasons else f"see the output above (status {process.returncode})"
         raise SspError(f"{title}: training in {processes} processes failed: {reason}")
+
+
+def run_rank(work: Callable[[dict[str, Any], Path], None], arguments: list[str] | None = None) -> int:
+    """What a module does that `launch` starts: work(job, folder). Returns the status of its process, 2 after a known error.
+
+    `arguments`: of the process; None: those that it was started with.
+    """
+    (folder,) = map(Path, sys.argv[1:] if arguments is None else arguments)
+    try:
+        work(read_json(folder / JOB), folder)
+    except SspError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
 
 
 @contextmanager

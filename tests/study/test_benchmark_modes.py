@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from sspcore.core.errors import SspError
+from sspcore.core.machine import MachineSettings
 from sspcore.core.types import Motion
 from sspcore.models.systems import build
-from sspcore.study.benchmark.frames import sample_frames, sample_images, there_and_back
+from sspcore.study.benchmark.frames import ping_pong, sample_frames, sample_images
 from sspcore.study.benchmark.modes import MODES, modes
 from sspcore.study.benchmark.part import Setting
 from sspcore.study.benchmark.ranks import two_ranks
@@ -99,8 +102,8 @@ def test_precision_is_put_back():
 
 def test_layouts_are_those_of_the_mode():
     convolution = torch.nn.Conv2d(4, 8, 3)
-    assert MODES["float32"].laid_out(convolution).weight.is_contiguous(memory_format=torch.channels_last)
-    assert MODES["float32-contiguous"].laid_out(convolution).weight.is_contiguous()
+    assert MODES["float32"].with_layout(convolution).weight.is_contiguous(memory_format=torch.channels_last)
+    assert MODES["float32-contiguous"].with_layout(convolution).weight.is_contiguous()
 
 
 def test_what_a_cpu_cannot_run_has_a_reason():
@@ -109,7 +112,34 @@ def test_what_a_cpu_cannot_run_has_a_reason():
     ]
     with pytest.raises(SspError, match="tf32: TF32 is arithmetic of GPUs; float16-graph: runs on a GPU alone"):
         modes(("tf32", "float16-graph"), CPU)
-    assert len(modes(tuple(MODES), torch.device("cuda"))) == len(MODES)
+
+
+def gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> torch.device:
+    """A GPU that is not there, of a generation: from 8.0 on it has TF32 and bfloat16."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
+    )
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    return torch.device("cuda")
+
+
+def test_a_gpu_runs_what_its_generation_knows(monkeypatch):
+    assert len(modes(tuple(MODES), gpu(monkeypatch, (8, 0)))) == len(MODES)
+    old = gpu(monkeypatch, (7, 5))
+    able = {mode.name for mode in modes(tuple(MODES), old)}
+    assert able == {name for name in MODES if name.startswith(("float", "torch-default"))}
+    with pytest.raises(SspError, match="^tf32: this GPU has no TF32, it would be float32; bfloat16: this GPU has no bfloat16"):
+        modes(("tf32", "bfloat16"), old)
+    assert {MachineSettings(precision=name).effective_precision(old) for name in ("tf32", "bfloat16")} == {"float32"}
+    assert MachineSettings(precision="tf32").effective_precision(gpu(monkeypatch, (9, 0))) == "tf32"
+
+
+def test_the_precision_of_a_training_step_is_that_of_the_mode():
+    names = ("float32", "torch-default", "tf32-contiguous", "bfloat16-compiled")
+    expected = ["float32", "float32, tf32 convolutions", "tf32", "bfloat16"]
+    assert [MODES[name].precision(torch.device("cuda")) for name in names] == expected
+    assert {mode.precision(CPU) for mode in MODES.values()} == {"float32"}
 
 
 def test_agreement_by_hand():
@@ -130,8 +160,8 @@ def test_a_step_that_forgets_its_past_is_seen(smoke):
     assert agreement(forgetful, expected)[0] > 0.01
 
 
-def test_frames_go_there_and_back():
-    assert list(there_and_back(["a", "b", "c"], 7)) == ["a", "b", "c", "b", "a", "b", "c"]
+def test_frames_go_forward_and_back():
+    assert list(ping_pong(["a", "b", "c"], 7)) == ["a", "b", "c", "b", "a", "b", "c"]
     images = sample_images((96, 160), 2)
     assert [image.shape for image in images] == [(96, 160, 3)] * 2
 

@@ -23,9 +23,17 @@ from sspcore.core.types import Outputs, Window
 from sspcore.models.checkpoint import WEIGHTS, read_weights
 from sspcore.study import Study
 from sspcore.study.profiles import load_profile
-from sspcore.study.worker import main
+from sspcore.study.worker import rank
 from sspcore.training import loop as training
-from sspcore.training.distributed import EpochSampler, SyncedBatchNorm, World, joined, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import (
+    EpochSampler,
+    SyncedBatchNorm,
+    World,
+    joined,
+    run_rank,
+    synchronise_batchnorm,
+    with_counts,
+)
 from sspcore.training.losses import supervised
 from sspcore.training.recipe import Recipe
 
@@ -180,7 +188,7 @@ def test_two_processes_train_what_one_trains_and_runs_go_on_with_another_number(
 
 
 def test_a_process_without_its_job_says_so_in_one_line(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 2
+    assert run_rank(rank, [str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/job.json: file is missing")
 
 

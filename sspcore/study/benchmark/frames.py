@@ -24,12 +24,12 @@ def sample_images(size: Size, count: int | None = None) -> list[np.ndarray]:
     return [cv2.resize(read_rgb(path), (size[1], size[0]), interpolation=cv2.INTER_CUBIC) for path in files]
 
 
-def there_and_back(images: list[np.ndarray], count: int) -> Iterator[np.ndarray]:
+def ping_pong(images: list[np.ndarray], count: int) -> Iterator[np.ndarray]:
     """So many frames, played forward and backward in turn: each is near the one before."""
     return islice(cycle([*images, *images[-2:0:-1]]), count)
 
 
 def sample_frames(size: Size, count: int, device: torch.device) -> list[Tensor]:
     """Normalised frames (1, 3, H, W) of the packaged clip on a device."""
-    images = there_and_back(sample_images(size), count)
+    images = ping_pong(sample_images(size), count)
     return [normalise(torch.from_numpy(image).movedim(-1, -3)[None]).to(device) for image in images]

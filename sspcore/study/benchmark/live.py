@@ -15,7 +15,7 @@ from sspcore.inference.stream import stream
 from sspcore.models.systems import build
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
-from sspcore.study.benchmark.frames import sample_images, there_and_back
+from sspcore.study.benchmark.frames import ping_pong, sample_images
 from sspcore.study.benchmark.modes import modes
 from sspcore.study.benchmark.part import Setting
 from sspcore.study.timing import N_CLASSES
@@ -67,7 +67,7 @@ def live_rates(
                 with mode.applied(device):
                     for count in (warm_up, frames):
                         report = Report()
-                        shots = stream(there_and_back(images, count), backend, motion, report, threads=overlapped)
+                        shots = stream(ping_pong(images, count), backend, motion, report, threads=overlapped)
                         for _ in shots:
                             pass
                 estimator = registration if "homography" in model.needs else None

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sspcore.core.errors import SspError
+from sspcore.core.machine import has_bfloat16, has_tf32, tf32
 
 # How the step runs: as Python, replayed as one CUDA graph, compiled, compiled and replayed as CUDA graphs by torch.
 EAGER, GRAPH, COMPILED, COMPILED_GRAPH = "eager", "graph", "compiled", "reduce-overhead"
@@ -41,6 +42,10 @@ class Mode:
     def why_not(self, device: torch.device) -> str | None:
         """Why a device cannot run this mode; None if it can."""
         if device.type == "cuda":
+            if self.autocast is None and self.products and not has_tf32(device):
+                return "this GPU has no TF32, it would be float32"
+            if self.autocast is torch.bfloat16 and not has_bfloat16(device):
+                return "this GPU has no bfloat16, torch would imitate it"
             return None
         if self.how != EAGER:
             return "runs on a GPU alone"
@@ -51,19 +56,21 @@ class Mode:
     @contextmanager
     def applied(self, device: torch.device) -> Iterator[None]:
         """Precision of this block. Process-wide settings are put back at its end."""
-        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        before = matmul.allow_tf32, cudnn.allow_tf32
-        matmul.allow_tf32, cudnn.allow_tf32 = self.products, self.convolutions
         # A graph keeps pointers: casts that are cached outside of it would be gone when it is replayed.
         cached = self.how not in (GRAPH, COMPILED_GRAPH)
         autocast = torch.autocast(device.type, self.autocast, enabled=self.autocast is not None, cache_enabled=cached)
-        try:
-            with autocast:
-                yield
-        finally:
-            matmul.allow_tf32, cudnn.allow_tf32 = before
+        with tf32(self.convolutions, self.products), autocast:
+            yield
 
-    def laid_out(self, model: nn.Module) -> nn.Module:
+    def precision(self, device: torch.device) -> str:
+        """Of a training step in this mode, in a word; on a CPU all are float32."""
+        if device.type != "cuda":
+            return "float32"
+        if self.autocast is not None:
+            return str(self.autocast).removeprefix("torch.")
+        return "tf32" if self.products else "float32, tf32 convolutions" if self.convolutions else "float32"
+
+    def with_layout(self, model: nn.Module) -> nn.Module:
         """The model with its weights in this mode's layout."""
         return model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 

@@ -34,55 +34,70 @@ def all_parts(device: torch.device, systems: Iterable[str] = (*PAPER_SYSTEMS, *O
         systems: to be measured; what concerns SSP and Base alone is measured if both are among them.
     """
     names = list(systems)
-    both = set(PAIR) <= set(names)
-    ordered = [*(name for name in PAIR if name in names), *(name for name in names if name not in PAIR)]
-    networks: dict[tuple[object, ...], list[str]] = {}
-    for name in ordered:
-        networks.setdefault(network_of(name), []).append(name)
-    streams = {
-        twins[0]: Part(
-            f"frame rate of {', '.join(twins)}", "streams", (14 if twins[0] in PAIR else 7) * HEAVY.get(twins[0], 1.0),
-            partial(frame_rates, twins, MORE_STREAM_MODES if twins[0] in PAIR else STREAM_MODES),
-        ) for twins in networks.values()
-    }
-    training = {
-        name: Part(
-            f"training of {name}", "training", (15 if name in PAIR else 10) * HEAVY.get(name, 1.0),
-            partial(training_steps, name, MORE_TRAINING_MODES if name in PAIR else TRAINING_MODES),
-        ) for name in ordered
-    }
-    live = [Part("SSP over Base, live", "live", 30, partial(live_rates, PAIR, LIVE_MODES, "lk"))] if both else []
+    pair = [name for name in PAIR if name in names]
+    others = [name for name in names if name not in PAIR]
+    twins: dict[tuple[object, ...], list[str]] = {}
+    for name in (*pair, *others):
+        twins.setdefault(network_of(name), []).append(name)
+    networks = {same[0]: same for same in twins.values()}
     return [
-        *(streams.pop(name) for name in PAIR if name in streams),
-        *(
-            Part(
-                f"frame rate of {', '.join(networks[network_of(name)])}, CUDA graphs", "streams", 8,
-                partial(frame_rates, networks[network_of(name)], GRAPHS), _on_gpu(device),
-            ) for name in PAIR if name in names
-        ), *live,
-        *(training.pop(name) for name in PAIR if name in training), *training.values(), *streams.values(),
+        *(_frame_rate(networks[name]) for name in pair if name in networks),
+        *(_graphs(twins[network_of(name)], device) for name in pair),
+        *([_live()] if len(pair) == len(PAIR) else []),
+        *(_training(name) for name in (*pair, *others)),
+        *(_frame_rate(same) for name, same in networks.items() if name not in PAIR),
+        *_around_the_networks(),
+        *([_two_ranks(device)] if "SSP" in names else []),
+        *(_compiled_stream(name, mode, device) for mode in COMPILED_STREAMS for name in reversed(pair)),
+        *(_compiled_training(name, device) for name in pair),
+    ]
+
+
+def _frame_rate(twins: list[str]) -> Part:
+    """`twins`: systems of one network; the first is measured."""
+    first = twins[0]
+    seconds, modes = (14, MORE_STREAM_MODES) if first in PAIR else (7, STREAM_MODES)
+    measure = partial(frame_rates, twins, modes)
+    return Part(f"frame rate of {', '.join(twins)}", "streams", seconds * HEAVY.get(first, 1.0), measure)
+
+
+def _graphs(twins: list[str], device: torch.device) -> Part:
+    title = f"frame rate of {', '.join(twins)}, CUDA graphs"
+    return Part(title, "streams", 8, partial(frame_rates, twins, GRAPHS), _on_gpu(device))
+
+
+def _live() -> Part:
+    return Part("SSP over Base, live", "live", 30, partial(live_rates, PAIR, LIVE_MODES, "lk"))
+
+
+def _training(name: str) -> Part:
+    seconds, modes = (15, MORE_TRAINING_MODES) if name in PAIR else (10, TRAINING_MODES)
+    return Part(f"training of {name}", "training", seconds * HEAVY.get(name, 1.0), partial(training_steps, name, modes))
+
+
+def _around_the_networks() -> list[Part]:
+    return [
         Part("registration on the CPU", "estimators", 8, partial(registrations, CPU_MATCHERS)),
         Part("optical flow", "estimators", 10, flows),
         Part("optical flow at the teacher's size", "estimators", 4, flow_at_teacher_size, _raft_on_gpu(device)),
         Part("frames to the device", "estimators", 3, copies),
         Part("DISK + LightGlue", "estimators", 10, lightglue),
-        *([_two_ranks(device)] if "SSP" in names else []),
-        *(
-            Part(f"frame rate of {name}, {mode}", "streams", 45, partial(frame_rates, [name], (mode,)), _on_gpu(device), True)
-            for mode in COMPILED_STREAMS for name in reversed(PAIR) if name in names
-        ),
-        *(
-            Part(
-                f"training of {name}, compiled", "training", 90, partial(training_steps, name, ("bfloat16-compiled",)),
-                _on_gpu(device), True,
-            ) for name in PAIR if name in names
-        ),
     ]
+
+
+def _compiled_stream(name: str, mode: str, device: torch.device) -> Part:
+    measure = partial(frame_rates, [name], (mode,))
+    return Part(f"frame rate of {name}, {mode}", "streams", 45, measure, _on_gpu(device), spare=True)
+
+
+def _compiled_training(name: str, device: torch.device) -> Part:
+    measure = partial(training_steps, name, ("bfloat16-compiled",))
+    return Part(f"training of {name}, compiled", "training", 90, measure, _on_gpu(device), spare=True)
 
 
 def _two_ranks(device: torch.device) -> Part:
     there = torch.cuda.device_count() if device.type == "cuda" else PROCESSES
-    why_not = None if there >= PROCESSES else f"{PROCESSES} GPUs are needed, {there} is there"
+    why_not = None if there >= PROCESSES else f"{PROCESSES} GPUs are needed, found {there}"
     mode = "bfloat16" if device.type == "cuda" else "float32"
     return Part(f"training of SSP in {PROCESSES} processes", "ranks", 45, partial(two_ranks, "SSP", mode), why_not)
 

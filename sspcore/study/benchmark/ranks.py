@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from sspcore.core.errors import SspError
 from sspcore.core.files import read_json, write_json
 from sspcore.models.systems import system
 from sspcore.study.benchmark.modes import modes
@@ -22,7 +21,7 @@ from sspcore.study.benchmark.part import Setting
 from sspcore.study.benchmark.training import DATASET, STEPS, WARM_UP, tf32_of, trained_in
 from sspcore.study.profiles import Profile
 from sspcore.study.timing import N_CLASSES, random_window, time_training, timed, trainable
-from sspcore.training.distributed import JOB, joined, launch, synchronise_batchnorm, with_counts
+from sspcore.training.distributed import joined, launch, run_rank, synchronise_batchnorm, with_counts
 from sspcore.training.loop import backward, build_losses, build_optimiser
 from sspcore.training.losses import build_objective
 
@@ -56,7 +55,7 @@ def two_ranks(name: str, mode_name: str, setting: Setting) -> Iterator[dict[str,
     profile = trained_in(setting.profile, mode)
     recipe = profile.recipe(system(name).recipe, DATASET)
     steps, warm_up = setting.times(STEPS, 2), setting.times(WARM_UP, 1)
-    with tf32_of(mode, device):
+    with tf32_of(mode):
         alone = time_training(name, profile, recipe, device, steps, warm_up, within=setting.within)
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -90,7 +89,7 @@ def rank(job: dict[str, Any], folder: Path) -> None:
             losses.append(backward(losses_of, with_counts(windows, world), name)["total"])
             optimiser.step()
 
-        with tf32_of(modes((job["mode"],), device)[0], device):
+        with tf32_of(modes((job["mode"],), device)[0]):
             timing = timed(one_step, device, job["steps"], job["warm_up"])
         loss = float(world.sum(torch.tensor(losses[0], device=device))) / world.size
         if world.is_main:
@@ -98,16 +97,5 @@ def rank(job: dict[str, Any], folder: Path) -> None:
             write_json(folder / RESULT, {"seconds": timing.median, "loss": loss, "backend": backend})
 
 
-def main() -> int:
-    """Entry of a process; status 2 after a known error."""
-    folder = Path(sys.argv[1])
-    try:
-        rank(read_json(folder / JOB), folder)
-    except SspError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_rank(rank))

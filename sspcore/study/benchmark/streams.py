@@ -69,12 +69,12 @@ def frame_rates(names: Sequence[str], mode_names: tuple[str, ...], setting: Sett
     frames, motion = sample_frames(size, COMPARED, device), steady_motion(size, device)
     raft, reference = raft_of(model, profile, device), MODES["float32"]
     with reference.applied(device):
-        expected = last_logits(reference.laid_out(model).step, frames, motion)
+        expected = last_logits(reference.with_layout(model).step, frames, motion)
     for mode in chosen:
         free_memory(device)
         with mode.applied(device):
             began = time.perf_counter()
-            step = step_of(mode.laid_out(model), mode, size, device)
+            step = step_of(mode.with_layout(model), mode, size, device)
             logits = last_logits(step, frames, motion)  # compiles too
             setup = time.perf_counter() - began if mode.how != EAGER else 0.0
             timing = time_stream(

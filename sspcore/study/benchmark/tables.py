@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sspcore.study.benchmark.session import DONE
 from sspcore.study.published import published
+from sspcore.study.text_table import text_table
 
 Row = dict[str, Any]
 
@@ -77,19 +78,4 @@ def text(figures: Mapping[str, Any]) -> str:
         "SSP over Base in the streaming loop": live(figures) if figures["live"] else [],
         "Two processes": figures["ranks"], "Around the networks": figures["estimators"], "Left out or failed": missing(figures),
     }
-    return "\n\n".join(f"{title}\n{aligned(rows)}" for title, rows in titled.items() if rows)
-
-
-def aligned(rows: Sequence[Row]) -> str:
-    """Rows as text: words on the left, numbers on the right, "-" where a row has nothing."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [["-" if row.get(name) is None else str(row[name]) for name in names] for row in rows]
-    lines = []
-    for line in ([*names], *cells):
-        parts = []
-        for k, cell in enumerate(line):
-            width = max(len(names[k]), *(len(row[k]) for row in cells))
-            words = any(isinstance(row.get(names[k]), str) for row in rows)
-            parts.append(cell.ljust(width) if words else cell.rjust(width))
-        lines.append("  ".join(parts).rstrip())
-    return "\n".join(lines)
+    return "\n\n".join(f"{title}\n{text_table(rows)}" for title, rows in titled.items() if rows)

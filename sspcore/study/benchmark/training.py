@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from sspcore.core.machine import MachineSettings
+from sspcore.core.machine import MachineSettings, tf32
 from sspcore.models.systems import system
 from sspcore.study.benchmark.modes import COMPILED, EAGER, Mode, modes
 from sspcore.study.benchmark.part import Setting, free_memory
@@ -61,9 +62,9 @@ def training_steps(name: str, mode_names: tuple[str, ...], setting: Setting) -> 
         model.zero_grad(set_to_none=True)
         free_memory(device)
         began, how = time.perf_counter(), trained_in(profile, mode, microbatch)
-        with tf32_of(mode, device):
-            cost = time_training(name, how, recipe, device, steps, warm_up, mode.laid_out(model), setting.within)
-        return _row(name_of_mode, cost, time.perf_counter() - began - steps * cost.seconds)
+        with tf32_of(mode):
+            cost = time_training(name, how, recipe, device, steps, warm_up, mode.with_layout(model), setting.within)
+        return _row(name_of_mode, mode.precision(device), cost, time.perf_counter() - began - steps * cost.seconds)
 
     for mode in chosen:
         yield row(mode, mode.name, None, steps, warm_up)
@@ -81,13 +82,13 @@ def trained_in(profile: Profile, mode: Mode, microbatch: int | None = None) -> P
     return profile.model_copy(update={"machine": MachineSettings(**profile.machine.model_dump() | changes)})
 
 
-def tf32_of(mode: Mode, device: torch.device) -> Any:
+def tf32_of(mode: Mode) -> AbstractContextManager[None]:
     """The mode's TF32 without its autocast, which the training loop sets by itself."""
-    return replace(mode, autocast=None).applied(device)
+    return tf32(mode.convolutions, mode.products)
 
 
-def _row(mode: str, cost: StepCost, setup: float) -> dict[str, Any]:
+def _row(mode: str, precision: str, cost: StepCost, setup: float) -> dict[str, Any]:
     return asdict(TrainingStep(
-        cost.system, mode, cost.precision, cost.crop, cost.batch, cost.parts, round(cost.seconds, 4), cost.memory_gib,
+        cost.system, mode, precision, cost.crop, cost.batch, cost.parts, round(cost.seconds, 4), cost.memory_gib,
         cost.reserved_gib, cost.losses[0], round(max(0.0, setup), 2),
     ))
