@@ -32,7 +32,9 @@ Commands:
   report             one page of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
 
 Options of a run:
-  --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings)
+  --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings),
+                     paper-equal-steps and paper-reference (the same with as many steps for all, and with the reference's
+                     own conventions), or a YAML file
   --datasets LIST    uavid,ruralscapes (default: both)
   --systems LIST     the systems to run, by name, separated by commas
   --only NN          only the notebook of that number, for example --only 03

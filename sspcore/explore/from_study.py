@@ -17,7 +17,6 @@ from sspcore.explore.pair import MotionClip, PairExplorer
 from sspcore.explore.systems import SegmentedClip, SystemsExplorer
 from sspcore.models.systems import system
 from sspcore.motion.geometry import pixel_grid, sample
-from sspcore.motion.registration import build_registrator
 from sspcore.study import Study
 from sspcore.study.measures import EXACT, estimators
 
@@ -41,17 +40,16 @@ def pair_explorer(study: Study, dataset: str) -> PairExplorer:
     size, truth, used = study.profile.input_size, study.truth_root(dataset), study.profile.flow
     names = dict.fromkeys((*estimators(study, dataset), used))
     stores = lru_cache(maxsize=None)(lambda name: study.flows(dataset, name))
-    registrator = build_registrator(study.profile.registration)
 
     def explored(clip: Clip) -> MotionClip:
         frames = _Lazy(len(clip), lambda k: clip.frame(k, size))
         flows = {name: lambda source, target, name=name: stores(name).between(clip, source, target) for name in names}
         if truth is None:
-            return MotionClip(clip.name, frames, flows, registrator)
+            return MotionClip(clip.name, frames, flows, study.registrator)
         step = lru_cache(maxsize=64)(lambda source, target: exact_motion(truth, clip, source, target, size))
         flows[EXACT] = lambda source, target: composed_flow(step, source, target)
         return MotionClip(
-            clip.name, frames, flows, registrator, lambda k, j: step(k, j)[1].numpy() if k - j == 1 else None,
+            clip.name, frames, flows, study.registrator, lambda k, j: step(k, j)[1].numpy() if k - j == 1 else None,
             "known between neighbours only: take gap 1",
         )
 

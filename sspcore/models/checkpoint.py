@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from sspcore import __version__
 from sspcore.core.classes import ClassSpec, class_spec
-from sspcore.core.conventions import CORRECTED
 from sspcore.core.errors import ArtefactError, ProfileError, SspError, reason
 from sspcore.core.files import atomic_file, atomic_folder
 from sspcore.core.paths import SAMPLE
@@ -99,9 +98,11 @@ def config_of(model: nn.Module, **entries: Any) -> CheckpointConfig:
         known = {
             "system": type(model).__name__, "method": model.method, "image_model": spec, "window": model.window,
             "options": getattr(model, "options", None), "key_interval": getattr(model, "key_interval", None),
-            "conventions": getattr(model, "conventions", CORRECTED), "classes": model.n_classes,
+            "classes": model.n_classes,
             "train_flow": getattr(model, "raft", None) is not None,
         }
+        if (conventions := getattr(model, "conventions", None)) is not None:
+            known["conventions"] = conventions  # SSP has none: its options say them
     known |= entries
     if "input_size" not in known:
         raise ProfileError("input_size: say which (height, width) of frames the model sees, as input_size=(512, 896)")

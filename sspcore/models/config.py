@@ -30,6 +30,11 @@ ImageDescription = Annotated[
 ]
 
 
+def _conventions_of_options(entries: dict[str, Any]) -> Conventions:
+    options = entries.get("options")
+    return CORRECTED if options is None else CORRECTED.model_copy(update=options.readings())
+
+
 class CheckpointConfig(Section, strict=True):
     """What a checkpoint says of itself.
 
@@ -41,7 +46,8 @@ class CheckpointConfig(Section, strict=True):
         image_model: how the image model is built.
         options: of SSP; None for the other methods.
         window: frames in a training window.
-        conventions: readings that it was built and trained under; SSP's are among its options too, and those count.
+        conventions: readings that it was built and trained under. Those of SSP are its options in other words; where a file
+            has the options alone, they say them.
         train_flow: whether DFF or NetWarp holds a RAFT of its own, whose weights are among the checkpoint's.
         key_interval: of DFF: every so many frames are key frames; None for the other methods and for its default.
         classes: names, colours, and which move.
@@ -64,7 +70,7 @@ class CheckpointConfig(Section, strict=True):
     image_model: ImageDescription
     options: SSPOptions | None = None
     window: int = Field(default=1, ge=1)
-    conventions: Conventions = CORRECTED
+    conventions: Conventions = Field(default_factory=_conventions_of_options)
     train_flow: bool = False
     key_interval: int | None = Field(default=None, ge=1)
     classes: ClassSpec
@@ -101,6 +107,11 @@ class CheckpointConfig(Section, strict=True):
             raise ValueError(f"mean, std: frames are normalised by {IMAGENET_MEAN}, {IMAGENET_STD}; let the network do others")
         if (self.options is None) == (self.method == "ssp"):
             raise ValueError(f"options: method {self.method} {'needs' if self.method == 'ssp' else 'has none of'} them")
+        readings = {} if self.options is None else self.options.readings()
+        for name, reading in readings.items():
+            if getattr(self.conventions, name) != reading:
+                told = f"conventions: {name} is {getattr(self.conventions, name)!r}"
+                raise ValueError(f"{told}, the options say {reading!r}; leave the conventions out, or let both agree")
         if self.train_flow and self.method not in FLOW_METHODS:
             raise ValueError(f"train_flow: method {self.method} uses no flow; leave it out")
         return self
@@ -116,13 +127,16 @@ def system_config(
         name: see `sspcore.models.systems.system`.
         classes: a data set's description will do.
         recurrent_window: frames of a training window of SSP-R.
-        more: other fields of CheckpointConfig.
+        more: other fields of CheckpointConfig. Of its `conventions` those that options of the system itself decide are changed.
     """
-    spec = system(name).under(more.get("conventions", CORRECTED))
+    conventions = more.pop("conventions", CORRECTED)
+    spec = system(name).under(conventions)
+    if spec.options is not None:
+        conventions = conventions.model_copy(update=spec.options.readings())
     window = {"image": 1, "tcb_ppm": 4, "tcb_ocr": 4}.get(spec.method, recurrent_window if spec.recurrent else 2)
     return CheckpointConfig(
         system=name, method=spec.method, image_model=image_model, options=spec.options, window=window, classes=classes,
-        input_size=tuple(input_size), **more,
+        input_size=tuple(input_size), conventions=conventions, **more,
     )
 
 

@@ -74,19 +74,21 @@ class NetWarpState(VideoState):
 class NetWarp(VideoSegmenter, Checkpointed):
     """Training window: 2 frames, output for the second (T_out = T - 1). The first frame of a stream has no past.
 
-    `conventions`: feature_warp and netwarp_state are read. `raft`: estimates the flow and learns, and FlowCNN
-    starts at random, both as published; None: the flow is given.
+    `conventions`: feature_warp and netwarp_state are read. `raft`: estimates the flow and learns, as published; None: the
+    flow is given. `random_flow_cnn`: FlowCNN starts at random, as published, not as "take the flow as it is".
     """
 
     method: ClassVar[str] = "netwarp"
     context: ClassVar[int] = 1
 
-    def __init__(self, image: nn.Module, conventions: Conventions = CORRECTED, raft: RAFT | None = None) -> None:
+    def __init__(
+        self, image: nn.Module, conventions: Conventions = CORRECTED, raft: RAFT | None = None, random_flow_cnn: bool = False
+    ) -> None:
         super().__init__()
         self.image, self.window, self.conventions = as_staged_model(image, "NetWarp"), 2, conventions
         self.n_classes, self.raft = self.image.n_classes, raft
         self.needs = frozenset({"flow"} if raft is None else ())
-        self.flow_cnn = FlowCNN(random=raft is not None)
+        self.flow_cnn = FlowCNN(random_flow_cnn)
         channels = self.image.pyramid_channels
         self.past_weights = nn.ParameterList(nn.Parameter(torch.zeros(1, c, 1, 1)) for c in channels)
         self.present_weights = nn.ParameterList(nn.Parameter(torch.ones(1, c, 1, 1)) for c in channels)

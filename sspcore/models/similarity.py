@@ -34,11 +34,7 @@ class LearnedSimilarity(nn.Module):
 
 
 class CosineSimilarity(nn.Module):
-    """The paper's ablation as its code has it: c^4 of the cosine c between the feature vectors, at most 0.95; 0 for c < 0.
-
-    The fourth power sharpens: features after a ReLU are never far apart, and a cosine of 0.8 is a place that changed. The
-    limit lets some of the present in, however alike the frames are.
-    """
+    """The paper's ablation as its code has it: c^4 of the cosine c between the feature vectors, at most 0.95; 0 for c < 0."""
 
     POWER, LIMIT = 4, 0.95
 

@@ -71,8 +71,8 @@ class CustomSpec(Section):
 class Gate(Section):
     """Where the past comes by optical flow in place of the homography, by the share of inliers in each cell of a grid.
 
-    After arXiv 2606.09162, whose text was read in part and whose code is not public: a gate without parameters on a grid of
-    16 x 16 cells that compares a cell's share of RANSAC inliers with a median. What it does not tell, and this decides:
+    After arXiv 2606.09162, whose code is not public: a gate without parameters on a grid of 16 x 16 cells that compares a
+    cell's share of RANSAC inliers with a median. What its text leaves open is decided here:
 
     * A cell without a match has the share of the whole frame. With a threshold below that, a good registration is trusted
       there and a failed one is not; with the median, which is 1 for most frames, empty cells go by flow.
@@ -80,8 +80,7 @@ class Gate(Section):
     * A share of 0 is never enough, whatever the threshold.
     * Nothing is smoothed; the border between two cells is hard, at full size and at stride 4 alike.
 
-    The defaults are the published grid and median. On the training sequences of both rendered data sets, in three folds, no
-    other threshold hands on fewer pasts of a wrong class, nor does `reach` 1, which takes the flow half as often (notebook 12).
+    The defaults are the published grid and median; notebook 12 compares other thresholds and reaches.
 
     Attributes:
         grid: cells a side.
@@ -93,6 +92,14 @@ class Gate(Section):
     grid: int = Field(default=16, ge=1)
     threshold: Literal["median"] | Annotated[float, Field(ge=0, le=1)] = "median"
     reach: int = Field(default=0, ge=0)
+
+
+# Names of the conventions -> the option of SSP that is the same fact, and its value under each reading.
+_OPTION_OF: dict[str, tuple[str, dict[str, Any]]] = {
+    "half_pixel": ("half_pixel", {"kept": True, "dropped": False}),
+    "past_outside": ("mask_alpha", {"masked": True, "zeros": False}),
+    "past_border": ("border", {"repeated": "repeat", "zero-padded": "zeros"}),
+}
 
 
 class SSPOptions(Section):
@@ -142,14 +149,15 @@ class SSPOptions(Section):
 
     def under(self, conventions: Conventions) -> SSPOptions:
         """These options with the reference's readings where the conventions take them."""
-        changes: dict[str, Any] = {}
-        if conventions.past_outside == "zeros":
-            changes["mask_alpha"] = False
-        if conventions.half_pixel == "dropped":
-            changes["half_pixel"] = False
-        if conventions.past_border == "zero-padded":
-            changes["border"] = "zeros"
-        return self.model_copy(update=changes)
+        slips = {name: reading for name, reading in conventions.slips().items() if name in _OPTION_OF}
+        return self.model_copy(update={_OPTION_OF[name][0]: _OPTION_OF[name][1][reading] for name, reading in slips.items()})
+
+    def readings(self) -> dict[str, str]:
+        """What these options are in the words of the conventions: name -> reading."""
+        return {
+            name: next(reading for reading, value in values.items() if value == getattr(self, option))
+            for name, (option, values) in _OPTION_OF.items()
+        }
 
     @property
     def evidence_channels(self) -> int:

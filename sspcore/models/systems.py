@@ -108,7 +108,9 @@ class SystemSpec:
 METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions, RAFT | None], VideoSegmenter]] = {
     "image": lambda image, options, window, conventions, raft: image,
     "dff": lambda image, options, window, conventions, raft: DFF(image, conventions=conventions, raft=raft),
-    "netwarp": lambda image, options, window, conventions, raft: NetWarp(image, conventions, raft),
+    "netwarp": lambda image, options, window, conventions, raft: NetWarp(
+        image, conventions, raft, random_flow_cnn=raft is not None  # both as published, or neither
+    ),
     "tcb_ppm": lambda image, options, window, conventions, raft: TCB(image, "ppm", conventions),
     "tcb_ocr": lambda image, options, window, conventions, raft: TCB(image, "ocr", conventions),
     "ssp": lambda image, options, window, conventions, raft: SSP(image, options, window),  # its options say it all

@@ -28,7 +28,7 @@ from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import prepare_clips
 from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
-from sspcore.motion.flow import build_flow
+from sspcore.motion.flow import FlowEstimator, build_flow
 from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
 from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study import places
@@ -68,7 +68,7 @@ class StudyData:
         overrides: dict[str, Any] | None = None, root: Path | None = None, read_only: bool = False,
         maker: Callable[[Any, tuple[Any, ...]], None] | None = None,
     ) -> Self:
-        """A study by the name of its profile: "smoke", "demo", "paper", or the path of a YAML file.
+        """A study by the name of its profile (`available_profiles`: "smoke", "demo", "paper", ...), or by a YAML file's path.
 
         Args:
             seed: default: the profile's.
@@ -215,9 +215,13 @@ class StudyData:
 
         RAFT's input follows the profile's conventions.
         """
-        name = flow_under(estimator or self.profile.flow, self.profile.conventions)
         root = self.workspace.motion(dataset) / f"flow-{self.keys.motion(dataset, 'flow')}"
-        return FlowStore(root, build_flow(name, self.device), size or self.profile.input_size)
+        return FlowStore(root, self.flow_estimator(estimator), size or self.profile.input_size)
+
+    def flow_estimator(self, name: str | None = None) -> FlowEstimator:
+        """An estimator of flow under the profile's conventions, made once; default: the profile's `flow`."""
+        name = flow_under(name or self.profile.flow, self.profile.conventions)
+        return self._once(("flow", name), lambda: build_flow(name, self.device))
 
     def fusion_flows(self, dataset: str) -> FlowStore:
         """The flow that teacher labels are fused along."""

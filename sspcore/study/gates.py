@@ -21,12 +21,10 @@ from sspcore.models.gate import homography_holds, pixels_of
 from sspcore.models.spec import Gate
 from sspcore.models.systems import build
 from sspcore.motion import geometry
-from sspcore.motion.flow import build_flow
-from sspcore.motion.registration import build_registrator
 from sspcore.study.stages import Study
 
 Table = dict[str, dict[str, float | None]]
-# What the default was chosen among; the median is the published rule.
+# What notebook 12 compares; the median is the published rule.
 Choice = Gate | Literal["homography", "flow"]
 GATES: dict[str, Choice] = {"homography": "homography", "flow": "flow"} | {
     f"gate, threshold {threshold}, reach {reach}": Gate(threshold=threshold, reach=reach)
@@ -127,12 +125,7 @@ def frame_times(study: Study, dataset: str, names: tuple[str, ...] = ("SSP", "SS
         name: build(name, study.spec(dataset).n_classes, study.profile, load_weights=False).to(study.device).eval()
         for name in names
     }
-    sources = {
-        name: motion_for(
-            model, lambda: build_registrator(study.profile.registration), lambda: build_flow(study.profile.flow, study.device)
-        )
-        for name, model in models.items()
-    }
+    sources = {name: motion_for(model, lambda: study.registrator, study.flow_estimator) for name, model in models.items()}
     states = dict.fromkeys(names)
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     images = [clip.frame(k, size) for k in range(min(frames, len(clip)))]

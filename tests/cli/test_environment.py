@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from sspcore.cli import doctor
 from sspcore.cli.main import main
+from sspcore.motion import weights as motion_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10.14", "3.11.14", "3.12.11", "3.13.7")
@@ -148,6 +149,42 @@ def test_an_extra_is_asked_for_where_it_is_wanted_or_half_there(monkeypatch: pyt
     assert len(half) == 2 and all(line.endswith("run ./reproduce.sh setup --extra lightglue") for line in half)
 
 
+def installed_package(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], files: list[Path]) -> None:
+    """The package outside a checkout, all sound but for the extra `lightglue`."""
+    monkeypatch.setattr(doctor, "IN_CHECKOUT", False)
+    monkeypatch.setattr(doctor, "installed_version", versions.get)
+    monkeypatch.setattr(doctor.packaged_extra_problems, "__defaults__", (versions.get,))
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: [
+        "numpy>=1", 'kornia<0.9,>=0.8; extra == "lightglue"', 'pytest>=8; extra == "test"',
+    ])
+    monkeypatch.setattr(motion_weights, "lightglue_files", lambda: files)
+    monkeypatch.setattr(motion_weights, "check_lightglue", lambda path: "0123")
+
+
+@pytest.mark.parametrize(("versions", "files", "asked"), [
+    ({}, [], "kornia: not installed, the extra lightglue asks for <0.9,>=0.8: pip install 'kornia<0.9,>=0.8'"),
+    ({"kornia": "0.9.1"}, [Path("disk.pth")], "kornia: 0.9.1, the extra lightglue asks for <0.9,>=0.8"),
+    ({"kornia": "0.8.2"}, [], "lightglue: kornia is there, its weights are not"),
+    ({"kornia": "0.8.2"}, [Path("disk.pth")], None),
+])
+def test_doctor_of_an_installed_package_checks_the_extra_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], versions: dict[str, str], files: list[Path],
+    asked: str | None,
+) -> None:
+    installed_package(monkeypatch, versions, files)
+    assert main(["doctor", "--extra", "lightglue"]) == int(asked is not None)
+    printed = capsys.readouterr().out
+    assert ("environment: sound" in printed) == (asked is None) and (asked or "lightglue: disk.pth, SHA-256 0123") in printed
+    assert main(["doctor"]) == 0 and "environment: sound" in capsys.readouterr().out
+
+
+def test_weights_without_kornia_are_a_problem_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed_version", {}.get)
+    assert doctor.lightglue_lines(wanted=False) == ([], [])
+    known, (problem,) = doctor.lightglue_lines(wanted=True)
+    assert known == [] and problem.startswith("lightglue: kornia is not installed: run ./reproduce.sh setup")
+
+
 @pytest.mark.parametrize("error", [
     RuntimeError("operator torchvision::nms does not exist\nmore lines"),
     OSError("_C.so: undefined symbol: _ZN2at4_ops"),
@@ -198,7 +235,7 @@ def test_doctor_exits_with_1_and_one_line_a_problem(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "extra_problems", lambda name, wanted: iter(["kornia: asked for"] if wanted else []))
-    monkeypatch.setattr(doctor, "lightglue_lines", lambda: (["lightglue: a file"], []))
+    monkeypatch.setattr(doctor, "lightglue_lines", lambda wanted: (["lightglue: a file"], []))
     monkeypatch.setattr(doctor, "pin_problems", lambda: iter(["a: wrong", "b: wrong"]))
     assert main(["doctor", "--pins"]) == 1
     assert capsys.readouterr().out == "a: wrong\nb: wrong\n"

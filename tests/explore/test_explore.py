@@ -23,6 +23,7 @@ from sspcore.explore.live import Live
 from sspcore.explore.panels import NOTHING, Panel, Scale, contact_sheet, encode
 from sspcore.explore.systems import BOTH_RIGHT, LEFT
 from sspcore.metrics import FrameRecord, MetricSuite
+from sspcore.motion.registration import build_registrator
 
 PAN, N = 2, 8
 HEIGHT, WIDTH = SIZE
@@ -44,7 +45,7 @@ class Study:
     """The little that explorers ask of a study: one clip of a panning camera, a perfect system and one that blinks."""
 
     profile = SimpleNamespace(input_size=SIZE, flow="dis-fast", metric_flow="dis-fast", registration="lk")
-    data_origin = "panning camera"
+    data_origin, registrator = "panning camera", build_registrator("lk")
 
     def __init__(self, folder: Path, exact: bool) -> None:
         self.folder, self.exact = folder, exact

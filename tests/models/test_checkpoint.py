@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from helpers.media import SIZE
 from sspcore import __version__
 from sspcore.core.classes import ClassSpec
+from sspcore.core.conventions import Conventions
 from sspcore.core.errors import ArtefactError, ProfileError, SspError
 from sspcore.core.types import Motion
 from sspcore.data.datasets import UAVID
@@ -132,6 +133,30 @@ def test_how_frames_are_resized_comes_back_and_older_checkpoints_mean_area(tmp_p
     assert load_checkpoint(folder)[0].config.interpolation == "area"
 
 
+@pytest.mark.parametrize("options, readings", [
+    (SSPOptions(), {}),
+    (SSPOptions(mask_alpha=False, half_pixel=False, border="zeros"),
+     {"past_outside": "zeros", "half_pixel": "dropped", "past_border": "zero-padded"}),
+])
+def test_options_say_the_conventions_of_a_file_that_has_none(saved, tmp_path, options, readings):
+    folder = Path(shutil.copytree(saved, tmp_path / "older"))
+    entries = json.loads((folder / CONFIG).read_text()) | {"options": options.model_dump(mode="json")}
+    del entries["conventions"]
+    (folder / CONFIG).write_text(json.dumps(entries))
+    loaded, found = load_checkpoint(folder)
+    assert found.conventions == Conventions(**readings) and loaded.options == options
+    assert checkpoint.config_of(loaded) == found  # and it can be written again
+    del loaded.config
+    assert checkpoint.config_of(loaded, input_size=SIZE, classes=CLASSES).conventions == found.conventions
+
+
+def test_a_system_that_is_what_the_conventions_are_not_says_so():
+    """A part switched off by an ablation: its checkpoint says what was built."""
+    image = config_of().image_model
+    config = system_config("SSP (alpha not masked)", image, UAVID, SIZE, conventions=Conventions(tc="reference"))
+    assert config.conventions.slips() == {"past_outside": "zeros", "tc": "reference"} and not config.options.mask_alpha
+
+
 def change(path: Path, **entries) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
@@ -162,6 +187,10 @@ DAMAGE = {
     "colours": (lambda f: change(f / CONFIG, classes=json.loads((f / CONFIG).read_text())["classes"] | {"palette": []}),
                 "0 colours for 2 classes"),
     "no options": (lambda f: change(f / CONFIG, options=None), "method ssp needs them"),
+    "two readings": (
+        lambda f: change(f / CONFIG, conventions={"half_pixel": "dropped"}),
+        "conventions: half_pixel is 'dropped', the options say 'kept'; leave the conventions out, or let both agree",
+    ),
     "unknown encoder": (
         lambda f: change(f / CONFIG, image_model=TINY.model_dump() | {"encoder": "tu-nothing"}), "encoder 'tu-nothing'"
     ),

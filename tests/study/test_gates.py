@@ -12,6 +12,7 @@ from helpers.media import panning_frames
 from sspcore.core.classes import IGNORE
 from sspcore.data.datasets import UAVID
 from sspcore.models.spec import Gate
+from sspcore.motion.fitting import Registration
 from sspcore.study import gates
 from sspcore.study.gates import Pasts, wrong_pasts
 from sspcore.study.profiles import load_profile
@@ -90,18 +91,23 @@ class Panning:
         return panning_frames(4, 0)[position]
 
 
-def test_a_gated_frame_costs_a_flow_and_systems_take_turns(monkeypatch):
+def test_a_gated_frame_costs_a_flow_and_systems_take_turns():
     flows = []
 
-    def estimator(name, device):
-        return lambda current, previous: flows.append(name) or torch.zeros(1, 2, *current.shape[-2:])
+    def flow(current, previous):
+        flows.append("flow")
+        return torch.zeros(1, 2, *current.shape[-2:])
 
-    monkeypatch.setattr(gates, "build_flow", estimator)
+    def registrator(previous, current):
+        flows.append("registration")
+        return Registration(np.eye(3), ok=True)
+
     profile = load_profile("smoke").model_copy(update={"input_size": (64, 96)})
     study = SimpleNamespace(
-        profile=profile, device=torch.device("cpu"), spec=lambda dataset: UAVID, clips=lambda dataset, split: [Panning()]
+        profile=profile, device=torch.device("cpu"), spec=lambda dataset: UAVID, clips=lambda dataset, split: [Panning()],
+        registrator=registrator, flow_estimator=lambda: flow,
     )
     rows = gates.frame_times(study, "uavid", frames=3)
-    assert flows == [profile.flow] * 2 and list(rows) == ["SSP", "SSP (gate)"]
+    assert sorted(flows) == ["flow"] * 2 + ["registration"] * 4 and list(rows) == ["SSP", "SSP (gate)"]
     assert all(row["all (ms)"] == row["motion (ms)"] + row["network (ms)"] > 0 for row in rows.values())
     assert rows["SSP"]["ratio"] == 1 and rows["SSP (gate)"]["ratio"] == rows["SSP (gate)"]["all (ms)"] / rows["SSP"]["all (ms)"]

@@ -22,10 +22,13 @@ PAIRS, COPIES = 10, 50
 
 @dataclass(frozen=True)
 class Cost:
-    """Median milliseconds of one call.
+    """What one call costs.
 
     Attributes:
-        what: is called. where: "cpu" or "cuda". detail: what came out, such as inliers of matches.
+        what: the call, in words.
+        where: kind of device, "cpu" or "cuda".
+        ms: median milliseconds.
+        detail: what came out, such as the inliers among the matches.
     """
 
     what: str

@@ -46,7 +46,7 @@ def all_parts(device: torch.device, systems: Iterable[str] = (*PAPER_SYSTEMS, *O
         *([_live()] if len(pair) == len(PAIR) else []),
         *(_training(name) for name in (*pair, *others)),
         *(_frame_rate(same) for name, same in networks.items() if name not in PAIR),
-        *_around_the_networks(),
+        *_around_the_networks(device),
         *([_two_ranks(device)] if "SSP" in names else []),
         *(_compiled_stream(name, mode, device) for mode in COMPILED_STREAMS for name in reversed(pair)),
         *(_compiled_training(name, device) for name in pair),
@@ -75,7 +75,7 @@ def _training(name: str) -> Part:
     return Part(f"training of {name}", "training", seconds * HEAVY.get(name, 1.0), partial(training_steps, name, modes))
 
 
-def _around_the_networks() -> list[Part]:
+def _around_the_networks(device: torch.device) -> list[Part]:
     return [
         Part("registration on the CPU", "estimators", 8, partial(registrations, CPU_MATCHERS)),
         Part("optical flow", "estimators", 10, flows),
