@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from sspcore.core.classes import IGNORE
 from sspcore.core.settings import Section
 from sspcore.core.types import Size
-from sspcore.data.photometric import Share, Span, drawn
+from sspcore.data.photometric import Share, Span, uniform
 from sspcore.data.samples import Sample, crop_and_resize, flip_horizontally, transform
 
 CELL = 4  # pixels of a teacher logit, along both sides
@@ -126,7 +126,7 @@ class Perspective(Section):
 
     def __call__(self, sample: Sample, crop: Size) -> Sample:
         """The sample seen in perspective, of its own size."""
-        moved = (drawn(*self.scale) * torch.randn(4, 2)).abs().remainder(0.32)
+        moved = (uniform(*self.scale) * torch.randn(4, 2)).abs().remainder(0.32)
         return transform(sample, perspective(moved, sample.frames.shape[-2:]), sample.frames.shape[-2:])
 
 
@@ -163,9 +163,9 @@ class ShiftScaleRotate(Section):
     def __call__(self, sample: Sample, crop: Size) -> Sample:
         """The moved sample, of its own size."""
         size = sample.frames.shape[-2:]
-        shift = [int(drawn(-self.shift, self.shift) * side) for side in reversed(size)]
-        scale = [1 + drawn(-self.scale, self.scale) for _ in range(2)]
-        return transform(sample, shift_scale_rotate(shift, scale, drawn(-self.rotate, self.rotate), size), size)
+        shift = [int(uniform(-self.shift, self.shift) * side) for side in reversed(size)]
+        scale = [1 + uniform(-self.scale, self.scale) for _ in range(2)]
+        return transform(sample, shift_scale_rotate(shift, scale, uniform(-self.rotate, self.rotate), size), size)
 
 
 def shift_scale_rotate(shift: list[int], scale: list[float], degrees: float, size: Size) -> Tensor:

@@ -30,7 +30,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]  # (H, W, 3) RGB
 
 
-def drawn(low: float, high: float) -> float:
+def uniform(low: float, high: float) -> float:
     """A number between the two, all equally likely."""
     return low + (high - low) * float(torch.rand(()))
 
@@ -40,29 +40,29 @@ def generator() -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**62, ())))
 
 
-def pictures(frames: Tensor) -> Picture:
+def stack_frames(frames: Tensor) -> Picture:
     """(T, 3, H, W) uint8 frames as one picture (T * H, W, 3), frames one below the other."""
     count, channels, height, width = frames.shape
     return np.ascontiguousarray(frames.movedim(1, -1).numpy()).reshape(count * height, width, channels)
 
 
-def frames_of(picture: Picture, count: int) -> Tensor:
-    """The (T, 3, H, W) frames of a picture that holds `count` of them, the reverse of `pictures`."""
+def unstack_frames(picture: Picture, count: int) -> Tensor:
+    """The (T, 3, H, W) frames of a picture that holds `count` of them, the reverse of `stack_frames`."""
     return torch.from_numpy(picture.reshape(count, -1, *picture.shape[1:])).movedim(-1, 1)
 
 
-def toned(picture: Picture, factor: float, shift: float) -> Picture:
+def adjust_brightness_contrast(picture: Picture, factor: float, shift: float) -> Picture:
     """Grey levels times `factor` plus `shift`."""
     levels = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(shift)
     return cv2.LUT(picture, levels.clip(0, 255).astype(np.uint8))
 
 
-def gamma_corrected(picture: Picture, gamma: float) -> Picture:
+def adjust_gamma(picture: Picture, gamma: float) -> Picture:
     """Grey levels between 0 and 1 to the power of `gamma`."""
     return cv2.LUT(picture, ((np.arange(256) / 255) ** gamma * 255).astype(np.uint8))
 
 
-def hsv_shifted(picture: Picture, hue: float, saturation: float, value: float) -> Picture:
+def shift_hsv(picture: Picture, hue: float, saturation: float, value: float) -> Picture:
     """Hue (half degrees, on the circle of 180), saturation and value (0 .. 255) moved by these amounts."""
     levels = np.arange(256)
     table = np.stack([
@@ -71,31 +71,31 @@ def hsv_shifted(picture: Picture, hue: float, saturation: float, value: float) -
     return cv2.cvtColor(cv2.LUT(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV), table.astype(np.uint8)[None]), cv2.COLOR_HSV2RGB)
 
 
-def equalised(picture: Picture, clip: float, tiles: tuple[int, int]) -> Picture:
+def clahe(picture: Picture, clip: float, tiles: tuple[int, int]) -> Picture:
     """Contrast-limited adaptive histogram equalisation of the lightness (Lab) of one frame, over tiles (rows, columns)."""
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(clip, tiles[::-1]).apply(lab[..., 0])
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
-def iso_noised(picture: Picture, colour: float, intensity: float, random: np.random.Generator) -> Picture:
-    """Noise of a sensor at high gain: specks of lightness (Poisson) and a slight shake of the hue (degrees)."""
+def iso_noise(picture: Picture, colour: float, intensity: float, random: np.random.Generator) -> Picture:
+    """Noise of a sensor at high gain: Poisson noise of the lightness and a slight jitter of the hue (degrees)."""
     hls = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2HLS)
     lightness = hls[..., 1]
-    specks = random.poisson(intensity * float(lightness.std()), lightness.shape)
+    noise = random.poisson(intensity * float(lightness.std()), lightness.shape)
     hls[..., 0] += colour * intensity * random.standard_normal(lightness.shape, np.float32)
-    hls[..., 1] = (lightness + specks * intensity * (1 - lightness)).clip(0, 1)
+    hls[..., 1] = (lightness + noise * intensity * (1 - lightness)).clip(0, 1)
     return (cv2.cvtColor(hls, cv2.COLOR_HLS2RGB) * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def sharpened(picture: Picture, alpha: float, lightness: float) -> Picture:
+def sharpen(picture: Picture, alpha: float, lightness: float) -> Picture:
     """The picture mixed with its sharpened self; `lightness` of 1 keeps the brightness, less darkens."""
     kernel = np.full((3, 3), -alpha, np.float32)
     kernel[1, 1] = 1 - alpha + alpha * (8 + lightness)
     return cv2.filter2D(picture, -1, kernel)
 
 
-def compressed(picture: Picture, quality: int) -> Picture:
+def jpeg(picture: Picture, quality: int) -> Picture:
     """The picture after JPEG (OpenCV's codec, which takes red for blue; torchvision's is deprecated)."""
     _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -110,8 +110,8 @@ class BrightnessContrast(Section):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, changed alike."""
-        factor, shift = 1 + drawn(-self.contrast, self.contrast), 255 * drawn(-self.brightness, self.brightness)
-        return frames_of(toned(pictures(frames), factor, shift), len(frames))
+        factor, shift = 1 + uniform(-self.contrast, self.contrast), 255 * uniform(-self.brightness, self.brightness)
+        return unstack_frames(adjust_brightness_contrast(stack_frames(frames), factor, shift), len(frames))
 
 
 class HueSaturationValue(Section):
@@ -124,8 +124,8 @@ class HueSaturationValue(Section):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, changed alike."""
-        shifts = [drawn(-limit, limit) for limit in (self.hue, self.saturation, self.value)]
-        return frames_of(hsv_shifted(pictures(frames), *shifts), len(frames))
+        shifts = [uniform(-limit, limit) for limit in (self.hue, self.saturation, self.value)]
+        return unstack_frames(shift_hsv(stack_frames(frames), *shifts), len(frames))
 
 
 class Gamma(Section):
@@ -136,7 +136,7 @@ class Gamma(Section):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, changed alike."""
-        return frames_of(gamma_corrected(pictures(frames), drawn(*self.gamma)), len(frames))
+        return unstack_frames(adjust_gamma(stack_frames(frames), uniform(*self.gamma)), len(frames))
 
 
 class HSVJitter(Section):
@@ -156,9 +156,9 @@ class HSVJitter(Section):
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, changed alike."""
         limits = (self.contrast, self.brightness, self.hue, self.saturation, self.value)
-        contrast, brightness, *shifts = (drawn(-limit, limit) for limit in limits)
-        picture = hsv_shifted(toned(pictures(frames), 1 + contrast, brightness), *shifts)
-        return frames_of(gamma_corrected(picture, drawn(*self.gamma)), len(frames))
+        contrast, brightness, *shifts = (uniform(-limit, limit) for limit in limits)
+        picture = shift_hsv(adjust_brightness_contrast(stack_frames(frames), 1 + contrast, brightness), *shifts)
+        return unstack_frames(adjust_gamma(picture, uniform(*self.gamma)), len(frames))
 
 
 class CLAHE(Section):
@@ -170,8 +170,8 @@ class CLAHE(Section):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, each by its own histograms."""
-        clip = drawn(*self.clip)
-        return torch.cat([frames_of(equalised(pictures(frame[None]), clip, self.tiles), 1) for frame in frames])
+        clip = uniform(*self.clip)
+        return torch.cat([unstack_frames(clahe(stack_frames(frame[None]), clip, self.tiles), 1) for frame in frames])
 
 
 class ISONoise(Section):
@@ -183,8 +183,8 @@ class ISONoise(Section):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, each with its own noise of one strength."""
-        colour, intensity = drawn(*self.colour), drawn(*self.intensity)
-        return frames_of(iso_noised(pictures(frames), colour, intensity, generator()), len(frames))
+        colour, intensity = uniform(*self.colour), uniform(*self.intensity)
+        return unstack_frames(iso_noise(stack_frames(frames), colour, intensity, generator()), len(frames))
 
 
 class GaussianNoise(Section):
@@ -196,7 +196,7 @@ class GaussianNoise(Section):
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, each with its own noise of one strength."""
         noise = generator().standard_normal(frames.shape, np.float32)
-        noise *= 255 * drawn(*self.deviation)
+        noise *= 255 * uniform(*self.deviation)
         np.trunc(noise, out=noise)  # in whole grey levels, so that rounding darkens nothing
         noise += frames.numpy()
         return torch.from_numpy(noise.clip(0, 255, out=noise).astype(np.uint8))
@@ -223,7 +223,7 @@ class Compression(Section):
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, each compressed with one quality."""
         quality = int(torch.randint(self.quality[0], self.quality[1] + 1, ()))
-        return torch.cat([frames_of(compressed(pictures(frame[None]), quality), 1) for frame in frames])
+        return torch.cat([unstack_frames(jpeg(stack_frames(frame[None]), quality), 1) for frame in frames])
 
 
 class Sharpen(Section):
@@ -235,8 +235,8 @@ class Sharpen(Section):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) uint8 frames, changed alike."""
-        alpha, lightness = drawn(*self.alpha), drawn(*self.lightness)
-        return torch.cat([frames_of(sharpened(pictures(frame[None]), alpha, lightness), 1) for frame in frames])
+        alpha, lightness = uniform(*self.alpha), uniform(*self.lightness)
+        return torch.cat([unstack_frames(sharpen(stack_frames(frame[None]), alpha, lightness), 1) for frame in frames])
 
 
 class Unsharp(Section):

@@ -55,28 +55,28 @@ def test_every_operation_changes_frames_and_nothing_about_them(operation):
 
 def test_frames_come_back_from_the_picture_that_holds_them():
     frames = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).reshape(2, 3, 4, 5)
-    picture = photometric.pictures(frames)
+    picture = photometric.stack_frames(frames)
     assert picture.shape == (8, 5, 3) and picture[4, 1, 2] == frames[1, 2, 0, 1]
-    assert torch.equal(photometric.frames_of(picture, 2), frames)
+    assert torch.equal(photometric.unstack_frames(picture, 2), frames)
 
 
-def test_tone_and_gamma():
-    levels = PICTURE.astype(float)
-    assert np.array_equal(photometric.toned(PICTURE, 1.125, -20.25), np.floor(np.clip(levels * 1.125 - 20.25, 0, 255)))
-    assert np.array_equal(photometric.gamma_corrected(PICTURE, 0.8), np.floor((levels / 255) ** 0.8 * 255))
+def test_brightness_contrast_and_gamma():
+    levels, adjust = PICTURE.astype(float), photometric.adjust_brightness_contrast
+    assert np.array_equal(adjust(PICTURE, 1.125, -20.25), np.floor(np.clip(levels * 1.125 - 20.25, 0, 255)))
+    assert np.array_equal(photometric.adjust_gamma(PICTURE, 0.8), np.floor((levels / 255) ** 0.8 * 255))
     bright = np.full((1, 1, 3), 250, np.uint8)
-    assert (photometric.toned(bright, 1.2, 0) == 255).all() and (photometric.toned(bright, 0.5, -200) == 0).all()
+    assert (adjust(bright, 1.2, 0) == 255).all() and (adjust(bright, 0.5, -200) == 0).all()
 
 
 def test_hue_saturation_and_value_in_opencvs_units():
     red = np.array([[[200, 40, 40]]], np.uint8)
-    assert photometric.hsv_shifted(red, 60, 0, 0).tolist() == [[[40, 200, 40]]]  # 60 half degrees from red is green
-    assert photometric.hsv_shifted(red, -60, 0, 0).tolist() == [[[40, 40, 200]]]  # round the circle to blue
-    shifted = photometric.hsv_shifted(red, 0, -30, 20)[0, 0]
+    assert photometric.shift_hsv(red, 60, 0, 0).tolist() == [[[40, 200, 40]]]  # 60 half degrees from red is green
+    assert photometric.shift_hsv(red, -60, 0, 0).tolist() == [[[40, 40, 200]]]  # round the circle to blue
+    shifted = photometric.shift_hsv(red, 0, -30, 20)[0, 0]
     hue, saturation, value = colorsys.rgb_to_hsv(*(red[0, 0] / 255))
     expected = np.array(colorsys.hsv_to_rgb(hue, saturation - 30 / 255, value + 20 / 255)) * 255
     assert np.abs(shifted - expected).max() <= 1.5
-    assert photometric.hsv_shifted(red, 0, 0, 100).max() == 255  # held at white, not round to black
+    assert photometric.shift_hsv(red, 0, 0, 100).max() == 255  # held at white, not round to black
 
 
 def test_equalisation_of_one_tile():
@@ -89,22 +89,22 @@ def test_equalisation_of_one_tile():
     limit = int(2.0 * seen.size / 256)
     above = np.maximum(counts - limit, 0).sum()
     expected = (np.cumsum(np.minimum(counts, limit) + above / 256) * 255 / seen.size)[seen]
-    result = cv2.cvtColor(photometric.equalised(picture, 2.0, (1, 1)), cv2.COLOR_RGB2LAB)[..., 0]
+    result = cv2.cvtColor(photometric.clahe(picture, 2.0, (1, 1)), cv2.COLOR_RGB2LAB)[..., 0]
     assert np.abs(result - expected).max() < 5 and np.abs(seen - expected).mean() > 20
 
 
 def test_sharpening_is_a_filter_of_nine():
-    result, inner = photometric.sharpened(PICTURE, 0.4, 0.7).astype(float), slice(1, -1)
+    result, inner = photometric.sharpen(PICTURE, 0.4, 0.7).astype(float), slice(1, -1)
     levels = PICTURE.astype(float)
     around = sum(np.roll(levels, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0))
     expected = np.clip(0.6 * levels + 0.4 * (8.7 * levels - around), 0, 255)
     assert np.abs(result - expected)[inner, inner].max() <= 0.51
 
 
-def test_noise_of_a_sensor_lightens_by_specks():
+def test_noise_of_a_sensor_lightens_here_and_there():
     """Specks come by Poisson's law at the strength times the spread of the lightness, each by its strength of what lacks."""
     picture = np.repeat(np.where(np.arange(400 * 400).reshape(400, 400, 1) % 2, 60, 160), 3, -1).astype(np.uint8)
-    result = photometric.iso_noised(picture, 0.03, 0.5, np.random.default_rng(0)).astype(float)
+    result = photometric.iso_noise(picture, 0.03, 0.5, np.random.default_rng(0)).astype(float)
     rate, levels = 0.5 * 50 / 255, np.array([160, 60])
     for column, level in enumerate(levels):
         seen = result[:, column::2, 0]
@@ -113,7 +113,7 @@ def test_noise_of_a_sensor_lightens_by_specks():
 
 
 def test_jpeg_loses_more_at_lower_quality():
-    losses = [loss(photometric.compressed(PICTURE, quality), PICTURE) for quality in (30, 70, 100)]
+    losses = [loss(photometric.jpeg(PICTURE, quality), PICTURE) for quality in (30, 70, 100)]
     assert losses[0] > 1.2 * losses[1]
     assert losses[1] > 1.2 * losses[2] > 0
 
@@ -126,12 +126,12 @@ def loss(picture: np.ndarray, of: np.ndarray) -> float:
 def test_jpeg_draws_the_qualities_of_its_range_and_no_other():
     """On a texture without colour, where quality alone decides and not the halved resolution of colour."""
     grey_texture = FRAMES[:, :1].expand(-1, 3, -1, -1).contiguous()
-    picture, expected = photometric.pictures(grey_texture), {}
+    picture, expected = photometric.stack_frames(grey_texture), {}
     for quality in range(97, 101):
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
         expected[quality] = loss(cv2.imdecode(data, cv2.IMREAD_COLOR), picture)
     torch.manual_seed(0)
-    seen = {loss(photometric.pictures(Compression()(grey_texture)), picture) for _ in range(40)}
+    seen = {loss(photometric.stack_frames(Compression()(grey_texture)), picture) for _ in range(40)}
     assert sorted(seen) == [expected[100], expected[99]]
 
 
