@@ -1,21 +1,46 @@
-"""A gate on one frame: where its past comes by flow, and what each motion would have brought (notebook 12)."""
+"""A gate on one frame: where its past comes by flow, what each motion would have brought; and what it buys (notebook 12)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sspcore.core.classes import IGNORE
+from sspcore.data.datasets import SPECS
 from sspcore.models.spec import Gate
 from sspcore.report.collect import most_moving
 from sspcore.report.grids import Panel, image_grid, in_rows
 from sspcore.report.style import legend_below
+from sspcore.report.tables import Row, points
 from sspcore.study.gates import pasts
 from sspcore.study.stages import Study
 
 BY_FLOW, WRONG = (0, 114, 178), (213, 94, 0)  # Okabe and Ito's blue and vermilion, as in the other pictures
 MEANINGS = {BY_FLOW: "cell whose past comes by flow", WRONG: "the past names the wrong class"}
+
+
+def verdict(rows: Iterable[Row], dataset: str) -> str:
+    """Whether a gate pays at inference, in two sentences worked out from rows of the ablations (`study.ablations.finished`).
+
+    Returns: "" where SSP, the gate or flow everywhere has no row.
+    """
+    found = {row["variant"]: row for row in rows if row["dataset"] == dataset}
+    names = ("gate at inference", "flow at inference")
+    if not {"SSP", *names} <= found.keys():
+        return ""
+    gains = [found[name]["miou"] - found["SSP"]["miou"] for name in names]
+    moving = [found[name]["miou_moving"] - found["SSP"]["miou_moving"] for name in names]
+    gate, flow = (f"{points(miou)} mIoU and {points(one)} of moving classes" for miou, one in zip(gains, moving, strict=True))
+    if gains[0] > gains[1] and moving[0] > moving[1]:
+        judged = "The gate brings more than the flow that it needs anyway"
+    elif gains[0] <= gains[1] and moving[0] <= moving[1]:
+        judged = "Flow everywhere, which the gate needs anyway, brings as much or more"
+    else:
+        judged = "One is better in all classes, the other in those that move"
+    return f"**{SPECS[dataset].title}.** The gate at inference changes SSP by {gate}, flow everywhere by {flow}. {judged}."
 
 
 def gate_picture(study: Study, dataset: str, gate: Gate) -> Figure | None:

@@ -32,6 +32,9 @@ GATES: dict[str, Choice] = {"homography": "homography", "flow": "flow"} | {
 }
 
 
+PUBLISHED = "gate, threshold median, reach 0"
+
+
 @dataclass(frozen=True)
 class Pasts:
     """The true labels of a frame, and what two motions make of those of the frame before.
@@ -110,6 +113,12 @@ def wrong_pasts(
         }
         for name, found in counts.items()
     }
+
+
+def least_wrong(found: Table) -> list[str]:
+    """The name of that gate of a table of `wrong_pasts`, other than the published one, which is wrong least often; or none."""
+    others = [name for name in found if name.startswith("gate") and name != PUBLISHED]
+    return sorted(others, key=lambda name: found[name]["wrong (%)"])[:1]
 
 
 @torch.inference_mode()
