@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from sspcore.core.errors import SspError
+from sspcore.core.files import write_json
 from sspcore.core.machine import MachineSettings
 from sspcore.core.types import Motion
 from sspcore.models.systems import build
+from sspcore.study.benchmark import ranks
 from sspcore.study.benchmark.frames import ping_pong, sample_frames, sample_images
 from sspcore.study.benchmark.modes import MODES, modes
 from sspcore.study.benchmark.part import Setting
@@ -18,7 +22,7 @@ from sspcore.study.benchmark.ranks import two_ranks
 from sspcore.study.benchmark.streams import CompiledStep, GraphStep, agreement, last_logits, steady_motion, tensors
 from sspcore.study.benchmark.training import training_steps
 from sspcore.study.profiles import load_profile
-from sspcore.study.timing import N_CLASSES, timed
+from sspcore.study.timing import N_CLASSES, random_window, timed, trainable
 
 CPU, SIZE = torch.device("cpu"), (64, 96)
 
@@ -179,6 +183,26 @@ def test_every_mode_of_training_starts_from_the_same_weights(smoke):
 
 
 def test_two_processes_train_one_batch(smoke):
+    """The loss is that of one process that has the windows of both."""
     (row,) = two_ranks("Base", "float32", Setting(smoke, CPU, share=0.25))
     assert (row["backend"], row["processes"], row["batch"]) == ("gloo", 2, 2)
-    assert row["efficiency"] == pytest.approx(row["seconds_alone"] / (2 * row["seconds"]), abs=2e-3) and row["loss"] > 0
+    recipe = smoke.recipe("image", "uavid")
+    model, windows = trainable("Base", smoke, recipe, CPU), []
+    for process in range(2):
+        torch.manual_seed(process)
+        windows.append(random_window(model, 1, recipe.crop, CPU))
+    logits = model(replace(windows[0], frames=torch.cat([window.frames for window in windows]))).logits
+    labels = torch.cat([window.labels for window in windows])
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1))
+    assert row["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_efficiency_of_two_processes(smoke, monkeypatch):
+    """3 s alone, 2 s together: three quarters of twice as fast."""
+    def launch(module, job, folder, title, processes):
+        write_json(folder / ranks.RESULT, {"seconds": 2.0, "loss": 1.5, "backend": "gloo"})
+
+    monkeypatch.setattr(ranks, "time_training", lambda *arguments, **options: SimpleNamespace(seconds=3.0))
+    monkeypatch.setattr(ranks, "launch", launch)
+    (row,) = two_ranks("Base", "float32", Setting(smoke, CPU, share=0.25))
+    assert (row["seconds_alone"], row["seconds"], row["efficiency"], row["loss"]) == (3.0, 2.0, 0.75, 1.5)
