@@ -185,14 +185,18 @@ def registration_clips() -> pd.DataFrame:
     """What each matcher leaves of the grey-level difference between neighbouring frames, a row a clip."""
     rows = []
     for name, found in read("registration.json")["clips"].items():
-        row = {"clip": name, "pairs": str(found["lk"]["pairs"]), "identity": format(found["identity"]["residual"], ".2f")}
-        for matcher in (matcher for matcher in MATCHERS if matcher in found):
+        matchers = [matcher for matcher in MATCHERS if matcher in found]
+        pairs = found["lk"]["pairs"]
+        row = {"clip": name, "size": "x".join(map(str, found["size"])), "pairs": str(pairs)}
+        for matcher in ("identity", *matchers):
             result = found[matcher]
-            failed = f" ({result['failed']} of {result['pairs']} failed)" if result["failed"] else ""
-            row[matcher] = format(result["residual"], ".2f") + failed
-        row["worse than the identity"] = str(sum(found[matcher]["worse"] for matcher in MATCHERS if matcher in found))
-        rows.append(row)
-    return pd.DataFrame(rows)
+            notes = [f"{result['exact_px']:.2f} px"] if "exact_px" in result else []
+            notes += [f"{result['failed']} failed"] if result["failed"] else []
+            notes += [f"{result['pairs']} pairs"] if result["pairs"] != pairs else []
+            row[matcher] = format(result["residual"], ".2f") + (f" ({', '.join(notes)})" if notes else "")
+        rows.append(row | {"worse than the identity": str(sum(found[matcher]["worse"] for matcher in matchers))})
+    frame = pd.DataFrame(rows)
+    return frame[[*(column for column in frame if "worse" not in column), "worse than the identity"]]
 
 
 def conventions() -> pd.DataFrame:
