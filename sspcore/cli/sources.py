@@ -13,7 +13,6 @@ from sspcore.core.errors import ReleaseError, SspError
 
 if TYPE_CHECKING:
     from sspcore.models.pretrained import Weights
-    from sspcore.study.profiles import Profile as LoadedProfile
 
 
 def check(
@@ -59,6 +58,7 @@ def weights(
     """
     from sspcore.models.pretrained import LightGlueWeights
     from sspcore.study.profiles import load_profile
+    from sspcore.study.requirements import needed
 
     wanted, status = list(needed(load_profile(profile))), 0
     if lightglue and LightGlueWeights() not in wanted:
@@ -72,21 +72,6 @@ def weights(
             status = fail(str(error), 2)
         print("\n".join(_describe(each)), flush=True)
     return status
-
-
-def needed(profile: LoadedProfile) -> Iterator[Weights]:
-    """The weights that a profile loads; LightGlue's only where it names that registration."""
-    from sspcore.models.pretrained import LightGlueWeights, RaftWeights
-    from sspcore.models.whole import start_weights
-    from sspcore.motion.names import uses_lightglue, uses_raft
-
-    for role, spec in profile.models.items():
-        if spec.weights != "none":
-            yield start_weights(role, spec)
-    if profile.train_flow or any(map(uses_raft, (profile.flow, profile.metric_flow))):
-        yield RaftWeights()
-    if uses_lightglue(profile.registration):
-        yield LightGlueWeights()
 
 
 def _describe(weights: Weights) -> Iterator[str]:

@@ -6,6 +6,7 @@ same bits on every run. Apart from precision, no setting is part of an artefact'
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import cv2
 import torch
 from pydantic import Field
 
-from sspcore.core.errors import ProfileError
+from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.settings import Section
 
 Count = Annotated[int, Field(ge=1)]
@@ -33,6 +34,7 @@ class MachineSettings(Section):
             GPU that has it (losses, warps and weights stay in float32). All three are float32 on a CPU.
         microbatch: windows that a process has in memory at once; its share of a batch is cut into equal parts of at most
             so many, whose gradients are summed up. None: the whole share at once.
+        label_batch: frames that the teacher labels at once.
         processes: that train together (DistributedDataParallel), one a GPU: a number, or "gpus" for all GPUs that are
             there. Without a GPU they share the CPU through gloo.
         compile: whether networks go through torch.compile (minutes at the start of a training).
@@ -41,6 +43,7 @@ class MachineSettings(Section):
 
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     microbatch: Count | None = None
+    label_batch: Count = 4
     processes: Count | Literal["gpus"] = 1
     compile: bool = False
     tensorboard: bool = False
@@ -120,6 +123,24 @@ def one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         cv2.setNumThreads(of_opencv)
+
+
+@contextmanager
+def in_gpu_memory(work: str, remedy: str) -> Iterator[None]:
+    """Say in one line that a GPU's memory has run out: in what work, and what to do.
+
+    Raises: SspError in place of torch.cuda.OutOfMemoryError.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise SspError(f"{work}: the GPU's memory has run out; {remedy}") from error
+
+
+def give_back_gpu_memory() -> None:
+    """Return memory that this process has on GPUs and does not use, so that other processes find it."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def worker_count(setting: int | Literal["auto"], processes: int = 1) -> int:

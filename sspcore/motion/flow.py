@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sspcore.core.errors import ProfileError
 from sspcore.core.images import to_uint8
+from sspcore.core.machine import in_gpu_memory
 from sspcore.motion.names import FLOW_NAMES, IMAGENET, raft_name, uses_raft
 from sspcore.motion.raft import RAFT
 from sspcore.motion.weights import RAFT_WEIGHTS
@@ -102,7 +103,10 @@ class RAFTFlow:
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
         _require_frames(source, target)
-        return self.raft(source.to(self.device), target.to(self.device)).to(source.device)
+        height, width = source.shape[-2:]
+        remedy = "lower input_size; frames of the teacher's size are spared by score_teacher_at: input_size"
+        with in_gpu_memory(f"RAFT on {height} x {width} pixels", remedy):
+            return self.raft(source.to(self.device), target.to(self.device)).to(source.device)
 
 
 def build_flow(name: str, device: torch.device | str = "cpu", raft_weights: str | Path = RAFT_WEIGHTS) -> FlowEstimator:

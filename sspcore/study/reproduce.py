@@ -32,6 +32,7 @@ from sspcore.study.engine.task import Call, Task
 from sspcore.study.keys import TEACHER
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
 from sspcore.study.publish import publish, require_publishable
+from sspcore.study.requirements import require_start
 from sspcore.study.stages import Study
 
 STAGES = ("prepare", "train", "label", "predict", "evaluate")
@@ -94,6 +95,8 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
         print(f"profile {study.profile.name}: {study.profile.description}", flush=True)
         began = time.perf_counter()
         tasks, first = graph(chosen, inputs_key, request.force, draw)
+        if request.scheduler is None and any(task.kind == "train" for task in tasks.values()):  # else it is others' machines
+            require_start(study.profile, chosen.systems, request.profile)
         outcome = Outcome([], {}, set())
         if tasks:
             try:

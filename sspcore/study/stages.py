@@ -18,6 +18,7 @@ import numpy as np
 
 from sspcore.core.files import read_json, write_json
 from sspcore.core.images import resize_labels
+from sspcore.core.machine import give_back_gpu_memory
 from sspcore.core.provenance import provenance, run_began
 from sspcore.core.store import stable_hash
 from sspcore.core.types import Size, VideoSegmenter
@@ -62,6 +63,7 @@ class Study(StudyData):
             train(job)
             return
         job.dataset.warm(job.workers)
+        give_back_gpu_memory()  # what was warmed with, or done before, would be missing to the processes on the same GPUs
         launch("sspcore.study.worker", {
             "profile": self.profile.model_dump(mode="json"), "seed": self.seed,
             "root": str(self.workspace.root.absolute()),
@@ -114,7 +116,10 @@ class Study(StudyData):
 
     def label(self, teacher: VideoSegmenter, clips: list[Clip], out: Path) -> None:
         """Write the teacher's logits of some training clips into the folder `out`."""
-        label_clips(teacher, clips, LabelStore(out), self.profile.teacher_size, self.profile.input_size, self.device)
+        profile = self.profile
+        label_clips(
+            teacher, clips, LabelStore(out), profile.teacher_size, profile.input_size, self.device, profile.machine.label_batch
+        )
 
     def fused_labels(self, dataset: str) -> LabelStore:
         """Stage: the teacher's labels, fused over pairs of frames through bidirectional flow."""

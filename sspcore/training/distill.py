@@ -20,6 +20,7 @@ from torch import Tensor
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
+from sspcore.core.machine import in_gpu_memory
 from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
@@ -99,11 +100,14 @@ def label_clips(
     Args:
         teacher: in eval mode, on `device`.
         teacher_size, student_size: (H, W) of the inputs.
+        batch_size: frames at once.
+    Raises: SspError where a GPU's memory does not suffice.
     """
     small = (student_size[0] // STRIDE, student_size[1] // STRIDE)
     todo = [clip for clip in clips if not store.is_whole(clip)]
     bars = tqdm(total=sum(map(len, todo)), desc="teacher labels", unit="frame")
-    with bars as bar, memory_kept(), fast_pointwise(teacher):
+    remedy = f"set machine.label_batch below {batch_size}" if batch_size > 1 else "lower teacher_size"
+    with bars as bar, memory_kept(), fast_pointwise(teacher), in_gpu_memory("teacher labels", remedy):
         for clip in todo:
             parts = []
             for first in range(0, len(clip), batch_size):

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file, write_json
-from sspcore.core.machine import MachineSettings
+from sspcore.core.machine import MachineSettings, in_gpu_memory
 from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Window
@@ -86,7 +86,7 @@ def train(run: Training) -> list[dict[str, float]]:
     Returns: the history, one entry an epoch: mean of each loss, learning rate, seconds; where windows are registered as they
         are read also "registration_fallback", the share of pairs that no homography was found for.
     Raises: SspError if the loss is no longer a finite number (nothing is saved then; what the last whole epoch left
-        to resume from stays), or if there is nothing to train on.
+        to resume from stays), if there is nothing to train on, or where a GPU's memory does not suffice.
     """
     if len(run.dataset) == 0:
         raise SspError(f"{run.name}: no training window; no clip holds a usable label (see the profile's clips section)")
@@ -98,7 +98,8 @@ def train(run: Training) -> list[dict[str, float]]:
         )
     if world.size == 1:
         run.dataset.warm(run.workers)
-    parts = run.machine.accumulation(recipe.batch_size // world.size)
+    share = recipe.batch_size // world.size
+    parts = run.machine.accumulation(share)
     with_output = run.model.window - run.model.context  # frames of a window that pass the decoder
     if world.size == 1 and parts == recipe.batch_size > 1 and with_output == 1:
         raise SspError(f"{run.name}: machine.microbatch 1 leaves BatchNorm a single frame; set it to 2 or more")
@@ -117,6 +118,7 @@ def train(run: Training) -> list[dict[str, float]]:
     with (
         tqdm(total=steps, initial=done, desc=run.name, unit="step", disable=not world.is_main) as bar,
         _board(run, done) as note, memory_kept(), fast_pointwise(model), run.machine.arithmetic(),
+        in_gpu_memory(run.name, f"take machine.microbatch below {share // parts}, which it holds at once, or a smaller crop"),
     ):
         for epoch in range(len(history), recipe.epochs):
             sampler.epoch = epoch

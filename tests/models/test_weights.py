@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sspcore.cli import sources
 from sspcore.cli.main import main
 from sspcore.core.errors import WeightsError
 from sspcore.models import loading, whole
@@ -23,6 +22,7 @@ from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import weights as motion_weights
 from sspcore.motion.weights import fetch_raft_weights
 from sspcore.study.profiles import load_profile
+from sspcore.study.requirements import needed
 
 MILITARY_UNIFORM = 652  # ImageNet class
 
@@ -160,9 +160,9 @@ class TestCommand:
         (folder / "lightglue").write_bytes(b"matcher")
 
     def test_the_paper_needs_the_published_networks_and_raft(self) -> None:
-        *needed, registration = sources.needed(load_profile("paper"))
+        *networks, registration = needed(load_profile("paper"))
         assert registration == weights.LightGlueWeights()
-        assert [(item.role, item.source.rpartition("/")[2]) for item in needed] == [
+        assert [(item.role, item.source.rpartition("/")[2]) for item in networks] == [
             ("base", "sam2_hiera_small.fb_r896"), ("teacher", "sam2_hiera_base_plus.fb_r896"),
             ("segformer_b2", "mit_b2.imagenet"), ("segformer_b3", "mit_b3.imagenet"),
             ("convnext_s", "upernet-convnext-small"), ("flow", "raft_large_C_T_V1-22a6c225.pth"),
@@ -179,8 +179,8 @@ class TestCommand:
     def test_a_flow_that_learns_starts_from_raft(self) -> None:
         changed = {"train_flow": True}
         for overrides, roles in (({}, set()), (changed, {"flow"})):
-            needed = sources.needed(load_profile("smoke", overrides))
-            assert {item.role for item in needed} - {"base", "teacher"} == roles
+            found = {item.role for item in needed(load_profile("smoke", overrides))}
+            assert found - {"base", "teacher"} == roles
 
     def test_weights_of_packages_are_in_the_environment(self, capsys) -> None:
         assert main(["weights", "--profile", "smoke", "--fetch"]) == 0

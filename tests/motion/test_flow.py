@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sspcore.core.errors import ProfileError, WeightsError
+from sspcore.core.errors import ProfileError, SspError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from sspcore.motion import flow
 from sspcore.motion.geometry import endpoint_error, photometric_error, warp_by_flow
@@ -87,6 +87,16 @@ def test_raft_gets_frames_from_minus_one_to_one_padded_by_repetition():
     assert network_input.shape == (1, 3, 136, 128)
     torch.testing.assert_close(network_input[0, :, 0, 0], torch.tensor([-1.0, 1.0, -1.0]))
     torch.testing.assert_close(network_input[0, 2, 129:, 127], torch.ones(7))
+
+
+def test_a_lack_of_gpu_memory_is_one_line(monkeypatch):
+    def full(source, target):
+        raise torch.cuda.OutOfMemoryError
+
+    estimator = flow.RAFTFlow.untrained(updates=1)
+    monkeypatch.setattr(estimator.raft, "forward", full)
+    with pytest.raises(SspError, match="^RAFT on 128 x 160 pixels: the GPU's memory has run out; .*score_teacher_at"):
+        estimator(*torch.zeros(2, 1, 3, 128, 160))
 
 
 def test_untrained_raft_runs_on_small_frames_under_autocast():

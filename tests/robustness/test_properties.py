@@ -248,13 +248,16 @@ values = st.one_of(
     st.none(), st.booleans(), st.integers(-10, 10), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5),
     st.lists(st.integers(-3, 300), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
+TREES = {name: load_profile(name).model_dump(mode="json") for name in ("smoke", "paper")}
+EXTENDED = [(name, path) for name, tree in TREES.items() for path in places(tree)]
 MAPPINGS = [path for path in [(), *places(FULL)] if isinstance(at(FULL, path), dict)]
 
 
 class TestProfiles:
     @bounded
-    @given(path=st.sampled_from(places(FULL)), value=values, of_a_data_set=st.booleans())
-    def test_a_file_that_extends_another_is_that_one_with_a_value_changed(self, tmp_path, path, value, of_a_data_set) -> None:
+    @given(place=st.sampled_from(EXTENDED), value=values, of_a_data_set=st.booleans())
+    def test_a_file_that_extends_another_is_that_one_with_a_value_changed(self, tmp_path, place, value, of_a_data_set) -> None:
+        (base, path), tree = place, TREES[place[0]]
         path = tuple(f"{key}@uavid" if of_a_data_set and path[:k] == ("training",) else key for k, key in enumerate(path))
         # mappings along the way, lists whole: a child says no more than the value
         depth = next((k for k in range(len(path)) if isinstance(path[k], int)), len(path))
@@ -264,17 +267,20 @@ class TestProfiles:
         for key in reversed(path):
             child = {key: child}
         try:
-            profile = loaded(tmp_path, {"extends": "smoke", **child})
+            profile = loaded(tmp_path, {"extends": base, **child})
         except ProfileError as error:
             assert len(str(error).splitlines()) == 1 and "mine.yaml" in str(error)
             return
         if of_a_data_set or path[0] in ("name", "description", "publish_to") or isinstance(value, dict):
             return
         found = profile.model_dump(mode="json")
-        assert {key: found[key] for key in FULL if key not in (path[0], "name", "description")} == {
-            key: FULL[key] for key in FULL if key not in (path[0], "name", "description")
-        }
         assert at(found, path) == value or isinstance(value, (list, float, int))
+        changed = {path, ("name",), ("description",), ("publish_to",)}
+        if path[0] == "training":  # what is said of a recipe holds for its data sets too
+            changed |= {(*path[:1], name, *path[2:]) for name in tree["training"] if name.startswith(f"{(*path, '')[1]}@")}
+        others = [each for each in places(tree) if not isinstance(at(tree, each), (dict, list))]
+        others = [each for each in others if not any(each[:k] in changed for k in range(1, len(each) + 1))]
+        assert {each: at(found, each) for each in others} == {each: at(tree, each) for each in others}
 
     @bounded
     @given(path=st.sampled_from(places(FULL)), value=values)

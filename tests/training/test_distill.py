@@ -8,7 +8,7 @@ import torch
 
 from helpers.media import SIZE
 from sspcore.core.conventions import Conventions
-from sspcore.core.errors import ArtefactError
+from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.images import to_tensor
 from sspcore.core.store import stage
 from sspcore.data.clips import load_clips
@@ -65,6 +65,20 @@ def test_labelling_resumes_and_equals_the_teacher(clips, tmp_path):
     with torch.inference_mode():
         expected = teacher.decode(teacher.encode(to_tensor(clips[1].frame(4, SIZE))[None]))[0]
     assert torch.allclose(store.read(clips[1], [4])[0], expected, atol=2e-2)
+
+
+@pytest.mark.parametrize("frames, remedy", [(4, "set machine.label_batch below 4"), (1, "lower teacher_size")])
+def test_a_lack_of_gpu_memory_is_one_line(clips, tmp_path, monkeypatch, frames, remedy):
+    teacher, seen = torch.nn.Identity(), []
+
+    def encode(batch):
+        seen.append(len(batch))
+        raise torch.cuda.OutOfMemoryError
+
+    teacher.encode, teacher.decode = encode, None
+    with pytest.raises(SspError, match=f"^teacher labels: the GPU's memory has run out; {remedy}$"):
+        label_clips(teacher, clips, LabelStore(tmp_path), SIZE, SIZE, batch_size=frames)
+    assert seen == [frames]
 
 
 def test_damaged_labels_of_an_interrupted_stage_are_made_anew(clips, tmp_path):

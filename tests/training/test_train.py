@@ -324,6 +324,16 @@ def test_nan_loss_stops_with_one_line_and_writes_no_weights(clips, tmp_path):
     assert not list((tmp_path / "a").iterdir())
 
 
+def test_a_lack_of_gpu_memory_is_one_line(clips, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr(training, "backward", full)
+    with pytest.raises(SspError, match="the GPU's memory has run out; take machine.microbatch below 2, which") as error:
+        training.train(run(clips, tmp_path, "a"))
+    assert "\n" not in str(error.value) and isinstance(error.value.__cause__, torch.cuda.OutOfMemoryError)
+
+
 def test_no_windows_is_named(clips, tmp_path):
     job = run(clips, tmp_path, "a")
     job.dataset.refs.clear()

@@ -208,13 +208,19 @@ def predict_part(spec: StudySpec, names: tuple[str, ...], dataset: str, clip: st
             predict_together(study, missing, dataset, frames)
 
 
+def train(spec: StudySpec, name: str, dataset: str) -> None:
+    """One training; models that are kept for streaming make room first."""
+    trained.cache_clear()
+    opened(spec, dataset).train(name, dataset)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     "render": render,
     "prepare part": prepare_part,
     "prepare": lambda spec, dataset: opened(spec, dataset).prepare(dataset),
     "register": register,
     "flow": flow,
-    "train": lambda spec, name, dataset: opened(spec, dataset).train(name, dataset),
+    "train": train,
     "label": label,
     "labels": lambda spec, dataset: opened(spec, dataset).teacher_labels(dataset),
     "fuse": fuse,

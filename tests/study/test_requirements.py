@@ -1,0 +1,70 @@
+"""What trainings start from is looked for before they begin."""
+
+from __future__ import annotations
+
+import pytest
+
+from sspcore.core.errors import WeightsError
+from sspcore.models import pretrained
+from sspcore.models.whole import NetworkWeights
+from sspcore.study import requirements
+from sspcore.study.profiles import load_profile
+from sspcore.study.requirements import lacking, require_start
+
+FETCH = "run ./reproduce.sh weights --fetch --profile mine.yaml"
+LIGHTGLUE = "run ./reproduce.sh setup --extra lightglue"
+
+
+@pytest.fixture
+def nothing(monkeypatch):
+    """A machine without any weights and without kornia."""
+    for kind in (pretrained.HubWeights, NetworkWeights, pretrained.RaftWeights, pretrained.LightGlueWeights):
+        monkeypatch.setattr(kind, "found", lambda self: [])
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+
+
+def test_each_thing_that_is_missing_is_a_line_that_says_what_to_do(nothing, capsys):
+    profile = load_profile("paper")
+    assert list(lacking(profile, ["Base", "SSP"], "mine.yaml")) == [
+        f"registration lightglue: the package kornia is missing; {LIGHTGLUE}",
+        f"sam2_hiera_small.fb_r896 (base): weights are missing; {FETCH}",
+        f"raft_large (flow): weights are missing; {FETCH}",
+        f"DISK, LightGlue (registration: lightglue): weights are missing; {LIGHTGLUE}",
+    ]
+    with pytest.raises(WeightsError, match="^profile paper: 4 things that trainings start from are missing, see"):
+        require_start(profile, ["Base", "SSP"], "mine.yaml")
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_only_what_is_trained_is_asked_for(nothing):
+    profile = load_profile("paper", {"registration": "lk"})
+
+    def networks(*systems: str) -> set[str]:
+        return {line.partition("(")[2].partition(")")[0] for line in lacking(profile, systems, "paper")} - {"flow"}
+
+    assert networks("Base") == {"base"} and networks("Base", "KD-SSP") == {"base", "teacher"}
+    assert networks("SegFormer-b3", "ConvNeXt-S + UPerNet") == {"segformer_b3", "convnext_s"}
+
+
+def test_a_damaged_file_is_named_and_all_that_is_there_is_enough(monkeypatch, tmp_path):
+    profile = load_profile("paper", {"registration": "lk"})
+    file = tmp_path / "weights"
+    for kind in (pretrained.HubWeights, pretrained.RaftWeights):
+        monkeypatch.setattr(kind, "found", lambda self: [file])
+    checked = []
+    monkeypatch.setattr(pretrained, "require_checksum", checked.append)
+    require_start(profile, ["Base"], "paper")
+    assert checked == [file, file]
+
+    def damaged(path):
+        raise WeightsError(f"{path}: is damaged")
+
+    monkeypatch.setattr(pretrained.RaftWeights, "check", lambda self: damaged(file))
+    with pytest.raises(WeightsError, match=f"^profile paper: {file}: is damaged$"):
+        require_start(profile, ["Base"], "paper")
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo"])
+def test_profiles_that_need_no_network_lack_nothing(name):
+    profile = load_profile(name)
+    assert not list(lacking(profile, profile.systems, name))
