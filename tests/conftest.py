@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from helpers.media import SIZE, half_and_half, panning_frames, write_rgb, write_video
+from sspcore.core.provenance import RUN_BEGAN
 from sspcore.data.datasets import RURALSCAPES, UAVID
 
 # Long files that share nothing begin first, so that no process waits for the other at the end.
@@ -39,6 +41,13 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_run_goes_on():
+    """A run says in the environment when it began, for its workers; here it would count for the studies of later tests."""
+    yield
+    os.environ.pop(RUN_BEGAN, None)
 
 
 @pytest.fixture(autouse=True)

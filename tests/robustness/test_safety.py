@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sspcore.cli import sources
 from sspcore.cli.main import main
 from sspcore.core.checksums import published_checksum, require_checksum, sha256
 from sspcore.core.errors import WeightsError
 from sspcore.models import pretrained
 from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS
+from sspcore.study import requirements
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "reproduce.sh"
@@ -105,7 +105,7 @@ def test_the_listing_tells_a_damaged_file(tmp_path: Path, monkeypatch: pytest.Mo
     damaged = tmp_path / RAFT_WEIGHTS.name
     damaged.write_bytes(b"half")
     monkeypatch.setattr(pretrained, "RAFT_WEIGHTS", damaged)
-    monkeypatch.setattr(sources, "needed", lambda profile: [pretrained.RaftWeights()])
+    monkeypatch.setattr(requirements, "needed", lambda profile: [pretrained.RaftWeights()])
     assert main(["weights"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and errors[0].startswith(f"error: {damaged}: SHA-256 is")
