@@ -138,11 +138,20 @@ def consistency() -> pd.DataFrame:
 
 
 def registration() -> pd.DataFrame:
-    """Error of each estimator."""
-    names = read("deviations.json")[next(iter(TITLES))]["registration"]  # with LightGlue where it was measured
-    return measured([
-        (f"`{name}` (px)", lambda found, name=name: found["registration"][name]["mean_px"], ".2f") for name in names
-    ])
+    """Error and time of each estimator on the demo's rendered clips."""
+    found = {dataset: read("registration.json")["clips"][f"demo/{dataset}"] for dataset in TITLES}
+    rows = []
+    for matcher in ("identity", *MATCHERS):
+        row = {"": f"`{matcher}`"}
+        for dataset, title in TITLES.items():
+            result = found[dataset][matcher]
+            row |= {
+                f"{title}: px": format(result["exact_px"], ".2f"),
+                f"{title}: failed": f"{result['failed']} of {result['pairs']}",
+                f"{title}: ms": format(result["ms"], ".1f"),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def hardware() -> pd.DataFrame:
@@ -199,6 +208,18 @@ def registration_clips() -> pd.DataFrame:
     return frame[[*(column for column in frame if "worse" not in column), "worse than the identity"]]
 
 
+def gate() -> pd.DataFrame:
+    """SSP with its past by the gate of arXiv 2606.09162, and by flow everywhere."""
+    return pd.DataFrame([
+        {
+            "data set": TITLES[row["dataset"]], "system": row["variant"],
+            **{SCORES[column]: percent(row[column]) for column in ("miou", "miou_moving", "tc")},
+            "TC, exact flow": percent(row["tc_exact_flow"]),
+        }
+        for row in read("gate.json")["rows"]
+    ])
+
+
 def conventions() -> pd.DataFrame:
     """What each of the reference's readings changes on the packaged sample."""
     found = read("conventions.json")
@@ -239,7 +260,7 @@ def clips() -> pd.DataFrame:
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
     "occlusion": occlusion, "consistency": consistency, "registration": registration, "hardware": hardware,
-    "conventions": conventions, "clips": clips, "registration-clips": registration_clips,
+    "conventions": conventions, "clips": clips, "registration-clips": registration_clips, "gate": gate,
 }
 
 
