@@ -9,8 +9,6 @@ occlusion and ground homographies judge both readings of each formula; docs/devi
   stride4        how far the homography of the features moves where the half pixel of the rescaling is left out
   soft_occlusion the mean weight O on visible and on hidden pixels: L1 norm against |sum of channel differences|
   no_past        share of pixels without a source in the frame before, where alpha is masked
-  registration   mean distance to the ground's exact homography, failures and time of each estimator; LightGlue's where the
-                 extra is installed
   streamed       trained systems streamed in another way, without training them again: mIoU and TC, beside results.json
 """
 
@@ -18,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,28 +32,26 @@ from sspcore.core.images import to_tensor
 from sspcore.core.progress import configure_logging, tqdm
 from sspcore.core.provenance import provenance
 from sspcore.data.clips import Clip
-from sspcore.data.truth import exact_motion, sequence_truth
+from sspcore.data.truth import exact_motion
 from sspcore.evaluation.clips import clip_records
 from sspcore.inference import motion_for, segment_frames
 from sspcore.metrics import MetricSuite
 from sspcore.models.ssp import SSP
-from sspcore.motion import lightglue
 from sspcore.motion.cache import HomographyStore
 from sspcore.motion.geometry import (
     pixel_grid,
     rescale_homography,
-    sample,
     sampling_homography,
     soft_occlusion,
     soft_occlusion_sum,
     warp_by_flow,
+    warp_by_flow_reference,
     warp_by_sampling_homography,
 )
 from sspcore.motion.registration import build_registrator
 from sspcore.study import Study
 from sspcore.study.teacher import label_quality, occlusion_scores
 
-REGISTRATORS = ("lk", "sift", "akaze", "orb", "identity")
 STREAMED = (  # system, what is otherwise, readings that act in a stream
     ("NetWarp", "mixture carried", {"netwarp_state": "mixture"}),
     ("NetWarp", "features warped with the slip", {"feature_warp": "reference"}),
@@ -67,27 +62,18 @@ STREAMED = (  # system, what is otherwise, readings that act in a stream
     ("SSP", "no half pixel", {"half_pixel": "dropped"}),
     ("SSP", "zeros beyond the border", {"past_border": "zero-padded"}),
 )
-EVERY = 4  # of the validation frames, for what is registered again
 
 
-def pairs(study: Study, dataset: str, every: int = 1) -> Iterator[tuple[Clip, int]]:
+def pairs(study: Study, dataset: str) -> Iterator[tuple[Clip, int]]:
     """(clip, k) of the validation clips: frames k - 1 and k."""
     for clip in tqdm(study.clips(dataset, "val"), desc=f"{dataset}, validation clips", unit="clip"):
-        yield from ((clip, k) for k in range(1, len(clip), every))
+        yield from ((clip, k) for k in range(1, len(clip)))
 
 
 def frames_of(study: Study, clip: Clip, k: int) -> tuple[Tensor, Tensor]:
     """Frames k - 1 and k, (1, 3, H, W) float in 0..255."""
     size = study.profile.input_size
     return tuple(torch.from_numpy(clip.frame(i, size).copy()).movedim(-1, 0)[None].float() for i in (k - 1, k))
-
-
-def reference_warp(source: Tensor, flow: Tensor) -> Tensor:
-    """`warp_by_flow` with coordinates normalised by W - 1 and sampled as if by W, the reference's mixture."""
-    height, width = source.shape[-2:]
-    coords = pixel_grid(height, width) + flow
-    sides = torch.tensor([width, height], dtype=coords.dtype).view(1, 2, 1, 1)
-    return sample(source, coords * sides / (sides - 1) - 0.5)[0]
 
 
 def masks_and_fusion(study: Study, dataset: str, same_pixel: Study) -> dict[str, Any]:
@@ -111,10 +97,11 @@ def warps(study: Study, dataset: str) -> dict[str, Any]:
         before, now = frames_of(study, clip, k)
         exact, hidden = exact_motion(truth, clip, k, k - 1, size)
         shown = ~hidden[None, None].expand_as(now)
-        for name, warped in (
-            ("one_convention", warp_by_flow(before, exact[None])[0]), ("two_conventions", reference_warp(before, exact[None])),
+        for name, (warped, inside) in (
+            ("one_convention", warp_by_flow(before, exact[None])),
+            ("two_conventions", warp_by_flow_reference(before, exact[None], mode="bilinear")),
         ):
-            values[f"flow_warp/{name}"].append(float((now - warped).abs()[shown].mean()))
+            values[f"flow_warp/{name}"].append(float((now - warped).abs()[shown & inside].mean()))
         current = to_tensor(clip.frame(k, size))[None]
         past = warp_by_flow(to_tensor(clip.frame(k - 1, size))[None], flows.between(clip, k, k - 1)[None])[0]
         weights = {"l1": soft_occlusion(current, past), "sum": soft_occlusion_sum(current, past)}
@@ -136,32 +123,6 @@ def displacement(a: Tensor, b: Tensor, size: tuple[int, int]) -> Tensor:
     points = torch.cat((pixel_grid(*size, dtype=torch.float64), torch.ones(1, 1, *size, dtype=torch.float64)), 1)[0]
     ends = [torch.einsum("ij,jhw->ihw", H[0], points) for H in (a, b)]
     return torch.linalg.vector_norm(ends[0][:2] / ends[0][2] - ends[1][:2] / ends[1][2], dim=0)
-
-
-def registrations(study: Study, dataset: str) -> dict[str, Any]:
-    """Each estimator at the student's size against the exact homography of the ground plane."""
-    size, truth_root = study.profile.input_size, study.truth_root(dataset)
-    names = (*REGISTRATORS, "lightglue") if lightglue.is_installed() else REGISTRATORS
-    estimators = {name: build_registrator(name) for name in names}
-    errors: dict[str, list[float]] = defaultdict(list)
-    seconds: dict[str, list[float]] = defaultdict(list)
-    failures = dict.fromkeys(names, 0)
-    for clip, k in pairs(study, dataset, EVERY):
-        truth = sequence_truth(truth_root / clip.sequence)
-        exact = rescale_homography(torch.from_numpy(truth.homography(clip.numbers[k]))[None], truth.size, size)
-        for name, estimator in estimators.items():
-            frames, began = (clip.frame(k - 1, size), clip.frame(k, size)), time.perf_counter()
-            found = estimator(*frames)
-            seconds[name].append(time.perf_counter() - began)
-            failures[name] += not found.ok
-            errors[name].append(float(displacement(torch.from_numpy(found.H_prev_to_cur)[None], exact, size).mean()))
-    return {
-        name: {
-            "mean_px": np.mean(kept), "median_px": np.median(kept), "failed": failures[name] / len(kept), "pairs": len(kept),
-            "ms": 1e3 * np.median(seconds[name]),
-        }
-        for name, kept in errors.items()
-    }
 
 
 def streamed(
@@ -210,10 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     same_pixel = Study.open(options.profile, root=options.root, overrides={"conventions.occlusion": "same-pixel"})
     results: dict[str, Any] = {"provenance": provenance(study.profile.name, study.seed, "") | {"data": study.data_origin}}
     for dataset in study.profile.datasets:
-        results[dataset] = (
-            masks_and_fusion(study, dataset, same_pixel) | warps(study, dataset)
-            | {"registration": registrations(study, dataset)}
-        )
+        results[dataset] = masks_and_fusion(study, dataset, same_pixel) | warps(study, dataset)
         results[dataset]["streamed"] = {
             f"{name}, {how}": streamed(study, dataset, name, Conventions(**readings)) for name, how, readings in STREAMED
         } | {"SSP, registered by SIFT": streamed(study, dataset, "SSP", registrator="sift")}

@@ -31,6 +31,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.images import read_image, resize_frame
 from sspcore.core.progress import tqdm
 from sspcore.data.truth import sequence_truth
+from sspcore.data.video import open_video
 from sspcore.motion import lightglue
 from sspcore.motion.geometry import rescale_homography
 from sspcore.motion.registration import build_registrator
@@ -74,7 +75,7 @@ class Scores:
             measured["exact_corner_px"] = corner_distance(found.H_prev_to_cur, pair.exact, size).max()
         for name, value in measured.items():
             self.values[name].append(float(value))
-        self.models[getattr(found, "model", "homography") if found.ok else "failed"] += 1
+        self.models[found.model if found.ok else "failed"] += 1
 
     def summary(self) -> dict[str, Any]:
         """Means, counts and the largest corner shift, as JSON values."""
@@ -126,10 +127,10 @@ def frames_of(path: Path) -> Iterator[np.ndarray]:
 
 
 def video_frames(path: Path) -> Iterator[np.ndarray]:
-    """Frames of a video as OpenCV gives them, to its end."""
-    video = cv2.VideoCapture(str(path))
-    while (read := video.read())[0]:
-        yield read[1]
+    """Frames of a video as OpenCV gives them, to its end. Raises ReleaseError if it is missing or no video."""
+    with open_video(path) as video:
+        while (read := video.read())[0]:
+            yield read[1]
 
 
 def real_pairs(path: Path, every: int) -> Iterator[Pair]:
