@@ -82,7 +82,7 @@ class Live:
             control.description, control.style.description_width = self.explorer.labels.get(name, name), "70px"
             if isinstance(control, widgets.FloatSlider):
                 control.readout_format = ".3f"
-        self.play = widgets.Play(interval=_PLAY_MS, description="play")
+        self.play = widgets.Play(interval=_PLAY_MS, description="play", value=first["frame"])
         widgets.jslink((self.play, "value"), (self.controls["frame"], "value"))
         self.status = widgets.HTML()
         self.stage = Stage(columns=self.explorer.columns, pair=list(self.explorer.compared))
@@ -92,9 +92,11 @@ class Live:
             control.observe(self._fit, "value")
         self.stage.observe(self._on_click, "clicked")
         frame, *others = self.controls.values()
-        rows = [[self.dataset, self.clip] if len(self._makers) > 1 else [self.clip], [frame, self.play]]
-        rows += [others[i:i + 2] for i in range(0, len(others), 2)]
-        self.box = widgets.VBox([*map(widgets.HBox, rows), self.stage, self.status])
+        rows = [[self.dataset] if len(self._makers) > 1 else [], [self.clip], [frame, self.play], others]
+        for control in (control for row in rows for control in row):
+            control.layout.max_width = "100%"  # in a narrow window
+        wrapped = widgets.Layout(flex_flow="row wrap")
+        self.box = widgets.VBox([widgets.HBox(row, layout=wrapped) for row in rows] + [self.stage, self.status])
 
     @property
     def explorer(self) -> Explorer:
@@ -111,6 +113,7 @@ class Live:
     def _fit_dataset(self, _change: Any = None) -> None:
         with self._one_picture():
             self.clip.options = [(clip.name, number) for number, clip in enumerate(self.explorer.clips)]
+            self.clip.layout.display = None if len(self.clip.options) > 1 else "none"
             first = self.explorer.first()
             self.clip.value = first.pop("clip")
             self._fit()

@@ -24,7 +24,7 @@ from sspcore.report.style import GREEN, VERMILION
 
 WHEEL = flow_wheel()
 DIFFERENCE = Scale("magma", 0, 80, "grey levels")
-SOFT = Scale("viridis", 0, 1, "1: the frames look alike")
+SOFT = Scale("viridis", 0, 1, "(the frames look alike)")
 APART = Scale("cividis", 0, 4, "pixels")
 LARGEST_GAP = 6
 _ENLARGED = 2  # points and tracks are drawn on a larger picture: at the size of a pixel they could not be told apart

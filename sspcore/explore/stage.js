@@ -69,7 +69,7 @@ function render({ model, el }) {
   function layout() {
     const panels = model.get("panels");
     grid.replaceChildren();
-    grid.style.gridTemplateColumns = `repeat(${model.get("columns")}, minmax(0, 1fr))`;
+    grid.style.setProperty("--columns", model.get("columns"));
     cells = panels.map((panel, index) => {
       const figure = element("figure", panel.wide ? "wide" : "", grid);
       const caption = element("figcaption", "", figure);

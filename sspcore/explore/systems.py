@@ -86,7 +86,7 @@ class Curves:
     """TC and mIoU of tracks, frame by frame, as a picture (h, w, 3) in which a frame can be found."""
 
     def __init__(self, tracks: Mapping[str, Track]) -> None:
-        picture, axes = figure(11.2, 2.1, 1, 2)
+        picture, axes = figure(8.4, 2.0, 1, 2)  # letters that can be read where the picture is 450 pixels wide
         for (name, track), colour, style in zip(tracks.items(), (LEFT, RIGHT), ("-", "--"), strict=False):
             for panel, values in zip(axes, (track.tc, track.miou), strict=True):
                 known = np.flatnonzero(~np.isnan(values))

@@ -14,10 +14,26 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.browser import chromium, explorer_of, find_chromium, focus_slider, jupyterlab, response, run_notebook
+from helpers.browser import (
+    WINDOW,
+    chromium,
+    explorer_of,
+    find_chromium,
+    focus_slider,
+    jupyterlab,
+    response,
+    run_notebook,
+    scroll_to,
+    slider,
+)
 
 PATIENCE = 300.0  # seconds for one step; rendering the smoke data is the longest
 MOVES = 8
+# what of the explorers and their controls is wider than its place; a list shows as much of its entry as fits
+TOO_WIDE = """() => [...document.querySelectorAll(
+  '.sspcore-explorer, .sspcore-explorer *:not(select), .widget-hbox, .widget-vbox')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline')
+  .map(e => `${e.tagName} ${e.className} ${e.scrollWidth} > ${e.clientWidth}`)"""
 
 pytestmark = [
     pytest.mark.xdist_group("notebooks"),  # it makes artefacts in the same folder as they do
@@ -43,6 +59,14 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def page():
     with chromium(PATIENCE) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def start_page(lab):
+    with chromium(PATIENCE) as tab:
+        tab.set_viewport_size({"width": 900, "height": WINDOW["height"]})
+        run_notebook(tab, lab, "00_start_here.ipynb")
         yield tab
 
 
@@ -79,6 +103,37 @@ def test_notebook_02_follows_its_slider_and_a_click_shows_values(lab: str, page:
     assert len(shown) == 2, f"nothing blinks: {shown}"
 
 
-def test_the_start_page_runs(lab: str, page: Page, screenshots: Path):
-    run_notebook(page, lab, "00_start_here.ipynb")
-    page.screenshot(path=screenshots / "00.png")
+@pytest.mark.parametrize("width", [900, 600, 1400])  # the first runs the page
+def test_the_start_page_fits_the_window(start_page: Page, screenshots: Path, width: int):
+    start_page.set_viewport_size({"width": width, "height": WINDOW["height"]})
+    explorers = start_page.locator(".sspcore-explorer[data-version]")
+    expect(explorers).to_have_count(2)
+    start_page.wait_for_timeout(1000)
+    for number in range(2):
+        scroll_to(explorers.nth(number))
+        start_page.screenshot(path=screenshots / f"00_{width}_{number}.png")
+    assert start_page.evaluate(TOO_WIDE) == []
+
+
+def test_the_start_page_plays_pauses_and_shows_values(start_page: Page, screenshots: Path):
+    start_page.set_viewport_size({"width": 900, "height": WINDOW["height"]})
+    explorer = start_page.locator(".sspcore-explorer[data-version]").first
+    scroll_to(explorer)
+    frame, before = slider(start_page, "frame").locator(".widget-readout"), pictures(explorer)
+    assert frame.text_content() == "12", "it begins in the middle of the clip"
+    button = start_page.locator(".widget-play .jupyter-button").first
+    button.click()
+    expect(frame).to_have_text("15", timeout=1000 * PATIENCE)
+    button.click()
+    start_page.wait_for_timeout(1000)
+    stopped = frame.text_content()
+    start_page.wait_for_timeout(2000)
+    assert 15 <= int(stopped) < 23 and frame.text_content() == stopped, "play does not pause"
+    assert all(a != b for a, b in zip(before[:2], pictures(explorer)[:2], strict=True)), "the pictures stayed"
+
+    over, box = explorer.locator(".stage .over"), explorer.locator(".stage").bounding_box()
+    start_page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20)
+    assert over.evaluate("e => e.style.clipPath").startswith("inset(0px 75"), "swipe does not follow the mouse"
+    explorer.locator(".grid canvas").nth(3).click()
+    expect(explorer.locator(".details")).to_contain_text("SSP: alpha", timeout=1000 * PATIENCE)
+    start_page.screenshot(path=screenshots / "00_clicked.png")

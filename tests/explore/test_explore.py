@@ -289,6 +289,22 @@ def test_without_a_browser_the_same_panels_are_one_picture(study, monkeypatch):
     assert "soft mask O" in titles[0] and "KD-SSP: alpha" in titles[1]
 
 
+def test_with_a_browser_the_picture_is_kept_beside_the_sliders(pair, monkeypatch):
+    shown = []
+    monkeypatch.setattr(explore, "display", lambda bundle, raw: shown.append(bundle))
+    monkeypatch.setattr(explore, "is_interactive", lambda: True)
+    explore.explore({"uavid": lambda: pair})
+    assert shown[0]["image/png"].startswith("iVBOR") and "application/vnd.jupyter.widget-view+json" in shown[0]
+
+
+def test_play_begins_where_the_clip_does_and_a_lone_clip_has_no_slider(study, systems):
+    live = Live({"uavid": lambda: systems})
+    assert live.play.value == live.controls["frame"].value == N // 2  # the browser gives the slider what play has
+    assert live.clip.layout.display is None
+    alone = SystemsExplorer(systems.clips[:1], UAVID, ["Base", "KD-SSP"], "one clip")
+    assert Live({"uavid": lambda: alone}).clip.layout.display == "none"
+
+
 @pytest.fixture
 def live(study):
     return Live({name: partial(pair_explorer, study, name) for name in ("uavid", "ruralscapes")})

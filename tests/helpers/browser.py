@@ -66,15 +66,25 @@ def explorer_of(page: Page) -> Locator:
     """The first explorer of the page, at the top of the window, its pictures drawn."""
     explorer = page.locator(".sspcore-explorer[data-version]").first
     explorer.wait_for()
-    explorer.evaluate("e => e.closest('.jp-Cell').scrollIntoView({block: 'start'})")
-    page.wait_for_timeout(500)
+    scroll_to(explorer)
     return explorer
+
+
+def scroll_to(explorer: Locator) -> None:
+    """Bring an explorer to the top of the window."""
+    explorer.evaluate("e => e.closest('.jp-Cell').scrollIntoView({block: 'start'})")
+    explorer.page.wait_for_timeout(500)
+
+
+def slider(page: Page, name: str) -> Locator:
+    """The first slider of that description."""
+    label = page.locator(".widget-label", has_text=re.compile(f"^{re.escape(name)}$"))
+    return page.locator(".widget-slider", has=label).first
 
 
 def focus_slider(page: Page, name: str) -> None:
     """Give the keyboard to the slider of that description."""
-    label = page.locator(".widget-label", has_text=re.compile(f"^{re.escape(name)}$"))
-    page.locator(".widget-slider", has=label).first.locator(".noUi-handle").focus()
+    slider(page, name).locator(".noUi-handle").focus()
 
 
 def response(page: Page, explorer: Locator, key: str) -> float:
