@@ -38,6 +38,11 @@ class ClassSpec:
     def n_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def alone(self) -> ClassSpec:
+        """The classes without what a kind of description adds to them."""
+        return ClassSpec(self.name, self.title, self.classes, self.palette, self.moving)
+
     def id_of(self, class_name: str) -> int:
         """Class id of a class name."""
         return self.classes.index(class_name)

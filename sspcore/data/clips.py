@@ -11,18 +11,22 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from sspcore.core.classes import IGNORE
+from sspcore.core.classes import IGNORE, ClassSpec
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json
 from sspcore.core.images import Interpolation, read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.paths import SAMPLE, Workspace
 from sspcore.core.store import KEY_FILE
 from sspcore.core.types import Size
-from sspcore.data.datasets import SPECS, DatasetSpec
+from sspcore.data.datasets import SPECS
 from sspcore.data.releases import natural_order
+
+_CLASSES = TypeAdapter(ClassSpec)
 
 
 class FrameCache:
@@ -54,7 +58,8 @@ class Clip:
 
     Attributes:
         folder: where it lies.
-        dataset, split, sequence: origin; the name is `<sequence>_<first source frame>`.
+        spec: the classes of its labels.
+        split, sequence: origin; the name is `<sequence>_<first source frame>`.
         numbers: source frame number of every frame.
         labelled: positions that have a label.
         stored_size: (H, W) of frames on disk.
@@ -64,7 +69,7 @@ class Clip:
     """
 
     folder: Path
-    dataset: str
+    spec: ClassSpec
     split: str
     sequence: str
     numbers: tuple[int, ...]
@@ -77,10 +82,6 @@ class Clip:
     @property
     def name(self) -> str:
         return self.folder.name
-
-    @property
-    def spec(self) -> DatasetSpec:
-        return SPECS[self.dataset]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -137,10 +138,12 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
         record = read_json(path)
         try:
             numbers, labelled, size = (tuple(record[name]) for name in ("frames", "labelled", "size"))
-            origin = (record[name] for name in ("dataset", "split", "sequence"))
-            clip = Clip(path.parent, *origin, numbers, labelled, size, record["suffix"], record["interpolation"], cache)
+            clip = Clip(
+                path.parent, _classes_of(record), record["split"], record["sequence"], numbers, labelled, size,
+                record["suffix"], record["interpolation"], cache,
+            )
             whole = len(clip) > 0 and all(0 <= k < len(clip) for k in clip.labelled)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"{path}: not the record of a clip ({error!r}); run notebook 01 with --force") from error
         if not whole:
             raise ArtefactError(f"{path}: has {len(clip)} frames, labels at {clip.labelled}; run notebook 01 with --force")
@@ -149,6 +152,11 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
         others = ", ".join(sorted({path.parent.parent.name for path in folder.glob("*/*/clip.json")})) or "none"
         raise ArtefactError(f"{folder}: no clips of the split {split!r}, but of {others}; check the release and the clip rules")
     return clips
+
+
+def _classes_of(record: dict[str, Any]) -> ClassSpec:
+    """The classes of a clip by its record; older records name one of the packaged data sets."""
+    return _CLASSES.validate_python(record["classes"]) if "classes" in record else SPECS[record["dataset"]]
 
 
 def hold_out(clips: list[Clip], count: int, split: str) -> list[Clip]:
@@ -163,7 +171,7 @@ def hold_out(clips: list[Clip], count: int, split: str) -> list[Clip]:
     return [clip for clip in clips if (clip.sequence in scored) == (split == "val")]
 
 
-def class_shares(clips: list[Clip], spec: DatasetSpec, size: tuple[int, int]) -> dict[str, float]:
+def class_shares(clips: list[Clip], spec: ClassSpec, size: tuple[int, int]) -> dict[str, float]:
     """Share of each class in the labelled pixels of all labelled frames (ignored pixels left out)."""
     counts = np.zeros(256, np.int64)
     for clip in clips:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
@@ -206,7 +206,7 @@ def prepare_sequence(job: Job) -> list[int]:
                     repeated.append(number)
                 before = now
             write_json(folder / "clip.json", {
-                "dataset": job.spec.name, "split": sequence.split, "sequence": sequence.name,
+                "dataset": job.spec.name, "classes": asdict(job.spec.alone), "split": sequence.split, "sequence": sequence.name,
                 "suffix": f".{rules.image_format}", "size": list(size), "frames": clip,
                 "interpolation": rules.load_interpolation,
                 "labelled": [i for i, number in enumerate(clip) if number in labelled],
@@ -259,5 +259,5 @@ def read_label(sequence: Sequence, number: int, spec: DatasetSpec, frame_size: t
         vdd = read_grey(sequence.vdd[number])
         if vdd.shape != ids.shape:
             raise ReleaseError(f"{sequence.vdd[number]}: VDD label is {vdd.shape}, the UAVid label {ids.shape}")
-        ids = merge_vdd(ids, (colours == spec.labels["clutter"]).all(-1), vdd)
+        ids = merge_vdd(ids, (colours == spec.labels["clutter"]).all(-1), vdd, spec)
     return ids

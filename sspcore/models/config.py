@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
@@ -90,7 +89,7 @@ class CheckpointConfig(Section, strict=True):
     @classmethod
     def _plain(cls, value: ClassSpec) -> ClassSpec:
         """Of a data set's description only what every ClassSpec has."""
-        return ClassSpec(**{field.name: getattr(value, field.name) for field in fields(ClassSpec)})
+        return value.alone
 
     @model_validator(mode="after")
     def _parts_agree(self) -> CheckpointConfig:

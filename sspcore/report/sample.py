@@ -8,7 +8,7 @@ what that changes in the class maps.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ def _write_clip(clip: Clip, truth: Path, size: tuple[int, int], folder: Path) ->
         write_image(folder / "frames" / f"{number:06d}.webp", clip.frame(position, size))
         write_image(folder / "labels" / f"{number:06d}.png", exact_labels(truth, clip, position, size))
     write_json(folder / "clip.json", {
-        "dataset": clip.dataset, "split": clip.split, "sequence": clip.sequence, "suffix": ".webp", "size": list(size),
-        "interpolation": clip.interpolation,
+        "dataset": clip.spec.name, "classes": asdict(clip.spec), "split": clip.split, "sequence": clip.sequence,
+        "suffix": ".webp", "size": list(size), "interpolation": clip.interpolation,
         "frames": list(clip.numbers), "labelled": list(range(len(clip))),
     })

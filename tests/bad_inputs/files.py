@@ -208,7 +208,7 @@ CLIPS = (
     Case("clip that is a list", _clips([1]), r"clip\.json: not the record of a clip"),
 )
 
-CLIP = Clip(Path("seq1_000001"), "uavid", "train", "seq1", (1, 2), (1,), SIZE, ".png", "area", FrameCache(1))
+CLIP = Clip(Path("seq1_000001"), UAVID, "train", "seq1", (1, 2), (1,), SIZE, ".png", "area", FrameCache(1))
 LOGITS = torch.randn(2, 8, 4, 6)
 SPOILT = LOGITS.half()
 SPOILT[1, 3, 2, 2] = float("nan")

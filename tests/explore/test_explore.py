@@ -71,7 +71,7 @@ class Study:
 
     def clips(self, dataset: str, split: str) -> list[Clip]:
         cache = FrameCache(8)
-        made = Clip(self.folder / "clip", "uavid", split, "seq16", tuple(range(N)), (0, 4), SIZE, ".png", "area", cache)
+        made = Clip(self.folder / "clip", UAVID, split, "seq16", tuple(range(N)), (0, 4), SIZE, ".png", "area", cache)
         return [made, replace(made, numbers=tuple(range(N - 3)))]
 
     def spec(self, dataset: str):

@@ -82,7 +82,7 @@ def test_release_labels_agree_with_truth(root):
     colours = _rgb(base / "Labels/000004.png")
     vdd = cv2.imread(str(root / "uavid/UAVid7/uavid_val/seq16/VDD_Labels/000004.png"), cv2.IMREAD_GRAYSCALE)
     clutter = (colours == UAVID.labels["clutter"]).all(-1)
-    merged = merge_vdd(colours_to_ids(colours, UAVID, "seq16"), clutter, vdd)
+    merged = merge_vdd(colours_to_ids(colours, UAVID, "seq16"), clutter, vdd, UAVID)
     assert (merged == SequenceTruth(root / "uavid_truth/seq16").labels(4)).all()
     path = root / "ruralscapes/labels/manual_labels/DJI_0051/segfull_DJI_0051_000004.png"
     ids = colours_to_ids(_rgb(path), SPECS["ruralscapes"], path.name)

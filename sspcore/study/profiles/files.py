@@ -1,15 +1,12 @@
-"""Files of profiles: YAML as people write it, and files that say only what differs from another one (`extends`)."""
+"""Files of profiles, which may say only what differs from another one (`extends`)."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sspcore.core.errors import ProfileError
+from sspcore.core.yaml_files import read_mapping
 
 PROFILE_FOLDER = Path(__file__).parent
 Tree = dict[str, Any]
@@ -18,21 +15,6 @@ Tree = dict[str, Any]
 def available_profiles() -> list[str]:
     """Names of the profiles that ship with the package."""
     return sorted(path.stem for path in PROFILE_FOLDER.glob("*.yaml"))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: a key set twice is an error, and 1e-3 is a number."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys: dict[str, yaml.Node] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if keys.setdefault(key.value, key) is not key:  # YAML would take the later one
-                raise ProfileError(f"{key.value} (line {key.start_mark.line + 1}): is set twice; keep one of the two")
-        return node
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def read_settings(name: str) -> tuple[Tree, str]:
@@ -106,16 +88,9 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[Tree, list[Path]]:
 
 def _mapping(path: Path) -> Tree:
     try:
-        tree = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-        json.dumps(tree, default=str)  # a circle of YAML's references is an error here
-    except ProfileError as error:
-        raise ProfileError(f"{path.name}: {error}") from None
-    # ValueError: no text, no such date, a circle; TypeError: a date for a key
-    except (yaml.YAMLError, ValueError, TypeError, OSError, RecursionError) as error:
-        raise ProfileError(f"{path.name}: not readable as YAML ({str(error).splitlines()[0]}); mend the file") from error
-    if not isinstance(tree, dict):
-        raise ProfileError(f"{path.name}: expected a mapping of settings at the top level")
-    return tree
+        return read_mapping(path)
+    except ValueError as error:
+        raise ProfileError(f"{path.name}: {error}") from error
 
 
 def _merged(base: Any, changes: Any) -> Any:

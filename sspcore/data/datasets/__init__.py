@@ -1,0 +1,44 @@
+"""A data set is a file. UAVid and RuralScapes (paper, section 4; METHOD section 8) are two that come with the package."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from sspcore.core.errors import ReleaseError
+from sspcore.data.datasets.colours import VDD_ROOF as VDD_ROOF
+from sspcore.data.datasets.colours import VDD_WATER as VDD_WATER
+from sspcore.data.datasets.colours import colours_to_ids as colours_to_ids
+from sspcore.data.datasets.colours import merge_vdd as merge_vdd
+from sspcore.data.datasets.reading import EXAMPLE, FILE_NAME
+from sspcore.data.datasets.reading import read_spec as read_spec
+from sspcore.data.datasets.spec import DatasetSpec as DatasetSpec
+from sspcore.data.datasets.spec import FileKind as FileKind
+
+SPECS = {name: replace(read_spec(EXAMPLE.with_name(f"{name}.yaml")), root=None) for name in ("uavid", "ruralscapes")}
+UAVID, RURALSCAPES = SPECS.values()
+
+
+def open_dataset(source: Path | str) -> DatasetSpec:
+    """A data set by name, or as its file describes it.
+
+    Args:
+        source: "uavid" or "ruralscapes", the path of a YAML file, or a folder that holds a dataset.yaml.
+    Raises: ReleaseError naming the file, the setting, what is wrong with it and what to do.
+    """
+    if str(source) in SPECS:
+        return SPECS[str(source)]
+    path = Path(source)
+    if path.is_dir():
+        path /= FILE_NAME
+        if not path.is_file():
+            raise ReleaseError(f"{path}: no such file; write one (sspcore init-dataset {path.parent}), or name another")
+    elif not path.is_file():
+        names = ", ".join(SPECS)
+        raise ReleaseError(f"{path}: no such file; give {names}, a YAML file or a folder with {FILE_NAME} in it")
+    elif path.suffix.lower() not in (".yaml", ".yml"):
+        raise ReleaseError(f"{path}: not a .yaml file; give the file that describes the data set")
+    spec = read_spec(path)
+    if spec.name in SPECS:
+        raise ReleaseError(f"{path}: {spec.name} is the name of a data set that comes with sspcore; rename the file")
+    return spec
