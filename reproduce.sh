@@ -305,7 +305,9 @@ open_lab() {
     if [ -f 00_start_here.ipynb ]; then
         set -- 00_start_here.ipynb "$@"
     fi
-    exec "$python" -m jupyterlab "$@"
+    # kernel and pages of this environment, whatever others lie on JUPYTER_PATH
+    export JUPYTER_PATH=${python%/bin/*}/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}
+    exec "$python" -m jupyterlab --ServerApp.kernel_spec_manager_class=sspcore.study.kernel.OwnKernels "$@"
 }
 
 main() {

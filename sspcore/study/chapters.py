@@ -18,19 +18,20 @@ from typing import Any
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
 from sspcore.core.checksums import crc32
 from sspcore.core.code import library_key
-from sspcore.core.errors import ArtefactError, SspError
+from sspcore.core.errors import ArtefactError, SspError, reason
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, read_json, write_json
 from sspcore.core.lock import WORKERS
 from sspcore.core.paths import REPOSITORY, Workspace, shown
 from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import changed_file, stable_hash
+from sspcore.study.kernel import OwnKernelManager, jupyter_path
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 # The environment of a process that is to count with one thread, so that what it makes is the same on any machine.
@@ -137,7 +138,7 @@ def execute(chapter: Chapter) -> None:
         try:
             papermill.execute_notebook(
                 str(source), str(temporary), parameters=_accepted(source, chapter.parameters), cwd=str(NOTEBOOKS),
-                progress_bar=False, kernel_name="python3",
+                progress_bar=False, kernel_name=NATIVE_KERNEL_NAME, kernel_manager_class=OwnKernelManager,
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # nobody can act on what it says of its transport
             )
         except PapermillExecutionError as error:
@@ -145,8 +146,8 @@ def execute(chapter: Chapter) -> None:
             os.replace(temporary, failed)
             problem = f"{chapter.name}, cell {error.exec_count}: {error.ename}: {' '.join(error.evalue.split())}"
             raise SspError(f"{problem} (executed so far: {shown(failed)})") from error
-        except DeadKernelError as error:
-            raise SspError(f"{chapter.name}: its kernel died; check memory, then run again") from error
+        except RuntimeError as error:  # nbclient's, at the start and later
+            raise SspError(f"{chapter.name}: its kernel died ({reason(error)}); check memory, then run again") from error
         # text bars rewrite their line: keep what a reader of the terminal sees at the end
         copy, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(temporary, as_version=4), {})
         nbformat.write(copy, temporary)
@@ -178,7 +179,9 @@ def _kernel_settings(chapter: Chapter) -> Iterator[Path]:
         noted.touch()
         values = {
             OUTPUTS_FILE: str(noted), RUN_BEGAN: str(chapter.began), WORKERS: "0", "SSPCORE_HOME": chapter.root,
-            "SSPCORE_PROGRESS": "plain",
+            "SSPCORE_PROGRESS": "plain", "JUPYTER_PATH": jupyter_path(),
+            # the user's own may not be writable, and what starts IPython there is not part of the run
+            "JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": folder,
         } | ONE_THREAD
         before = {name: os.environ.get(name) for name in values}
         os.environ.update(values)

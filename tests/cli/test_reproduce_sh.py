@@ -289,11 +289,12 @@ def test_lab_opens_the_start_page(checkout: Checkout) -> None:
     assert checkout.run("lab").returncode != 0
     (checkout.root / "notebooks").mkdir()
     checkout.run("lab", "--no-browser")
-    assert checkout.calls() == ["-m jupyterlab --no-browser"]
+    lab = "-m jupyterlab --ServerApp.kernel_spec_manager_class=sspcore.study.kernel.OwnKernels"  # not a kernel of JUPYTER_PATH
+    assert checkout.calls() == [f"{lab} --no-browser"]
     (checkout.root / "notebooks/00_start_here.ipynb").touch()
     checkout.run("lab", "--no-browser")
     assert checkout.calls_file.read_text() == (
-        f"python|{checkout.root / 'notebooks'}|-m jupyterlab 00_start_here.ipynb --no-browser\n"
+        f"python|{checkout.root / 'notebooks'}|{lab} 00_start_here.ipynb --no-browser\n"
     )
 
 

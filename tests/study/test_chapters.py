@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 
 import nbformat
@@ -14,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from sspcore.core.errors import SspError
 from sspcore.core.paths import REPOSITORY
 from sspcore.study import chapters
+from sspcore.study.kernel import OwnKernels, jupyter_path
 
 
 def test_notebooks_run_in_numeric_order_from_the_start_page_on():
@@ -61,8 +63,39 @@ def test_parameters_are_passed_only_to_notebooks_that_take_them():
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """Makes a notebook of one cell, and executes it with a real kernel."""
+def foreign(tmp_path, monkeypatch):
+    """Kernels of another installation, of which one is called as ours is, and IPython's settings of a user, which fail."""
+    for name in ("python3", "julia"):
+        folder = tmp_path / "foreign" / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(json.dumps({"argv": ["/bin/false", "{connection_file}"], "display_name": name}))
+    startup = tmp_path / "ipython" / "profile_default" / "startup" / "first.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "foreign"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/proc/none")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+
+def test_python3_is_this_interpreter_and_other_kernels_stay(foreign):
+    kernels = OwnKernels()
+    assert kernels.get_kernel_spec("python3").argv[:3] == [sys.executable, "-m", "ipykernel_launcher"]
+    listed = kernels.get_all_specs()
+    assert listed["python3"]["spec"]["argv"][0] == sys.executable and listed["julia"]["spec"]["argv"][0] == "/bin/false"
+    kernels.kernel_dirs = []
+    assert kernels.get_all_specs().keys() == {"python3"} and kernels.get_kernel_spec("python3").argv[0] == sys.executable
+
+
+def test_pages_are_made_with_the_templates_of_this_environment(foreign, tmp_path, monkeypatch):
+    own = f"{sys.prefix}/share/jupyter"
+    assert jupyter_path() == f"{own}:{tmp_path / 'foreign'}"
+    monkeypatch.delenv("JUPYTER_PATH")
+    assert jupyter_path() == own
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch, foreign):
+    """Makes a notebook of one cell, and executes it with a real kernel, beside foreign ones."""
     def run(code: str, **parameters) -> chapters.Chapter:
         cells = [new_code_cell("value = 0", metadata={"tags": ["parameters"]}), new_code_cell(code)]
         metadata = {"language_info": {"name": "python"}}
