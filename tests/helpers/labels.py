@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from sspcore.core.classes import ClassSpec
+from sspcore.data.datasets import DatasetSpec
 
 ROAD, CAR = 0, 1
 
 
-@dataclass(frozen=True)
-class Labels(ClassSpec):
-    labels: dict[str, Any] = field(default_factory=dict)
-    label_classes: dict[str, str | None] = field(default_factory=dict)
-    unlabelled: str | None = None
-
-
-def labels_spec(labels: dict[str, Any], unlabelled: str | None = None) -> Labels:
+def labels_spec(labels: dict[str, Any], unlabelled: str | None = None) -> DatasetSpec:
     """Two classes, road and car; street is road, sky is ignored."""
-    classes = {name: target for name, target in {"street": "road", "sky": None}.items() if name in labels}
-    return Labels("two", "Two", ("road", "car"), ((9, 9, 9), (0, 0, 200)), ("car",), labels, classes, unlabelled)
+    return DatasetSpec(
+        "two", "Two", ("road", "car"), ((9, 9, 9), (0, 0, 200)), ("car",),
+        files={"video": "{sequence}.mp4", "labels": "{sequence}/{frame}.png"}, labels=labels, validation_share=0.25,
+        label_classes={"street": "road", "sky": None}, unlabelled=unlabelled,
+    )
 
 
 def write_labelme(path: Path, shapes: list[dict[str, Any]], size: tuple[int, int] | None) -> Path:

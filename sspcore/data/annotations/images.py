@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sspcore.core.classes import Colour
 from sspcore.core.errors import ReleaseError, reason
 from sspcore.core.images import read_image
-from sspcore.data.annotations.shapes import label_id, unlabelled_id
+from sspcore.data.annotations.shapes import unlabelled_id
 from sspcore.data.datasets import DatasetSpec
 
 _UNKNOWN = 254
@@ -27,23 +28,17 @@ def read_label_image(path: Path, spec: DatasetSpec) -> np.ndarray:
 
     Raises: ReleaseError naming the file, what is in it that the data set does not know, where, how often, and what to do.
     """
-    numbers = {value: label_id(name, spec, str(path)) for name, value in spec.labels.items() if isinstance(value, int)}
-    colours = {_pack(*value): label_id(name, spec, str(path)) for name, value in spec.labels.items() if np.ndim(value)}
-    if not numbers and not colours:
-        raise ReleaseError(
-            f"{path}: is an image, but labels: of {spec.title} are names only; write `name: [r, g, b]`, or `name: number` for "
-            "grey images and indices of palettes"
-        )
+    numbers, colours = spec.label_ids, {pack(*colour): each for colour, each in spec.label_colours.items()}
     image, clear = read_drawn(path, indices=bool(numbers))
-    codes = _values(image, path, spec) if numbers else _colours(image, path)
+    codes = _values(image, path, spec) if numbers else packed_colours(image, path)
     ids = _table(tuple((numbers or colours).items()), 16 if numbers else 24)[codes]
     if clear is not None:
         ids[clear] = unlabelled_id(spec)
     if (unknown := ids == _UNKNOWN).any():
         y, x = np.argwhere(unknown)[0]
         code, others = int(codes[y, x]), len(np.unique(codes[unknown]))
-        what = f"number {code}" if numbers else f"colour {_unpack(code)}"
-        entry = str(code) if numbers else str(list(_unpack(code)))
+        what = f"number {code}" if numbers else f"colour {unpack(code)}"
+        entry = str(code) if numbers else str(list(unpack(code)))
         raise ReleaseError(
             f"{path}: {what} at x={x}, y={y} is not a label colour of {spec.title} ({unknown.sum()} pixels of {others} such "
             f"{'numbers' if numbers else 'colours'}); " + (
@@ -82,12 +77,12 @@ def read_drawn(path: Path, indices: bool) -> tuple[np.ndarray, np.ndarray | None
     return image[..., :3], alpha == 0 if (alpha == 0).any() else None
 
 
-def _colours(image: np.ndarray, path: Path) -> np.ndarray:
+def packed_colours(image: np.ndarray, path: Path) -> np.ndarray:
     """(H, W) int32, red, green and blue of each pixel in one number."""
     if image.dtype != np.uint8:
         raise ReleaseError(f"{path}: has values of {image.dtype}, not 8 bits for a colour; export the labels with 8 bits")
     if image.ndim == 2:
-        return image * np.int32(_pack(1, 1, 1))
+        return image * np.int32(pack(1, 1, 1))
     return (image[..., 2].astype(np.int32) << 16) | (image[..., 1].astype(np.int32) << 8) | image[..., 0]
 
 
@@ -102,11 +97,13 @@ def _values(image: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndarray:
     return image if image.ndim == 2 else image[..., 0]
 
 
-def _pack(r: int, g: int, b: int) -> int:
+def pack(r: int, g: int, b: int) -> int:
+    """A colour as one number."""
     return (r << 16) | (g << 8) | b
 
 
-def _unpack(code: int) -> tuple[int, int, int]:
+def unpack(code: int) -> Colour:
+    """The colour that `pack` made a number."""
     return code >> 16, code >> 8 & 255, code & 255
 
 

@@ -41,8 +41,7 @@ def label_id(name: str, spec: DatasetSpec, place: str) -> int:
             f"{place}: '{name}' is not a label of {spec.title} ({', '.join(spec.labels)}); write it under labels: of its "
             "dataset.yaml, and the class that it is, or null, under label_classes:"
         )
-    target = spec.label_classes.get(name, name)
-    return IGNORE if target is None else spec.id_of(target)
+    return spec.label_names[name]
 
 
 def unlabelled_id(spec: DatasetSpec) -> int:

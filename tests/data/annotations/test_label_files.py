@@ -17,7 +17,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data.annotations import coco, cvat, labelme
 
 SIZE = (6, 8)
-SPEC = labels_spec({"street": None, "car": None, "sky": None})
+SPEC = labels_spec({"street": 0, "car": 1, "sky": 2})
 FULL = [(0, 0), (8, 0), (8, 6), (0, 6)]
 SQUARE = [1, 1, 3, 1, 3, 3, 1, 3]  # rows and columns 1 and 2
 

@@ -68,6 +68,12 @@ def test_transparent_pixels_are_unlabelled(tmp_path, unlabelled, value):
     assert np.array_equal(read_label_image(tmp_path / "a.png", labels_spec(COLOURS.labels, unlabelled)), expected)
 
 
+def test_255_is_ignored_among_numbers_unless_it_has_a_name(tmp_path):
+    Image.fromarray(np.array([[1, 255]], np.uint8)).save(tmp_path / "a.png")
+    assert read_label_image(tmp_path / "a.png", SMALL).tolist() == [[0, IGNORE]]
+    assert read_label_image(tmp_path / "a.png", labels_spec({"street": 1, "car": 255, "sky": 0})).tolist() == [[0, 1]]
+
+
 def noise():
     return Image.fromarray(np.random.default_rng(0).integers(1, 60, (8, 8, 3), np.uint8))
 
@@ -82,7 +88,6 @@ def noise():
     (SMALL, Image.fromarray(RGB), r"is in colours, but labels: of Two are numbers; write `name: \[r, g, b\]`"),
     (COLOURS, Image.fromarray(np.array([[7, 300]], np.uint16)), "has values of uint16, not 8 bits for a colour"),
     (COLOURS, with_alpha([[255, 255, 255], [0, 90, 255]]), "half transparent"),
-    (labels_spec({"street": None, "car": None}), Image.fromarray(RGB), "labels: of Two are names only"),
 ])
 def test_a_fault_is_one_line_that_says_what_to_write(tmp_path, spec, image, message):
     image.save(tmp_path / "a.png")
