@@ -16,15 +16,16 @@ from pydantic import Field
 
 from sspcore.core.checksums import first_damage, manifest
 from sspcore.core.code import code_key
-from sspcore.core.errors import ArtefactError, ReleaseError
+from sspcore.core.errors import ArtefactError
 from sspcore.core.files import read_json
 from sspcore.core.settings import Section
 from sspcore.core.store import stable_hash
 from sspcore.data.datasets import SPECS, DatasetSpec, FileKind
 from sspcore.data.truth import write_flow_png
 from sspcore.synthetic.builder import label_tables
-from sspcore.synthetic.camera import ground_homography, random_sensor
-from sspcore.synthetic.render import View, flow_between, render_view, wrap_centre
+from sspcore.synthetic.camera import ground_homography
+from sspcore.synthetic.footage import VideoFile, film, write_png
+from sspcore.synthetic.render import View, flow_between
 from sspcore.synthetic.world import World, make_world
 
 log = logging.getLogger(__name__)
@@ -104,13 +105,6 @@ def renderer_key(dataset: str) -> str:
     return stable_hash([code_key(__name__, without=_READERS), SPECS[dataset].key])
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = image[..., ::-1] if image.ndim == 3 else image
-    if not cv2.imwrite(str(path), stored, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
-        raise ReleaseError(f"{path}: cannot be written; check the folder and the free space")
-
-
 class _Writer:
     """Files of one sequence in a temporary folder, at the paths that they will have below the root."""
 
@@ -123,29 +117,23 @@ class _Writer:
         for part in ("labels", "flow_backward", "flow_forward"):
             (self._truth / part).mkdir(parents=True)
         self._file = folder / job.file("video")
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        codec = cv2.VideoWriter_fourcc(*"mp4v")
-        self._video = cv2.VideoWriter(str(self._file), codec, job.settings.fps, job.settings.size[::-1])
-        if not self._video.isOpened():
-            raise ReleaseError(
-                f"{self._file}: this OpenCV cannot write mp4v video; install opencv-python-headless from the lock file"
-            )
+        self._video = VideoFile(self._file, job.settings.fps, job.settings.size)
 
     def frame(self, image: np.ndarray) -> None:
         """The next frame of the video, (H, W, 3) uint8 RGB."""
-        self._video.write(np.ascontiguousarray(image[..., ::-1]))
+        self._video.write(image)
 
     def label(self, number: int, image: np.ndarray, view: View) -> None:
         """The label images of a source frame, as the release has them."""
-        _write_png(self._folder / self._job.file("labels", number), self._colours[view.thing])
+        write_png(self._folder / self._job.file("labels", number), self._colours[view.thing])
         if self._job.dataset == "uavid":
-            _write_png(self._file.parent / "Images" / f"{number:06d}.png", image)
+            write_png(self._file.parent / "Images" / f"{number:06d}.png", image)
         if "vdd" in self._job.spec.files:
-            _write_png(self._folder / self._job.file("vdd", number), self._vdd[view.thing])
+            write_png(self._folder / self._job.file("vdd", number), self._vdd[view.thing])
 
     def truth(self, world: World, number: int, view: View) -> None:
         """Exact labels of a prepared frame, its flow to the one before and back, and the homography from there."""
-        _write_png(self._truth / "labels" / f"{number:06d}.png", self._classes[view.thing])
+        write_png(self._truth / "labels" / f"{number:06d}.png", self._classes[view.thing])
         if self._before is not None:
             before, earlier = self._before
             self._homographies[number] = ground_homography(earlier.camera, view.camera).tolist()
@@ -155,10 +143,8 @@ class _Writer:
 
     def finish(self) -> None:
         """Close the video and move everything to its place, the truth last."""
-        self._video.release()
+        self._video.close()
         job, settings = self._job, self._job.settings
-        if _count_frames(self._file) != settings.source_frames:  # the writer reports no error, not even of a full disk
-            raise ReleaseError(f"{self._file}: was not written as a whole; check the free space and run again")
         content = {
             "size": list(settings.size), "frames": list(range(0, settings.source_frames, settings.frame_step)),
             "frame_step": settings.frame_step, "seed": job.seed, "H_prev_to_cur": self._homographies,
@@ -168,15 +154,6 @@ class _Writer:
         for part in job.parts:
             (job.root / part).parent.mkdir(parents=True, exist_ok=True)
             os.replace(self._folder / part, job.root / part)
-
-
-def _count_frames(video: Path) -> int:
-    """Frames of a video that can be read."""
-    capture, frames = cv2.VideoCapture(str(video)), 0
-    while capture.grab():
-        frames += 1
-    capture.release()
-    return frames
 
 
 def is_complete(job: SequenceJob) -> bool:
@@ -196,15 +173,6 @@ def is_complete(job: SequenceJob) -> bool:
     return damaged is None
 
 
-def _image_motion(world: World, time: float, fps: int, focal: float, size: tuple[int, int]) -> tuple[float, float]:
-    """Motion in pixels over a frame time of the ground point in the middle of the view."""
-    before, after = (world.flight.camera(time + offset / fps, focal, size) for offset in (-0.5, 0.5))
-    middle = np.array([(size[1] - 1) / 2, size[0] * 0.65, 1.0])
-    moved = ground_homography(before, after) @ middle
-    x, y = moved[:2] / moved[2] - middle[:2]
-    return float(x), float(y)
-
-
 def render(job: SequenceJob) -> int:
     """Render a sequence, whatever is there of it; returns its number of source frames."""
     cv2.setNumThreads(1)
@@ -212,10 +180,6 @@ def render(job: SequenceJob) -> int:
     branch = [job.seed, int(job.dataset == "ruralscapes"), int(job.split == "val"), job.index]
     world_seed, sensor_seed = np.random.SeedSequence(branch).spawn(2)
     world = make_world(world_seed, job.dataset == "ruralscapes", job.index)
-    rng = np.random.default_rng(sensor_seed)
-    sensor = random_sensor(rng, settings.size)
-    focal = 0.92 * settings.size[1]
-    wrap_x = wrap_centre(world, (settings.source_frames - 1) / settings.fps)
     for path in (job.root / part for part in reversed(job.parts)):  # the truth, which is the mark of completeness, first
         if path.is_dir():
             shutil.rmtree(path)
@@ -224,10 +188,8 @@ def render(job: SequenceJob) -> int:
     job.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{job.dataset}_{job.name}_", dir=job.root) as temporary:
         writer = _Writer(job, Path(temporary))
-        for number in range(settings.source_frames):
-            time = number / settings.fps
-            view = render_view(world, time, focal, settings.size, wrap_x)
-            image = sensor.expose(view.image, time, _image_motion(world, time, settings.fps, focal, settings.size), rng)
+        footage = film(world, sensor_seed, settings.size, settings.source_frames, settings.fps)
+        for number, (view, image) in enumerate(footage):
             writer.frame(image)
             if number % settings.frame_step:
                 continue

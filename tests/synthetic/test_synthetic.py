@@ -14,7 +14,7 @@ from sspcore.core import code
 from sspcore.core.errors import ReleaseError
 from sspcore.data.datasets import SPECS, UAVID, colours_to_ids, merge_vdd
 from sspcore.data.truth import SequenceTruth
-from sspcore.synthetic import ReleaseSettings, release, render_release, sequence
+from sspcore.synthetic import ReleaseSettings, footage, release, render_release
 from sspcore.synthetic.camera import ground_homography, line_kernel
 from sspcore.synthetic.ground import MATERIAL_THINGS
 from sspcore.synthetic.render import GROUND_PRIMITIVE, flow_between, render_view, wrap_centre
@@ -196,7 +196,7 @@ def test_damaged_sequences_are_rendered_again(root, name):
 
 
 def test_video_that_did_not_fit_onto_the_disk_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sequence, "_count_frames", lambda video: 3)  # the writer says nothing of it
+    monkeypatch.setattr(footage, "count_frames", lambda video: 3)  # the writer says nothing of it
     with pytest.raises(ReleaseError, match="was not written as a whole; check the free space"):
         render_release("uavid", SETTINGS, 3, tmp_path, workers=1)
     assert not list(tmp_path.rglob("*.mp4"))
