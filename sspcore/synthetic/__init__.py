@@ -4,11 +4,11 @@ world (layouts: solids on a ground) --render, shading--> view --sensor--> frame 
                                                                                 --flight--> a video as a person has it
 """
 
-from sspcore.synthetic.flight import render_flight
+from sspcore.synthetic.flight import FlightSettings, render_flight
 from sspcore.synthetic.release import missing_sequences, release_key, render_release, render_sequence, sequence_names
 from sspcore.synthetic.sequence import ReleaseSettings
 
 __all__ = [
-    "ReleaseSettings", "missing_sequences", "release_key", "render_flight", "render_release", "render_sequence",
-    "sequence_names",
+    "FlightSettings", "ReleaseSettings", "missing_sequences", "release_key", "render_flight", "render_release",
+    "render_sequence", "sequence_names",
 ]

@@ -10,16 +10,18 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from sspcore.core.classes import IGNORE
 from sspcore.core.code import code_key
 from sspcore.core.errors import SspError
 from sspcore.core.files import note_output, read_json, write_json
+from sspcore.core.settings import Section
 from sspcore.synthetic.builder import Thing
 from sspcore.synthetic.footage import VideoFile, film, write_png
 from sspcore.synthetic.world import make_world
 
-VIDEO, LABELS, MARK = "flight.mp4", "labels", "rendered.json"
+VIDEO, LABELS, MARK = "flight.mp4", "labels", ".rendered.json"
 FPS = 12
 _BRANCH = 2  # of the seed; 0 and 1 are the two releases
 # name of a label -> its colour, and what of the world an annotator gives it to; all else is background
@@ -34,24 +36,33 @@ _CLASSES: dict[str, tuple[tuple[int, int, int], tuple[Thing, ...]]] = {
 NAMES = tuple(_CLASSES)
 
 
-def render_flight(
-    folder: Path, size: tuple[int, int], frames: int, labelled_every: int, seed: int = 0, truth: Path | None = None
-) -> Path:
-    """Render a video and the labels of a few of its frames, as CVAT exports them ("Segmentation mask").
+class FlightSettings(Section):
+    """What is rendered.
 
-    Args:
-        folder: receives flight.mp4, labels/ and rendered.json; other files in it are left alone. What is there of the same
-            settings is not rendered again.
+    Attributes:
         size: (H, W) of the video.
         frames: of the video, at 12 a second.
         labelled_every: frames from one label to the next; the first is at frame 0.
         seed: of everything random.
+    """
+
+    size: tuple[int, int]
+    frames: int = Field(ge=1)
+    labelled_every: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+
+
+def render_flight(folder: Path, settings: FlightSettings, truth: Path | None = None) -> Path:
+    """Render a video and the labels of a few of its frames, as CVAT exports them ("Segmentation mask").
+
+    Args:
+        folder: receives flight.mp4, labels/ and .rendered.json; other files in it are left alone. What is there of the same
+            settings is not rendered again.
         truth: for tests: receives the label of every frame, {frame:06d}.png of ids in the order of `NAMES`.
     Returns: folder.
     Raises: SspError if the folder holds a video or labels that were not rendered here; ReleaseError.
     """
-    settings = {"size": list(size), "frames": frames, "labelled_every": labelled_every, "seed": seed}
-    key = {"note": "rendered by sspcore, not filmed", **settings, "renderer": code_key(__name__)}
+    key = {"note": "rendered by sspcore, not filmed", **settings.model_dump(mode="json"), "renderer": code_key(__name__)}
     mark, own = folder / MARK, (folder / LABELS, folder / VIDEO)
     if truth is None and all(path.exists() for path in (mark, *own)) and read_json(mark) == key:
         note_output(folder / VIDEO)
@@ -60,7 +71,7 @@ def render_flight(
         raise SspError(f"{folder}: holds a video or labels that were not rendered here; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".flight_", dir=folder) as temporary:
-        _render(Path(temporary), size, frames, labelled_every, seed, truth)
+        _render(Path(temporary), settings, truth)
         write_json(mark, {"note": key["note"]})  # of no key until all is there
         shutil.rmtree(folder / LABELS, ignore_errors=True)
         for path in own:
@@ -69,17 +80,16 @@ def render_flight(
     return folder
 
 
-def _render(
-    folder: Path, size: tuple[int, int], frames: int, labelled_every: int, seed: int, truth: Path | None
-) -> None:
-    world_seed, sensor_seed = np.random.SeedSequence([seed, _BRANCH]).spawn(2)
+def _render(folder: Path, settings: FlightSettings, truth: Path | None) -> None:
+    world_seed, sensor_seed = np.random.SeedSequence([settings.seed, _BRANCH]).spawn(2)
     colours, ids = np.zeros((len(Thing), 3), np.uint8), np.full(len(Thing), IGNORE, np.uint8)
     for number, (colour, things) in enumerate(_CLASSES.values()):
         colours[list(things)], ids[list(things)] = colour, number
+    world, size = make_world(world_seed, False, 0), settings.size
     video, labelled = VideoFile(folder / VIDEO, FPS, size), []
-    for number, (view, image) in enumerate(film(make_world(world_seed, False, 0), sensor_seed, size, frames, FPS)):
+    for number, (view, image) in enumerate(film(world, sensor_seed, size, settings.frames, FPS)):
         video.write(image)
-        if number % labelled_every == 0:
+        if number % settings.labelled_every == 0:
             labelled.append(f"frame_{number:06d}")
             write_png(folder / LABELS / "SegmentationClass" / f"{labelled[-1]}.png", colours[view.thing])
         if truth is not None:

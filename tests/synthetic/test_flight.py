@@ -10,16 +10,18 @@ import pytest
 
 from sspcore.core.errors import SspError
 from sspcore.data.annotations.cvat import read_labelmap
-from sspcore.synthetic import flight, render_flight
+from sspcore.synthetic import FlightSettings, flight, render_flight
 from sspcore.synthetic.flight import NAMES
 
 SIZE, FRAMES, EVERY = (64, 96), 7, 3
+SETTINGS = FlightSettings(size=SIZE, frames=FRAMES, labelled_every=EVERY, seed=2)
+SHORT = SETTINGS.model_copy(update={"frames": 2, "labelled_every": 1})
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("flight")
-    return render_flight(root / "flight", SIZE, FRAMES, EVERY, seed=2, truth=root / "truth"), root / "truth"
+    return render_flight(root / "flight", SETTINGS, truth=root / "truth"), root / "truth"
 
 
 def frames_of(video):
@@ -31,12 +33,12 @@ def frames_of(video):
 
 def test_a_video_and_the_labels_of_some_of_its_frames(folders):
     folder, truth = folders
-    assert sorted(path.name for path in folder.iterdir()) == ["flight.mp4", "labels", "rendered.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [".rendered.json", "flight.mp4", "labels"]
     assert [frame.shape for frame in frames_of(folder / "flight.mp4")] == [(*SIZE, 3)] * FRAMES
     names = [f"frame_{number:06d}" for number in range(0, FRAMES, EVERY)]
     assert sorted(path.stem for path in (folder / "labels/SegmentationClass").iterdir()) == names
     assert (folder / "labels/ImageSets/Segmentation/default.txt").read_text().split() == names
-    assert "not filmed" in json.loads((folder / "rendered.json").read_text())["note"]
+    assert "not filmed" in json.loads((folder / ".rendered.json").read_text())["note"]
     assert not truth.is_relative_to(folder) and len(list(truth.iterdir())) == FRAMES
 
 
@@ -60,10 +62,10 @@ def test_what_is_there_is_kept_and_other_settings_render_again(folders, monkeypa
     before = (folder / "flight.mp4").read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(flight, "film", lambda *_: pytest.fail("rendered again"))
-        render_flight(folder, SIZE, FRAMES, EVERY, seed=2)
-    render_flight(folder, SIZE, 2, 1, seed=2)
+        render_flight(folder, SETTINGS)
+    render_flight(folder, SHORT)
     assert len(frames_of(folder / "flight.mp4")) == 2 and len(list((folder / "labels/SegmentationClass").iterdir())) == 2
-    render_flight(folder, SIZE, FRAMES, EVERY, seed=2)
+    render_flight(folder, SETTINGS)
     assert (folder / "flight.mp4").read_bytes() == before and (folder / "dataset.yaml").read_text() == "mine"
 
 
@@ -76,13 +78,13 @@ def test_a_killed_rendering_counts_as_none(folders, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(flight.shutil, "rmtree", kill)
         with pytest.raises(KeyboardInterrupt):
-            render_flight(folder, SIZE, 2, 1, seed=2)
-    render_flight(folder, SIZE, FRAMES, EVERY, seed=2)
+            render_flight(folder, SHORT)
+    render_flight(folder, SETTINGS)
     assert len(frames_of(folder / "flight.mp4")) == FRAMES
 
 
 def test_a_video_of_ones_own_is_not_overwritten(tmp_path):
     (tmp_path / "flight.mp4").write_bytes(b"mine")
     with pytest.raises(SspError, match="were not rendered here; name another folder"):
-        render_flight(tmp_path, SIZE, 2, 1)
+        render_flight(tmp_path, SHORT)
     assert (tmp_path / "flight.mp4").read_bytes() == b"mine"

@@ -29,7 +29,7 @@ from sspcore.motion.names import FLOW_NAMES, REGISTRATOR_NAMES
 from sspcore.study.profiles.files import PROFILE_FOLDER as PROFILE_FOLDER
 from sspcore.study.profiles.files import available_profiles as available_profiles
 from sspcore.study.profiles.files import dig, override, read_settings
-from sspcore.synthetic import ReleaseSettings
+from sspcore.synthetic import FlightSettings, ReleaseSettings
 from sspcore.training.recipe import Recipe
 
 CONTROL_IMAGE = "Base"
@@ -58,6 +58,7 @@ class Rendering(Section):
     seed: Seed = 0
     workers: int = Field(2, ge=1)
     releases: dict[str, ReleaseSettings]
+    flight: FlightSettings | None = None  # the one of chapter 13
 
 
 class Profile(Section):

@@ -1,0 +1,27 @@
+"""Which folder chapter 13 works in."""
+
+from __future__ import annotations
+
+import pytest
+
+from sspcore.core.errors import ProfileError, ReleaseError
+from sspcore.core.paths import Workspace
+from sspcore.study import flight
+from sspcore.study.flight import flight_folder
+
+
+def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert flight_folder("demo", "mine") == tmp_path / "mine" and not list((tmp_path / "mine").iterdir())
+    with pytest.raises(ReleaseError, match="other: no such folder; name the one that holds your video"):
+        flight_folder("demo", "other")
+
+
+def test_without_one_the_profile_s_is_rendered(monkeypatch):
+    asked = []
+    monkeypatch.setattr(flight, "render_flight", lambda folder, settings: asked.append((folder, settings)) or folder)
+    assert flight_folder("smoke") == Workspace("smoke").base / "flight"
+    assert asked[0][1].size == (96, 160)
+    with pytest.raises(ProfileError, match="profile paper: renders no flight; name the folder of your own"):
+        flight_folder("paper")
