@@ -28,13 +28,14 @@ from sspcore.core.errors import ArtefactError, ProfileError, SspError, reason
 from sspcore.core.files import atomic_file, atomic_folder
 from sspcore.core.paths import SAMPLE
 from sspcore.core.types import Size, VideoSegmenter
+from sspcore.models.build import build_image
 from sspcore.models.config import FORMAT, CheckpointConfig, first_problem, system_config
+from sspcore.models.description import CustomSpec
 from sspcore.models.hub import Checkpointed
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.pretrained import PYPI
-from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec
+from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import assemble, own_flow
-from sspcore.models.wrap import build_smp
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -183,10 +184,7 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
                 f"{config.system}: its image model is {config.image_model.module}, which sspcore cannot build; build it and "
                 "pass it as image="
             )
-        image = (
-            build_smp(config.image_model) if isinstance(config.image_model, SmpSpec)
-            else ImageSegmenter(config.image_model, config.classes.n_classes, load_weights=False)
-        )
+        image = build_image(config.image_model, config.classes.n_classes, load_weights=False)
     raft = own_flow(config.conventions) if config.train_flow else None
     model = assemble(config.method, image, config.options, config.window, config.conventions, raft)
     if config.key_interval is not None:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sspcore import __version__
 from sspcore.core.classes import IGNORE, ClassSpec
 from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, Interpolation
 from sspcore.core.settings import InputSize, Section
-from sspcore.models.spec import CustomSpec, ImageModelSpec, SmpSpec, SSPOptions
+from sspcore.models.description import BuildableSpec, ImageDescription, place
+from sspcore.models.spec import SSPOptions
 from sspcore.models.systems import FLOW_METHODS, system
 
 FORMAT = 1
 Triple = tuple[float, float, float]
-
-
-def _kind(value: Any) -> str:
-    entries = value if isinstance(value, dict) else type(value).model_fields
-    return "smp" if "smp" in entries else "custom" if "module" in entries else "spec"
-
-
-ImageDescription = Annotated[
-    Annotated[ImageModelSpec, Tag("spec")] | Annotated[SmpSpec, Tag("smp")] | Annotated[CustomSpec, Tag("custom")],
-    Discriminator(_kind),
-]
 
 
 def _conventions_of_options(entries: dict[str, Any]) -> Conventions:
@@ -117,7 +107,7 @@ class CheckpointConfig(Section, strict=True):
 
 
 def system_config(
-    name: str, image_model: ImageModelSpec, classes: ClassSpec, input_size: tuple[int, int], recurrent_window: int = 2,
+    name: str, image_model: BuildableSpec, classes: ClassSpec, input_size: tuple[int, int], recurrent_window: int = 2,
     **more: Any,
 ) -> CheckpointConfig:
     """The config of a system of the table.
@@ -142,5 +132,4 @@ def system_config(
 def first_problem(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line: entry and problem."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "config"
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{place(first['loc']) or 'config'}: {first['msg'].removeprefix('Value error, ')}"

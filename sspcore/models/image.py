@@ -18,6 +18,7 @@ from sspcore.core.settings import STRIDE
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, VideoState, Window
 from sspcore.models import pretrained as weights
 from sspcore.models import whole
+from sspcore.models.description import SmpSpec
 from sspcore.models.hub import Checkpointed
 from sspcore.models.interface import require_agreement, require_multiples, upsample
 from sspcore.models.loading import load_encoder
@@ -40,6 +41,12 @@ class Renormalise(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         return frame * self.scale + self.shift
+
+
+def renormalise(spec: ImageModelSpec | SmpSpec) -> nn.Module:
+    """What brings normalised frames to the input range of the weights that a spec names."""
+    input_range = weights.input_range(spec)
+    return nn.Identity() if input_range is None else Renormalise(*input_range)
 
 
 class ImageSystem(VideoSegmenter, Checkpointed):
@@ -79,8 +86,7 @@ class ImageSegmenter(ImageSystem):
         self.decoder: nn.Module = network.decoder
         self.classifier: nn.Conv2d = network.segmentation_head[0]  # [1] is smp's own upsampling, which we do not use
         self.dropout = nn.Dropout(spec.dropout)
-        input_range = weights.input_range(spec)
-        self.renormalise: nn.Module = nn.Identity() if input_range is None else Renormalise(*input_range)
+        self.renormalise = renormalise(spec)
         channels = self.encoder.out_channels
         self.pyramid_channels: tuple[int, ...] = tuple(channels[-4:])  # strides 4, 8, 16, 32
         self.feature_channels = self.pyramid_channels[0]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError, reason
 from sspcore.core.paths import WEIGHTS_FOLDER
+from sspcore.models.description import SmpSpec
 from sspcore.models.pretrained import PYPI, encoder_start, encoder_weights, local_file, package_file
 from sspcore.models.spec import ImageModelSpec
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
-def load_encoder(encoder: nn.Module, spec: ImageModelSpec) -> None:
+def load_encoder(encoder: nn.Module, spec: ImageModelSpec | SmpSpec) -> None:
     """Load the pretrained weights that a spec names into an encoder of smp; "none" leaves it as initialised.
 
     Raises: WeightsError if they cannot be had or do not fit.
@@ -34,8 +35,7 @@ def load_encoder(encoder: nn.Module, spec: ImageModelSpec) -> None:
     if spec.weights == "none":
         return
     if spec.weights == "pypi":
-        state, headless = load_pypi_classifier(spec.encoder.removeprefix("tu-")).state_dict(), encoder.model.state_dict()
-        _load_strictly(encoder.model, {key: value for key, value in state.items() if key in headless}, spec.encoder)
+        _load_part(encoder.model, load_pypi_classifier(spec.encoder.removeprefix("tu-")).state_dict(), spec.encoder)
     elif path := local_file(spec.encoder.removeprefix("tu-")):
         _load_local(encoder, spec, path)
     else:
@@ -64,7 +64,7 @@ def load_pypi_classifier(name: str) -> nn.Module:
     return model.eval()
 
 
-def _load_local(encoder: nn.Module, spec: ImageModelSpec, path: Path) -> None:
+def _load_local(encoder: nn.Module, spec: ImageModelSpec | SmpSpec, path: Path) -> None:
     if not isinstance(encoder, TimmUniversalEncoder):
         _load_strictly(encoder, read_state(path), str(path))
         return
@@ -83,10 +83,10 @@ def _load_local(encoder: nn.Module, spec: ImageModelSpec, path: Path) -> None:
     for key, value in loaded.named_parameters():
         if value.ndim > 1 and torch.equal(value, before[key]):
             raise WeightsError(f"{path}: has no weights for {key} of {spec.encoder}; fetch the file again")
-    encoder.load_state_dict(loaded.state_dict())
+    _load_part(encoder, loaded.state_dict(), str(path))
 
 
-def _load_hub(encoder: nn.Module, spec: ImageModelSpec) -> None:
+def _load_hub(encoder: nn.Module, spec: ImageModelSpec | SmpSpec) -> None:
     name = spec.encoder.removeprefix("tu-")
     try:
         if isinstance(encoder, TimmUniversalEncoder):
@@ -100,7 +100,7 @@ def _load_hub(encoder: nn.Module, spec: ImageModelSpec) -> None:
         ) from error
     for path in encoder_weights("encoder", spec).found():
         require_checksum(path)
-    encoder.load_state_dict(loaded.state_dict())
+    _load_part(encoder, loaded.state_dict(), spec.encoder)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -111,6 +111,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise WeightsError(f"{path}: cannot be read as weights ({reason(error)}); fetch the file again") from error
+
+
+def _load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load what a module has of a whole network: an encoder has no classifier, a shallow one not all stages."""
+    expected = module.state_dict()
+    _load_strictly(module, {name: value for name, value in state.items() if name in expected}, source)
 
 
 def _load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:

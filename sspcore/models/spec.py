@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from sspcore.core.settings import Section
 
 EVIDENCE_CHANNELS = 5
 CLASS_CHANNELS = 8
+ENCODER_NAME = r"^[\w.-]+$"  # timm would fetch a model's configuration for "hf-hub:..." and read a folder for "local-dir:..."
 
 
 class ImageModelSpec(Section):
@@ -36,8 +37,10 @@ class ImageModelSpec(Section):
             UPerNet on Hiera); "normal", weights of standard deviation 0.02 (published SegFormer and ConvNeXt).
     """
 
+    trained_part: ClassVar[str] = "encoder."  # how names of the parameters begin that `weights` are for
+
     arch: Literal["upernet", "segformer"] = "upernet"
-    encoder: str
+    encoder: str = Field(pattern=ENCODER_NAME)
     decoder_channels: int = Field(gt=0)
     weights: Literal["hub", "pypi", "none"]
     checkpoint: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")
@@ -54,18 +57,10 @@ class ImageModelSpec(Section):
             raise ValueError(f"{problem}; set arch: upernet, feature_norm: true and weights: hub")
         return self
 
-
-class SmpSpec(Section):
-    """A network of segmentation_models_pytorch that a user made: class ("Unet") and arguments, without the weights' name."""
-
-    smp: str
-    arguments: dict[str, Any]
-
-
-class CustomSpec(Section):
-    """An image model of the user's own code, by the name of its class; only the user can build it again."""
-
-    module: str
+    @property
+    def title(self) -> str:
+        """The network's name in tables."""
+        return self.encoder.removeprefix("tu-")
 
 
 class Gate(Section):

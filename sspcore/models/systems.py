@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import VideoSegmenter
+from sspcore.models.build import build_image
+from sspcore.models.description import BuildableSpec
 from sspcore.models.dff import DFF
-from sspcore.models.image import ImageSegmenter
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.pretrained import encoder_start as encoder_start
 from sspcore.models.spec import Gate, ImageModelSpec, SSPOptions
@@ -42,7 +43,7 @@ PAPER_ENCODERS: dict[str, str] = {
 class ModelSettings(Protocol):
     """What building a system reads of a profile."""
 
-    models: Mapping[str, ImageModelSpec]
+    models: Mapping[str, BuildableSpec]
     recurrent_window: int
     conventions: Conventions
     train_flow: bool
@@ -116,6 +117,7 @@ METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions, RAF
     "ssp": lambda image, options, window, conventions, raft: SSP(image, options, window),  # its options say it all
 }
 
+STAGED_METHODS = ("dff", "netwarp", "tcb_ppm", "tcb_ocr")  # they work between the stages of an image model
 FLOW_METHODS = ("dff", "netwarp")  # they use flow, given or estimated by a RAFT of their own
 
 # Where each method's code lies: what keys of artefacts follow in place of the table above, which imports all methods.
@@ -221,7 +223,7 @@ def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bo
     Raises: ProfileError for an unknown system or encoder, WeightsError if pretrained weights cannot be had.
     """
     spec = system(name).under(profile.conventions)
-    image = ImageSegmenter(image_spec(name, profile), n_classes, load_weights)
+    image = build_image(image_spec(name, profile), n_classes, load_weights)
     window = profile.recurrent_window if spec.recurrent else 2
     raft = own_flow(profile.conventions) if profile.train_flow and spec.method in FLOW_METHODS else None
     if raft is not None and load_weights:
@@ -253,7 +255,7 @@ def freeze_image(model: VideoSegmenter, name: str) -> None:
     model.freeze_image()
 
 
-def image_spec(name: str, profile: ModelSettings) -> ImageModelSpec:
+def image_spec(name: str, profile: ModelSettings) -> BuildableSpec:
     """The image model that a profile gives a system."""
     role = system(name).image_model
     if role not in profile.models:
@@ -263,9 +265,9 @@ def image_spec(name: str, profile: ModelSettings) -> ImageModelSpec:
 
 def stand_in(name: str, profile: ModelSettings) -> str | None:
     """What stands in for the paper's encoder ("convnext_atto for convnext_small"); None if it is the paper's own."""
-    ours, papers = image_spec(name, profile).encoder, PAPER_ENCODERS[system(name).image_model]
-    same = ours.split(".")[0] == papers
-    return None if same else f"{ours.removeprefix('tu-')} for {papers.removeprefix('tu-')}"
+    spec, papers = image_spec(name, profile), PAPER_ENCODERS[system(name).image_model]
+    same = isinstance(spec, ImageModelSpec) and spec.encoder.split(".")[0] == papers
+    return None if same else f"{spec.title} for {papers.removeprefix('tu-')}"
 
 
 def start_from(model: VideoSegmenter, state_dict: Mapping[str, Tensor], source: str = "checkpoint") -> set[str]:

@@ -20,9 +20,11 @@ from sspcore.core.checksums import require_checksum
 from sspcore.core.errors import WeightsError, reason
 from sspcore.core.files import copy_file
 from sspcore.core.paths import WEIGHTS_FOLDER
+from sspcore.models.description import BuildableSpec, TorchvisionSpec
 from sspcore.models.loading import read_state
 from sspcore.models.pretrained import HUB_FILE, HubWeights, Weights, encoder_weights, local_file
 from sspcore.models.spec import ImageModelSpec
+from sspcore.models.torchvision_networks import backbone_weights
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +84,23 @@ class NetworkWeights(HubWeights):
             ) from error
 
 
-def start_weights(role: str, spec: ImageModelSpec) -> Weights:
-    """Where the weights come from that an image model starts from: a whole network's, or its encoder's."""
+def start_weights(role: str, spec: BuildableSpec) -> Weights:
+    """Where the weights come from that an image model starts from: a whole network's, or its encoder's.
+
+    Raises: WeightsError if nobody has them.
+    """
+    if isinstance(spec, TorchvisionSpec):
+        return backbone_weights(role, spec)
     if spec.checkpoint is None:
         return encoder_weights(role, spec)
     return NetworkWeights(role, spec.checkpoint.rpartition("/")[2], spec.checkpoint)
 
 
-def starts_trained(parameter: str, spec: ImageModelSpec) -> bool:
+def starts_trained(parameter: str, spec: BuildableSpec) -> bool:
     """Whether the pretrained weights of a spec hold that parameter of its image model."""
     if spec.checkpoint is not None:
         return not _OURS_FRESH.match(parameter)
-    return spec.weights != "none" and parameter.startswith("encoder.")
+    return spec.weights != "none" and parameter.startswith(spec.trained_part)
 
 
 def load_network(model: nn.Module, spec: ImageModelSpec) -> None:

@@ -14,9 +14,10 @@ from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 
 from sspcore.core.errors import ProfileError, reason
-from sspcore.models.image import ImageSystem
+from sspcore.models.description import CustomSpec, SmpSpec, TorchvisionSpec
+from sspcore.models.image import ImageSystem, renormalise
 from sspcore.models.interface import FEATURE_STRIDE, ImageModel, StagedImageModel, require_multiples
-from sspcore.models.spec import CustomSpec, SmpSpec
+from sspcore.models.torchvision_networks import recognised
 
 _PROBE = (128, 160)
 _LISTED = 8  # names in an error
@@ -68,12 +69,15 @@ class WrappedModel(ImageSystem):
 
     def __init__(
         self, network: nn.Module, features: str, n_classes: int, *, interpolate: bool = False,
-        probe_size: tuple[int, int] = _PROBE,
+        probe_size: tuple[int, int] = _PROBE, spec: SmpSpec | TorchvisionSpec | None = None,
     ) -> None:
         super().__init__()
         self.network, self.n_classes, self.interpolate = network, n_classes, interpolate
-        self.spec: CustomSpec | SmpSpec = CustomSpec(module=f"{type(network).__module__}.{type(network).__qualname__}")
         self.part = _resolve(network, features)
+        self.spec: CustomSpec | SmpSpec | TorchvisionSpec = (
+            spec or recognised(network, n_classes, self.part, interpolate)
+            or CustomSpec(module=f"{type(network).__module__}.{type(network).__qualname__}")
+        )
         outputs, logits = _probe(network, probe_size)
         if logits.ndim != 4 or logits.shape[1] != n_classes:
             found = logits.shape[1] if logits.ndim == 4 else f"shape {tuple(logits.shape)}"
@@ -90,7 +94,8 @@ class WrappedModel(ImageSystem):
         seen: list[Any] = []
         handle = self.network.get_submodule(self.part).register_forward_hook(lambda part, inputs, output: seen.append(output))
         try:
-            logits = _logits(self.network(frames))
+            with _single_frame_explained(self, frames):
+                logits = _logits(self.network(frames))
         finally:
             handle.remove()
         features = _levels(seen[-1])[self.level]
@@ -103,7 +108,7 @@ class WrappedModel(ImageSystem):
 class SmpModel(WrappedModel):
     """A network of segmentation_models_pytorch; its own head brings the logits to full size, as when it is called alone."""
 
-    def __init__(self, network: SegmentationModel) -> None:
+    def __init__(self, network: SegmentationModel, spec: SmpSpec | None = None) -> None:
         arguments = {key: value for key, value in network.config.items() if not key.startswith("_")}
         name = type(network).__name__
         if arguments.get("in_channels", 3) != 3:
@@ -116,17 +121,19 @@ class SmpModel(WrappedModel):
                 "architecture, or sspcore.wrap(network, 'decoder.fusion_blocks.2', n_classes, probe_size=(224, 224))"
             )
         convolutions = [part for part in network.segmentation_head.modules() if isinstance(part, nn.Conv2d)]
-        super().__init__(network, "encoder", convolutions[-1].out_channels)
-        self.spec = SmpSpec(smp=name, arguments=arguments | {"encoder_weights": None})
+        spec = spec or SmpSpec(smp=name, arguments=arguments | {"encoder_weights": None})
+        super().__init__(network, "encoder", convolutions[-1].out_channels, spec=spec)
+        self.renormalise = renormalise(spec)
         self.pyramid_channels: tuple[int, ...] = tuple(network.encoder.out_channels[-4:])
 
     def encode(self, frames: Tensor) -> list[Tensor]:
         """Pyramid of the encoder. Raises: ProfileError if the frame's size is not a multiple of its stride."""
         require_multiples(frames, max(FEATURE_STRIDE, self.network.encoder.output_stride))
-        return list(self.network.encoder(frames))
+        return list(self.network.encoder(self.renormalise(frames)))
 
     def decode_features(self, pyramid: list[Tensor]) -> Tensor:
-        return self.network.decoder(list(pyramid))
+        with _single_frame_explained(self, pyramid[-1]):
+            return self.network.decoder(list(pyramid))
 
     def classify(self, features: Tensor) -> Tensor:
         return self.network.segmentation_head(features)
@@ -136,15 +143,18 @@ class SmpModel(WrappedModel):
         return self.classify(self.decode_features(pyramid)), pyramid[self.level]
 
 
-def build_smp(spec: SmpSpec) -> SmpModel:
-    """The network that a checkpoint names, its weights as initialised. Raises ProfileError."""
-    kind, library = getattr(smp, spec.smp, None), f"segmentation_models_pytorch {smp.__version__}"
-    if not (isinstance(kind, type) and issubclass(kind, SegmentationModel)):
-        raise ProfileError(f"{spec.smp}: {library} has no such network; install another version")
+@contextmanager
+def _single_frame_explained(model: WrappedModel, frames: Tensor) -> Iterator[None]:
+    """Raise ProfileError where a network with BatchNorm behind a global pooling (DeepLabV3) is trained on a single frame."""
     try:
-        return SmpModel(kind(**spec.arguments))
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
-        raise ProfileError(f"{spec.smp}: cannot be made by {library} ({reason(error)}); install another version") from error
+        yield
+    except ValueError as error:
+        if not (model.training and len(frames) == 1 and "more than 1 value per channel" in str(error)):
+            raise
+        raise ProfileError(
+            f"{type(model.network).__name__}: BatchNorm behind its global pooling cannot be trained on a single frame; take 2 "
+            "frames or more at once (batch_size, machine.microbatch)"
+        ) from error
 
 
 def _resolve(network: nn.Module, name: str) -> str:

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from sspcore.core.errors import SspError
 from sspcore.core.types import VideoSegmenter
 from sspcore.models.dff import DFF
-from sspcore.models.image import ImageSegmenter
+from sspcore.models.image import ImageSystem
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.systems import OURS, PAPER_SYSTEMS, ModelSettings, build, stand_in
 from sspcore.models.tcb import CLIP, TCB
@@ -138,9 +138,9 @@ def system_cost(name: str, profile: Profile, flow: FlowCost, fps: float | None =
     size = tuple(profile.input_size)
     model = _shape_only(name, N_CLASSES, profile)
     needed_flow = flow if "flow" in model.needs else FlowCost()
-    image = model if isinstance(model, ImageSegmenter) else model.image
+    image = model if isinstance(model, ImageSystem) else model.image
     all_params = parameters_m(model)
-    own_params = all_params + needed_flow.params_m - parameters_m(image.auxiliary_head)
+    own_params = all_params + needed_flow.params_m - parameters_m(getattr(image, "auxiliary_head", None))
     own = stream_macs(model, size, needed_flow.macs)
     note, params, macs, printed = "", own_params, own, (None, None)
     if name in PAPER_SYSTEMS and stand_in(name, profile) is None:
@@ -186,7 +186,7 @@ def _clip_macs(model: TCB, size: tuple[int, int], own: Macs) -> Macs:
     with torch.no_grad():
         pyramid = model.image.encode(frame)
     encoder = count_macs(lambda: model.image.encode(frame))
-    decoder = count_macs(lambda: model.image.decode(pyramid))
+    decoder = count_macs(lambda: model.image.classify(model.image.decode_features(pyramid)))
     block = own + (encoder + decoder) * -1
     return (encoder * CLIP + decoder) * PRINTED_CLIP_PASSES + block
 

@@ -15,7 +15,9 @@ from typing import Any
 from sspcore.core.code import code_key
 from sspcore.core.store import stable_hash
 from sspcore.models.config import FORMAT
-from sspcore.models.systems import FLOW_METHODS, METHOD_MODULES, TEACHER, SystemSpec, system
+from sspcore.models.description import BuildableSpec
+from sspcore.models.spec import ImageModelSpec
+from sspcore.models.systems import FLOW_METHODS, METHOD_MODULES, TEACHER, SystemSpec, image_spec, system
 from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
 from sspcore.study.profiles import Profile
 
@@ -38,10 +40,11 @@ def made_by(*modules: str) -> str:
     return code_key(*modules, without=TABLES)
 
 
-def system_code(spec: SystemSpec) -> str:
-    """The code of a system: its method's, and what builds it; not that of other methods."""
+def system_code(spec: SystemSpec, image: BuildableSpec) -> str:
+    """The code of a system on an image model: its method's, and what builds it; not that of other methods."""
     functions = (f"METHODS.{spec.method}", "build", "start_from", "freeze_image")
-    return made_by(METHOD_MODULES[spec.method], *(f"sspcore.models.systems:{name}" for name in functions))
+    own = () if isinstance(image, ImageModelSpec) else ("sspcore.models.build",)
+    return made_by(METHOD_MODULES[spec.method], *own, *(f"sspcore.models.systems:{name}" for name in functions))
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class Keys:
             FORMAT, spec.key(), recipe, augmentation, self.profile.key(*sections), self._readings(spec, dataset),
             self.clips(dataset), self.seed, None if start is None else self.training(start, dataset),
             self.labels(dataset, self.fused(spec)) if spec.teacher else None,
-            made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"), system_code(spec),
+            made_by("sspcore.study.fitting", "sspcore.motion.flow", "sspcore.motion.registration"),
+            system_code(spec, image_spec(name, self.profile)),
         ])
 
     def _readings(self, spec: SystemSpec, dataset: str) -> dict[str, str]:

@@ -1,17 +1,22 @@
-"""What trainings of a profile start from: pretrained weights, and packages that are no part of every set-up."""
+"""What trainings of a profile start from: networks that can be built, pretrained weights, packages that are no part of every
+set-up.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
 
-from sspcore.core.errors import WeightsError
+from sspcore.core.errors import SspError, WeightsError
+from sspcore.models.build import build_image
 from sspcore.models.pretrained import LightGlueWeights, PackageWeights, RaftWeights, Weights
+from sspcore.models.spec import ImageModelSpec
 from sspcore.models.systems import system
 from sspcore.models.whole import start_weights
 from sspcore.motion.names import uses_lightglue, uses_raft
 from sspcore.study.plan import trainings
 from sspcore.study.profiles import Profile
+from sspcore.study.timing import N_CLASSES
 
 SETUP = "./reproduce.sh setup"
 
@@ -38,6 +43,13 @@ def lacking(profile: Profile, systems: Iterable[str], asked: str) -> Iterator[st
     roles = {system(name).image_model for name in trainings(systems, profile.equal_steps)}
     if uses_lightglue(profile.registration) and find_spec("kornia") is None:
         yield f"registration {profile.registration}: the package kornia is missing; run {SETUP} --extra lightglue"
+    foreign = {role for role in roles & profile.models.keys() if not isinstance(profile.models[role], ImageModelSpec)}
+    for role in sorted(foreign):  # their arguments are those of another library
+        try:
+            build_image(profile.models[role], N_CLASSES, load_weights=False)
+        except SspError as error:
+            yield f"models.{role}: {error}"
+            roles.discard(role)
     for weights in needed(profile, roles):
         if not weights.found():
             yield f"{weights.name} ({weights.role}): weights are missing; run {_remedy(weights, asked)}"

@@ -27,7 +27,7 @@ def row(study: Study, name: str, dataset: str, predictions: Path) -> dict[str, A
         "system": name, "kind": system(name).kind, "dataset": dataset, "scored_size": list(size),
         "miou": figures.pop("miou"), "tc": figures.pop("tc"), **figures,
         "params_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 4),
-        "encoder": image_spec(name, profile).encoder, "encoder_start": encoder_start(image_spec(name, profile)),
+        "encoder": image_spec(name, profile).title, "encoder_start": encoder_start(image_spec(name, profile)),
         "stand_in": stand_in(name, profile), "training_steps": training_steps(study, name, dataset),
         "registration_fallback_rate": read_json(predictions / "stream.json")["registration_fallback_rate"],
     }

@@ -25,7 +25,7 @@ from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip
-from sspcore.models.image import ImageSegmenter
+from sspcore.models.image import ImageSystem
 from sspcore.models.pointwise import fast_pointwise
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _crc32(logits: Tensor) -> str:
 
 @torch.inference_mode()
 def label_clips(
-    teacher: ImageSegmenter, clips: list[Clip], store: LabelStore, teacher_size: Size, student_size: Size,
+    teacher: ImageSystem, clips: list[Clip], store: LabelStore, teacher_size: Size, student_size: Size,
     device: torch.device | str = "cpu", batch_size: int = 4,
 ) -> None:
     """Write the teacher's logits of every frame, at the student's stride 4; clips that are there and whole are skipped.
@@ -113,7 +113,7 @@ def label_clips(
             for first in range(0, len(clip), batch_size):
                 positions = range(first, min(first + batch_size, len(clip)))
                 frames = torch.stack([to_tensor(clip.frame(k, teacher_size)) for k in positions]).to(device)
-                logits = teacher.decode(teacher.encode(frames)).float()
+                logits = teacher.logits_and_features(frames)[0].float()
                 parts.append(F.interpolate(logits, small, mode="bilinear", align_corners=False, antialias=True).cpu())
                 bar.update(len(positions))
             store.write(clip, torch.cat(parts))

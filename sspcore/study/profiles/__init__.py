@@ -23,8 +23,8 @@ from sspcore.core.store import stable_hash
 from sspcore.data.augmentation import Augmentation
 from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import ClipRules
-from sspcore.models.spec import ImageModelSpec
-from sspcore.models.systems import SYSTEMS, SystemSpec, control, system
+from sspcore.models.description import BuildableSpec, TorchvisionSpec, place
+from sspcore.models.systems import STAGED_METHODS, SYSTEMS, SystemSpec, control, system
 from sspcore.motion.names import FLOW_NAMES, REGISTRATOR_NAMES
 from sspcore.study.profiles.files import PROFILE_FOLDER as PROFILE_FOLDER
 from sspcore.study.profiles.files import available_profiles as available_profiles
@@ -88,7 +88,7 @@ class Profile(Section):
     fuse_teacher: bool = True  # whether video students learn from fused teacher labels
     rendering: Rendering | None  # None: real releases are expected
     clips: dict[str, ClipRules]  # rules of preparation per data set
-    models: dict[str, ImageModelSpec]  # image models by role
+    models: dict[str, BuildableSpec]  # image models by role
     training: dict[str, Recipe]  # recipes by name
     augmentation: Augmentation = Augmentation()  # of training samples; the default is the published one
     # So many training sequences (the last by name) take the place of the validation split, to choose settings without
@@ -161,6 +161,11 @@ def choose_systems(profile: Profile, asked: Iterable[str], datasets: Iterable[st
                     f"{setting}: {name} needs {needed[0]}, which is missing in profile {profile.name}; add it, or leave "
                     f"{name} out"
                 )
+            if spec.method in STAGED_METHODS and isinstance(profile.models[spec.image_model], TorchvisionSpec):
+                raise ProfileError(
+                    f"{setting}: {name} works between the stages of an image model, which models.{spec.image_model} does not "
+                    f"have; leave {name} out"
+                )
     return names
 
 
@@ -221,7 +226,7 @@ def _validate(tree: dict[str, Any], source: str) -> Profile:
         profile = Profile.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        where = place(first["loc"]) or "(top level)"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise ProfileError(f"profile {source}: {where}: {problem}{more}; correct this setting") from error
@@ -242,6 +247,9 @@ def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
         for name in names:
             if name not in SPECS:
                 yield f"{section}.{name}", f"data set is unknown; choose from {', '.join(SPECS)}"
+    for role, spec in profile.models.items():
+        if "weights" not in spec.model_fields_set:
+            yield f"models.{role}.weights", "say where the pretrained weights come from; none: there are none"
     for name, release in releases.items():
         if min(release.size) < 1:
             yield f"rendering.releases.{name}.size", "height and width must be positive"

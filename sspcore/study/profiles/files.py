@@ -21,9 +21,9 @@ def read_settings(name: str) -> tuple[Tree, str]:
     """The settings of a profile, together with those of the files that it extends; and what was read, for errors.
 
     A file that says `extends: NAME` (a shipped profile, or a path relative to the file) holds changes. Mappings merge,
-    other values replace. What it says of a recipe holds for the recipe's data sets too ("video" for "video@uavid"), unless
-    it says otherwise of these itself. Name, description and `publish_to` are never inherited: the name is the file's by
-    default, and nothing is published by default.
+    other values replace, and so does an image model of another kind (`smp`, `torchvision`). What it says of a recipe holds for
+    the recipe's data sets too ("video" for "video@uavid"), unless it says otherwise of these itself. Name, description and
+    `publish_to` are never inherited: the name is the file's by default, and nothing is published by default.
 
     Args:
         name: a shipped profile, or the path of a YAML file.
@@ -83,7 +83,7 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[Tree, list[Path]]:
     if isinstance(base.get("conventions"), str) and isinstance(tree.get("conventions"), dict):
         base |= {"conventions": {"base": base["conventions"]}}  # single readings go on from what it names
     own = {"name": path.stem, "description": f"{base.get('name')}, with the changes of {path.name}", "publish_to": None}
-    return _merged(_without_changed_recipes(base, tree), own | tree), [path, *files]
+    return _merged(_without_replaced_models(_without_changed_recipes(base, tree), tree), own | tree), [path, *files]
 
 
 def _mapping(path: Path) -> Tree:
@@ -118,6 +118,23 @@ def _without_changed_recipes(base: Tree, changes: Tree) -> Tree:
         name: _without(recipe, changed.get(name.partition("@")[0])) if "@" in str(name) else recipe
         for name, recipe in recipes.items()
     }}
+
+
+def _without_replaced_models(base: Tree, changes: Tree) -> Tree:
+    """`base` without the image models in whose place `changes` names a network of another kind: their settings are not its."""
+    models, changed = base.get("models"), changes.get("models")
+    if not (isinstance(models, dict) and isinstance(changed, dict)):
+        return base
+
+    def network(model: Any) -> list[Any]:
+        return [model.get(name) for name in ("smp", "torchvision")] if isinstance(model, dict) else []
+
+    def replaced(role: str) -> bool:
+        model = changed.get(role)
+        names_one = isinstance(model, dict) and not model.keys().isdisjoint(("smp", "torchvision", "encoder"))
+        return names_one and network(model) != network(models[role])
+
+    return base | {"models": {role: model for role, model in models.items() if not replaced(role)}}
 
 
 def _with_whole_recipes(tree: Tree) -> Tree:
