@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def stream(
-    source: Annotated[str, typer.Argument(help="Video file, folder of images, or number of a camera.")],
+    source: Annotated[str, typer.Argument(help="Video, folder of images, camera (0), address (rtsp://...), or gst:PIPELINE.")],
     checkpoint: Checkpoint = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a folder written by sspcore export.")] = None,
     backend: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="Of a bundle.")] = "auto",
@@ -42,14 +42,19 @@ def stream(
         typer.Option(help="Frames that come too fast; auto: oldest for a camera, never for files."),
     ] = "auto",
     rate: Annotated[float | None, typer.Option(metavar="FPS", help="Play a file as if it were live.")] = None,
+    reconnect: Annotated[
+        float, typer.Option(metavar="SECONDS", help="For how long a lost connection is tried again; 0: it is the end."),
+    ] = 30.0,
     max_frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many.")] = None,
 ) -> int:
-    """Segment a video, a folder of images or a camera.
+    """Segment a video, a folder of images, a camera or an address.
 
     Decoding, registration and network run at the same time. Ctrl-C ends it and leaves whole files.
     """
     from sspcore.core.files import require_output, write_json
+    from sspcore.core.parallel import quiet_decoder
     from sspcore.inference.motion import motion_for
+    from sspcore.inference.network import without_secrets
     from sspcore.inference.outputs import writers
     from sspcore.inference.sources import open_source
     from sspcore.inference.video import run
@@ -60,6 +65,8 @@ def stream(
         raise ProfileError(f"--rate {rate:g}: frames a second must be a number above 0")
     if max_frames is not None and max_frames < 1:
         raise ProfileError(f"--max-frames {max_frames}: take 1 or more")
+    if not 0 <= reconnect < math.inf:
+        raise ProfileError(f"--reconnect {reconnect:g}: seconds must be a number from 0 on")
     outputs = [path for path in (out, masks, report) if path is not None]
     for path in outputs:
         require_output(path, (Path(source), bundle, checkpoint and Path(checkpoint)), overwrite)
@@ -69,12 +76,13 @@ def stream(
     engine, classes, usual, flow = _engine(checkpoint, bundle, backend, size, device)
     registrator = partial(build_registrator, registration or usual, device=device)
     motion = motion_for(engine, registrator, lambda: build_flow(flow, device))
-    with open_source(source, rate) as opened, writers(out, masks, classes, opened.fps) as consumers:
+    quiet_decoder()
+    with open_source(source, rate, reconnect) as opened, writers(out, masks, classes, opened.fps) as consumers:
         oldest = None if drop == "auto" else drop == "oldest"
         done = run(opened, engine, motion, consumers, oldest, max_frames)
         if done.frames == 0 and not done.interrupted:
             broken = f"no readable frame ({done.broken} broken)"
-            raise SspError(f"{source}: {broken}; is it a video or a folder of images?")
+            raise SspError(f"{without_secrets(source)}: {broken}; is it a video or a folder of images?")
     summary = done.summary()
     print(json.dumps(summary, indent=1))
     if report:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from sspcore.core.errors import ReleaseError
+from sspcore.data.containers import has_sample_table, is_cut_off, is_edited
+
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_REORDERED = 64  # no codec stores a frame farther from its place
 
 
 @contextmanager
@@ -28,13 +34,26 @@ def open_video(video: Path) -> Iterator[cv2.VideoCapture]:
 
 
 def count_frames(video: Path) -> int:
-    """Number of frames that the container announces. Raises ReleaseError if it cannot be opened or that number is absurd."""
+    """Number of frames that `read_video` can give of a whole file: what the table of an MP4 says where all of it is shown, else
+    all are decoded, since other headers hold no number or a guess by the duration.
+
+    Raises: ReleaseError if it cannot be opened or that number is absurd.
+    """
     with open_video(video) as capture:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     size = video.stat().st_size
+    if not has_sample_table(video):
+        return _decoded(video, size, video.stat().st_mtime_ns)
     if not 0 <= frames <= size:  # a damaged header; no codec has frames of less than a byte
         raise ReleaseError(f"{video}: announces {frames} frames in {size} bytes; the file is damaged, fetch it again")
-    return frames
+    return _decoded(video, size, video.stat().st_mtime_ns) if is_edited(video, frames) else frames
+
+
+@lru_cache(maxsize=1024)
+def _decoded(video: Path, size: int, changed: int) -> int:
+    """Number of frames up to the end; size and time of change tell one file from another of its name."""
+    with open_video(video) as capture:
+        return sum(1 for _ in iter(capture.grab, False))
 
 
 def read_video(video: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -57,13 +76,60 @@ def read_video(video: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]
 
 
 def read_through(video: Path) -> tuple[int, tuple[int, int]]:
-    """Number of frames that can be decoded, and (H, W). Raises ReleaseError if these are fewer than are announced."""
+    """Number of frames that can be decoded, and (H, W). Raises ReleaseError if these are fewer than the file should hold."""
     with open_video(video) as capture:
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         decoded, image = capture.read()
         frames = int(decoded)
-        while frames < announced and capture.grab():
+        while decoded and capture.grab():
             frames += 1
-    if frames < max(1, announced):
-        raise ReleaseError(f"{video}: ends at frame {frames} though {announced} are announced; fetch it again")
+    missing = max(missing_frames(video, frames), int(not frames))
+    if missing:
+        raise ReleaseError(f"{video}: ends at frame {frames} though {frames + missing} are announced; fetch it again")
     return frames, image.shape[:2]
+
+
+def missing_frames(video: Path, decoded: int) -> int:
+    """How many more frames a file should hold that ended after `decoded`; 0 where this is its end, whatever its header says.
+
+    It is not where the file is cut off or where its table of frames lists more than can be decoded without its edit list.
+    Elsewhere the header's number is a guess: of the longest stream's duration, of a frame rate that varies, of nothing.
+    """
+    with open_video(video) as capture:
+        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    plausible = 0 < announced <= video.stat().st_size
+    if plausible and announced <= decoded:
+        return 0
+    if is_cut_off(video):
+        return announced - decoded if plausible else 1
+    if not plausible or not has_sample_table(video):
+        return 0
+    return max(0, announced - _leading(video) - _decoded_unedited(video))
+
+
+def _decoded_unedited(video: Path) -> int:
+    """Number of frames in the file, those that an edit list hides too."""
+    with _ffmpeg_options("ignore_editlist;1"), open_video(video) as capture:
+        return sum(1 for _ in iter(capture.grab, False))
+
+
+def _leading(video: Path) -> int:
+    """Frames in front of the first key frame: where a video was cut without coding it again, what they refer to is missing."""
+    raw = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    try:
+        times = [raw.get(cv2.CAP_PROP_PTS) for _ in range(_REORDERED) if raw.grab()]
+        return sum(time < times[0] for time in times)
+    finally:
+        raw.release()
+
+
+@contextmanager
+def _ffmpeg_options(options: str) -> Iterator[None]:
+    """Options for what FFmpeg opens in the block, in the variable in which OpenCV takes them; a user's own stay in force."""
+    if _OPTIONS in os.environ:
+        yield
+        return
+    os.environ[_OPTIONS] = options
+    try:
+        yield
+    finally:
+        os.environ.pop(_OPTIONS, None)

@@ -121,6 +121,8 @@ def run(
                         written.popleft().result()
                     written.append(writer.submit(write, result.number, result.image, result.labels))
                     bar.update(1)
+                    if max_frames is None:
+                        bar.total = source.n_frames  # the header's until the end has been seen
         except KeyboardInterrupt:
             report.interrupted = True
     for future in written:
