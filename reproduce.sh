@@ -4,11 +4,10 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-venv=$root/.venv
 lock=$root/requirements.lock
-stamp=$venv/installed.lock   # a copy of the lock, written last: there only if that very lock was installed to the end
-log=$venv/install.log
+venv= stamp= log=            # set by place_environment
 python=                      # the interpreter in use, set by find_environment
+linked=                      # the checkout that .venv finds the library in, set by link_library
 
 # torch's threads spin at every barrier: beside one other busy process a training takes twenty times as long. Results do not
 # change. A user's own choice stands (sspcore sets the same on import).
@@ -52,6 +51,8 @@ Options of a run:
 The environment: an active virtual or conda environment that already has the pins is used as it is; otherwise .venv is
 made with a Python 3.10 or newer, the one named by the variable PYTHON if it is set. A second run re-installs nothing;
 an interrupted installation is taken up again. Windows: run it in WSL (Ubuntu or another Linux).
+A checkout that cannot be written: .venv and what runs make go to your cache folder, or to those that the variables
+SSPCORE_VENV and SSPCORE_HOME name.
 
 After the set-up, .venv/bin/sspcore has all commands: sspcore --help. In another environment: python -m sspcore.
 HELP
@@ -66,6 +67,8 @@ die() { say "reproduce.sh: $*"; exit 2; }
 version_of() {
     "$1" -c 'import sys; print(sys.version_info[0] * 100 + sys.version_info[1])' 2>/dev/null </dev/null || true
 }
+
+shown_venv() { if [ "$venv" = "$root/.venv" ]; then echo .venv; else printf '%s\n' "$venv"; fi; }
 
 can_make_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 </dev/null; }
 
@@ -110,10 +113,29 @@ die_without_venv() {
 
 # --- the environment --------------------------------------------------------------------------------------------------
 
-# Use the active environment if it has every pin. PYTHON= asks for .venv with that interpreter.
+# Where the environment of our own lies: SSPCORE_VENV, else .venv, else (a checkout that cannot be written) the user's cache.
+place_environment() {
+    name_environment "${SSPCORE_VENV:-$root/.venv}"
+    if [ -n "${SSPCORE_VENV:-}" ]; then
+        [ -f "$log" ] || [ -z "$(ls -A "$venv" 2>/dev/null)" ] ||
+            die "SSPCORE_VENV=$SSPCORE_VENV holds something else than our environment: name a new or an empty folder"
+    elif [ ! -w "$root" ] && ! is_installed; then
+        name_environment "${XDG_CACHE_HOME:-${HOME:-}/.cache}/sspcore/venv${root//\//-}"
+        say "$root cannot be written: the environment is $venv; SSPCORE_VENV may name another folder"
+    fi
+}
+
+name_environment() {
+    case $1 in /*) venv=$1 ;; *) venv=$PWD/$1 ;; esac
+    stamp=$venv/installed.lock   # a copy of the lock, written last: there only if that very lock was installed to the end
+    log=$venv/install.log
+}
+
+# Use the active environment if it has every pin. PYTHON= of another one asks for .venv with that interpreter.
 use_active_environment() {
     local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
-    [ -n "$active" ] && [ -z "${PYTHON:-}" ] && [ ! "$active" -ef "$venv" ] && [ -x "$active/bin/python" ] || return 1
+    [ -n "$active" ] && [ ! "$active" -ef "$root/.venv" ] && [ -x "$active/bin/python" ] || return 1
+    [ -z "${PYTHON:-}" ] || [ "${PYTHON%/*}" -ef "$active/bin" ] || return 1
     PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1 \
         "$active/bin/python" -m sspcore doctor --pins >/dev/null 2>&1 || return 1
     python=$active/bin/python
@@ -124,6 +146,7 @@ use_own_environment() {
     python=$venv/bin/python
     # A foreign PYTHONPATH (ROS sets one) would put its packages before the pinned ones.
     unset PYTHONPATH PYTHONHOME
+    [ "$linked" = "$root" ] || export PYTHONPATH=$root   # where .venv cannot be written
     export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
 }
 
@@ -132,8 +155,9 @@ is_installed() { [ -x "$venv/bin/python" ] && cmp -s "$lock" "$stamp"; }
 # Let .venv find the library wherever it is started from, notebook kernels included, and give it the command sspcore; says the
 # new place after a move. Safe path: a folder named sspcore where the command is run is not to be taken for the library.
 link_library() {
-    local packages file linked= command=$venv/bin/sspcore
-    if [ ! -x "$command" ]; then
+    local packages file command=$venv/bin/sspcore
+    linked=
+    if [ ! -x "$command" ] && [ -w "$venv/bin" ]; then
         cat >"$command.tmp" <<'COMMAND'
 #!/bin/sh
 PYTHONSAFEPATH=1 exec "$(dirname "$0")/python" -m sspcore "$@"
@@ -144,20 +168,23 @@ COMMAND
     for packages in "$venv"/lib/python3*/site-packages; do
         file=$packages/sspcore.pth
         [ ! -f "$file" ] || IFS= read -r linked <"$file" || true
-        if [ "$linked" != "$root" ]; then
+        if [ "$linked" != "$root" ] && [ -w "$packages" ]; then
             printf '%s\n' "$root" >"$file.tmp"
             mv "$file.tmp" "$file"
+            linked=$root
         fi
     done
 }
 
 check_disk_space() {
-    local need=7 free
+    local need=7 free place=$venv
     [ "$(uname -s)" = Linux ] || need=3   # without the CUDA libraries
-    free=$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }') || free=
+    while [ -n "$place" ] && [ ! -d "$place" ]; do place=${place%/*}; done
+    [ -w "${place:-/}" ] || die "$venv cannot be written: set SSPCORE_VENV to a folder for the environment (about 6 GB)"
+    free=$(df -Pk "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $4 }') || free=
     case $free in '' | *[!0-9]*) return ;; esac
     [ $((free / 1048576)) -ge "$need" ] ||
-        die "$((free / 1048576)) GB free at $root, the environment needs about $need GB (torch brings its CUDA libraries): free some space first"
+        die "$((free / 1048576)) GB free at $venv, the environment needs about $need GB (torch brings its CUDA libraries): free some space first"
 }
 
 # Pass pip's progress on: one changing line on a terminal, otherwise the two steps.
@@ -191,13 +218,13 @@ fail_installation() {
 install() {
     local base='' message
     if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        say "Setting up: taking up .venv again (an interrupted installation, or other pins)."
+        say "Setting up: taking up $(shown_venv) again (an interrupted installation, or other pins)."
         rm -f "$stamp"
     else
         check_disk_space
         base=$(choose_python)
-        say "Setting up: making .venv with $base."
-        message=$("$base" -m venv --clear "$venv" 2>&1) || die "$base could not make .venv: ${message##*$'\n'}"
+        say "Setting up: making $(shown_venv) with $base."
+        message=$("$base" -m venv --clear "$venv" 2>&1) || die "$base could not make $venv: ${message##*$'\n'}"
     fi
     say "Installing the pinned packages (about 6 GB on Linux, some minutes; log: $log)"
     local started=$SECONDS
@@ -252,9 +279,10 @@ find_environment() {
     if use_active_environment; then
         return
     fi
+    place_environment
     is_installed || install
     if [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of "$venv/bin/python")" ]; then
-        say "Note: .venv has another version than PYTHON=$PYTHON; delete .venv to set it up with that one."
+        say "Note: $(shown_venv) has another version than PYTHON=$PYTHON; delete it to set it up with that one."
     fi
     link_library
     use_own_environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from sspcore.cli.run import ablations, plan, report, reproduce, sample, seeds
 from sspcore.cli.sources import check, weights
 from sspcore.cli.stream import stream
 from sspcore.core.errors import SspError
-from sspcore.core.paths import require_checkout
+from sspcore.core.paths import HOME, HOME_VARIABLE, require_checkout, unusual_home
 from sspcore.core.progress import configure_logging
 
 COMMANDS = {
@@ -27,6 +28,7 @@ COMMANDS = {
     "Look inside": (complexity, benchmark, doctor),
 }
 NEED_CHECKOUT = (reproduce, ablations, seeds, report, sample, benchmark)  # notebooks, figures, results of runs
+WRITE_HOME = ("reproduce", "check", "weights", "plan", "ablations", "seeds", "report", "evaluate", "benchmark")
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -73,12 +75,15 @@ def show_version(asked: bool) -> None:
 
 @app.callback()
 def configure(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Steady segmentation of drone video: Semantic Similarity Propagation (SSP), and the study behind it."""
     configure_logging(stream=sys.stderr)
+    if context.invoked_subcommand in WRITE_HOME and (note := unusual_home()):
+        print(note, file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SspError as error:
         return fail(str(error), WRONG_INPUT)
     except OSError as error:
-        return fail(f"{type(error).__name__}: {error}; check disk space and permissions, then run again", FAILED)
+        ours = isinstance(error.filename, str) and Path(error.filename).is_relative_to(HOME)
+        remedy = f"check disk space and permissions{f', or let {HOME_VARIABLE} name another folder' if ours else ''}"
+        return fail(f"{type(error).__name__}: {error}; {remedy}, then run again", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,15 +1,18 @@
 """Where things lie: the package, the checkout, artefacts of a profile, weights, caches.
 
 Whatever a run makes lies in `data/` of the checkout; what is published of it, in `figures/`. Where sspcore is installed as a
-package there is no checkout: the user's cache folder takes its place, never the folder that the package is installed in. The
-environment variable SSPCORE_HOME names another folder in place of `data/`.
+package there is no checkout, and one that is read-only or belongs to somebody else cannot be written: the user's cache folder
+takes its place, never the folder that the package is installed in. The environment variable SSPCORE_HOME names another folder
+in place of `data/`.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from getpass import getuser
 from pathlib import Path
+from tempfile import gettempdir
 
 from platformdirs import user_cache_dir
 
@@ -17,11 +20,45 @@ from sspcore.core.errors import SspError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 IN_CHECKOUT = (PACKAGE.parent / "reproduce.sh").is_file()
-REPOSITORY = PACKAGE.parent if IN_CHECKOUT else Path(user_cache_dir("sspcore"))
+HOME_VARIABLE = "SSPCORE_HOME"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which may not be there yet."""
+    while not os.path.exists(folder):  # False too where a folder above may not be entered
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _cache() -> Path:
+    """The user's cache folder; one of temporary files where there is no home, or none that can be written."""
+    usual = Path(user_cache_dir("sspcore"))
+    user = os.getuid() if hasattr(os, "getuid") else getuser()
+    return usual if usual.is_absolute() and _is_writable(usual) else Path(gettempdir()) / f"sspcore-{user}"
+
+
+REPOSITORY = PACKAGE.parent if IN_CHECKOUT else _cache()
 SAMPLE = PACKAGE.parent / "data" / "sample" if IN_CHECKOUT else PACKAGE / "_sample"  # setup.py puts it there
-HOME = Path(os.environ.get("SSPCORE_HOME") or REPOSITORY / "data").absolute()
-WEIGHTS_FOLDER = HOME / "weights"
+_DATA = REPOSITORY / "data"
+
+
+def home() -> Path:
+    """Folder of all that is made; `HOME` is the one of this process."""
+    return Path(os.environ.get(HOME_VARIABLE) or (_DATA if _is_writable(_DATA) else _cache() / "data")).absolute()
+
+
+HOME = home()
+# those that the owner of a read-only checkout has fetched are everybody's
+WEIGHTS_FOLDER = (_DATA if _cache() / "data" == HOME and (_DATA / "weights").is_dir() else HOME) / "weights"
 FLOW_CACHE = HOME / "flow-cache"
+
+
+def unusual_home() -> str | None:
+    """Where artefacts lie and why, in one line, if their usual place cannot be written; None otherwise."""
+    usual = _DATA if IN_CHECKOUT else Path(user_cache_dir("sspcore")) / "data"
+    if os.environ.get(HOME_VARIABLE) or usual == HOME:
+        return None
+    return f"{usual} cannot be written: what is made goes to {HOME}; {HOME_VARIABLE} may name another folder"
 
 
 def require_checkout(what: str) -> None:

@@ -32,15 +32,22 @@ def run_began(default: float = _PROCESS_BEGAN) -> float:
 
 
 def git_commit() -> str:
-    """Short commit of the checkout, "+" appended where the work tree differs; "unknown" where there is none."""
-    settings = {"cwd": REPOSITORY, "text": True, "stderr": subprocess.DEVNULL, "timeout": 20}
-    if not IN_CHECKOUT:
+    """Short commit of the checkout, "+" appended where the work tree differs; "unknown" where there is none.
+
+    An exported copy has none, also below a folder that is under git; nor does an installed package.
+    """
+    if not (IN_CHECKOUT and (REPOSITORY / ".git").exists()):
         return "unknown"
+    # the code of this checkout runs already, whoever it belongs to; and git of a hook names its own repository in GIT_DIR
+    git = ["git", "-c", f"safe.directory={REPOSITORY}", "--no-optional-locks"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    settings = {"cwd": REPOSITORY, "text": True, "stderr": subprocess.DEVNULL, "timeout": 20, "env": environment}
     try:
         # figures/ holds what was published and measured: written outputs must not mark the code as changed
-        status = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures"]
+        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures"]
         changed = subprocess.check_output(status, **settings)
-        return subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], **settings).strip() + "+" * bool(changed)
+        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **settings)
+        return commit.strip() + "+" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 

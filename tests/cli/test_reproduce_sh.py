@@ -14,13 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 BASH = shutil.which("bash")
 TOOLS = (
     *("awk", "bash", "cat", "chmod", "cmp", "cp", "dirname"),
-    *("env", "grep", "mkdir", "mv", "rm", "tail", "tee", "uname"),
+    *("env", "grep", "ls", "mkdir", "mv", "rm", "tail", "tee", "uname"),
 )
 
 # Answers as the Python that reproduce.sh talks to, and writes down how it was called. `-m venv` makes an environment
 # whose interpreter is this very script.
 PYTHON_STUB = """#!/usr/bin/env bash
 printf '%s|%s|%s\\n' "${0##*/}" "$PWD" "$*" >>"$CALLS"
+env >"${CALLS%/*}/environment"
 case "$*" in
     *version_info*) echo "${STUB_VERSION:-311}" ;;
     *ensurepip*) exit "${STUB_ENSUREPIP:-0}" ;;
@@ -253,11 +254,51 @@ def test_named_python_is_used_or_refused(checkout: Checkout, tmp_path: Path) -> 
     assert any(line.startswith("my-python|") and "-m venv" in line for line in lines)
 
 
+def test_the_environment_may_lie_elsewhere(checkout: Checkout, tmp_path: Path) -> None:
+    named = tmp_path / "of its own"
+    assert checkout.run("setup", SSPCORE_VENV=str(named)).returncode == 0
+    assert (named / "installed.lock").is_file() and not (checkout.root / ".venv").exists()
+    assert checkout.run("setup", SSPCORE_VENV="../of its own", cwd=checkout.tools).returncode == 0
+    assert checkout.pip_calls() == []
+    others = tmp_path / "others"
+    (others / "photos").mkdir(parents=True)
+    assert_one_line(checkout.run("setup", SSPCORE_VENV=str(others)), str(others), "name a new or an empty folder")
+    assert (others / "photos").is_dir() and checkout.calls() == []
+
+
+@pytest.mark.parametrize("home, place", [("/home/me", "/home/me/.cache"), ("", "/.cache")])
+def test_a_checkout_that_cannot_be_written_has_its_environment_in_the_users_cache(checkout: Checkout, home, place) -> None:
+    """Root may write everywhere: the script's question whether it may is answered for it."""
+    script = checkout.root / "reproduce.sh"
+    asked = '[ ! -w "$root" ]'
+    assert asked in script.read_text()
+    script.write_text(script.read_text().replace(asked, "true").replace('[ -w "${place:-/}" ]', "false"))
+    result = checkout.run("setup", HOME=home)
+    said, error = result.stderr.splitlines()
+    venv = f"{place}/sspcore/venv{str(checkout.root).replace('/', '-')}"
+    assert said == f"{checkout.root} cannot be written: the environment is {venv}; SSPCORE_VENV may name another folder"
+    assert result.returncode == 2 and f"{venv} cannot be written: set SSPCORE_VENV to a folder" in error
+
+
+def test_a_library_that_cannot_be_linked_is_named_to_python(checkout: Checkout) -> None:
+    """A read-only .venv of a checkout that has been moved."""
+    checkout.run("setup")
+    moved = checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
+    script = moved / "reproduce.sh"
+    script.write_text(script.read_text().replace('[ -w "$packages" ]', "false"))
+    result = checkout.run("--force", PYTHONPATH="/opt/ros")
+    assert result.returncode == 0 and checkout.calls_file.read_text().splitlines()[-1].endswith("reproduce --force")
+    assert f"PYTHONPATH={moved}\n" in checkout.calls_file.with_name("environment").read_text()
+
+
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
 def test_an_active_environment_with_the_pins_is_used(checkout: Checkout, tmp_path: Path, variable: str) -> None:
     (tmp_path / "active/bin").mkdir(parents=True)
     shutil.copy(checkout.tools / "python3", tmp_path / "active/bin/python")
-    result = checkout.run("--force", **{variable: str(tmp_path / "active")})
+    active = {variable: str(tmp_path / "active")}
+    assert checkout.run("--force", PYTHON=str(tmp_path / "active/bin/python3"), **active).returncode == 0  # its own Python
+    assert not (checkout.root / ".venv").exists()
+    result = checkout.run("--force", **active)
     assert result.returncode == 0 and not (checkout.root / ".venv").exists()
     assert checkout.calls() == ["-m sspcore doctor --pins", "-m sspcore reproduce --force"]
 

@@ -57,6 +57,40 @@ def test_the_seal_names_the_commit_of_the_code_in_memory(tmp_path, monkeypatch):
     origins._first_commit.cache_clear()
 
 
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A checkout with one commit, and its short name; where the test is run as root it belongs to another user."""
+    settings = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "code.py").write_text("x = 1\n")
+    for words in (("init", "-q"), ("add", "."), (*settings, "commit", "-q", "-m", "first")):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    commit = subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, text=True).strip()
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 12345, 12345)
+    monkeypatch.setattr(origins, "REPOSITORY", folder)
+    monkeypatch.setattr(origins, "IN_CHECKOUT", True)
+    return folder, commit
+
+
+def test_the_commit_is_that_of_the_checkout_whoever_owns_it_and_whatever_hook_asks(repository, tmp_path, monkeypatch):
+    folder, commit = repository
+    monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has declared it safe
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of-a-hook"))
+    assert origins.git_commit() == commit
+    (folder / "code.py").write_text("x = 2\n")
+    assert origins.git_commit() == f"{commit}+"
+
+
+def test_a_copy_below_another_repository_has_no_commit(repository, monkeypatch):
+    exported = repository[0] / "exported"
+    exported.mkdir()
+    monkeypatch.setattr(origins, "REPOSITORY", exported)
+    assert origins.git_commit() == "unknown"
+
+
 def test_failed_stage_keeps_the_former_artefact_and_no_partial_one(tmp_path):
     stage("t", tmp_path / "out", "k1", lambda folder: (folder / "a").write_text("old"))
 
