@@ -12,17 +12,21 @@ from sspcore.cli.common import Datasets, Profile, Root, fail
 from sspcore.core.errors import ReleaseError, SspError
 
 if TYPE_CHECKING:
+    from sspcore.data.datasets import DatasetSpec
     from sspcore.models.pretrained import Weights
+
+DatasetFile = Annotated[str | None, typer.Option(metavar="FILE", help="A data set of your own: its dataset.yaml.")]
 
 
 def check(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Holds uavid/ and ruralscapes/, or their archives.")],
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Holds uavid/ and ruralscapes/, or their archives.")] = None,
     datasets: Datasets = None,
+    dataset: DatasetFile = None,
     profile: Annotated[str, typer.Option(metavar="NAME", help="Whose folder archives are unpacked into.")] = "paper",
     root: Root = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: by the machine's cores).")] = None,
 ) -> int:
-    """Check the real releases: what is missing or damaged.
+    """Check a data set, the real releases or your own: what is missing or damaged.
 
     File by file, folders and archives alike. Status 1 if a data set cannot go on.
     """
@@ -30,19 +34,30 @@ def check(
     from sspcore.core.parallel import quiet_decoder
     from sspcore.core.paths import Workspace
     from sspcore.data.check import check_release, report
-    from sspcore.data.datasets import SPECS
 
+    specs = _described(data, datasets, dataset)
+    quiet_decoder()
+    workspace = Workspace(profile) if root is None else Workspace(profile, root)
+    processes = workers or max(1, worker_count("auto"))
+    checked = [check_release(data, spec, workspace, processes) for spec in specs]
+    print(report(checked))
+    return int(any(each.stops for each in checked))
+
+
+def _described(data: Path | None, datasets: tuple[str, ...] | None, dataset: str | None) -> list[DatasetSpec]:
+    """The data sets of --dataset, or of --data and --datasets. Raises: ReleaseError if one is unknown or both are given."""
+    from sspcore.data.datasets import SPECS, open_dataset
+
+    if (data is None) == (dataset is None) or (dataset and datasets):
+        raise ReleaseError("--dataset FILE for a data set of your own, or --data DIR for the releases: give one of the two")
+    if dataset is not None:
+        return [open_dataset(Path(dataset))]
     names = datasets or tuple(SPECS)
     if unknown := [name for name in names if name not in SPECS]:
         raise ReleaseError(f"--datasets {','.join(unknown)}: unknown; choose from {', '.join(SPECS)}")
     if not data.is_dir():
         raise ReleaseError(f"{data}: no such folder; --data names the one that holds the releases or archives")
-    quiet_decoder()
-    workspace = Workspace(profile) if root is None else Workspace(profile, root)
-    processes = workers or max(1, worker_count("auto"))
-    checked = [check_release(data, SPECS[name], workspace, processes) for name in names]
-    print(report(checked))
-    return int(any(each.stops for each in checked))
+    return [SPECS[name] for name in names]
 
 
 def weights(

@@ -29,12 +29,12 @@ from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_file, read_json, write_json
 from sspcore.core.progress import tqdm
 from sspcore.data.datasets import SPECS, DatasetSpec
+from sspcore.data.layouts import VIDEO_SUFFIXES, target_of
 from sspcore.data.prepare import require_room
-from sspcore.data.releases import target_of
 from sspcore.data.zip_scan import CHUNK, open_member, scan_zip
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-SIZE_LIMITS = {".png": 2**28, ".mp4": 2**37}  # bytes of a member
+SIZE_LIMITS = {".png": 2**28, ".mp4": 2**37}  # bytes of a member: images and labels, videos
 RECORD = "archive.json"
 RATIO_LIMIT = 20  # of all that is unpacked to the archive: videos and PNGs are packed already, label PNGs a little loosely
 # lzma: a .tar.gz may be an xz by another name; ValueError: a damaged table of contents that leads before the file's start
@@ -78,15 +78,17 @@ class Unpacked:
         return (*([whole] if self.problem else []), *(f"{self.archive}: {line}" for line in self.lost))
 
 
-def find_archives(data: Path, spec: DatasetSpec) -> list[Path]:
-    """Archives of a data set: all in `data`/<name>, and those in `data` whose names (else whose members) are of it.
+def find_archives(data: Path | None, spec: DatasetSpec) -> list[Path]:
+    """Archives of a data set: all in its folder, and of a release those in `data` whose names (else whose members) are of it.
 
     Members are listed only where the name says nothing, since listing a packed tar takes its time.
     """
     own, shared = (
         sorted(path for path in folder.glob("*") if path.is_file() and path.name.lower().endswith(SUFFIXES))
-        for folder in (data / spec.name, data)
+        for folder in ((data / spec.name, data) if spec.root is None else (spec.root, spec.root / spec.name))
     )
+    if spec.root:
+        return own
     for path in shared:
         named = [each.name for each in SPECS.values() if re.search(each.archives, path.name, re.IGNORECASE)]
         if not named:
@@ -150,7 +152,7 @@ def choose_members(members: list[Member], spec: DatasetSpec) -> tuple[dict[str, 
             continue
         elif member.is_link:
             refused.append(f"{_shown(member.name)}: is a link; refused")
-        elif member.size > SIZE_LIMITS[PurePosixPath(target).suffix]:
+        elif member.size > SIZE_LIMITS[".mp4" if PurePosixPath(target).suffix.lower() in VIDEO_SUFFIXES else ".png"]:
             refused.append(f"{_shown(member.name)}: unpacks to {member.size} bytes; refused")
         elif target in wanted:
             refused.append(f"{_shown(member.name)}: is there twice ({_shown(wanted[target].name)}); the first is taken")

@@ -1,6 +1,6 @@
-"""What is there of the real releases, what is damaged, and what can go on without it (`sspcore check`).
+"""What is there of a data set, what is damaged, and what can go on without it (`sspcore check`).
 
-The folders and the archives under DIR are read (layouts in data/README.md): every archive member by member, every video to
+Its folder and archives are read (layouts in data/README.md): every archive member by member, every video to
 its last frame, every label in its colours and size. The user's files are opened for reading only; archives are unpacked into
 the workspace. What was found is remembered by the files' names, sizes and times, so that a second check takes seconds.
 """
@@ -8,10 +8,10 @@ the workspace. What was found is remembered by the files' names, sizes and times
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -22,52 +22,19 @@ from sspcore.core.parallel import run_jobs
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.store import stable_hash
-from sspcore.data.archives import Unpacked, find_archives, unpack
-from sspcore.data.datasets import SPECS, DatasetSpec
-from sspcore.data.prepare import read_label
-from sspcore.data.releases import SPLITS, Sequence, files_key, list_sequences, natural_order, require_splits, target_of
-from sspcore.data.video import read_through
+from sspcore.data.archives import find_archives, unpack
+from sspcore.data.check_table import Row, conclusion, table_rows
+from sspcore.data.check_table import report as report
+from sspcore.data.datasets import DatasetSpec
+from sspcore.data.footage import WHOLE, Sequence
+from sspcore.data.layouts import SPLITS, target_of
+from sspcore.data.releases import files_key, folder_of, list_sequences, require_splits, survey
+from sspcore.data.verdicts import Verdict, examine
 
 log = logging.getLogger(__name__)
 
-_KINDS = {  # name of a kind of file, and what becomes of a run without it
-    "video": ("videos", "goes on without that sequence"),
-    "labels": ("labels", "goes on: distillation and TC alone can use that sequence"),
-    "vdd": ("VDD labels", "goes on: roofs count as building, water is not labelled"),
-}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """State of one sequence's files.
-
-    Attributes:
-        video, labels, vdd: "found", "missing" or "damaged" (labels, vdd: at least one file).
-        bad_labels, bad_vdd: frame numbers of files that cannot be used.
-        problems: a line each.
-    """
-
-    video: str
-    labels: str
-    vdd: str
-    bad_labels: tuple[int, ...] = ()
-    bad_vdd: tuple[int, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
+RECORD_SECONDS = 2.0  # between two notes of what was found; a check that is cut off goes on from there
 _VERDICT = TypeAdapter(Verdict)  # lists of JSON become tuples
-
-
-class Row(NamedTuple):
-    """A line of the table: counts of sequences, or of an archive's members."""
-
-    dataset: str
-    what: str
-    found: int
-    missing: int
-    damaged: int
-    source: str
-    without: str
 
 
 @dataclass(frozen=True)
@@ -97,46 +64,37 @@ class Checked:
         """Fingerprint of the usable files in artefact keys (see `files_key`), the same packed or unpacked."""
         return files_key(self.sequences, self.roots, self.spec)
 
+
     @property
     def conclusion(self) -> str:
         """Whether it goes on, in one line."""
-        if self.stops:
-            return f"{self.spec.title} stops: {self.stops}"
-        labelled = [sequence for sequence in self.sequences if sequence.labels]
-        train = sum(sequence.split == "train" for sequence in labelled)
-        known = {sequence.name for sequence in labelled if sequence.split == "val"}
-        absent = [name for name in self.spec.validation if name not in known]
-        without = f" (without {', '.join(absent)} of the published split: scores are not comparable)" if absent else ""
-        more = len(self.sequences) - len(labelled)
-        unlabelled = f", {more} without labels" if more else ""
-        return f"{self.spec.title} goes on: {train} train and {len(known)} val sequences{unlabelled}{without}"
+        return conclusion(self.spec, self.sequences, self.stops)
 
 
-def check_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
-    """Look at all files of a data set under `data`, unpacking archives into the workspace.
+def check_release(data: Path | None, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
+    """Look at all files of a data set under `data`, or in its own folder, unpacking archives into the workspace.
 
     Args:
         data: holds `<name>/`, or archives of it, or both; a file in the folder goes before one in an archive.
         workers: processes that read videos and labels.
-    Raises: ReleaseError if the disk has no room for what is packed.
+    Raises: ReleaseError if the disk has no room for what is packed, or the layouts of one's own data are not clear.
     """
-    release = data / spec.name
-    files = _files(list_sequences(release, spec))
-    there = frozenset(target_of(path.relative_to(release).as_posix(), spec) or "" for path in files)
-    into = workspace.base / "unpacked" / spec.name
-    archives = [unpack(path, spec, into, there) for path in find_archives(data, spec)]
+    release = folder_of(spec, data)
+    archives = find_archives(data, spec)
+    if archives:
+        files = _files(list_sequences(release, spec))
+        there = frozenset(target_of(path.relative_to(release).as_posix(), spec) or "" for path in files)
+        into = workspace.base / "unpacked" / spec.name
+        archives = [unpack(path, spec, into, there) for path in archives]
     roots = (release, *(archive.folder for archive in archives))
-    sequences = _united(sequence for root in roots for sequence in list_sequences(root, spec))
+    found, strays = survey(roots, spec)
+    sequences = [each for each in found if each.is_there or each.labels]
     verdicts = _judge(sequences, spec, workspace.base / "checked" / f"{spec.name}.json", workers)
-    usable = tuple(
-        replace(
-            sequence, labels={n: path for n, path in sequence.labels.items() if n not in verdict.bad_labels},
-            vdd={n: path for n, path in sequence.vdd.items() if n not in verdict.bad_vdd},
-        )
-        for sequence, verdict in zip(sequences, verdicts, strict=True) if verdict.video == "found"
-    )
-    problems = tuple(line for each in (*archives, *verdicts) for line in each.problems)
-    rows = tuple(_rows(spec, sequences, verdicts, archives))
+    pairs = [*zip(sequences, verdicts, strict=True)]
+    usable = tuple(verdict.usable(sequence) for sequence, verdict in pairs if verdict.video == "found")
+    # a video that is split is judged once and listed twice
+    problems = tuple(dict.fromkeys([*(line for each in (*archives, *verdicts) for line in each.problems), *strays]))
+    rows = tuple(table_rows(spec, pairs, archives))
     return Checked(spec, release, roots, usable, rows, problems, _stops(release, spec, sequences, usable))
 
 
@@ -155,52 +113,9 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
     return checked
 
 
-def source_files(data: Path, dataset: str) -> list[Path]:
+def source_files(data: Path | None, spec: DatasetSpec) -> list[Path]:
     """The user's files of a data set, packed and unpacked: what a run depends on, in the order of their names."""
-    spec = SPECS[dataset]
-    return sorted({*_files(list_sequences(data / dataset, spec)), *find_archives(data, spec)})
-
-
-def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
-    """Read one sequence's video to its end and all its labels; for another process."""
-    sequence, spec = job
-    problems: list[str] = []
-    bad_labels, bad_vdd = set(), set()
-    frames, size, video = 0, None, "found"
-    try:
-        frames, size = read_through(sequence.video)
-    except ReleaseError as error:
-        video = "damaged" if sequence.video.is_file() else "missing"
-        problems.append(f"{error} ({sequence.name} is left out)")
-    without_vdd = replace(sequence, vdd={})
-    steps = (without_vdd, bad_labels, "the label is left out"), (sequence, bad_vdd, "the label is used without it")
-    for number in sorted(sequence.labels) if size is not None else ():
-        for files, bad, effect in steps:
-            try:
-                read_label(files, number, spec, size)
-            except ReleaseError as error:
-                bad.add(number)
-                problems.append(f"{error} ({effect})")
-                break
-    beyond = [number for number in sequence.labels if number >= frames]
-    if size is not None and beyond:
-        problems.append(
-            f"{sequence.video}: has {frames} frames, but labels up to frame {max(beyond)}; it may have been shortened: "
-            f"fetch it again ({len(beyond)} labels are not used)"
-        )
-        bad_labels.update(beyond)
-    if not sequence.labels:
-        problems.append(f"{sequence.video}: has no labels (distillation and TC alone can use {sequence.name})")
-    if "vdd" in spec.files and sequence.labels and not sequence.vdd:
-        problems.append(f"{sequence.video.parent}: no VDD labels (roofs count as building, water is not labelled)")
-    return Verdict(
-        video, _state(sequence.labels, bad_labels), _state(sequence.vdd, bad_vdd),
-        tuple(sorted(bad_labels)), tuple(sorted(bad_vdd)), tuple(problems),
-    )
-
-
-def _state(files: dict[int, Path], bad: set[int]) -> str:
-    return "missing" if not files else "damaged" if bad else "found"
+    return sorted({*_files(list_sequences(folder_of(spec, data), spec)), *find_archives(data, spec)})
 
 
 def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: int) -> list[Verdict]:
@@ -212,13 +127,17 @@ def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: 
     keys = []
     for each in sequences:
         marks = [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in _files([each])]
-        keys.append(stable_hash([code_key(__name__), spec.key, each.name, each.split, marks]))
+        split = each.split if each.span == WHOLE else ""  # a video that is split is read once
+        keys.append(stable_hash([code_key(__name__), spec.key, each.name, split, each.still, marks]))
     known = {key: known[key] for key in keys if key in known}
     jobs = {key: (sequence, spec) for key, sequence in zip(keys, sequences, strict=True) if key not in known}
+    written = 0.0
     with tqdm(desc=f"checking {spec.title}", unit="video", total=len(jobs), disable=not jobs) as bar:
-        for key, verdict in zip(jobs, run_jobs(examine, [*jobs.values()], workers), strict=True):
-            known[key] = asdict(verdict)
-            write_json(record, known)  # after each: a check that is cut off goes on
+        for done, verdict in enumerate(run_jobs(examine, [*jobs.values()], workers), 1):
+            known[[*jobs][done - 1]] = asdict(verdict)
+            if done == len(jobs) or time.monotonic() - written > RECORD_SECONDS:
+                write_json(record, known)
+                written = time.monotonic()
             bar.update(1)
     return [_VERDICT.validate_python(known[key]) for key in keys]
 
@@ -228,19 +147,6 @@ def _files(sequences: Iterable[Sequence]) -> list[Path]:
     return [path for sequence in sequences for path in sequence.files if path.is_file()]
 
 
-def _united(sequences: Iterable[Sequence]) -> list[Sequence]:
-    """One list of several roots' sequences, in the order of the roots: of each file the first that is there."""
-    united: dict[tuple[str, str], Sequence] = {}
-    for other in sequences:
-        first = united.setdefault((other.split, other.name), other)
-        united[other.split, other.name] = replace(
-            first, video=other.video if other.video.is_file() and not first.video.is_file() else first.video,
-            labels=other.labels | first.labels, vdd=other.vdd | first.vdd,
-        )
-    there = (sequence for sequence in united.values() if sequence.video.is_file() or sequence.labels)
-    return sorted(there, key=lambda sequence: (sequence.split, natural_order(sequence.name)))
-
-
 def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: tuple[Sequence, ...]) -> str:
     """Why a data set cannot go on, "" if it can."""
     try:
@@ -248,33 +154,11 @@ def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: 
     except ReleaseError as error:
         return str(error)
     for split in SPLITS:
-        if not any(sequence.split == split and sequence.labels for sequence in usable):
+        of_split = [sequence for sequence in usable if sequence.split == split]
+        if not any(sequence.labels for sequence in of_split) and not (spec.root and of_split and split == "val"):
             what = f"no {split} sequence of {spec.title} can be used with its labels"
-            return f"{release}: {what}; fetch again what is missing or damaged"
+            advice = "fetch again what is missing or damaged"
+            if spec.root:
+                advice = "label some frames of it, or change validation: or validation_share: in its file (sspcore check says more)"
+            return f"{release}: {what}; {advice}"
     return ""
-
-
-def _rows(spec: DatasetSpec, sequences: list[Sequence], verdicts: list[Verdict], archives: list[Unpacked]) -> Iterator[Row]:
-    for archive in archives:
-        if archive.kept or archive.problems:  # else the user has unpacked it all
-            name, source = f"{archive.archive.name} (files)", spec.sources.get("video", "")
-            without = "goes on with the files that are whole"
-            yield Row(spec.title, name, archive.kept, 0, len(archive.problems), source, without)
-    absent = set(spec.validation) - {sequence.name for sequence in sequences}
-    for kind in spec.files:
-        states = [getattr(verdict, kind) for verdict in verdicts] + ["missing"] * len(absent)
-        counts = [states.count(state) for state in ("found", "missing", "damaged")]
-        what, without = _KINDS[kind]
-        yield Row(spec.title, what, *counts, spec.sources.get(kind, ""), without)
-
-
-def report(checked: Iterable[Checked]) -> str:
-    """The table, the problems beneath it, and what goes on."""
-    checked = list(checked)
-    header = ("data set", "what, in sequences", "found", "missing", "damaged", "where to get it", "without it")
-    cells = [header, *(row for each in checked for row in each.rows)]
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
-    shape = "  ".join(f"{{:{'>' if 2 <= k <= 4 else '<'}{width}}}" for k, width in enumerate(widths))
-    lines = [shape.format(*row).rstrip() for row in cells]
-    problems = [line for each in checked for line in each.problems]
-    return "\n".join([*lines, *([""] if problems else []), *problems, "", *(each.conclusion for each in checked)])

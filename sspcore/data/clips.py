@@ -7,6 +7,8 @@ used at.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.files import read_json
 from sspcore.core.images import Interpolation, read_grey, read_rgb, resize_frame, resize_labels
 from sspcore.core.paths import SAMPLE, Workspace
-from sspcore.core.store import KEY_FILE
+from sspcore.core.store import KEY_FILE, stable_hash
 from sspcore.core.types import Size
 from sspcore.data.datasets import SPECS
 from sspcore.data.releases import natural_order
@@ -105,6 +107,17 @@ class Clip:
         if position not in self.labelled:
             raise ArtefactError(f"clip {self.name}: frame {position} has no label; labelled are {self.labelled}")
         return resize_labels(read_grey(self.folder / "labels" / f"{self.numbers[position]:06d}.png"), size)
+
+
+def clip_name(sequence: str, number: int) -> str:
+    """Name of the clip of a sequence that begins with frame `number`, which is that of its folder.
+
+    Letters, digits, ".", "_" and "-" are kept. Of any other name a mark makes clear that no two are spelt alike.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", sequence):
+        plain = unicodedata.normalize("NFKD", sequence).encode("ascii", "ignore").decode()
+        sequence = "-".join([*re.findall(r"[A-Za-z0-9_]+", plain), stable_hash(sequence)[:6]])
+    return f"{sequence}_{number:06d}"
 
 
 def load_dataset(name: Path | str, split: str = "val") -> list[Clip]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
+from collections.abc import Sequence as Numbers
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +21,17 @@ from pydantic import Field, PositiveInt, model_validator
 
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_folder, write_json
-from sspcore.core.images import Interpolation, encode_image, read_grey, read_rgb, resize_frame, write_image
+from sspcore.core.images import Interpolation, encode_image, resize_frame, write_image
 from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
 from sspcore.core.settings import Section
 from sspcore.core.types import Size
-from sspcore.data.datasets import DatasetSpec, colours_to_ids, merge_vdd
-from sspcore.data.releases import SPLITS, Sequence, find_sequences
-from sspcore.data.video import count_frames, read_video
+from sspcore.data.clips import clip_name
+from sspcore.data.datasets import DatasetSpec
+from sspcore.data.footage import Sequence
+from sspcore.data.labels import read_label
+from sspcore.data.layouts import SPLITS
+from sspcore.data.releases import find_sequences
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ class ClipRules(Section):
 
     Attributes:
         frame_step: every n-th source frame is taken.
+        from_labels: whether frames are counted from the labelled frame before (before the first: to it), so that no label is
+            passed over; else from the video's first frame.
         clip_length: frames of a clip.
         min_clip_length: shorter clips are dropped.
         drop_first, drop_last: whether the first / last frame taken of a video is left out.
@@ -54,6 +60,7 @@ class ClipRules(Section):
     """
 
     frame_step: int = Field(ge=1)
+    from_labels: bool = False
     clip_length: int = Field(ge=2)
     min_clip_length: int = Field(ge=2)
     drop_first: bool = True
@@ -148,22 +155,35 @@ def warn_of_copies(video: Path, numbers: list[int]) -> None:
 
 def missing_clips(sequence: Sequence, rules: ClipRules, out: Path) -> tuple[list[list[int]], int]:
     """Clips of a sequence that are not below `out` yet, as frame numbers, and the number of frames of all its clips."""
-    plan = plan_clips(count_frames(sequence.video), sequence.labels, rules)
+    plan = clips_of(sequence, rules)
     return [clip for clip in plan if not clip_folder(out, sequence, clip).exists()], sum(map(len, plan))
 
 
 def used_labels(labels: Iterable[int], rules: ClipRules) -> set[int]:
-    """Source frame numbers of the label files that count, of all that a video has."""
+    """Source frame numbers of the label files that count, of all that a video or still has."""
     numbers = sorted(labels)
     return set(numbers[1:-1] if rules.drop_end_labels else numbers)
 
 
+def clips_of(sequence: Sequence, rules: ClipRules) -> list[list[int]]:
+    """Source frame numbers of every clip of a sequence; a still is a clip of its own, whatever the rules say of lengths.
+
+    Raises: ReleaseError if its video cannot be opened.
+    """
+    if sequence.still:  # what has no label can be learnt from by distillation alone
+        return [[0]] if sequence.labels or not (rules.require_label or sequence.split == "val") else []
+    return _cut(sequence.numbers(), used_labels(sequence.labels, rules), rules)
+
+
 def plan_clips(n_frames: int, labels: Iterable[int], rules: ClipRules) -> list[list[int]]:
     """Source frame numbers of every clip of a video with `n_frames` frames and these label files."""
-    labelled = used_labels(labels, rules)
-    taken = list(range(0, n_frames, rules.frame_step))
-    if rules.drop_last and taken and taken[-1] != n_frames - 1:
-        taken.append(n_frames - 1)  # RuralScapes: every n-th frame "and the last", which is then dropped
+    return _cut(range(n_frames), used_labels(labels, rules), rules)
+
+
+def _cut(numbers: Numbers[int], labelled: set[int], rules: ClipRules) -> list[list[int]]:
+    taken = _from_labels(numbers, labelled, rules.frame_step) if rules.from_labels else list(numbers[:: rules.frame_step])
+    if rules.drop_last and taken and taken[-1] != numbers[-1]:
+        taken.append(numbers[-1])  # RuralScapes: every n-th frame "and the last", which is then dropped
     taken = taken[int(rules.drop_first): len(taken) - int(rules.drop_last)]
     chunks = [taken[i: i + rules.clip_length] for i in range(0, len(taken), rules.clip_length)]
     return [
@@ -172,9 +192,16 @@ def plan_clips(n_frames: int, labels: Iterable[int], rules: ClipRules) -> list[l
     ]
 
 
+def _from_labels(numbers: Numbers[int], labelled: set[int], step: int) -> list[int]:
+    """Every `step`-th number, counted from the labelled one before it, and before the first label towards it."""
+    starts = [position for position, number in enumerate(numbers) if number in labelled] or [0]
+    starts = [starts[0] % step, *starts]
+    return [number for a, b in pairwise([*starts, len(numbers)]) for number in numbers[a:b:step]]
+
+
 def clip_folder(out: Path, sequence: Sequence, clip: list[int]) -> Path:
     """Where a clip goes; it is complete if it is there."""
-    return out / sequence.split / f"{sequence.name}_{clip[0]:06d}"
+    return out / sequence.split / clip_name(sequence.name, clip[0])
 
 
 def prepare_sequence(job: Job) -> list[int]:
@@ -184,7 +211,7 @@ def prepare_sequence(job: Job) -> list[int]:
     """
     rules, sequence = job.rules, job.sequence
     labelled = used_labels(sequence.labels, rules)
-    frames = read_video(sequence.video, set(chain.from_iterable(job.clips)))
+    frames = sequence.read(set(chain.from_iterable(job.clips)))
     repeated: list[int] = []
     before = None
     for clip in job.clips:
@@ -217,7 +244,7 @@ def prepare_sequence(job: Job) -> list[int]:
 def _stored_bytes(job: Job) -> int:
     """Bytes that the first frame taken of a video has when stored."""
     first = job.clips[0][0]
-    for _, image in read_video(job.sequence.video, {first}):
+    for _, image in job.sequence.read({first}):
         return encode_frame(image, job.rules).nbytes
     return 0
 
@@ -240,24 +267,3 @@ def require_room(folder: Path, needed: int, what: str) -> None:
             f"{folder}: {what} need about {about} and {there} are free; make room on that disk, or let the folder be a link to "
             "a larger one"
         )
-
-
-def read_label(sequence: Sequence, number: int, spec: DatasetSpec, frame_size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8 class ids of one labelled frame, VDD layer merged where the sequence has one.
-
-    Raises: ReleaseError if the label has another size than the frame, an unknown colour, or cannot be read.
-    """
-    path = sequence.labels[number]
-    colours = read_rgb(path)
-    if colours.shape[:2] != tuple(frame_size):
-        raise ReleaseError(
-            f"{path}: label is {colours.shape[1]}x{colours.shape[0]} but the video frame is "
-            f"{frame_size[1]}x{frame_size[0]}; they must be from the same release"
-        )
-    ids = colours_to_ids(colours, spec, str(path))
-    if number in sequence.vdd:
-        vdd = read_grey(sequence.vdd[number])
-        if vdd.shape != ids.shape:
-            raise ReleaseError(f"{sequence.vdd[number]}: VDD label is {vdd.shape}, the UAVid label {ids.shape}")
-        ids = merge_vdd(ids, (colours == spec.labels["clutter"]).all(-1), vdd, spec)
-    return ids

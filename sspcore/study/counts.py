@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sspcore.data.releases import Sequence
+from sspcore.data.footage import Sequence
 from sspcore.study.outline import planned_clips
 from sspcore.study.profiles import Profile
 

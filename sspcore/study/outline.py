@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from sspcore.data.prepare import plan_clips, used_labels
-from sspcore.data.releases import Sequence
-from sspcore.data.video import count_frames
+from sspcore.data.clips import clip_name
+from sspcore.data.footage import Sequence
+from sspcore.data.prepare import clips_of, used_labels
 from sspcore.study.profiles import Profile
 from sspcore.synthetic import sequence_names
 
@@ -23,7 +24,7 @@ class PlannedClip:
 
     @property
     def name(self) -> str:
-        return f"{self.sequence}_{self.numbers[0]:06d}"
+        return clip_name(self.sequence, self.numbers[0])
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -35,16 +36,15 @@ def planned_clips(profile: Profile, dataset: str, sequences: Iterable[Sequence] 
     Args:
         sequences: of the real release; None: as the profile renders them.
     """
-    if sequences is not None:
-        videos = [(each.split, each.name, count_frames(each.video), set(each.labels)) for each in sequences]
-    else:
+    if sequences is None:
         made = profile.rendering.releases[dataset]
-        labels = set(range(0, made.source_frames, made.label_interval * made.frame_step))
-        videos = [(split, name, made.source_frames, labels) for split, name in sequence_names(dataset, made)]
-    rules = profile.clips[dataset]
-    return [
-        PlannedClip(
-            split, name, tuple(numbers), tuple(k for k, number in enumerate(numbers) if number in used_labels(labels, rules))
-        )
-        for split, name, n_frames, labels in videos for numbers in plan_clips(n_frames, labels, rules)
-    ]
+        labels = dict.fromkeys(range(0, made.source_frames, made.label_interval * made.frame_step), Path())
+        n_frames, names = made.source_frames, sequence_names(dataset, made)
+        sequences = [Sequence(name, split, Path(), labels, {}, length=n_frames) for split, name in names]
+    planned, rules = [], profile.clips[dataset]
+    for each in sequences:
+        used = used_labels(each.labels, rules)
+        for numbers in clips_of(each, rules):
+            labelled = tuple(k for k, number in enumerate(numbers) if number in used)
+            planned.append(PlannedClip(each.split, each.name, tuple(numbers), labelled))
+    return planned

@@ -231,7 +231,7 @@ def results_goals(study: Study, chosen: Chosen, datasets: Sequence[str] | None =
 
 def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:
     """Names, sizes and times of the files of real releases, so that a changed release is noticed; empty without any."""
-    files = [] if data is None else [path for name in datasets for path in source_files(Path(data), name)]
+    files = [] if data is None else [path for name in datasets for path in source_files(Path(data), SPECS[name])]
     return [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in files]
 
 

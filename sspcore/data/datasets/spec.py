@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -123,6 +124,12 @@ class DatasetSpec(ClassSpec):
             yield "files: still_labels is missing; say where the labels of the stills lie"
         for kind, layout in self.files.items():
             yield from _layout_faults(kind, layout)
+        for kinds in (("video", "frames", "labels", "vdd"), ("stills", "still_labels")):
+            layouts = [self.files[kind] for kind in kinds if kind in self.files and not _is_json(self.files[kind])]
+            with_split = ["{split}" in layout for layout in layouts]
+            if any(with_split) and not all(with_split):
+                without, other = layouts[with_split.index(False)], layouts[with_split.index(True)]
+                yield f"files: {without}: must name {{split}}, as {other} does"
         if "vdd" in self.files and not ({"building", "roof", "water"} <= set(self.classes) and "clutter" in self.labels):
             yield "files: vdd: that layer refines building and clutter of UAVid, which are not all there; take it out"
         try:
@@ -159,7 +166,8 @@ class DatasetSpec(ClassSpec):
 
     def is_validation(self, name: str) -> bool:
         """Whether `validation` names a sequence or still, by its name or by a pattern."""
-        return any(name == each or fnmatchcase(name, each) for each in self.validation)
+        patterns = [unicodedata.normalize("NFC", each) for each in self.validation]
+        return any(name == each or fnmatchcase(name, each) for each in patterns)
 
     def layout(self, kind: FileKind) -> str:
         """Path of a kind of file below the data set's folder, with its fields."""
@@ -172,6 +180,10 @@ class DatasetSpec(ClassSpec):
 
 def _is_colour(code: Colour) -> bool:
     return all(0 <= value <= 255 for value in code)
+
+
+def _is_json(layout: str) -> bool:
+    return layout.lower().endswith(".json")
 
 
 def _first_twice(values: Iterable[object]) -> object | None:
@@ -187,7 +199,7 @@ def _layout_faults(kind: FileKind, layout: str) -> Iterator[str]:
         yield f"files: {kind}: {layout}: {error}; write fields as {{sequence}}"
         return
     must, may = _FIELDS[kind]
-    if layout.lower().endswith(".json"):  # one COCO file may hold the labels of many pictures
+    if _is_json(layout):  # one COCO file may hold the labels of many pictures
         must, may = set(), may | must
     if unknown := sorted(fields - must - may):
         known = ", ".join(f"{{{name}}}" for name in sorted(must | may))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from sspcore.study.outline import PlannedClip, planned_clips
 from sspcore.study.places import Place
 
 Names = tuple[str, ...]  # of tasks
+STILLS_OF_A_TASK = 32
 
 
 def study_spec(study: Study) -> StudySpec:
@@ -64,15 +66,21 @@ class DataPlanner:
         place = places.clips(self.study, dataset)
         if place.is_made():
             return ()
-        size = self._stored_size(dataset)
-        frames: dict[str, int] = {}
+        size, frames = self._stored_size(dataset), Counter[str]()
         for clip in self._every_clip(dataset):
-            frames[clip.sequence] = frames.get(clip.sequence, 0) + len(clip)
+            frames[clip.sequence] += len(clip)
         rendered = {name: self._render(dataset, name) for name in self.study.unrendered(dataset)}
+        names = list(frames)
+        # stills, of which there may be thousands, by the dozen
+        shares = [[name] for name in names if frames[name] > 1]
+        stills = [name for name in names if frames[name] == 1]
+        shares += [stills[k: k + STILLS_OF_A_TASK] for k in range(0, len(stills), STILLS_OF_A_TASK)]
         parts = [
-            self._part(place, "prepare part", name, "prepare", f"preparing {name}", (dataset, name), rendered.get(name, ()),
-                       n * megapixels(size), "prepare")
-            for name, n in frames.items()
+            self._part(
+                place, "prepare part", ",".join(share), "prepare", f"preparing {share[0]}{more}", (dataset, tuple(share)),
+                rendered.get(share[0], ()), sum(frames[name] for name in share) * megapixels(size), "prepare",
+            )
+            for share in shares for more in (f" and {len(share) - 1} more" if len(share) > 1 else "",)
         ]
         return (self._whole(place, "prepare", (dataset,), [*parts, *(need for names in rendered.values() for need in names)]),)
 

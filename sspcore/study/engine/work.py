@@ -138,8 +138,8 @@ def render(spec: StudySpec, dataset: str, sequence: str) -> None:
     render_sequence(dataset, rendering.releases[dataset], rendering.seed, study.release_folder(dataset), sequence)
 
 
-def prepare_part(spec: StudySpec, dataset: str, sequence: str) -> None:
-    """The clips of one sequence."""
+def prepare_part(spec: StudySpec, dataset: str, names: tuple[str, ...]) -> None:
+    """The clips of one video, of both its splits if it is shared between them; or those of several stills."""
     study = opened(spec, dataset)
     place, rules, described = places.clips(study, dataset), study.profile.clips[dataset], study.spec(dataset)
     if place.is_made():
@@ -148,11 +148,11 @@ def prepare_part(spec: StudySpec, dataset: str, sequence: str) -> None:
         sequences = study.checked(dataset).sequences
     else:
         sequences = list_sequences(study.release_folder(dataset) / dataset, described)
-    (found,) = (each for each in sequences if each.name == sequence)
-    with at_work_on(place.working / sequence):
-        clips, _ = missing_clips(found, rules, place.working)
-        if clips:
-            warn_of_copies(found.video, prepare_sequence(Job(found, described, rules, place.working, clips)))
+    with at_work_on(place.working / names[0]):
+        for found in (each for each in sequences if each.name in names):
+            clips, _ = missing_clips(found, rules, place.working)
+            if clips:
+                warn_of_copies(found.video, prepare_sequence(Job(found, described, rules, place.working, clips)))
 
 
 def register(spec: StudySpec, dataset: str, split: str, clip: str) -> bool:
