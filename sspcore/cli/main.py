@@ -12,6 +12,7 @@ import typer
 
 from sspcore.cli.common import fail
 from sspcore.cli.cost import benchmark, complexity
+from sspcore.cli.dataset import init_dataset
 from sspcore.cli.doctor import doctor
 from sspcore.cli.evaluate import evaluate
 from sspcore.cli.export import export
@@ -24,7 +25,7 @@ from sspcore.core.progress import configure_logging
 
 COMMANDS = {
     "Reproduce the paper": (reproduce, check, weights, plan, ablations, seeds, report, sample),
-    "Use on your video": (stream, evaluate, export),
+    "Use on your video": (stream, evaluate, export, init_dataset),
     "Look inside": (complexity, benchmark, doctor),
 }
 NEED_CHECKOUT = (reproduce, ablations, seeds, report, sample, benchmark)  # notebooks, figures, results of runs

@@ -26,7 +26,7 @@ def check(
     root: Root = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: by the machine's cores).")] = None,
 ) -> int:
-    """Check a data set, the real releases or your own: what is missing or damaged.
+    """Check a release, or your own data: what is missing or damaged.
 
     File by file, folders and archives alike. Status 1 if a data set cannot go on.
     """

@@ -17,7 +17,7 @@ from sspcore.cli.main import COMMANDS, app, main
 from sspcore.core.errors import SspError
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = [command.__name__ for commands in COMMANDS.values() for command in commands]
+NAMES = [command.__name__.replace("_", "-") for commands in COMMANDS.values() for command in commands]
 
 
 def test_help_is_a_page_with_a_line_for_each_command(monkeypatch):
