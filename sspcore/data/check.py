@@ -159,6 +159,6 @@ def _stops(release: Path, spec: DatasetSpec, sequences: list[Sequence], usable: 
             what = f"no {split} sequence of {spec.title} can be used with its labels"
             advice = "fetch again what is missing or damaged"
             if spec.root:
-                advice = "label some frames of it, or change validation: or validation_share: in its file (sspcore check says more)"
+                advice = "label some frames of it, or change validation: or validation_share: (sspcore check says more)"
             return f"{release}: {what}; {advice}"
     return ""

@@ -120,10 +120,10 @@ def test_a_second_look_reads_no_video(data, workspace, monkeypatch):
 
 
 def test_files_of_the_user_are_named_packed_or_not(data):
-    names = {path.relative_to(data).as_posix() for path in source_files(data, "ruralscapes")}
+    names = {path.relative_to(data).as_posix() for path in source_files(data, RURALSCAPES)}
     assert len(names) == 3 + 9 and f"ruralscapes/videos/{VIDEO}.mp4" in names
     pack(data, "ruralscapes")
-    assert [path.name for path in source_files(data, "ruralscapes")] == ["ruralscapes.zip"]
+    assert [path.name for path in source_files(data, RURALSCAPES)] == ["ruralscapes.zip"]
 
 
 # --------------------------------------------------------------- damaged in folders

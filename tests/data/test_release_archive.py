@@ -18,7 +18,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data import archives as release_archive
 from sspcore.data.archives import Member, choose_members, open_archive, unpack
 from sspcore.data.datasets import RURALSCAPES, SPECS
-from sspcore.data.releases import target_of
+from sspcore.data.layouts import target_of
 
 
 def test_a_zip_without_sizes_in_its_headers_is_salvaged_too(ruralscapes_release, tmp_path):
