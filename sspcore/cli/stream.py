@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -33,9 +35,14 @@ def stream(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Overlay video, mp4.")] = None,
-    masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for class maps, PNG.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Overlay video: .mp4, .webm, .mkv or .avi.")] = None,
+    scale: Annotated[float, typer.Option(metavar="X", help="Size of the overlay, times the source's: 0.5 halves it.")] = 1.0,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for class maps: PNG, of the source's size, named as its frames."),
+    ] = None,
+    palette: Annotated[bool, typer.Option("--palette", help="Class maps show colours; their values stay the ids.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file for counts and latencies.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print that JSON on a terminal too.")] = False,
     overwrite: Overwrite = False,
     drop: Annotated[
         Literal["auto", "oldest", "never"],
@@ -49,15 +56,17 @@ def stream(
 ) -> int:
     """Segment a video, a folder of images, a camera or an address.
 
-    Decoding, registration and network run at the same time. Ctrl-C ends it and leaves whole files.
+    Overlay and class maps have the source's size and aspect. Decoding, registration and network run at the same time. Ctrl-C
+    ends it and leaves whole files. A summary is told on stderr; JSON goes to stdout where that is no terminal.
     """
     from sspcore.core.files import require_output, write_json
     from sspcore.core.parallel import quiet_decoder
     from sspcore.inference.motion import motion_for
     from sspcore.inference.network import without_secrets
-    from sspcore.inference.outputs import writers
+    from sspcore.inference.outputs import overlay, writers
+    from sspcore.inference.shots import MEANING, told
     from sspcore.inference.sources import open_source
-    from sspcore.inference.video import run
+    from sspcore.inference.video import require_outputs, run
     from sspcore.motion.flow import build_flow
     from sspcore.motion.registration import build_registrator
 
@@ -67,24 +76,33 @@ def stream(
         raise ProfileError(f"--max-frames {max_frames}: take 1 or more")
     if not 0 <= reconnect < math.inf:
         raise ProfileError(f"--reconnect {reconnect:g}: seconds must be a number from 0 on")
+    if not 0 < scale <= 4:
+        raise ProfileError(f"--scale {scale:g}: take a number above 0, at most 4")
     outputs = [path for path in (out, masks, report) if path is not None]
     for path in outputs:
         require_output(path, (Path(source), bundle, checkpoint and Path(checkpoint)), overwrite)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
+    require_outputs(out, masks)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine, classes, usual, flow = _engine(checkpoint, bundle, backend, size, device)
     registrator = partial(build_registrator, registration or usual, device=device)
     motion = motion_for(engine, registrator, lambda: build_flow(flow, device))
     quiet_decoder()
-    with open_source(source, rate, reconnect) as opened, writers(out, masks, classes, opened.fps) as consumers:
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source, rate, reconnect))
+        consumers = stack.enter_context(writers(out, masks, classes, opened.fps, overlay(classes, scale), palette))
         oldest = None if drop == "auto" else drop == "oldest"
         done = run(opened, engine, motion, consumers, oldest, max_frames)
         if done.frames == 0 and not done.interrupted:
             broken = f"no readable frame ({done.broken} broken)"
             raise SspError(f"{without_secrets(source)}: {broken}; is it a video or a folder of images?")
-    summary = done.summary()
-    print(json.dumps(summary, indent=1))
+    written = {"overlay": out, "masks": masks, "report": report} if done.frames else {"report": report}
+    written = {what: str(path) for what, path in written.items() if path is not None}
+    summary = done.summary() | {"outputs": written, "meaning": MEANING}
+    print(told(done, written), file=sys.stderr)
+    if as_json or not sys.stdout.isatty():
+        print(json.dumps(summary, indent=1))
     if report:
         write_json(report, summary)
     return 130 if done.interrupted else 0
@@ -94,12 +112,12 @@ def _engine(
     checkpoint: str | None, bundle: Path | None, backend: str, size: FrameSize | None, device: str
 ) -> tuple[Backend, ClassSpec, str, str]:
     """What segments the frames, its classes, and the names of the registration and the flow that it goes with."""
-    from sspcore.inference.backends import TorchBackend
     from sspcore.inference.bundles import open_bundle
+    from sspcore.inference.video import torch_backend
 
     if checkpoint is not None and bundle is not None:
         raise SspError("--checkpoint and --bundle: give one of them")
     if bundle:
         return *open_bundle(bundle, backend), "lk", "dis-medium"
     model, config = open_checkpoint(checkpoint)
-    return TorchBackend(model, size or config.input_size, device), config.classes, config.registration, config.flow
+    return torch_backend(model, config.input_size, size, device), config.classes, config.registration, config.flow

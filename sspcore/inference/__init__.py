@@ -2,8 +2,9 @@
 
 from sspcore.inference.backends import Backend, Prediction, TorchBackend
 from sspcore.inference.bundles import BundleBackend, open_bundle
+from sspcore.inference.masks import mask_folder
 from sspcore.inference.motion import Observed, live_motion, motion_for
-from sspcore.inference.outputs import mask_folder, overlay_video
+from sspcore.inference.outputs import overlay_video
 from sspcore.inference.shots import Report, percentiles
 from sspcore.inference.sources import Source, open_source
 from sspcore.inference.stream import Segmented, segment_frames, stream

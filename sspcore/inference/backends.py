@@ -14,15 +14,24 @@ from torch import Tensor
 from sspcore.core.errors import SspError
 from sspcore.core.images import Interpolation, to_tensor
 from sspcore.core.types import Motion, Size, VideoSegmenter, VideoState
+from sspcore.inference.fit import Fit
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A backend's answer: labels (H, W) uint8, and, from torch, logits (C, H, W) float32 and the state after the frame."""
+    """A backend's answer to a frame.
+
+    Attributes:
+        labels: (H, W) uint8.
+        logits: (C, H, W) float32; None where the backend has none.
+        state: of the stream after the frame, from torch.
+        alone: (C, H, W), logits of SSP's image model by itself, from torch.
+    """
 
     labels: np.ndarray
     logits: Tensor | None = None
     state: VideoState | None = None
+    alone: Tensor | None = None
 
 
 class Backend(Protocol):
@@ -30,7 +39,7 @@ class Backend(Protocol):
 
     Attributes:
         size: (H, W) that it wants its frames to be.
-        interpolation: how frames of another size are brought to it (see `resize_frame`); by area where a backend has none.
+        interpolation: how frames of another size are scaled (see `resize_frame`); by area where a backend has none.
         needs: motion that it uses, a subset of {"homography", "flow"}.
     """
 
@@ -53,12 +62,14 @@ class TorchBackend:
     Args:
         out_size: (H, W) of labels and logits; default `size`.
         interpolation: how frames are brought to `size`; default: as the config says that the model carries, else by area.
+        room: (H, W), the part of `size` that frames may take; default all of it.
+        turns: whether upright frames are seen at `size` turned upright.
     Raises: SspError if the device cannot be used here.
     """
 
     def __init__(
         self, model: VideoSegmenter, size: Size, device: torch.device | str = "cpu", out_size: Size | None = None,
-        interpolation: Interpolation | None = None,
+        interpolation: Interpolation | None = None, room: Size | None = None, turns: bool = False,
     ) -> None:
         try:
             self.model = model.to(device).eval()
@@ -67,8 +78,13 @@ class TorchBackend:
             raise SspError(f"device {device}: cannot be used here ({reason}); take cpu") from error
         self.size, self.out_size, self.device = tuple(size), tuple(out_size or size), device
         self.interpolation = interpolation or getattr(getattr(model, "config", None), "interpolation", "area")
-        self.needs = model.needs
+        self.needs, self.room, self.turns = model.needs, room, turns
         self._state: VideoState | None = None
+
+    def fit(self, source: Size) -> Fit:
+        """How frames of the size `source` (H, W) lie in the network's."""
+        upright = self.turns and (source[0] > source[1]) != (self.size[0] > self.size[1])
+        return Fit.of(source, self.size[::-1] if upright else self.size, self.room)
 
     @torch.inference_mode()
     def step(self, frame: np.ndarray, motion: Callable[[], Motion | None]) -> Prediction:
@@ -89,7 +105,7 @@ class TorchBackend:
         # the sum alone: it is not finite if one of them is not, and fifty times as fast on a CPU as asking each
         if not torch.isfinite(logits.sum(dtype=torch.float32)):
             raise SspError("the network: its logits are no finite numbers; check the weights and the input, or train again")
-        if self.out_size != self.size:
+        if self.out_size != self.size:  # asked for, and then frames are not turned
             logits = F.interpolate(logits, self.out_size, mode="bilinear", align_corners=False)
         labels = logits[0].max(0).indices.to(torch.uint8).cpu().numpy()  # eight times as fast as argmax on a CPU
-        return Prediction(labels, logits[0], self._state)
+        return Prediction(labels, logits[0], self._state, None if observation is None else observation.logits[0])

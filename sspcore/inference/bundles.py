@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
@@ -27,9 +28,12 @@ class BundleBackend:
         moved = motion()
         H_prev_to_cur = None if moved is None else moved.H_prev_to_cur
         labels = self.runner.step(frame, None if H_prev_to_cur is None else sampling_homography(H_prev_to_cur[0].numpy()))
-        if not np.isfinite(self.runner.outputs["logits"].sum(dtype=np.float32)):
+        if not getattr(self.runner, "keep_logits", True):
+            return Prediction(labels)
+        logits = self.runner.outputs["logits"]
+        if not np.isfinite(logits.sum(dtype=np.float32)):
             raise SspError("the bundle: its logits are no finite numbers; export it again, in fp32 if it is fp16")
-        return Prediction(labels)
+        return Prediction(labels, torch.from_numpy(logits[0]).float())
 
 
 def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[BundleBackend, ClassSpec]:

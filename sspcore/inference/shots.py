@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -24,8 +24,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sspcore.core.images import Interpolation, resize_frame
+from sspcore.core.images import Interpolation
 from sspcore.core.types import Motion, Size
+from sspcore.inference.fit import Fit
 from sspcore.inference.motion import MotionSource, Observed
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,16 @@ _INBOX = 4
 _latest = partial(deque, maxlen=10_000)  # timings kept for the percentiles: a camera never ends
 
 
+MEANING = {  # of what a summary holds, for those who read it as JSON
+    "fps": "results a second, from the first to the last",
+    "latency_ms": "from a frame's arrival to its class map; frames of a file wait for their turn, which is part of it",
+    "network_ms": "of that, in the network, waiting for the registration included",
+    "registration_ms": "estimating the motion since the frame before, beside the network",
+    "waited_ms": "of the network's time, waiting for the registration",
+    "interval_ms": "between two results",
+}
+
+
 @dataclass
 class Report:
     """Counts and times of a stream. Times in seconds, of the latest frames; `summary` has percentiles in milliseconds.
@@ -44,6 +55,7 @@ class Report:
     Attributes:
         frames: segmented. broken: not decodable. dropped: left out because the network was busy (live sources).
         cuts: scene cuts, where the stream starts again. unregistered: failed registrations that were taken as no motion.
+        resized: frames of another size or aspect than the one before, where the stream starts again too.
         interrupted: stopped by Ctrl-C. seconds: from the first result to the last.
         latency: from the decoded frame to its class map. network: of the backend, waiting for registration included.
         registration, waited: of the motion's estimation, and for it. interval: between two results.
@@ -54,6 +66,7 @@ class Report:
     dropped: int = 0
     cuts: int = 0
     unregistered: int = 0
+    resized: int = 0
     interrupted: bool = False
     seconds: float = 0.0
     latency: deque[float] = field(default_factory=_latest)
@@ -64,10 +77,27 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Counts, frames per second and percentiles, as JSON values."""
-        counts = {k: getattr(self, k) for k in ("frames", "broken", "dropped", "cuts", "unregistered", "interrupted")}
+        names = ("frames", "broken", "dropped", "cuts", "unregistered", "resized", "interrupted")
+        counts = {name: getattr(self, name) for name in names}
         rate = (self.frames - 1) / self.seconds if self.frames > 1 and self.seconds > 0 else None
         times = ("latency", "network", "registration", "waited", "interval")
         return counts | {"fps": rate} | {f"{name}_ms": percentiles(getattr(self, name)) for name in times}
+
+
+def told(report: Report, outputs: Mapping[str, str]) -> str:
+    """A report in a few lines, for people. outputs: what was written -> where."""
+    found = report.summary()
+    rate = "" if found["fps"] is None else f", {found['fps']:.1f} a second"
+    lines = [f"{report.frames} frames{rate}{', interrupted' if report.interrupted else ''}"]
+    if found["latency_ms"]:
+        half, most = (f"{found['latency_ms'][key]:.0f}" for key in ("p50", "p95"))
+        lines.append(f"latency {half} ms (95 % below {most} ms), from a frame's arrival to its class map")
+    said = {
+        "broken": "could not be decoded", "dropped": "dropped, the network was busy", "cuts": "scene cuts",
+        "unregistered": "not registered, taken as unmoved", "resized": "changes of size",
+    }
+    counts = [f"{count} {words}" for name, words in said.items() if (count := getattr(report, name))]
+    return "\n".join([*lines, *filter(None, ["; ".join(counts)]), *(f"{what}: {path}" for what, path in outputs.items())])
 
 
 def percentiles(seconds: Iterable[float]) -> dict[str, float] | None:
@@ -81,10 +111,18 @@ def percentiles(seconds: Iterable[float]) -> dict[str, float] | None:
 
 @dataclass
 class Shot:
-    """A frame on its way to the backend: its number, its image at the backend's size, when it came, its motion to come."""
+    """A frame on its way to the backend: its number, when it came, its motion to come.
+
+    Attributes:
+        image: (H, W, 3) uint8 as it came. content: (h, w, 3), as registration and flow see it.
+        frame: as the network sees it, with a margin where the aspects differ. fit: how it lies there.
+    """
 
     number: int
     image: np.ndarray
+    content: np.ndarray
+    frame: np.ndarray
+    fit: Fit
     came: float
     observed: Future[Observed] = field(default_factory=Future)
     waited: float = 0.0
@@ -99,11 +137,17 @@ class Shot:
     def observe(self, motion: MotionSource, previous: Shot | None, report: Report) -> None:
         """Work the motion out. Raises what `motion` raises, here and where it is waited for."""
         began = time.perf_counter()
+        if previous is not None and not previous.fit.same_place(self.fit):
+            log.info("frame %d: %s after %s, the stream starts again", self.number, self.fit.source, previous.fit.source)
+            report.resized += 1
+            previous = None
         try:
-            observed = Observed(None) if previous is None else motion(self.number, previous.image, self.image)
-            if not observed.registered and looks_like_cut(previous.image, self.image):
+            observed = Observed(None) if previous is None else motion(self.number, previous.content, self.content)
+            if not observed.registered and looks_like_cut(previous.content, self.content):
                 log.info("frame %d: scene cut, the stream starts again", self.number)
                 observed = Observed(None, registered=False)
+            if observed.motion is not None:
+                observed = Observed(self.fit.motion(observed.motion), observed.registered)
         except Exception as error:
             self.observed.set_exception(error)
             raise
@@ -112,25 +156,31 @@ class Shot:
 
 
 def shots_in_turn(
-    frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report, how: Interpolation = "area"
+    frames: Iterable[np.ndarray | None], fit: Callable[[Size], Fit], motion: MotionSource, report: Report,
+    how: Interpolation = "area",
 ) -> Iterator[Shot]:
-    """Frames with their motion, one after the other; `how`: they are brought to `size`, see `resize_frame`."""
+    """Frames with their motion, one after the other.
+
+    Args:
+        fit: how frames of a size (H, W) lie in the network's frame.
+        how: they are scaled, see `resize_frame`.
+    """
     previous = None
-    for shot in _shots(frames, size, report, how):
+    for shot in _shots(frames, fit, report, how):
         shot.observe(motion, previous, report)
         yield shot
         previous = shot
 
 
 def overlapped_shots(
-    frames: Iterable[np.ndarray | None], size: Size, motion: MotionSource, report: Report, drop: bool,
+    frames: Iterable[np.ndarray | None], fit: Callable[[Size], Fit], motion: MotionSource, report: Report, drop: bool,
     how: Interpolation = "area",
 ) -> Iterator[Shot]:
     """Frames as they come, their motion still being worked out; the threads end when the iterator is closed."""
 
     def registered() -> Iterator[Shot]:
         previous = None
-        with closing(_in_thread(_shots(frames, size, report, how), _INBOX, report if drop else None)) as shots:
+        with closing(_in_thread(_shots(frames, fit, report, how), _INBOX, report if drop else None)) as shots:
             for shot in shots:
                 yield shot  # the network takes it from here
                 shot.observe(motion, previous, report)
@@ -139,12 +189,16 @@ def overlapped_shots(
     return _in_thread(registered(), 1)
 
 
-def _shots(frames: Iterable[np.ndarray | None], size: Size, report: Report, how: Interpolation) -> Iterator[Shot]:
+def _shots(
+    frames: Iterable[np.ndarray | None], fit: Callable[[Size], Fit], report: Report, how: Interpolation
+) -> Iterator[Shot]:
     for number, image in enumerate(frames):
         if image is None:
             report.broken += 1
         else:
-            yield Shot(number, resize_frame(image, size, how), time.perf_counter())
+            lies = fit(image.shape[:2])
+            content = lies.content_of(image, how)
+            yield Shot(number, image, content, lies.filled(content), lies, time.perf_counter())
 
 
 def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report | None = None) -> Iterator[Shot]:

@@ -63,15 +63,16 @@ def test_overlay_and_masks_are_written_on_the_way(checkpoint, expected, tmp_path
     assert int(cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT)) == 2
 
 
-def test_what_is_asked_for_at_another_size_comes_at_that_size(checkpoint):
-    results = segment_video(checkpoint, panning_frames(3, 0), size=(96, 128), max_frames=2)
-    assert [result.labels.shape for result in results] == [(96, 128)] * 2
+def test_what_the_model_sees_at_another_size_comes_at_the_source_s(checkpoint):
+    results = list(segment_video(checkpoint, panning_frames(3, 0), size=(96, 128), max_frames=2))
+    assert [result.labels.shape for result in results] == [SIZE] * 2
+    assert [tuple(result.logits.shape) for result in results] == [(8, 85, 128)] * 2
 
 
-def test_a_wrong_size_or_number_of_classes_leaves_no_folder_behind(checkpoint, model, tmp_path):
+def test_a_wrong_suffix_or_number_of_classes_leaves_no_folder_behind(checkpoint, model, tmp_path):
     out, masks = tmp_path / "new" / "overlay.mp4", tmp_path / "masks"
-    with pytest.raises(SspError, match="multiples of 32"):
-        list(segment_video(checkpoint, panning_frames(2, 0), size=(60, 96), out=out, masks=masks))
+    with pytest.raises(SspError, match="name one of them"):
+        segment_video(checkpoint, panning_frames(2, 0), out=tmp_path / "new" / "overlay.gif", masks=masks)
     with pytest.raises(SspError, match="classes: 2 are named, the model has 8"):
         segment_video(model, panning_frames(2, 0), size=SIZE, classes=["a", "b"], out=out)
     assert not out.parent.exists() and not masks.exists()
