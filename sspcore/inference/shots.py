@@ -55,7 +55,7 @@ class Report:
     Attributes:
         frames: segmented. broken: not decodable. dropped: left out because the network was busy (live sources).
         cuts: scene cuts, where the stream starts again. unregistered: failed registrations that were taken as no motion.
-        resized: frames of another size or aspect than the one before, where the stream starts again too.
+        resized, reconnected: changes of the frames' size or aspect, connections found again: the stream starts again there too.
         interrupted: stopped by Ctrl-C. seconds: from the first result to the last.
         latency: from the decoded frame to its class map. network: of the backend, waiting for registration included.
         registration, waited: of the motion's estimation, and for it. interval: between two results.
@@ -67,6 +67,7 @@ class Report:
     cuts: int = 0
     unregistered: int = 0
     resized: int = 0
+    reconnected: int = 0
     interrupted: bool = False
     seconds: float = 0.0
     latency: deque[float] = field(default_factory=_latest)
@@ -77,7 +78,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Counts, frames per second and percentiles, as JSON values."""
-        names = ("frames", "broken", "dropped", "cuts", "unregistered", "resized", "interrupted")
+        names = ("frames", "broken", "dropped", "cuts", "unregistered", "resized", "reconnected", "interrupted")
         counts = {name: getattr(self, name) for name in names}
         rate = (self.frames - 1) / self.seconds if self.frames > 1 and self.seconds > 0 else None
         times = ("latency", "network", "registration", "waited", "interval")
@@ -95,6 +96,7 @@ def told(report: Report, outputs: Mapping[str, str]) -> str:
     said = {
         "broken": "could not be decoded", "dropped": "dropped, the network was busy", "cuts": "scene cuts",
         "unregistered": "not registered, taken as unmoved", "resized": "changes of size",
+        "reconnected": "times connected again",
     }
     counts = [f"{count} {words}" for name, words in said.items() if (count := getattr(report, name))]
     return "\n".join([*lines, *filter(None, ["; ".join(counts)]), *(f"{what}: {path}" for what, path in outputs.items())])
@@ -116,6 +118,7 @@ class Shot:
     Attributes:
         image: (H, W, 3) uint8 as it came. content: (h, w, 3), as registration and flow see it.
         frame: as the network sees it, with a margin where the aspects differ. fit: how it lies there.
+        connection: how often the source's connection had been lost and found again.
     """
 
     number: int
@@ -123,6 +126,7 @@ class Shot:
     content: np.ndarray
     frame: np.ndarray
     fit: Fit
+    connection: int
     came: float
     observed: Future[Observed] = field(default_factory=Future)
     waited: float = 0.0
@@ -137,10 +141,13 @@ class Shot:
     def observe(self, motion: MotionSource, previous: Shot | None, report: Report) -> None:
         """Work the motion out. Raises what `motion` raises, here and where it is waited for."""
         began = time.perf_counter()
-        if previous is not None and not previous.fit.same_place(self.fit):
-            log.info("frame %d: %s after %s, the stream starts again", self.number, self.fit.source, previous.fit.source)
-            report.resized += 1
-            previous = None
+        if previous is not None:
+            resized, reconnected = not previous.fit.same_place(self.fit), previous.connection != self.connection
+            report.resized += resized and not reconnected
+            report.reconnected += reconnected
+            if resized or reconnected:
+                log.info("frame %d: %s, the stream starts again", self.number, "connected again" if reconnected else "resized")
+                previous = None
         try:
             observed = Observed(None) if previous is None else motion(self.number, previous.content, self.content)
             if not observed.registered and looks_like_cut(previous.content, self.content):
@@ -198,7 +205,8 @@ def _shots(
         else:
             lies = fit(image.shape[:2])
             content = lies.content_of(image, how)
-            yield Shot(number, image, content, lies.filled(content), lies, time.perf_counter())
+            connection = getattr(frames, "reconnects", 0)
+            yield Shot(number, image, content, lies.filled(content), lies, connection, time.perf_counter())
 
 
 def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report | None = None) -> Iterator[Shot]:

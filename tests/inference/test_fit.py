@@ -73,7 +73,7 @@ def test_labels_are_those_of_bilinear_logits():
     for size in ((120, 180), (97, 211), (12, 18)):
         exact = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0].argmax(0).numpy()
         found = upsampled_labels(logits, size)
-        assert found.dtype == np.uint8 and (found != exact).mean() < 0.01
+        assert found.dtype == np.uint8 and (found != exact).mean() < 0.02  # nearest: 0.2
     nearest = Fit.of((120, 180), (24, 36)).restored(logits.argmax(0).byte().numpy(), None)[0]
     assert (nearest != F.interpolate(logits[None], (120, 180), mode="bilinear")[0].argmax(0).numpy()).mean() < 0.05
 
@@ -116,6 +116,21 @@ def test_another_size_starts_the_stream_again_and_another_resolution_does_not(mo
         assert [result.reset for result in results] == [True, False, False, False, True, False]
         assert [result.labels.shape for result in results] == [frame.shape[:2] for frame in frames]
         assert report.resized == 1 and report.cuts == 0 and report.summary()["resized"] == 1
+
+
+def test_a_connection_that_was_lost_starts_the_stream_again(model):
+    class Lost:
+        reconnects = 0
+
+        def __iter__(self):
+            for k, frame in enumerate(panning_frames(4, 0)):
+                self.reconnects = int(k >= 2)
+                yield frame
+
+    for threads in (False, True):
+        report = Report()
+        results = list(stream(Lost(), TorchBackend(model, SIZE), live_motion(Identity()), report, threads=threads))
+        assert [result.reset for result in results] == [True, False, True, False] and report.reconnected == 1
 
 
 def test_a_size_that_networks_cannot_have_is_filled_up(model):
