@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sspcore.core.classes import ClassSpec, colourise
-from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import resize_frame
+from sspcore.inference.encoding import video_file
 from sspcore.report.figures import FLICKER, flicker_mask
 
 PANEL_WIDTH = 320
@@ -116,24 +116,14 @@ def gif(sheets: Sequence[np.ndarray], spec: ClassSpec, comment: str = "", fps: f
     return content.getvalue()
 
 
-def write_mp4(path: Path, sheets: Sequence[np.ndarray], fps: float = FPS) -> None:
-    """Write sheets (H, W, 3) uint8 of even size as mp4. Raises SspError if OpenCV cannot."""
-    height, width = sheets[0].shape[:2]
-    with atomic_file(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
-        if not writer.isOpened():
-            raise SspError(f"{path}: cannot be written as mp4; is the folder writable?")
-        for sheet in sheets:
-            writer.write(cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-        writer.release()
-
-
 def write(panels: Sequence[Panel], spec: ClassSpec, text: str, path: Path) -> Path:
     """Write panels side by side as `path` (GIF) and as mp4 beside it, with a line of text below; returns `path`."""
     sheets = compose(panels, len(panels), spec, text)
     with atomic_file(path) as temporary:
         temporary.write_bytes(gif(sheets, spec, text))
-    write_mp4(path.with_suffix(".mp4"), sheets)
+    with video_file(path.with_suffix(".mp4"), FPS) as add:
+        for sheet in sheets:
+            add(sheet)
     return path
 
 

@@ -75,7 +75,7 @@ def test_labels_are_those_of_bilinear_logits():
         found = upsampled_labels(logits, size)
         assert found.dtype == np.uint8 and (found != exact).mean() < 0.02  # nearest: 0.2
     nearest = Fit.of((120, 180), (24, 36)).restored(logits.argmax(0).byte().numpy(), None)[0]
-    assert (nearest != F.interpolate(logits[None], (120, 180), mode="bilinear")[0].argmax(0).numpy()).mean() < 0.05
+    assert (nearest != F.interpolate(logits[None], (120, 180), mode="bilinear")[0].argmax(0).numpy()).mean() < 0.1
 
 
 def test_registration_and_flow_see_the_content_only(model):
