@@ -1,173 +1,205 @@
 """Label maps of any origin in folders, scored by all metrics: what `sspcore evaluate` calls. Knows no model.
 
-Layout: `<predictions>/<clip>/<frame>.png`, or a flat folder as one clip; frames and labels lie under the same names in
-folders of their own. Neighbouring predictions are consecutive frames. Flow depends on the frames alone: it is estimated
-once, kept on disk, and read as a memory map that is opened again for each frame, so that memory stays flat.
+Layout: `<predictions>/<clip>/<frame>.png`, or a flat folder as one clip; frames (images or a video) and labels lie under the
+same names in folders of their own. Neighbouring predictions are consecutive frames. Flow depends on the frames alone: it is
+estimated once, at the size of the label maps, kept on disk, and read as a memory map that is opened again for each frame, so
+that memory stays flat.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from sspcore.core.checksums import crc32
-from sspcore.core.classes import IGNORE
+from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
+from sspcore.core.images import resize_frame, resize_labels
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
-from sspcore.data.clips import FrameCache
+from sspcore.data.annotations import coco
 from sspcore.data.releases import natural_order
 from sspcore.evaluation.clips import as_json
+from sspcore.evaluation.frames import FrameFiles, images, open_frames
+from sspcore.evaluation.label_maps import LabelFile, colours_of, read_label_map, read_truth, shown, size_of, size_of_label
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
-from sspcore.metrics.records import MAX_SIDE
 from sspcore.motion.cache import FlowStore
 
-GREY, PALETTE = 0, 3  # kinds of PNG
 COUNTED = ("lag",)  # in frames; all other metrics are fractions and shown in percent
-_DECODED_MB = 64  # of frames: two of 4K, which serve both directions and the next pair
+_SQUASHED = 1.5  # aspects that differ by more are of other frames, or of turned ones
+_KEPT = 3
 
 
 @dataclass(frozen=True)
 class FolderClip:
-    """One clip: label maps and their frames in order, labels by position where there are any."""
+    """One clip: label maps in order, the positions of their frames, labels by position of the map where there are any."""
 
     name: str
     predictions: tuple[Path, ...]
-    frames: tuple[Path, ...]
-    labels: dict[int, Path]
-    gaps: int  # frames between the first and the last prediction that have none
+    frames: FrameFiles
+    positions: tuple[int, ...]
+    labels: dict[int, LabelFile]
     unused: int  # labels without a prediction
-    cache: FrameCache = field(default_factory=lambda: FrameCache(_DECODED_MB), repr=False)
+    _resized: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     _keys: dict[int, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.predictions)
 
+    @property
+    def gaps(self) -> int:
+        """Frames between the first and the last prediction that have none."""
+        return self.positions[-1] - self.positions[0] + 1 - len(self)
+
+    @cached_property
+    def size(self) -> Size:
+        """(H, W) of the first label map, which all must have."""
+        return size_of(self.predictions[0])
+
+    @cached_property
+    def frame_size(self) -> Size:
+        """(H, W) of the first frame. Raises SspError if the label maps cannot be of such a frame."""
+        size = self.frames.read(self.positions[0]).shape[:2]
+        first, frame = self.predictions[0], self.frames.shown(self.positions[0])
+        _require_likeness(f"{first}: label map is {shown(self.size)}, its frame {frame} {shown(size)}", self.size, size)
+        return size
+
     def frame(self, position: int, size: Size | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 RGB. Raises ReleaseError if it is not readable."""
-        return self.cache.get(self.frames[position], size)
+        """(H, W, 3) uint8 RGB at the size of the label maps. Raises SspError if it is not readable or unlike the others."""
+        if position not in self._resized:
+            image = self.frames.read(self.positions[position])
+            if image.shape[:2] != self.frame_size:
+                where = f"{self.frames.path}: {self.frames.shown(self.positions[position])}"
+                raise SspError(f"{where} is {shown(image.shape)}, the frames before it {shown(self.frame_size)}; sort them")
+            self._resized[position] = resize_frame(image, size or self.size)
+            if len(self._resized) > _KEPT:
+                self._resized.pop(next(iter(self._resized)))
+        return self._resized[position]
 
     def key(self, position: int) -> str:
-        """Name and content of a frame's file, so that changed frames get new flow."""
+        """Name, content and size of a frame, so that changed frames get new flow."""
         if position not in self._keys:
-            self._keys[position] = f"{self.frames[position].stem}-{crc32(self.frames[position]):08x}"
+            key, as_is = self.frames.key(self.positions[position]), self.size == self.frame_size
+            self._keys[position] = key if as_is else f"{key}-{shown(self.size)}"
         return self._keys[position]
 
 
-def find_clips(predictions: Path, frames: Path, labels: Path | None = None) -> list[FolderClip]:
+def find_clips(
+    predictions: Path, frames: Path, labels: Path | None = None, first_frame: int | None = None
+) -> list[FolderClip]:
     """The clips of a folder of label maps, in natural order, matched with frames and labels by file name.
 
+    Args:
+        frames: folders of images, or videos, named like the clips; or one of them for a flat folder of maps.
+        labels: likewise, label images or LabelMe's JSON; or one COCO file.
+        first_frame: the number that names give to a video's first frame; None: 0, or what the names show.
     Raises: SspError if a folder is missing or empty, a prediction has no frame, or no label has a prediction.
     """
-    for option, folder in (("--predictions", predictions), ("--frames", frames), ("--labels", labels)):
-        if folder is not None and not folder.is_dir():
-            raise SspError(f"{option} {folder}: no such folder; check the path")
-    flat = _images(predictions, (".png",))
-    below = [path for path in predictions.iterdir() if path.is_dir() and _images(path, (".png",))]
+    if not predictions.is_dir():
+        raise SspError(f"--predictions {predictions}: no such folder; check the path")
+    for option, path in (("--frames", frames), ("--labels", labels)):
+        if path is not None and not path.exists():
+            raise SspError(f"{option} {path}: no such folder or file; check the path")
+    flat = images(predictions, (".png",))
+    below = [path for path in predictions.iterdir() if path.is_dir() and images(path, (".png",))]
     if flat and below:
         raise SspError(f"{predictions}: holds label maps and also folders of them ({below[0].name}, ...); keep one of the two")
     if not flat and not below:
         raise SspError(f"{predictions}: no PNG label maps here, neither directly nor one folder down")
+    if below and frames.is_file():
+        raise SspError(f"--frames {frames}: one video for several clips ({below[0].name}, ...); give one folder of maps")
     names = [""] if flat else [path.name for path in sorted(below, key=lambda path: natural_order(path.name))]
-    clips = [_find_clip(name, predictions, frames, labels) for name in names]
+    clips = [_find_clip(name, predictions, frames, labels, first_frame) for name in names]
     if labels is not None and not any(clip.labels for clip in clips):
         example = clips[0].predictions[0].relative_to(predictions)
         raise SspError(f"{labels}: no label has the name of a prediction, such as {example}; check the folder")
     return clips
 
 
-def _find_clip(name: str, predictions: Path, frames: Path, labels: Path | None) -> FolderClip:
-    maps, images = _images(predictions / name, (".png",)), _images(frames / name, (".png", ".jpg", ".jpeg"))
-    truth = {} if labels is None else _images(labels / name, (".png",))
-    stems = sorted(maps, key=natural_order)
-    for stem in stems:
-        if stem not in images:
-            raise SspError(f"{maps[stem]}: its frame is missing; expected {frames / name / stem}.png or .jpg")
-    numbered = sorted(images, key=natural_order)
-    within = numbered[numbered.index(stems[0]) : numbered.index(stems[-1]) + 1]
-    matched = {k: truth[stem] for k, stem in enumerate(stems) if stem in truth}
+def _find_clip(name: str, predictions: Path, frames: Path, labels: Path | None, first_frame: int | None) -> FolderClip:
+    maps, files = images(predictions / name, (".png",)), open_frames(frames, name)
+    found = files.positions(list(maps), first_frame)
+    if missing := [stem for stem in maps if stem not in found]:
+        raise SspError(_without_frame(maps, missing, files))
+    stems = sorted(maps, key=lambda stem: found[stem])
+    truth = {} if labels is None else _labels(labels, name)
+    own = {position: k for k, position in enumerate(found[stem] for stem in stems)}
+    placed = {stem: found[stem] for stem in truth if stem in found} or files.positions(list(truth), first_frame)
+    matched = {own[position]: truth[stem] for stem, position in placed.items() if position in own}
     return FolderClip(
-        name or predictions.resolve().name, tuple(maps[stem] for stem in stems), tuple(images[stem] for stem in stems),
-        matched, gaps=len(within) - len(stems), unused=len(truth) - len(matched),
+        name or predictions.resolve().name, tuple(maps[stem] for stem in stems), files,
+        tuple(found[stem] for stem in stems), dict(sorted(matched.items())), unused=len(truth) - len(matched),
     )
 
 
-def _images(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Stem -> file of the images in a folder; hidden files are passed over. Raises SspError for two of one stem."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
-            if path.stem in found:
-                raise SspError(f"{path}: {found[path.stem].name} lies beside it; keep one of the two")
-            found[path.stem] = path
-    return found
+def _without_frame(maps: dict[str, Path], missing: list[str], files: FrameFiles) -> str:
+    """What both sides are called, and what to do."""
+    if not len(files):
+        return f"{maps[missing[0]]}: its frame is missing; {files.path} holds no image and is no video"
+    stems, last = sorted(maps, key=natural_order), len(files) - 1
+    which = f"{len(missing)} of {len(maps)} maps have none: " if len(missing) > 1 else ""
+    sides = f"maps {stems[0]} to {stems[-1]}, frames {files.shown(0)} to {files.shown(last)}"
+    return (
+        f"{maps[missing[0]]}: its frame is missing ({which}{sides}); call maps and frames alike, as sspcore stream does, "
+        "and remove those of another run; of a video, --first-frame is the number of its first frame"
+    )
 
 
-def read_label_map(path: Path, n_classes: int) -> np.ndarray:
-    """(H, W) uint8 class ids of a PNG, grey of 8 bits or with a palette (then its indices are the ids).
+def _labels(labels: Path, clip: str) -> dict[str, LabelFile]:
+    """Stem -> label of a clip: files in a folder, or pictures of a COCO file, in a folder of the clip's name if in any."""
+    if labels.is_file():
+        pictures = [Path(name) for name in coco.frames(labels)] if labels.suffix.lower() == ".json" else []
+        if not pictures:
+            raise SspError(f"--labels {labels}: neither a folder nor COCO's JSON with images; check the path")
+        own = [each for each in pictures if not clip or clip in each.parts[:-1] or len(each.parts) == 1]
+        return {each.stem: LabelFile(labels, str(each)) for each in own}
+    return {stem: LabelFile(path) for stem, path in images(labels / clip, (".png", ".json")).items()}
 
-    Raises: SspError if the file cannot be read, holds colours, or a value from n_classes to 254.
+
+def clip_records(
+    clip: FolderClip, n_classes: int, flows: FlowStore, classes: ClassSpec | None = None
+) -> Iterator[FrameRecord]:
+    """A clip as the records that metrics take. Raises SspError for a file that is unreadable or of another size.
+
+    Args:
+        classes: what colours mean, and the forms that labels may have; None: all files hold class ids.
     """
-    data = path.read_bytes()
-    try:
-        # Pillow, not OpenCV: it gives a palette's indices, and refuses a truncated file
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            labels = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SspError(f"{path}: not a readable PNG ({len(data)} bytes); write it again") from error
-    depth, kind = data[24], data[25]  # of the PNG header; grey of fewer than 8 bits comes stretched to 0..255
-    if kind != PALETTE and (kind, depth) != (GREY, 8):
-        raise SspError(f"{path}: expected class ids in a PNG that is grey with 8 bits or has a palette; save it so")
-    if max(labels.shape) > MAX_SIDE:
-        raise SspError(f"{path}: is {labels.shape[0]}x{labels.shape[1]}, sides above {MAX_SIDE} cannot be scored; cut tiles")
-    present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])[:IGNORE, 0])
-    if present.size and present[-1] >= n_classes:
-        raise SspError(f"{path}: holds the value {present[-1]}, but classes are 0..{n_classes - 1} and 255 (ignored)")
-    return labels
-
-
-def clip_records(clip: FolderClip, n_classes: int, flows: FlowStore) -> Iterator[FrameRecord]:
-    """A clip as the records that metrics take. Raises SspError for a file that is unreadable or of another size."""
-    for k, (path, frame) in enumerate(zip(clip.predictions, clip.frames, strict=True)):
-        prediction = read_label_map(path, n_classes)
+    colours = colours_of(classes)
+    for k, path in enumerate(clip.predictions):
+        prediction = read_label_map(path, n_classes, colours)
+        if prediction.shape != clip.size:
+            before = f"the maps before it {shown(clip.size)}"
+            raise SspError(f"{path}: label map is {shown(prediction.shape)}, {before}; remove those of another run")
         forward, backward = (_flow(clip, k, other, flows) for other in (k + 1, k - 1))
-        motion = forward if forward is not None else backward
-        size = clip.frame(k).shape[:2] if motion is None else motion.shape[1:]
-        _require_size(path, prediction, frame, size)
         target = None
         if k in clip.labels:
-            target = read_label_map(clip.labels[k], n_classes)
-            _require_size(clip.labels[k], target, frame, size)
+            target = read_truth(clip.labels[k], n_classes, classes, clip.frame_size)
+            fault = f"{clip.labels[k].path}: label map is {shown(target.shape)}, the prediction {shown(clip.size)}"
+            _require_likeness(fault, target.shape, clip.frame_size)
+            target = resize_labels(target, clip.size)
         yield FrameRecord(prediction, target, forward, backward)
 
 
 def _flow(clip: FolderClip, k: int, other: int, flows: FlowStore) -> np.ndarray | None:
-    """Flow from frame k to a neighbour, None outside the clip. Raises SspError if the two differ in size."""
-    if not 0 <= other < len(clip):
-        return None
-    if not flows.has(clip, k, other):
-        size, beside = (clip.frame(position).shape[:2] for position in (k, other))
-        if size != beside:
-            name = clip.frames[k].name
-            raise SspError(f"{clip.frames[other]}: frame is {_shown(beside)}, the frame beside it, {name}, is {_shown(size)}")
-    return flows.map(clip, k, other)
+    """Flow from frame k to a neighbour, None outside the clip."""
+    return flows.map(clip, k, other) if 0 <= other < len(clip) else None
 
 
-def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowStore, moving: Sequence[int] = ()) -> dict[str, Any]:
+def score_folders(
+    clips: Sequence[FolderClip], n_classes: int, flows: FlowStore, moving: Sequence[int] = (), classes: ClassSpec | None = None
+) -> dict[str, Any]:
     """All metrics that can be had from what is given, streamed, as JSON values.
 
     Args:
         n_classes: label values are 0..n_classes-1 and 255.
-        flows: flow between frames at their own size; what it computes stays on disk.
+        flows: flow between frames at the size of the label maps; what it computes stays on disk.
         moving: class ids of things that move; without them "miou_moving" and "lag" are left out.
+        classes: what colours mean, and the forms that labels may have; None: all files hold class ids.
     Returns: metrics (fractions in 0..1, lag in frames, None = nothing to score), details, skipped (metric -> why),
         notes, clips (frames and labels of each), flow (estimator, computed, reused).
     """
@@ -178,7 +210,7 @@ def score_folders(clips: Sequence[FolderClip], n_classes: int, flows: FlowStore,
     with tqdm(total=sum(map(len, clips)), desc="scoring", unit="frame") as bar:
         for clip in clips:
             suite.start_clip()
-            for record in clip_records(clip, n_classes, flows):
+            for record in clip_records(clip, n_classes, flows, classes):
                 suite.update(record)
                 bar.update(1)
     return {
@@ -225,6 +257,13 @@ def _notes(clips: Sequence[FolderClip]) -> list[str]:
             notes.append(f"{clip.name}: a clip of one frame, TC and its relatives are not defined there")
         if clip.gaps:
             notes.append(f"{clip.name}: {clip.gaps} frames between predictions have none and are jumped over")
+        first, frame = clip.predictions[0].stem, clip.positions[0]
+        if not clip.frames.is_called(frame, first):
+            notes.append(f"{clip.name}: by their numbers, {first} is taken as {clip.frames.shown(frame)}")
+        drawn = next(filter(None, map(size_of_label, clip.labels.values())), None)
+        for what, size in (("frames", clip.frame_size), ("labels", drawn)):
+            if size is not None and size != clip.size:
+                notes.append(f"{clip.name}: {what} are {shown(size)}, resized to the label maps' {shown(clip.size)}")
         if clip.unused:
             notes.append(f"{clip.name}: {clip.unused} labels have no prediction and are left out")
     if not any(clip.labels for clip in clips):
@@ -232,11 +271,8 @@ def _notes(clips: Sequence[FolderClip]) -> list[str]:
     return notes
 
 
-def _require_size(path: Path, labels: np.ndarray, frame: Path, size: tuple[int, ...]) -> None:
-    if labels.shape != tuple(size):
-        shapes = f"label map is {_shown(labels.shape)}, its frame {frame.name} {_shown(size)}"
-        raise SspError(f"{path}: {shapes}; resize one of them")
-
-
-def _shown(size: tuple[int, ...]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _require_likeness(fault: str, size: Size, other: Size) -> None:
+    """Raises SspError if one of two sizes (H, W) cannot be the other, squashed a little or not."""
+    aspects = size[0] * other[1] / (size[1] * other[0])
+    if not 1 / _SQUASHED < aspects < _SQUASHED:
+        raise SspError(f"{fault}; they are of other frames, or turned")

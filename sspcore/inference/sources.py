@@ -29,7 +29,7 @@ from sspcore.inference.network import Connection, is_address, is_pipeline
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_ANIMATIONS = (".gif", ".webp", ".png", ".apng")
+ANIMATIONS = (".gif", ".webp", ".png", ".apng")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises for damaged files
 _USUAL_RATE, _FOLDER_RATE = 25.0, 12.0  # where nothing says how fast frames follow
 _RATES = 0.1, 480.0  # what containers can write and cameras record; a header may hold its clock instead (1000, 90000)
@@ -103,7 +103,7 @@ def _open(source: Path | str | int, reconnect: float, timeout: float) -> Source:
         return _folder(path)
     if not path.is_file():
         raise SspError(f"{name}: no such video, folder of images, camera or address")
-    if path.suffix.lower() in (*IMAGE_SUFFIXES, *_ANIMATIONS):
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, *ANIMATIONS):
         return _picture(path)
     return _video(path)
 
@@ -121,7 +121,7 @@ def _folder(folder: Path) -> Source:
 def _picture(path: Path) -> Source:
     """A single image, or the pictures of an animation."""
     frames, fps = 1, _FOLDER_RATE
-    if path.suffix.lower() in _ANIMATIONS:
+    if path.suffix.lower() in ANIMATIONS:
         with suppress(*_UNREADABLE), Image.open(path) as image:
             frames = getattr(image, "n_frames", 1)
             image.load()  # how long it is shown is read with it

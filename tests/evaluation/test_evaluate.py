@@ -195,7 +195,7 @@ def test_a_clip_of_one_frame_is_reported(folders, tmp_path):
     assert scores["metrics"]["tc"] is None and scores["metrics"]["miou"] == 1
     assert scores["notes"][0] == "clip2: a clip of one frame, TC and its relatives are not defined there"
     write_rgb(folders["predictions"] / "clip2" / "5.png", np.zeros((8, 8), np.uint8))
-    with pytest.raises(SspError, match=r"5\.png: label map is 8x8, its frame 5\.jpg 64x96"):
+    with pytest.raises(SspError, match=r"5\.png: label map is 8x8, the maps before it 64x96; remove"):
         score_folders(clips, N_CLASSES, FlowStore(tmp_path / "cache", PanFlow(), None))
 
 
@@ -239,17 +239,17 @@ def _only_other_labels(paths: dict[str, Path]) -> None:
         (lambda paths: (shutil.rmtree(paths["predictions"]), paths["predictions"].mkdir()), "no PNG label maps here"),
         (lambda paths: write_rgb(paths["predictions"] / "5.png", np.zeros(SIZE, np.uint8)), "keep one of the two"),
         (lambda paths: (paths["frames"] / "clip10" / "7.png").unlink(), "clip10/7.png: its frame is missing"),
-        (_write("6.png", np.zeros((32, 48), np.uint8)), "clip2/6.png: label map is 32x48, its frame 6.jpg 64x96"),
+        (_write("6.png", np.zeros((32, 48), np.uint8)), "clip2/6.png: label map is 32x48, the maps before it 64x96; remove"),
         (_write("6.png", np.full(SIZE, 4, np.uint8)), "clip2/6.png: holds the value 4, but classes are 0..3"),
-        (_write("6.png", np.zeros((*SIZE, 3), np.uint8)), "clip2/6.png: expected class ids"),
-        (_write("6.png", np.zeros(SIZE, np.uint16)), "clip2/6.png: expected class ids"),
+        (_write("6.png", np.full((*SIZE, 3), (9, 0, 0), np.uint8)), "clip2/6.png: expected class ids, found colours"),
+        (_write("6.png", np.full(SIZE, 256, np.uint16)), "clip2/6.png: expected class ids"),
         (_damage, "clip2/6.png: not a readable PNG (120 bytes)"),
-        (_frame_of_another_size, "6.jpg: frame is 32x48, the frame beside it, 5.jpg, is 64x96"),
+        (_frame_of_another_size, "6.jpg is 32x48, the frames before it 64x96"),
         (lambda paths: (paths["frames"] / "clip2" / "6.jpg").write_bytes(b"no image"), "6.jpg: not a readable image"),
         (_only_other_labels, "no label has the name of a prediction, such as clip2/5.png"),
         (
-            lambda paths: write_rgb(paths["labels"] / "clip2" / "5.png", np.zeros((32, 48), np.uint8)),
-            "labels/clip2/5.png: label map",
+            lambda paths: write_rgb(paths["labels"] / "clip2" / "5.png", np.zeros(SIZE[::-1], np.uint8)),
+            "labels/clip2/5.png: label map is 96x64, the prediction 64x96; they are of other frames, or turned",
         ),
         (lambda paths: write_rgb(paths["frames"] / "clip2" / "6.png", np.zeros((*SIZE, 3), np.uint8)), "6.jpg lies beside it"),
     ],
