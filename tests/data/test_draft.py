@@ -180,13 +180,74 @@ def videos_of_one_name(folder):
         flight(folder / name / "video.mp4", number)
         masks(folder / name / "labels", ("000002",))
     (folder / "labelmap.txt").write_text(LABELMAP)
-    return [("east", 2), ("west", 2)], {"video": "{sequence}/*.mp4", "labels": "{sequence}/labels/{frame}.png"}
+    return [("east", 2), ("west", 2)], {"video": "{sequence}/video.mp4", "labels": "{sequence}/labels/{frame}.png"}
+
+
+def kaggle(folder):
+    """Numbers in one folder, the same labels in colours in another one, a table of the colours."""
+    pictures(folder / "original_images", ("000", "001"))
+    masks(folder / "label_images_semantic", ("000", "001"), NUMBERS)
+    masks(folder / "rgb/masks", ("000", "001"), half_and_half((9, 9, 9), (8, 8, 8)))
+    (folder / "class_dict.csv").write_text("name, r, g, b\nunlabeled, 0, 0, 0\nroad, 128, 64, 128\ncar, 10, 0, 200\n")
+    return [("000", 0), ("001", 0)], {
+        "stills": "original_images/{still}.jpg", "still_labels": "label_images_semantic/{still}.png",
+    }
+
+
+def floodnet(folder):
+    for split, names in (("train", ("6", "7")), ("val", ("8",)), ("test", ("9",))):
+        pictures(folder / split / f"{split}-org-img", names)
+        masks(folder / split / f"{split}-label-img", [f"{name}_lab" for name in names])
+    (folder / "labelmap.txt").write_text(LABELMAP)
+    return [("6", 0), ("7", 0), ("8", 0)], {
+        "stills": "{split}/*-org-img/{still}.jpg", "still_labels": "{split}/*-label-img/{still}_lab.png",
+    }
+
+
+def roboflow(folder):
+    for split, names in (("train", "ab"), ("valid", "c"), ("test", "d")):
+        pictures(folder / split, names)
+        path = folder / split / "_annotations.coco.json"
+        write_coco(path, coco_objects(len(names)), SIZE, {1: "road", 2: "car"}, tuple(f"{name}.jpg" for name in names))
+    return [("test_d", 0), ("train_a", 0), ("train_b", 0), ("valid_c", 0)], {
+        "stills": "{sequence}/{still}.jpg", "still_labels": "*/_annotations.coco.json",
+    }
+
+
+def frames_in_folders_of_one_name(folder):
+    for number, name in enumerate(("seq{1}", "seq 2")):
+        frames(folder / name / "Images", [f"{k:06}" for k in range(12)], number)
+        masks(folder / name / "Labels", ("000004",))
+    (folder / "labelmap.txt").write_text(LABELMAP)
+    return [("seq 2", 4), ("seq{1}", 4)], {"frames": "{sequence}/Images/{frame}.jpg", "labels": "{sequence}/Labels/{frame}.png"}
+
+
+def names_with_braces(folder):
+    pictures(folder / "a{b}", ("{x}", "{y}"))
+    masks(folder / "l{b}", ("{x}", "{y}"))
+    (folder / "labelmap.txt").write_text(LABELMAP)
+    return [("{x}", 0), ("{y}", 0)], {"stills": "a{{b}}/{still}.jpg", "still_labels": "l{{b}}/{still}.png"}
+
+
+def voc(folder):
+    pictures(folder / "JPEGImages", "abcde")
+    (folder / "SegmentationClass").mkdir()
+    for name in "abcd":
+        image = Image.fromarray(NUMBERS).convert("P")
+        image.putdata(NUMBERS.ravel().tolist())
+        image.putpalette([0, 0, 0, *ROAD, *CAR])
+        image.save(folder / f"SegmentationClass/{name}.png")
+    (folder / "classes.txt").write_text("background\nroad\ncar\n")
+    return [(name, 0) for name in "abcd"], {
+        "stills": "JPEGImages/{still}.jpg", "still_labels": "SegmentationClass/{still}.png",
+    }
 
 
 LAYOUTS = (
     cvat_of_a_video, cvat_of_pictures, frames_taken_out_of_a_video, masks_beside_pictures, numbers_with_a_list,
     labelme_beside_pictures, labelme_of_two_videos, coco_of_pictures, coco_of_a_video, folders_of_frames,
-    a_folder_for_each_split, videos_of_one_name,
+    a_folder_for_each_split, videos_of_one_name, kaggle, floodnet, roboflow, frames_in_folders_of_one_name,
+    names_with_braces, voc,
 )
 
 
@@ -204,7 +265,7 @@ def test_what_labels_hold_gives_classes_colours_and_what_is_ignored(tmp_path):
     spec = draft(tmp_path)[0].spec
     assert (spec.classes, spec.palette) == (("road", "car"), (ROAD, CAR))
     assert spec.label_classes == {"background": None} and spec.labels["background"] == (0, 0, 0)
-    assert spec.first_frame == 0 and spec.validation_share == 0.25
+    assert spec.first_frame == 0 and spec.validation_share == 0.5
     assert "5 of" not in made_text(tmp_path) and "6,144 pixels, 50.00%" in made_text(tmp_path)
 
 
@@ -288,6 +349,18 @@ def test_the_number_of_a_video_s_first_frame_is_guessed(tmp_path, numbers, first
     assert draft(tmp_path)[0].spec.first_frame == first
 
 
+@pytest.mark.parametrize("numbers, share", [
+    ((0, 4, 8), 0.35), ((0, 10), 0.25), ((0, 6), 0.5), ((0, 2), 0.25), ((0,), 0.25),
+])
+def test_the_part_of_a_video_for_validation_has_a_label_if_it_can(tmp_path, numbers, share):
+    flight(tmp_path / "flight.mp4")
+    masks(tmp_path / "labels", [f"{number:05}" for number in numbers])
+    made = draft_dataset(tmp_path)
+    assert made.spec.validation_share == share
+    held = numbers[-1] >= 12 * (1 - share)
+    assert made.notes == (() if held else ("no label is for validation: label more, or change the lines about validation",))
+
+
 def test_the_file_may_lie_above_the_folder(tmp_path):
     cvat_of_pictures(tmp_path / "deep/data")
     made, labels = draft(tmp_path / "deep/data", out=tmp_path / "mine.yaml")
@@ -328,6 +401,15 @@ def test_what_is_not_used_is_said(tmp_path):
     places = ["annotations.xml", str(tmp_path / "damaged.json"), "export/SegmentationObject"]
     assert [note.split(": ")[0] for note in notes[:3]] == places
     assert notes[3] == "3 pictures without a label, and of no video, are not used"
+
+
+def test_a_damaged_label_and_a_link_that_leads_back_do_not_stop_it(tmp_path):
+    cvat_of_pictures(tmp_path / "data")
+    (tmp_path / "data/again").symlink_to(tmp_path / "data", target_is_directory=True)
+    (tmp_path / "data/SegmentationClass/c.png").write_bytes(b"\x89PNG")
+    made = draft_dataset(tmp_path / "data")
+    assert any("c.png: not a readable image (4 bytes)" in note for note in made.notes)
+    assert made.summary == "classes: 2; labelled stills: 4, for validation: 1"
 
 
 @pytest.mark.parametrize("make, message", [

@@ -20,6 +20,8 @@ from sspcore.data.footage import Sequence
 from sspcore.data.layouts import SPLITS
 from sspcore.data.releases import survey
 
+_PURPOSES = {"train": "training", "val": "validation"}
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -63,10 +65,18 @@ def draft_dataset(folder: Path, out: Path | None = None, overwrite: bool = False
     spec = open_dataset(path)
     sequences, lost = survey((above,), spec)
     absent = [
-        f"nothing is for {'training' if split == 'train' else 'validation'}: label more pictures, or more videos"
-        for split in SPLITS if not any(each.split == split and each.labels for each in sequences)
+        f"no label is for {_PURPOSES[split]}: label more, or change the lines about validation"
+        for split in SPLITS if not any(each.split == split and _has_labels(each) for each in sequences)
     ]
     return Draft(path, spec, _summary(spec, sequences), (*found.notes, *lost, *absent))
+
+
+def _has_labels(sequence: Sequence) -> bool:
+    """Whether a label lies in the part of a video that is of its split."""
+    try:
+        return bool(sequence.labels) and not sequence.labels.keys().isdisjoint(sequence.numbers())
+    except ReleaseError:  # a video that cannot be opened
+        return False
 
 
 def _summary(spec: DatasetSpec, sequences: list[Sequence]) -> str:

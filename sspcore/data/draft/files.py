@@ -43,6 +43,7 @@ class Found:
     labelme: list[Path] = field(default_factory=list)
     coco: list[Path] = field(default_factory=list)
     labelmaps: list[Path] = field(default_factory=list)
+    lists: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def place(self, path: Path) -> str:
@@ -67,6 +68,8 @@ def look_through(root: Path) -> Found:
             images[path.parent].append(path)
         elif path.name.lower() == LABELMAP:
             found.labelmaps.append(path)
+        elif suffix in (".csv", ".txt"):
+            found.lists.append(path)
         elif suffix == ".json":
             _sort_json(path, found)
         elif suffix == ".xml" and "annotation" in path.stem.lower():
@@ -81,15 +84,15 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 
 @lru_cache(maxsize=4096)
-def is_drawn(path: Path) -> bool:
-    """Whether an image has so few colours or numbers that it may be a label image."""
+def _is_drawn(path: Path) -> bool | None:
+    """Whether an image has so few colours or numbers that it may be a label image; None if it cannot be read."""
     try:
         image, _ = read_drawn(path, indices=True)
         step = max(1, min(image.shape[:2]) // 256)
         image = image[::step, ::step]
         return len(np.unique(image if image.ndim == 2 else packed_colours(image, path))) <= MOST_CODES
     except ReleaseError:
-        return False
+        return None
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -143,14 +146,16 @@ def _sort_images(images: dict[Path, list[Path]], found: Found) -> None:
         else:
             labels = {
                 path for path in lossless
-                if (path.stem in photographed or _is_named_label(path.stem, stems[folder])) and is_drawn(path)
+                if (path.stem in photographed or _is_named_label(path.stem, stems[folder])) and _is_drawn(path)
             }
         for path in paths:
             (found.label_images if path in labels else found.pictures).append(path)
 
 
 def _all_drawn(paths: list[Path]) -> bool:
-    return bool(paths) and all(map(is_drawn, spread(paths, 5)))
+    """Whether all of a sample that can be read are drawn."""
+    drawn = {_is_drawn(path) for path in spread(paths, 5)} - {None}
+    return drawn == {True}
 
 
 def _is_named_label(stem: str, others: Iterable[str]) -> bool:

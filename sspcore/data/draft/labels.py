@@ -22,7 +22,7 @@ MOST_READ = 200  # label images
 STRAY = 1e-3  # share of all pixels below which a colour without a name is probably no class
 BACKGROUND = "background"
 _NO_CLASS = re.compile(r"_*(background|unlabell?ed|void|ignored?|unknown|none|other|clutter|bg)_*")
-_LISTS = ("classes.txt", "labels.txt", "obj.names", "_darknet.labels")  # a name a line, the first is number 0
+_LISTS = ("classes.txt", "labels.txt", "class_names.txt")  # a name a line, the first is number 0
 _MOVING = {
     "car", "cars", "vehicle", "vehicles", "truck", "trucks", "lorry", "bus", "buses", "van", "vans", "bicycle", "bike",
     "cyclist", "rider", "motorcycle", "motorbike", "moto", "scooter", "person", "persons", "people", "pedestrian",
@@ -104,9 +104,9 @@ def _of_shapes(shapes: list[Path], collections: list[Path]) -> Contents:
 
 
 def _of_images(images: list[Path], found: Found) -> Contents:
-    sample = spread(images, MOST_READ)
-    labelmap, source = (read_labelmap(found.labelmaps[0]), found.place(found.labelmaps[0])) if found.labelmaps else ({}, "")
-    by_number = all(map(_is_grey, spread(sample, 20)))
+    sample = [path for path in spread(images, MOST_READ) if _is_readable(path, found)]
+    labelmap, source = _labelmap(found)
+    by_number = bool(sample) and all(map(_is_grey, spread(sample, 20)))
     if by_number and labelmap:  # numbers in the order of the labelmap, unless they are its colours
         by_number = not {unpack(code) for code in _codes(sample[0], False)} <= {*labelmap.values()}
     counts: Counter[int] = Counter()
@@ -158,18 +158,47 @@ def _codes(path: Path, by_number: bool) -> dict[int, int]:
     return {int(value): int(count) for value, count in zip(values, pixels, strict=True)}
 
 
+def _is_readable(path: Path, found: Found) -> bool:
+    """Whether a label image can be read; noted if not."""
+    try:
+        read_drawn(path, indices=True)
+    except ReleaseError as error:
+        found.notes.append(f"{error} (the label is left out)")
+        return False
+    return True
+
+
+def _labelmap(found: Found) -> tuple[dict[str, Colour], str]:
+    """Colours of names from CVAT's labelmap.txt, or from a table of name, r, g, b, and where that lies."""
+    for path in found.labelmaps:
+        return read_labelmap(path), found.place(path)
+    for path in found.lists:
+        rows = [[cell.strip() for cell in line.split(",")] for line in _lines(path)]
+        colours = {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows if _is_coloured(row)}
+        if path.suffix.lower() == ".csv" and len(colours) > 1 and len(colours) in (len(rows), len(rows) - 1):
+            return colours, found.place(path)
+    return {}, ""
+
+
+def _is_coloured(row: list[str]) -> bool:
+    return len(row) == 4 and all(cell.isdecimal() and int(cell) < 256 for cell in row[1:])
+
+
 def _listed(folder: Path, found: Found) -> tuple[dict[int, str], str]:
     """Names of numbers from a list beside the labels or above them, and where that lies."""
-    while True:
-        for name in _LISTS:
-            if (path := folder / name).is_file():
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                names = [line.strip() for line in lines if line.strip() and line.strip() != "__ignore__"]
-                if 2 <= len({*names}) == len(names) <= MOST_CODES:
-                    return dict(enumerate(names)), found.place(path)
-        if folder == found.root:
-            return {}, ""
-        folder = folder.parent
+    for path in found.lists:
+        if path.name.lower() in _LISTS and folder.is_relative_to(path.parent):
+            names = [line for line in _lines(path) if line != "__ignore__"]
+            if 2 <= len({*names}) == len(names) <= MOST_CODES:
+                return dict(enumerate(names)), found.place(path)
+    return {}, ""
+
+
+def _lines(path: Path) -> list[str]:
+    if path.stat().st_size > 2**16:  # a list of names is short
+        return []
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _published(counts: Counter[int]) -> tuple[dict[str, Colour], str]:

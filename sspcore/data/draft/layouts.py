@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from sspcore.data.draft.pairs import Link
@@ -13,80 +14,96 @@ from sspcore.data.layouts import SPLITS
 Template = tuple[str, ...]
 
 
-def picture_template(picture: Path, root: Path, sequence: str, core: str = "") -> Template:
-    """The names of a path from the folder to a video, frame or still, with its fields."""
-    stem, suffix = picture.stem, picture.suffix.lower()
-    if core:
-        return (*picture.relative_to(root).parts[:-1], _of_still(stem, core) + suffix)
-    return _of_sequence(picture.relative_to(root), sequence, suffix)
-
-
 def video_template(video: Path, root: Path, sequence: str) -> Template:
     """The names of a path from the folder to a video file, with its field."""
-    parts = video.relative_to(root).parts[:-1]
-    if video.stem == sequence:
-        return (*parts, "{sequence}" + video.suffix.lower())
-    return (*parts[:-1], "{sequence}", "*" + video.suffix.lower())
+    path = video.relative_to(root)
+    if path.stem == sequence:
+        return _with_fields(path, "", "{sequence}")
+    return _with_fields(path, sequence, _escaped(path.stem))
+
+
+def picture_template(picture: Path, root: Path, sequence: str, core: str = "") -> Template:
+    """The names of a path from the folder to a frame of a sequence, or to a still, with their fields."""
+    return _template(picture.relative_to(root), sequence, core)
 
 
 def label_template(link: Link, root: Path) -> Template:
     """The names of a path from the folder to a label file, with its fields."""
-    path, suffix = link.label.relative_to(root), link.label.suffix.lower()
-    if not link.core:
-        return path.parts
-    if not link.sequence:
-        return (*path.parts[:-1], _of_still(path.stem, link.core) + suffix)
-    return _of_sequence(path, link.sequence, suffix)
+    path = link.label.relative_to(root)
+    return _template(path, link.sequence, link.core) if link.core else _with_fields(path, "", _escaped(path.stem))
 
 
-def _of_still(stem: str, core: str) -> str:
-    """A name with {still} for a part of it, which stands at its front, at its end, or within."""
-    before, _, behind = stem.rpartition(core) if stem.endswith(core) and not stem.startswith(core) else stem.partition(core)
-    return f"{before}{{still}}{behind}"
+def _template(path: Path, sequence: str, core: str) -> Template:
+    stem = path.stem
+    if not sequence:
+        before, _, behind = stem.rpartition(core) if stem.endswith(core) and not stem.startswith(core) else stem.partition(core)
+        return _with_fields(path, "", f"{_escaped(before)}{{still}}{_escaped(behind)}")
+    before, _, behind = re.split(r"(\d+)(?=\D*$)", stem, maxsplit=1)
+    if before.startswith(sequence):
+        return _with_fields(path, "", f"{{sequence}}{_escaped(before[len(sequence):])}{{frame}}{_escaped(behind)}")
+    return _with_fields(path, sequence, f"{_escaped(before)}{{frame}}{_escaped(behind)}")
 
 
-def _of_sequence(path: Path, sequence: str, suffix: str) -> Template:
-    """Of a frame: its number and the name of its sequence, in its own name and as a folder."""
-    parts = list(path.parts[:-1])
-    name = re.sub(r"\d+(?=\D*$)", "{frame}", path.stem)
-    if name.startswith(sequence):
-        name = "{sequence}" + name[len(sequence):]
-    elif sequence in parts:
-        parts[len(parts) - 1 - parts[::-1].index(sequence)] = "{sequence}"
-    return (*parts, name + suffix)
+def _with_fields(path: Path, sequence: str, name: str) -> Template:
+    """Names of a path with {sequence} for the last folder that is called so, and another name of the file."""
+    folders = [_escaped(part) for part in path.parts[:-1]]
+    if sequence in path.parts[:-1]:
+        folders[len(folders) - 1 - path.parts[-2::-1].index(sequence)] = "{sequence}"
+    return (*folders, name + path.suffix.lower())
+
+
+def _escaped(text: str) -> str:
+    """A text without the meaning of its braces."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def merged(templates: list[Template], varied: str = "*") -> tuple[str, list[int]]:
     """One layout of many files, and which of them it fits; the others lie elsewhere or are called in another way.
 
     Args:
-        varied: what stands for a folder whose name differs.
+        varied: what stands for the first folder whose name differs.
     """
     depth = Counter(map(len, templates)).most_common(1)[0][0]
     kept = [k for k, template in enumerate(templates) if len(template) == depth]
-    layout = []
+    layout: list[str] = []
     for column in range(depth - 1):
         names = {templates[k][column] for k in kept}
-        if len(names) > 1 and names.issuperset(SPLITS):
+        if len(names) == 1:
+            layout += names
+        elif names.issuperset(SPLITS):
             kept = [k for k in kept if templates[k][column] in SPLITS]
-            names = {"{split}"}
-        layout.append(next(iter(names)) if len(names) == 1 else "*" if varied in layout else varied)
+            layout.append("{split}")
+        else:
+            layout.append(_generalised(names) if varied == "*" or varied in layout else varied)
     name, fits = _merged_name([templates[k][-1] for k in kept])
     return "/".join([*layout, name]), [k for k, fit in zip(kept, fits, strict=True) if fit]
 
 
 def _merged_name(names: list[str]) -> tuple[str, list[bool]]:
     """One pattern of file names, and which of them it fits."""
-    if {*names} and {name.lower() for name in names} <= {f"instances_{split}.json" for split in SPLITS} and len({*names}) > 1:
-        return "instances_{split}.json", [True] * len(names)
-    stems = {PurePosixPath(name).stem for name in names}
+    stems = sorted({PurePosixPath(name).stem for name in names})
     suffixes = {PurePosixPath(name).suffix for name in names}
     ending = suffixes.pop() if len(suffixes) == 1 else ".*"
     if len(stems) == 1:
-        return stems.pop() + ending, [True] * len(names)
-    parts = {stem.partition("{frame}")[::2] for stem in stems if "{frame}" in stem}
-    if len(parts) == len(stems) and len({behind for _, behind in parts}) == 1:
-        shared = os.path.commonprefix([before[::-1] for before, _ in parts])[::-1]
-        return f"*{shared}{{frame}}{next(iter(parts))[1]}{ending}", [True] * len(names)
+        return stems[0] + ending, [True] * len(names)
+    if all("{frame}" in stem for stem in stems):
+        befores, behinds = zip(*(stem.split("{frame}") for stem in stems), strict=True)
+        return f"{_generalised(befores)}{{frame}}{_generalised(behinds)}{ending}", [True] * len(names)
+    if not any("{still}" in stem for stem in stems):
+        splits = {stem.replace(split, "{split}") for stem in stems for split in SPLITS if split in stem}
+        by_split = len(splits) == 1 and len(stems) == len(SPLITS)
+        return (splits.pop() if by_split else _generalised(stems)) + ending, [True] * len(names)
     most = Counter(names).most_common(1)[0][0]
     return most, [name == most for name in names]
+
+
+def _generalised(texts: Iterable[str]) -> str:
+    """What texts begin with and end with, and "*" for what lies between."""
+    different = sorted({*texts})
+    if len(different) == 1:
+        return different[0]
+    before = os.path.commonprefix(different)
+    rest = [text[len(before):] for text in different]
+    behind = os.path.commonprefix([text[::-1] for text in rest])[::-1]
+    # not within a field
+    return before[: before.rindex("{")] + "*" if before.count("{") > before.count("}") else f"{before}*{behind}"

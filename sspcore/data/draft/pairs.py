@@ -57,17 +57,24 @@ class Pictures:
 
 def sorted_pictures(found: Found) -> Pictures:
     """The pictures of a folder as videos, frames and stills."""
-    stems = [video.stem for video in found.videos]
-    by_folder = len({*stems}) < len(stems)  # flight1/video.mp4, flight2/video.mp4
-    videos = {video.parent.name if by_folder else video.stem: video for video in found.videos}
-    if len(videos) < len(found.videos):
-        found.notes.append("videos: several have the same name; rename them, so that each flight has its own")
+    videos = dict(zip(_own_names([video.with_suffix("") for video in found.videos], found), found.videos, strict=True))
     folders: defaultdict[Path, list[Path]] = defaultdict(list)
     for picture in found.pictures:
         folders[picture.parent].append(picture)
-    frames = {folder.name: pictures for folder, pictures in folders.items() if folder != found.root and are_frames(pictures)}
-    taken = {pictures[0].parent for pictures in frames.values()}
-    return Pictures(videos, frames, {folder: pictures for folder, pictures in folders.items() if folder not in taken})
+    of_frames = [folder for folder, pictures in folders.items() if folder != found.root and are_frames(pictures)]
+    names = _own_names(of_frames, found)
+    frames = {name: folders[folder] for name, folder in zip(names, of_frames, strict=True)}
+    return Pictures(videos, frames, {folder: pictures for folder, pictures in folders.items() if folder not in of_frames})
+
+
+def _own_names(paths: list[Path], found: Found) -> list[str]:
+    """What each path has to itself: its last name, or that of a folder above (flight1/video, flight2/video)."""
+    parts = [path.relative_to(found.root).parts for path in paths]
+    for up in range(1, min(map(len, parts), default=0) + 1):
+        names = [each[-up] for each in parts]
+        if len({*names}) == len(names):
+            return names
+    return ["_".join(each) for each in parts]
 
 
 def are_frames(pictures: list[Path]) -> bool:
@@ -111,7 +118,22 @@ def links(labels: Iterable[Path], pictures: Pictures, found: Found) -> list[Link
                 "here; call each like its picture, or put them in a folder called like the video, named by their frames"
             )
         linked += of_folder
-    return linked
+    return _one_of_each(linked, found)
+
+
+def _one_of_each(linked: list[Link], found: Found) -> list[Link]:
+    """Links without those of folders that label the same pictures again, in other colours or numbers."""
+    folders: defaultdict[Path, list[Link]] = defaultdict(list)
+    for link in linked:
+        folders[link.label.parent].append(link)
+    taken: set[tuple[str, str, Path | None]] = set()
+    for folder, links in sorted(folders.items(), key=lambda item: -len(item[1])):
+        own = {(link.sequence, link.core, link.picture) for link in links}
+        if len(own & taken) * 2 > len(own):
+            found.notes.append(f"{found.place(folder)}: labels of pictures that have labels elsewhere; these are not used")
+            del folders[folder]
+        taken |= own
+    return [link for link in linked if link.label.parent in folders]
 
 
 def _links_of(folder: Path, files: list[Path], pictures: Pictures, found: Found) -> list[Link]:

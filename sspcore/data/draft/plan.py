@@ -17,6 +17,7 @@ from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
 
 SHARE = 0.25  # of what is labelled, for validation
+_HELD_OUT = re.compile(r"(?i)(val|valid|validation|test|testing|eval|dev)_")  # folders before the names of stills
 FEWEST_VIDEOS = 4  # labelled, from which on whole videos are for validation
 
 
@@ -27,8 +28,9 @@ class Plan:
     Attributes:
         files: layout of each kind.
         images, shapes, collections: label images, LabelMe files and COCO files that are used.
+        stills: names of the labelled stills.
         validation: names for validation; empty: a share, or a folder for each split.
-        shared: whether a share of what `validation` does not name is for validation.
+        share: of what `validation` does not name, for validation; 0 if nothing of it is.
         by_split: whether there is a folder for each split.
         first_frame: number that labels give to a video's first frame, None where labels are of no video file.
         why: how that is known, "" if it is a guess.
@@ -38,8 +40,9 @@ class Plan:
     images: list[Path] = field(default_factory=list)
     shapes: list[Path] = field(default_factory=list)
     collections: list[Path] = field(default_factory=list)
+    stills: list[str] = field(default_factory=list)
     validation: list[str] = field(default_factory=list)
-    shared: bool = False
+    share: float = 0.0
     by_split: bool = False
     first_frame: int | None = None
     why: str = ""
@@ -61,8 +64,7 @@ def planned(found: Found) -> Plan:
     plan = Plan()
     of_frames = [link for link in forms[form] if link.sequence]
     of_stills = [link for link in forms[form] if not link.sequence]
-    of_frames = _plan_frames(plan, of_frames, pictures, found)
-    of_stills = _plan_stills(plan, of_stills, pictures, found)
+    of_frames, of_stills = _plan_frames(plan, of_frames, pictures, found), _plan_stills(plan, of_stills, pictures, found)
     setattr(plan, form, [link.label for link in (*of_frames, *of_stills)])
     if not {"labels", "still_labels"} & plan.files.keys():
         raise ReleaseError(
@@ -73,9 +75,10 @@ def planned(found: Found) -> Plan:
         plan.first_frame, plan.why = _first_frame(of_frames, pictures)
     plan.by_split = any("{split}" in layout for layout in plan.files.values())
     if not plan.by_split:
-        plan.validation = _validation(of_frames, of_stills, found)
+        plan.validation = _validation(of_frames, plan.stills, found)
         videos_are_left = bool(pictures.sequences) and not pictures.sequences.intersection(plan.validation)
-        plan.shared = videos_are_left or not plan.validation
+        if videos_are_left or not plan.validation:
+            plan.share = _share(of_frames, pictures, plan.first_frame or 0)
     return plan
 
 
@@ -120,30 +123,35 @@ def _plan_frames(plan: Plan, linked: list[Link], pictures: Pictures, found: Foun
 
 def _plan_stills(plan: Plan, linked: list[Link], pictures: Pictures, found: Found) -> list[Link]:
     """Layouts of stills and of their labels; returns the labels that they fit."""
-    labelled = {link.picture for link in linked}
     stills = [each for group in pictures.stills.values() for each in group]
-    if linked and not linked[0].core:
+    labelled = [(link.picture, _core_of(link, link.picture)) for link in linked if link.core and link.picture]
+    if linked and not labelled:  # a COCO file names them
         names = {Path(name).stem for link in linked for name in coco.frames(link.label)}
-        labelled = {each for each in stills if each.stem in names}
-        templates = [picture_template(each, found.root, "", each.stem) for each in stills if each in labelled]
+        labelled = [(each, each.stem) for each in stills if each.stem in names]
+    if linked:
         of_labels = [label_template(link, found.root) for link in linked]
-        plan.files["stills"], _ = _layout(templates, found, "stills", "{sequence}")
-        plan.files["still_labels"], kept = _layout(of_labels, found, "COCO files")
-        linked = [linked[k] for k in kept]
-    elif linked:
-        of_labels = [label_template(link, found.root) for link in linked]
-        of_stills = [picture_template(link.picture, found.root, "", _core_of(link)) for link in linked if link.picture]
-        varied = "{sequence}" if _own_folders(of_labels) == _own_folders(of_stills) else "*"
+        of_stills = [picture_template(picture, found.root, "", core) for picture, core in labelled]
+        by_coco = not linked[0].core
+        varied = "{sequence}" if by_coco or _own_folders(of_labels) == _own_folders(of_stills) else "*"
         plan.files["stills"], fit = merged(of_stills, varied)
-        plan.files["still_labels"], kept = _layout(of_labels, found, "labels of stills", varied)
-        linked = [linked[k] for k in sorted({*fit} & {*kept})]
-    if others := len(stills) - len(labelled & {*stills}):
+        plan.files["still_labels"], kept = _layout(of_labels, found, "labels of stills", "*" if by_coco else varied)
+        linked = [linked[k] for k in kept if by_coco or k in {*fit}]
+        plan.stills = [_still_name(*labelled[k], plan.files["stills"], found.root) for k in fit]
+    if others := len({*stills} - {picture for picture, _ in labelled}):
         found.notes.append(f"{others} pictures without a label, and of no video, are not used")
     return linked
 
 
-def _core_of(link: Link) -> str:
-    return link.core if link.picture is None or link.core in link.picture.stem else link.picture.stem
+def _still_name(picture: Path, core: str, layout: str, root: Path) -> str:
+    """What a still is called: its folder's name goes before its own where the layout has one."""
+    names = layout.split("/")
+    if "{sequence}" not in names:
+        return core
+    return f"{picture.relative_to(root).parts[names.index('{sequence}')]}_{core}"
+
+
+def _core_of(link: Link, picture: Path) -> str:
+    return link.core if link.core in picture.stem else picture.stem
 
 
 def _own_folders(templates: list[Template]) -> list[set[str]]:
@@ -159,25 +167,45 @@ def _layout(templates: list[Template], found: Found, what: str, varied: str = "*
     return layout, kept
 
 
-def _first_frame(linked: list[Link], pictures: Pictures) -> tuple[int, str]:
-    """Number that labels give to a video's first frame, and how that is known, "" if it is a guess."""
+def _numbers(linked: list[Link]) -> dict[str, list[int]]:
+    """Numbers of the labelled frames of each sequence, in order."""
     numbers: defaultdict[str, set[int]] = defaultdict(set)
     for link in linked:
         texts = [link.core] if link.core else [number_of(Path(name).stem) for name in coco.frames(link.label)]
         numbers[link.sequence] |= {int(text) for text in texts if text}
-    for link in linked:
-        number = link.core or (link.picture and number_of(link.picture.stem))
-        if link.picture and number and link.sequence in pictures.videos:
-            seen = first_frame_seen(pictures.videos[link.sequence], link.picture, int(number))
-            if seen is not None:
-                video = pictures.videos[link.sequence].name
-                return seen, f"{link.picture.name} looks like frame {int(number) - seen} of {video}"
+    return {name: sorted(known) for name, known in numbers.items() if known}
+
+
+def _share(linked: list[Link], pictures: Pictures, first_frame: int) -> float:
+    """Share at the end of each video for validation: SHARE, or as much as has a label in it, up to a half."""
+    needed = []
+    for name, numbers in _numbers(linked).items():
+        if name in pictures.frames:
+            every = sorted(int(number_of(path.stem)) for path in pictures.frames[name])
+            total, last = len(every), sum(number < numbers[-1] for number in every)
+        else:
+            total, last = _frames(pictures.videos[name]), numbers[-1] - first_frame
+        if total > last and len(numbers) > 1:
+            needed.append(1 - last / total)
+    share = max(SHARE, math.ceil(20 * min(needed, default=0)) / 20)
+    return share if share <= 0.5 else SHARE
+
+
+def _first_frame(linked: list[Link], pictures: Pictures) -> tuple[int, str]:
+    """Number that labels give to a video's first frame, and how that is known, "" if it is a guess."""
+    numbers = _numbers(linked)
+    seen = [link for link in linked if link.picture and number_of(link.picture.stem) and link.sequence in pictures.videos]
+    for link in sorted(seen, key=lambda link: int(number_of(link.picture.stem)))[:2]:  # the first: a video is read up to there
+        video, number = pictures.videos[link.sequence], int(number_of(link.picture.stem))
+        first = first_frame_seen(video, link.picture, number)
+        if first is not None:
+            return first, f"{link.picture.name} looks like frame {number - first} of {video.name}"
     for name, known in numbers.items():
         if 0 in known:
             return 0, "there is a label of number 0"
-        if name in pictures.videos and known and max(known) >= _frames(pictures.videos[name]) > 0:
+        if name in pictures.videos and known[-1] >= _frames(pictures.videos[name]) > 0:
             return 1, f"the last label of {name} has the number of its frames"
-    step = math.gcd(*(number - min(known) for known in numbers.values() for number in known))
+    step = math.gcd(*(number - known[0] for known in numbers.values() for number in known))
     if step > 1 and all(number % step == 1 for known in numbers.values() for number in known):
         return 1, f"labels are {step} frames apart from 1 on"
     return (1, "") if any(1 in known for known in numbers.values()) else (0, "")
@@ -190,19 +218,23 @@ def _frames(video: Path) -> int:
         return 0
 
 
-def _validation(of_frames: list[Link], of_stills: list[Link], found: Found) -> list[str]:
-    """Names for validation: those of a list beside the labels (CVAT, Pascal VOC), the last of several labelled videos, or the
-    last groups of stills with names alike ("village_3"), which may be of one place; none if there are no such groups.
+def _validation(of_frames: list[Link], stills: list[str], found: Found) -> list[str]:
+    """Names and patterns for validation, none if nothing speaks for some.
+
+    They come from a list beside the labels (CVAT, Pascal VOC), from folders called valid or test, from the last of several
+    labelled videos, or from the last groups of stills with names alike ("village_3"), which may be of one place.
     """
-    known = {*(link.core for link in of_stills), *(link.sequence for link in of_frames)}
+    known = {*stills, *(link.sequence for link in of_frames)}
     for listed in sorted(found.root.rglob("ImageSets/*/val.txt")):
         names = [Path(line.strip()).name for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()]
         if names := [name for name in names if name in known]:
             return names
-    labelled = sorted({link.sequence for link in of_frames if link.core}, key=natural_order)
-    if of_frames:
+    labelled = sorted({link.sequence for link in of_frames}, key=natural_order)
+    if labelled:
         return labelled[-max(1, round(SHARE * len(labelled))):] if len(labelled) >= FEWEST_VIDEOS else []
-    groups = Counter(re.sub(r"\d*$", "", link.core) for link in of_stills)
+    if held := sorted({match[1] for name in stills if (match := _HELD_OUT.match(name))}):
+        return [f"{name}_*" for name in held]
+    groups = Counter(re.sub(r"\d*$", "", name) for name in stills)
     chosen: list[str] = []
     for name in sorted(groups, key=natural_order, reverse=True):
         if sum(groups[each] for each in chosen) < SHARE * groups.total():

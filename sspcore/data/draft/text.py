@@ -9,7 +9,7 @@ import yaml
 from sspcore.core.classes import Colour, class_spec
 from sspcore.data.draft.files import Found
 from sspcore.data.draft.labels import Contents
-from sspcore.data.draft.plan import SHARE, Plan
+from sspcore.data.draft.plan import Plan
 
 _KINDS = {
     "video": "video files; a sequence is called like its file, or as {sequence} says",
@@ -78,10 +78,10 @@ def _split(plan: Plan) -> Iterator[str]:
     elif plan.validation:
         yield "# Sequences and stills for validation, by name or pattern ('seq1*'); all others are for training."
         yield f"validation: {_listing(plan.validation)}"
-    if plan.shared:
+    if plan.share:
         yield "# The last part of each video is for validation, and of the stills the last ones, if `validation` names none."
         yield "# Neighbours look alike: it is better to name whole videos or places, as in  validation: [flight7, 'village_*']"
-        yield f"validation_share: {SHARE}"
+        yield f"validation_share: {plan.share}"
 
 
 def _colours(contents: Contents) -> dict[str, Colour]:
