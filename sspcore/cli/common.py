@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sspcore.core.errors import SspError, reason
 from sspcore.core.paths import SAMPLE
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sspcore.core.types import VideoSegmenter
     from sspcore.models.checkpoint import CheckpointConfig
 
@@ -54,6 +59,14 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(metavar="DIR", show_default=False, help="Folder or hub id of a trained system (default: the packaged SSP)."),
 ]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION", show_default=False,
+        help="Where the checkpoint is on an image model of your own code: the function that makes it, in a module that is "
+        "installed or lies in this folder.",
+    ),
+]
 Size = Annotated[
     FrameSize | None,
     typer.Option(parser=FrameSize, metavar="HxW", help="Of the frames (default: the checkpoint's).", show_default=False),
@@ -70,15 +83,34 @@ Datasets = Annotated[Names | None, listed(Names, "uavid,ruralscapes (default: th
 Systems = Annotated[Names | None, listed(Names, "Systems of the table, separated by commas (default: the profile's).")]
 
 
-def open_checkpoint(checkpoint: str | None) -> tuple[VideoSegmenter, CheckpointConfig]:
-    """The model of --checkpoint and its config; without one the packaged model, which is said."""
+def open_checkpoint(checkpoint: str | None, image: str | None = None) -> tuple[VideoSegmenter, CheckpointConfig]:
+    """The model of --checkpoint and its config; without one the packaged model, which is said. `image`: of --image."""
     from sspcore.models.checkpoint import load_checkpoint
 
     if checkpoint is not None:
-        return load_checkpoint(checkpoint)
+        return load_checkpoint(checkpoint, None if image is None else own_image(image))
+    if image is not None:
+        raise SspError("--image: goes with the --checkpoint that is on it; name that too")
     model, config = load_checkpoint(SAMPLE)
     print(f"no --checkpoint: {config.system} as packaged is used, trained on {config.data or 'rendered data'}", file=sys.stderr)
     return model, config
+
+
+def own_image(name: str) -> nn.Module:
+    """The image model that the user's own MODULE:FUNCTION makes. Raises: SspError."""
+    module, _, function = name.partition(":")
+    if not (module and function):
+        raise SspError(f"--image {name}: write MODULE:FUNCTION, such as mynetwork:build for build() in mynetwork.py")
+    sys.path.append(os.getcwd())  # last, so that a file there is never taken for a library
+    try:
+        build = getattr(importlib.import_module(module), function)
+    except Exception as error:  # the user's code may raise anything
+        problem = f"cannot be imported ({type(error).__name__}: {reason(error)})"
+        raise SspError(f"--image {name}: {problem}; run where {module} lies, or install it") from error
+    try:
+        return build()
+    except Exception as error:
+        raise SspError(f"--image {name}: {function}() fails ({type(error).__name__}: {reason(error)}); mend it") from error
 
 
 def fail(message: str, status: int) -> int:

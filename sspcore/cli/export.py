@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sspcore.cli.common import Checkpoint, Overwrite, Size, open_checkpoint
+from sspcore.cli.common import Checkpoint, Image, Overwrite, Size, open_checkpoint
 from sspcore.core.errors import ProfileError, SspError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ GOLDEN_FRAMES = 20
 def export(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the bundle.")] = None,
     checkpoint: Checkpoint = None,
+    image: Image = None,
     size: Size = None,
     untrained: Annotated[
         str | None, typer.Option(metavar="SYSTEM", help="Fresh weights of SSP, Base, ...: a check of the export only.")
@@ -53,13 +54,13 @@ def export(
         return
     if out is None:
         raise SspError("--out DIR is needed: the folder of the bundle")
-    if checkpoint is not None and untrained is not None:
-        raise SspError("--checkpoint and --untrained: give one of them")
+    if untrained is not None and (checkpoint, image) != (None, None):
+        raise SspError(f"--{'image' if checkpoint is None else 'checkpoint'} and --untrained: give one of them")
     if golden_frames < GOLDEN_FRAMES:
         raise ProfileError(f"--golden-frames {golden_frames}: at least {GOLDEN_FRAMES}, shorter ones hide drift")
     inputs = [None if name is None else Path(name) for name in (checkpoint, video)]
     require_output(out, inputs, overwrite, SIDECAR)
-    model, config = open_checkpoint(checkpoint) if untrained is None else _fresh(untrained, profile)
+    model, config = open_checkpoint(checkpoint, image) if untrained is None else _fresh(untrained, profile)
     used = size or config.input_size
     golden, options = _rollout(video, golden_frames, config, used), StepOptions(used, frame, precision)
     sidecar = export_bundle(model, config, options, target, golden, out, untrained is not None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sspcore.cli.common import Checkpoint, FrameSize, Overwrite, Size, open_checkpoint
+from sspcore.cli.common import Checkpoint, FrameSize, Image, Overwrite, Size, open_checkpoint
 from sspcore.core.errors import ProfileError, SspError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def stream(
     source: Annotated[str, typer.Argument(help="Video, folder of images, camera (0), address (rtsp://...), or gst:PIPELINE.")],
     checkpoint: Checkpoint = None,
+    image: Image = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a folder written by sspcore export.")] = None,
     backend: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="Of a bundle.")] = "auto",
     size: Size = None,
@@ -85,7 +86,7 @@ def stream(
         raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
     require_outputs(out, masks)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    engine, classes, usual, flow = _engine(checkpoint, bundle, backend, size, device)
+    engine, classes, usual, flow = _engine(checkpoint, image, bundle, backend, size, device)
     registrator = partial(build_registrator, registration or usual, device=device)
     motion = motion_for(engine, registrator, lambda: build_flow(flow, device))
     quiet_decoder()
@@ -109,7 +110,7 @@ def stream(
 
 
 def _engine(
-    checkpoint: str | None, bundle: Path | None, backend: str, size: FrameSize | None, device: str
+    checkpoint: str | None, image: str | None, bundle: Path | None, backend: str, size: FrameSize | None, device: str
 ) -> tuple[Backend, ClassSpec, str, str]:
     """What segments the frames, its classes, and the names of the registration and the flow that it goes with."""
     from sspcore.inference.bundles import open_bundle
@@ -117,7 +118,9 @@ def _engine(
 
     if checkpoint is not None and bundle is not None:
         raise SspError("--checkpoint and --bundle: give one of them")
+    if bundle and image is not None:
+        raise SspError("--image: a bundle has its image model within; leave it out")
     if bundle:
         return *open_bundle(bundle, backend), "lk", "dis-medium"
-    model, config = open_checkpoint(checkpoint)
+    model, config = open_checkpoint(checkpoint, image)
     return torch_backend(model, config.input_size, size, device), config.classes, config.registration, config.flow

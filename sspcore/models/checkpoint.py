@@ -182,7 +182,7 @@ def build_model(config: CheckpointConfig, image: nn.Module | None = None) -> Vid
         if isinstance(config.image_model, CustomSpec):
             raise ArtefactError(
                 f"{config.system}: its image model is {config.image_model.module}, which sspcore cannot build; build it and "
-                "pass it as image="
+                "pass it as image= (sspcore's commands: --image MODULE:FUNCTION)"
             )
         image = build_image(config.image_model, config.classes.n_classes, load_weights=False)
     raft = own_flow(config.conventions) if config.train_flow else None
