@@ -14,7 +14,6 @@ import yaml
 from bad_inputs.cases import SIZE, Case, panning_frames
 from sspcore.core.errors import ProfileError
 from sspcore.core.types import Motion, Outputs, VideoSegmenter, Window
-from sspcore.data.datasets import UAVID, colours_to_ids
 from sspcore.export.device.step_runner import StepRunner
 from sspcore.inference import Observed, TorchBackend, segment_frames
 from sspcore.metrics import FrameRecord, MeanIoU, MetricSuite
@@ -221,8 +220,6 @@ ARRAYS = (
         (suite := MetricSuite(4, ("tc",))).update(FrameRecord(GREY, flow_to_next=np.zeros((2, 6, 8)))),
         suite.update(FrameRecord(GREY[:3])),
     ], "size changes within a clip", ValueError),
-    Case("colour label with an unknown colour", lambda folder: colours_to_ids(np.full((2, 2, 3), 7, np.uint8), UAVID, "a.png"),
-         r"a\.png: colour \(7, 7, 7\) at x=0, y=0"),
     Case(
         "homography of NaN",
         _homography(np.full((3, 3), NAN), lambda values, valid: not valid.any() and values.isfinite().all()),

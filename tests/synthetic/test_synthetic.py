@@ -12,7 +12,8 @@ import pytest
 
 from sspcore.core import code
 from sspcore.core.errors import ReleaseError
-from sspcore.data.datasets import SPECS, UAVID, colours_to_ids, merge_vdd
+from sspcore.data.annotations import read_label_image
+from sspcore.data.datasets import SPECS, UAVID, merge_vdd
 from sspcore.data.truth import SequenceTruth
 from sspcore.synthetic import ReleaseSettings, footage, release, render_release
 from sspcore.synthetic.camera import ground_homography, line_kernel
@@ -82,10 +83,10 @@ def test_release_labels_agree_with_truth(root):
     colours = _rgb(base / "Labels/000004.png")
     vdd = cv2.imread(str(root / "uavid/UAVid7/uavid_val/seq16/VDD_Labels/000004.png"), cv2.IMREAD_GRAYSCALE)
     clutter = (colours == UAVID.labels["clutter"]).all(-1)
-    merged = merge_vdd(colours_to_ids(colours, UAVID, "seq16"), clutter, vdd, UAVID)
+    merged = merge_vdd(read_label_image(base / "Labels/000004.png", UAVID), clutter, vdd, UAVID)
     assert (merged == SequenceTruth(root / "uavid_truth/seq16").labels(4)).all()
     path = root / "ruralscapes/labels/manual_labels/DJI_0051/segfull_DJI_0051_000004.png"
-    ids = colours_to_ids(_rgb(path), SPECS["ruralscapes"], path.name)
+    ids = read_label_image(path, SPECS["ruralscapes"])
     assert (ids == SequenceTruth(root / "ruralscapes_truth/DJI_0051").labels(4)).all()
 
 

@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from sspcore.core.errors import ReleaseError
-from sspcore.data.datasets.colours import VDD_ROOF as VDD_ROOF
-from sspcore.data.datasets.colours import VDD_WATER as VDD_WATER
-from sspcore.data.datasets.colours import colours_to_ids as colours_to_ids
-from sspcore.data.datasets.colours import merge_vdd as merge_vdd
 from sspcore.data.datasets.reading import EXAMPLE, FILE_NAME
 from sspcore.data.datasets.reading import read_spec as read_spec
 from sspcore.data.datasets.spec import DatasetSpec as DatasetSpec
 from sspcore.data.datasets.spec import FileKind as FileKind
+from sspcore.data.datasets.vdd import VDD_ROOF as VDD_ROOF
+from sspcore.data.datasets.vdd import VDD_WATER as VDD_WATER
+from sspcore.data.datasets.vdd import merge_vdd as merge_vdd
 
 SPECS = {name: replace(read_spec(EXAMPLE.with_name(f"{name}.yaml")), root=None) for name in ("uavid", "ruralscapes")}
 UAVID, RURALSCAPES = SPECS.values()
