@@ -76,6 +76,10 @@ class Study(StudyData):
         job = fitting.training(self, name, dataset, out)
         return replace(job, save=lambda model: save_checkpoint(out, model, self.config(name, dataset), overwrite=True))
 
+    def fit(self, model: VideoSegmenter, name: str, dataset: str, out: Path | str) -> Path:
+        """Train a model of your own as the system `name` is trained, and write its checkpoint into `out`; see `fitting.fit`."""
+        return fitting.fit(self, model, name, dataset, Path(out))
+
     def config(self, name: str, dataset: str) -> CheckpointConfig:
         """What a checkpoint of the system says of itself."""
         profile = self.profile

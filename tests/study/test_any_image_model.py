@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from sspcore.core import code
+from sspcore.core.errors import SspError
+from sspcore.models import SSP, wrap
 from sspcore.models.checkpoint import load_checkpoint
 from sspcore.models.systems import build, stand_in
 from sspcore.study import Study
@@ -77,3 +80,34 @@ def test_code_that_builds_a_network_is_behind_its_trainings_alone(root, monkeypa
     monkeypatch.undo()
     code.code_key.cache_clear()
     assert before[0] == after[0] and before[1] != after[1] and before[0] != before[1]
+
+
+def own(n_classes: int = 8):
+    torch.manual_seed(0)
+    return wrap(nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.BatchNorm2d(6), nn.Conv2d(6, n_classes, 1)), "1", n_classes)
+
+
+def test_a_network_of_one_s_own_is_trained_as_the_table_s_systems(root, tmp_path):
+    here, image = study(root), own()
+    here.fit(image, "Base", "uavid", tmp_path / "base")
+    before = image.network[0].weight.detach().clone()
+    folder = here.fit(SSP(image), "SSP", "uavid", tmp_path / "ssp")
+    assert not torch.equal(before, image.network[0].weight)  # it goes on from what Base has learnt
+    model, config = load_checkpoint(folder, image=own())
+    assert config.classes.classes == here.spec("uavid").classes and config.system == "SSP" and "uavid" in config.data.lower()
+    assert torch.equal(model.image.network[0].weight, image.network[0].weight)
+    (clip, *_) = here.clips("uavid", "val")
+    assert len(list(here.stream(model, "SSP", "uavid", clip))) == len(clip)
+
+
+@pytest.mark.parametrize(("model", "name", "problem"), [
+    (lambda: SSP(own()), "Base", "Base: is not trained with a SSP; name a system of its kind"),
+    (own, "Constant alpha 0.5", "Constant alpha 0.5: is not trained with a WrappedModel"),
+    (lambda: own(3), "Base", "UAVid has 8 classes, the model 3; build it with those"),
+    (own, "KD Base", "holds files already; choose another folder"),
+])
+def test_what_cannot_be_fitted_is_one_line(model, name, problem, root, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(SspError, match=problem):
+        study(root).fit(model(), name, "uavid", tmp_path)
+    assert (tmp_path / "mine").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1

@@ -173,6 +173,7 @@ def test_an_image_model_may_be_a_network_of_another_library(model, tmp_path):
     ({"models": {"base": UNET | {"smp": "Magic"}}}, "models.base.smp: segmentation_models_pytorch .* has no 'Magic'; choose"),
     ({"models": {"base": UNET | {"encoder": "mit_b0"}}}, "models.base.encoder: unknown key"),
     ({"models": {"base": {"module": "mine.Net"}}}, "models.base: expected .* own code is wrapped in Python"),
+    ({"models": {"base": TORCHVISION | {"arguments": {"aux_loss": True}}}}, "models.base.arguments.aux_loss: its head"),
     ({"models": {"base": 3}}, "models.base: expected a mapping with encoder, smp, or torchvision"),
 ])
 def test_a_network_that_does_not_fit_is_refused_in_one_line(changes, problem, tmp_path):

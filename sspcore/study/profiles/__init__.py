@@ -250,6 +250,8 @@ def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
     for role, spec in profile.models.items():
         if "weights" not in spec.model_fields_set:
             yield f"models.{role}.weights", "say where the pretrained weights come from; none: there are none"
+        if isinstance(spec, TorchvisionSpec) and spec.arguments.get("aux_loss"):
+            yield f"models.{role}.arguments.aux_loss", "its head would not be trained; leave it out"
     for name, release in releases.items():
         if min(release.size) < 1:
             yield f"rendering.releases.{name}.size", "height and width must be positive"
