@@ -25,7 +25,7 @@ from sspcore.core.types import Size
 from sspcore.data.annotations import coco
 from sspcore.data.releases import natural_order
 from sspcore.evaluation.clips import as_json
-from sspcore.evaluation.frames import FrameFiles, images, open_frames
+from sspcore.evaluation.frames import FrameFiles, counts_from_one, images, open_frames
 from sspcore.evaluation.label_maps import LabelFile, colours_of, read_label_map, read_truth, shown, size_of, size_of_label
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
 from sspcore.motion.cache import FlowStore
@@ -90,7 +90,7 @@ class FolderClip:
 
 
 def find_clips(
-    predictions: Path, frames: Path, labels: Path | None = None, first_frame: int | None = None
+    predictions: Path, frames: Path, labels: Path | None = None, first_frame: int | None = None, first_label: int = 0
 ) -> list[FolderClip]:
     """The clips of a folder of label maps, in natural order, matched with frames and labels by file name.
 
@@ -98,6 +98,7 @@ def find_clips(
         frames: folders of images, or videos, named like the clips; or one of them for a flat folder of maps.
         labels: likewise, label images or LabelMe's JSON; or one COCO file.
         first_frame: the number that names give to a video's first frame; None: 0, or what the names show.
+        first_label: the number that names of labels give to it, if not the same.
     Raises: SspError if a folder is missing or empty, a prediction has no frame, or no label has a prediction.
     """
     if not predictions.is_dir():
@@ -114,22 +115,27 @@ def find_clips(
     if below and frames.is_file():
         raise SspError(f"--frames {frames}: one video for several clips ({below[0].name}, ...); give one folder of maps")
     names = [""] if flat else [path.name for path in sorted(below, key=lambda path: natural_order(path.name))]
-    clips = [_find_clip(name, predictions, frames, labels, first_frame) for name in names]
+    clips = [_find_clip(name, predictions, frames, labels, first_frame, first_label) for name in names]
     if labels is not None and not any(clip.labels for clip in clips):
         example = clips[0].predictions[0].relative_to(predictions)
         raise SspError(f"{labels}: no label has the name of a prediction, such as {example}; check the folder")
     return clips
 
 
-def _find_clip(name: str, predictions: Path, frames: Path, labels: Path | None, first_frame: int | None) -> FolderClip:
+def _find_clip(
+    name: str, predictions: Path, frames: Path, labels: Path | None, first_frame: int | None, first_label: int
+) -> FolderClip:
     maps, files = images(predictions / name, (".png",)), open_frames(frames, name)
+    if first_frame is None and counts_from_one(predictions / name):
+        first_frame = 1
     found = files.positions(list(maps), first_frame)
     if missing := [stem for stem in maps if stem not in found]:
         raise SspError(_without_frame(maps, missing, files))
     stems = sorted(maps, key=lambda stem: found[stem])
     truth = {} if labels is None else _labels(labels, name)
     own = {position: k for k, position in enumerate(found[stem] for stem in stems)}
-    placed = {stem: found[stem] for stem in truth if stem in found} or files.positions(list(truth), first_frame)
+    placed = {} if first_label else {stem: found[stem] for stem in truth if stem in found}
+    placed = placed or files.positions(list(truth), first_label or first_frame)
     matched = {own[position]: truth[stem] for stem, position in placed.items() if position in own}
     return FolderClip(
         name or predictions.resolve().name, tuple(maps[stem] for stem in stems), files,

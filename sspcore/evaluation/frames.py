@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb
 from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
+from sspcore.inference.masks import LIST
 from sspcore.inference.sources import ANIMATIONS, IMAGE_SUFFIXES, open_source
 
 _KEPT = 3  # decoded frames: the one at hand and its neighbours
@@ -95,10 +97,10 @@ class VideoFile:
     def positions(self, stems: Sequence[str], first: int | None) -> dict[str, int]:
         """By the number that names end in; `first` is that of the first frame.
 
-        Without it that is 0, or, where as many names as frames are numbered on from another one, that one.
+        Without it that is 0; or, where as many names as frames are numbered on from another one, that one.
         """
-        numbers = sorted(number for stem in stems if (number := number_of(stem)) is not None)
         if first is None:
+            numbers = sorted(number for stem in stems if (number := number_of(stem)) is not None)
             whole = len(numbers) == len(self) and numbers[-1] - numbers[0] == len(self) - 1
             first = numbers[0] if whole else 0
         return _by_number(stems, {position + first: position for position in range(len(self))})
@@ -144,6 +146,15 @@ def images(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
                 raise SspError(f"{path}: {found[path.stem].name} lies beside it; keep one of the two")
             found[path.stem] = path
     return found
+
+
+def counts_from_one(folder: Path) -> bool:
+    """Whether masks are listed in their folder as of frames 0, 1, ... and are named 1, 2, ..., as FFmpeg counts."""
+    if not (folder / LIST).is_file():
+        return False
+    with (folder / LIST).open(encoding="utf-8", newline="", errors="replace") as file:
+        rows = [row for row in csv.reader(file) if len(row) == 2 and row[1].isdigit()]
+    return bool(rows) and all(number_of(Path(name).stem) == int(frame) + 1 for name, frame in rows)
 
 
 def number_of(stem: str) -> int | None:

@@ -97,7 +97,8 @@ class Connection:
                     log.warning("%s: connection lost after %d frames", without_secrets(self.name), number)
                 left = reconnect - (time.monotonic() - lost)
                 if left <= 0:
-                    log.warning("%s: no connection for %g s, given up", without_secrets(self.name), reconnect)
+                    if reconnect > 0:
+                        log.warning("%s: no connection for %g s, given up", without_secrets(self.name), reconnect)
                     return
                 self.capture.release()
                 time.sleep(min(wait, left))

@@ -83,6 +83,23 @@ def test_maps_of_a_video_are_matched_by_number(tmp_path, video, names, first, no
     assert scored(tmp_path, tmp_path / "maps", video, first_frame=first)["notes"][:-1] == note
 
 
+def test_masks_of_images_counted_from_one_fit_the_video_that_these_were_taken_from(tmp_path, video):
+    """FFmpeg counts from 1: the list of the masks tells which is which, though one number fewer would fit as well."""
+    names = [f"frame_{k + 1:04d}" for k in range(N - 1)]
+    write_maps(tmp_path / "maps", names, MAPS[:-1])
+    assert find_clips(tmp_path / "maps", video)[0].positions == (1, 2, 3, 4, 5)
+    rows = [f"{name}.png,{k}" for k, name in enumerate(names)]
+    (tmp_path / "maps" / "masks.csv").write_text("\n".join(["file,frame", *rows]))
+    assert find_clips(tmp_path / "maps", video)[0].positions == (0, 1, 2, 3, 4)
+
+
+def test_labels_of_a_data_set_count_as_it_says(tmp_path, video):
+    predictions = write_maps(tmp_path / "maps", [f"{k:06d}" for k in range(N)])
+    write_maps(tmp_path / "labels", ["000001", "000004"], [MAPS[0], MAPS[3]])
+    assert list(find_clips(predictions, video, tmp_path / "labels")[0].labels) == [1, 4]
+    assert list(find_clips(predictions, video, tmp_path / "labels", first_label=1)[0].labels) == [0, 3]
+
+
 def test_videos_named_like_the_clips(tmp_path, video):
     for clip in ("a", "b"):
         write_maps(tmp_path / "maps" / clip, [f"{k:06d}" for k in range(N)])
