@@ -73,7 +73,7 @@ def survey(roots: tuple[Path, ...], spec: DatasetSpec) -> tuple[list[Sequence], 
         lines += _absent(spec, [name.name for name in (*videos, *stills)])
     made = [
         each for name, files in videos.items() for each in _halves(name, files, roots[0], spec)
-    ] + list(_split_stills(stills, spec))
+    ] + list(_split_stills(stills, {name.name for name in videos}, spec))
     return sorted(made, key=lambda each: (each.split, natural_order(each.name))), lines
 
 
@@ -133,7 +133,8 @@ def _halves(name: Name, files: Files, release: Path, spec: DatasetSpec) -> Itera
         yield Sequence(name.name, split, video, files["labels"], files["vdd"], frames, False, span, files["entries"])
 
 
-def _split_stills(stills: Pictures, spec: DatasetSpec) -> Iterator[Sequence]:
+def _split_stills(stills: Pictures, taken: set[str], spec: DatasetSpec) -> Iterator[Sequence]:
+    """The stills; one that is called like a video, whose names are `taken`, is told apart from it."""
     names = sorted(stills, key=lambda name: natural_order(name.name))
     chosen = {name for name in names if spec.is_validation(name.name)}
     if not chosen and spec.validation_share and len(names) > 1:
@@ -141,7 +142,8 @@ def _split_stills(stills: Pictures, spec: DatasetSpec) -> Iterator[Sequence]:
     for name in names:
         files, split = stills[name], name.split or ("val" if name in chosen else "train")
         yield Sequence(
-            name.name, split, files["still"][0], files["labels"], {}, files["still"], True, entries=files["entries"],
+            f"{name.name} (still)" if name.name in taken else name.name, split, files["still"][0], files["labels"], {},
+            files["still"], True, entries=files["entries"],
         )
 
 

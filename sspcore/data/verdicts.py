@@ -62,7 +62,7 @@ def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
                 break
     if sizes:
         bad_labels.update(sequence.labels.keys() - sizes)
-        problems += _labels_without_frame(sequence, sizes, bad_frames)
+        problems += _labels_without_frame(sequence, sizes, bad_frames, spec)
         problems += _not_labelled(sequence, spec)
     video = "found" if sizes else "damaged" if sequence.is_there else "missing"
     return Verdict(
@@ -91,10 +91,19 @@ def _look_through(sequence: Sequence) -> tuple[dict[int, Size], list[str], list[
     return sizes, problems, bad
 
 
-def _labels_without_frame(sequence: Sequence, sizes: dict[int, Size], bad_frames: list[int]) -> Iterator[str]:
+def _labels_without_frame(
+    sequence: Sequence, sizes: dict[int, Size], bad_frames: list[int], spec: DatasetSpec
+) -> Iterator[str]:
     lost = sorted(sequence.labels.keys() - sizes.keys() - set(bad_frames))
     if lost and sequence.frames:
         yield f"{sequence.labels[lost[0]]}: its frame is not in {sequence.video} ({len(lost)} such labels are not used)"
+    elif lost and spec.root:
+        first, last = spec.first_frame, lost[-1] + spec.first_frame
+        one_more = "; if they count from 1, write first_frame: 1" if lost == [len(sizes)] and not first else ""
+        yield (
+            f"{sequence.video}: has frames {first} to {first + len(sizes) - 1}, but labels up to frame {last}{one_more} "
+            f"({len(lost)} labels are not used)"
+        )
     elif lost:
         yield (
             f"{sequence.video}: has {len(sizes)} frames, but labels up to frame {lost[-1]}; it may have been shortened: "

@@ -65,7 +65,8 @@ def test_the_key_tells_labels_apart_and_not_where_the_folder_lies(flight, tmp_pa
 
 
 @pytest.mark.parametrize("harm, line, count", [
-    (lambda root: label_png(root / "labels/a/40.png"), r"a\.mp4: has 12 frames, but labels up to frame 40", 0),
+    (lambda root: label_png(root / "labels/a/40.png"), r"a\.mp4: has frames 0 to 11, but labels up to frame 40 \(1 l", 0),
+    (lambda root: label_png(root / "labels/a/12.png"), r"up to frame 12; if they count from 1, write first_frame: 1", 0),
     (lambda root: label_png(root / "labels/a/2.png", LABEL + 5), r"labels/a/2\.png: number 5 .*under labels:", 1),
     (lambda root: label_png(root / "labels/a/2.png", LABEL[:9]), r"2\.png: label is 64x9 but the frame is 64x48; export", 1),
     (lambda root: label_png(root / "labels/c/2.png"), r"c\.mp4: file is missing.*\(c is left out\)", 0),

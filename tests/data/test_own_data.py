@@ -253,6 +253,18 @@ def test_clips_hold_the_frames_of_every_kind_of_source_under_safe_names(tmp_path
     assert record["classes"]["classes"] == ["road", "car"] and record["dataset"] == spec.name
 
 
+def test_a_still_that_is_called_like_a_video_has_a_clip_of_its_own(tmp_path):
+    spec = describe(tmp_path, {"video": "{sequence}.mp4", "labels": "l/{frame}.png", **STILLS}, validation=["b"])
+    for name in ("a", "b"):
+        video(tmp_path / f"{name}.mp4", 3)
+    images(tmp_path / "stills", [1], "a.png")
+    label_png(tmp_path / "stills" / "a_label.png")
+    clips = prepared(spec, tmp_path / "clips")
+    assert sorted((clip.sequence, len(clip), clip.labelled) for clip in clips.values()) == [
+        ("a", 3, ()), ("a (still)", 1, (0,)), ("b", 3, ()),
+    ]
+
+
 def test_pictures_of_any_size_are_taken(tmp_path):
     """Each is resized when it is read, with its label."""
     spec = describe(tmp_path, STILLS, validation=["small"])

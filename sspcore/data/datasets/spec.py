@@ -40,7 +40,7 @@ class DatasetSpec(ClassSpec):
         labels: what each name is in the labels: a colour, or an id (grey and palette images).
         label_classes: class of a name in the labels, None where it is ignored; left out: the class of that name.
         unlabelled: class of pixels that no polygon covers (COCO, LabelMe), None where they are ignored.
-        first_frame: number that names of label files give to a video's first frame.
+        first_frame: number that names of label files give to the first frame of a video file.
         validation: names of validation sequences and stills, or patterns of them ("tile_*").
         validation_share: of each video that `validation` does not name: the share at its end that is for validation. Of
             stills the last ones, if `validation` names none.
