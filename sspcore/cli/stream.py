@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sspcore.cli.common import Checkpoint, FrameSize, Image, Overwrite, Size, open_checkpoint
+from sspcore.cli.common import Checkpoint, FrameSize, Image, Names, Overwrite, Size, listed, open_checkpoint
 from sspcore.core.errors import ProfileError, SspError
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ def stream(
     image: Image = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a folder written by sspcore export.")] = None,
     backend: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="Of a bundle.")] = "auto",
+    system: Annotated[
+        Literal["Base"] | None, typer.Option(help="Base: the checkpoint's image model alone, for before and after."),
+    ] = None,
     size: Size = None,
     device: Annotated[str, typer.Option(help="For the checkpoint: cpu, cuda.")] = "cpu",
     registration: Annotated[
@@ -37,11 +40,19 @@ def stream(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Overlay video: .mp4, .webm, .mkv or .avi.")] = None,
+    panels: Annotated[
+        Names | None, listed(Names, "What the overlay shows side by side: frame, overlay, alone (the image model without its "
+                             "past), alpha (the weight of the past), flicker (labels that changed along the flow)."),
+    ] = None,
     scale: Annotated[float, typer.Option(metavar="X", help="Size of the overlay, times the source's: 0.5 halves it.")] = 1.0,
     masks: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for class maps: PNG, of the source's size, named as its frames."),
     ] = None,
     palette: Annotated[bool, typer.Option("--palette", help="Class maps show colours; their values stay the ids.")] = False,
+    view: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Serve a page with the running overlay: 8080 for this machine, "
+                                 "0.0.0.0:8080 for all."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file for counts and latencies.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print that JSON on a terminal too.")] = False,
     overwrite: Overwrite = False,
@@ -57,15 +68,20 @@ def stream(
 ) -> int:
     """Segment a video, a folder of images, a camera or an address.
 
-    Overlay and class maps have the source's size and aspect. Decoding, registration and network run at the same time. Ctrl-C
-    ends it and leaves whole files. A summary is told on stderr; JSON goes to stdout where that is no terminal.
+    Overlay and class maps have the source's size and aspect. Ctrl-C ends it and leaves whole files.
+
+    Decoding, registration and network run at the same time.
+
+    A summary is told on stderr; JSON goes to stdout where that is no terminal.
     """
     from sspcore.core.files import require_output, write_json
     from sspcore.core.parallel import quiet_decoder
     from sspcore.inference.motion import motion_for
     from sspcore.inference.network import without_secrets
     from sspcore.inference.outputs import overlay, writers
-    from sspcore.inference.shots import MEANING, told
+    from sspcore.inference.page import live_page, parse_address
+    from sspcore.inference.panels import Panels, require_panels
+    from sspcore.inference.shots import MEANING, Report, told
     from sspcore.inference.sources import open_source
     from sspcore.inference.video import require_outputs, run
     from sspcore.motion.flow import build_flow
@@ -86,15 +102,24 @@ def stream(
         raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
     require_outputs(out, masks)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    engine, classes, usual, flow = _engine(checkpoint, image, bundle, backend, size, device)
+    address = None if view is None else parse_address(view)
+    engine, classes, usual, flow, name = _engine(checkpoint, image, bundle, backend, system, size, device)
+    picture = overlay(classes, scale)
+    if panels is not None:
+        require_panels(panels, engine)
+        picture = Panels(panels, classes, name, build_flow(flow, device) if "flicker" in panels else None, scale)
     registrator = partial(build_registrator, registration or usual, device=device)
     motion = motion_for(engine, registrator, lambda: build_flow(flow, device))
     quiet_decoder()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, rate, reconnect))
-        consumers = stack.enter_context(writers(out, masks, classes, opened.fps, overlay(classes, scale), palette))
+        done, page = Report(), None
+        if address is not None:
+            page = stack.enter_context(live_page(address, f"{name}, {without_secrets(source)}", classes, done))
+            print(f"view: {page.url}", file=sys.stderr)
+        consumers = stack.enter_context(writers(out, masks, classes, opened.fps, picture, palette, page))
         oldest = None if drop == "auto" else drop == "oldest"
-        done = run(opened, engine, motion, consumers, oldest, max_frames)
+        run(opened, engine, motion, consumers, oldest, max_frames, report=done)
         if done.frames == 0 and not done.interrupted:
             broken = f"no readable frame ({done.broken} broken)"
             raise SspError(f"{without_secrets(source)}: {broken}; is it a video or a folder of images?")
@@ -110,9 +135,10 @@ def stream(
 
 
 def _engine(
-    checkpoint: str | None, image: str | None, bundle: Path | None, backend: str, size: FrameSize | None, device: str
-) -> tuple[Backend, ClassSpec, str, str]:
-    """What segments the frames, its classes, and the names of the registration and the flow that it goes with."""
+    checkpoint: str | None, image: str | None, bundle: Path | None, backend: str, system: str | None,
+    size: FrameSize | None, device: str,
+) -> tuple[Backend, ClassSpec, str, str, str]:
+    """What segments the frames, its classes, the names of the registration and the flow that it goes with, and its own."""
     from sspcore.inference.bundles import open_bundle
     from sspcore.inference.video import torch_backend
 
@@ -121,6 +147,12 @@ def _engine(
     if bundle and image is not None:
         raise SspError("--image: a bundle has its image model within; leave it out")
     if bundle:
-        return *open_bundle(bundle, backend), "lk", "dis-medium"
+        if system is not None:
+            raise SspError(f"--system {system}: a bundle holds one system; export another, or give --checkpoint")
+        return *open_bundle(bundle, backend), "lk", "dis-medium", bundle.name
     model, config = open_checkpoint(checkpoint, image)
-    return torch_backend(model, config.input_size, size, device), config.classes, config.registration, config.flow
+    name = config.system
+    if system is not None:
+        name, model = system, getattr(model, "image", model)
+    engine = torch_backend(model, config.input_size, size, device, config.interpolation)
+    return engine, config.classes, config.registration, config.flow, name

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ from sspcore.core.classes import ClassSpec
 from sspcore.core.images import resize_frame, resize_labels
 from sspcore.inference.encoding import video_file
 from sspcore.inference.masks import mask_folder
+from sspcore.inference.page import Page
 from sspcore.inference.stream import Segmented
 
 Consumer = Callable[[Segmented], None]
@@ -66,33 +67,26 @@ def overlay_video(path: Path, classes: ClassSpec, fps: float | None, picture: Pi
 @contextmanager
 def writers(
     out: Path | None, masks: Path | None, classes: ClassSpec, fps: float | None, picture: Picture | None = None,
-    palette: bool = False, show: Callable[[np.ndarray], None] | None = None, wanted: Callable[[], bool] = lambda: True,
+    palette: bool = False, page: Page | None = None,
 ) -> Iterator[list[Consumer]]:
-    """Consumers for a video at `out`, class maps in the folder `masks` and a viewer, as far as they are given.
+    """Consumers for a video at `out`, class maps in the folder `masks` and a page, as far as they are given.
 
     Args:
-        picture: what the video and the viewer show; default: the classes over the frames.
+        picture: what the video and the page show; default: the classes over the frames.
         palette: whether class maps carry the classes' colours.
-        show: takes the pictures for a viewer; wanted: whether it looks at all.
     """
-    consumers: list[Consumer] = [] if masks is None else [mask_folder(masks, classes if palette else None)]
     draw = picture or overlay(classes)
-    if out is None:
-        if show is not None:
-            consumers.append(_drawn(draw, [show], wanted))
-        yield consumers
-        return
-    with video_file(out, fps) as add:
-        yield [_drawn(draw, [add] if show is None else [add, show]), *consumers]
+    with ExitStack() as stack:
+        add = None if out is None else stack.enter_context(video_file(out, fps))
 
-
-def _drawn(
-    draw: Picture, takers: Sequence[Callable[[np.ndarray], None]], wanted: Callable[[], bool] = lambda: True
-) -> Consumer:
-    def consume(result: Segmented) -> None:
-        if wanted():
+        def consume(result: Segmented) -> None:
+            shown = page is not None and page.watched()
+            if add is None and not shown:
+                return
             image = draw(result)
-            for take in takers:
-                take(image)
+            if add is not None:
+                add(image)
+            if shown:
+                page.show(image)
 
-    return consume
+        yield [consume] if masks is None else [consume, mask_folder(masks, classes if palette else None)]

@@ -91,8 +91,8 @@ def told(report: Report, outputs: Mapping[str, str]) -> str:
     rate = "" if found["fps"] is None else f", {found['fps']:.1f} a second"
     lines = [f"{report.frames} frames{rate}{', interrupted' if report.interrupted else ''}"]
     if found["latency_ms"]:
-        half, most = (f"{found['latency_ms'][key]:.0f}" for key in ("p50", "p95"))
-        lines.append(f"latency {half} ms (95 % below {most} ms), from a frame's arrival to its class map")
+        network, moved, whole = (f"{found[key]['p50']:.0f} ms" for key in ("network_ms", "registration_ms", "latency_ms"))
+        lines.append(f"a frame: {network} in the network, {moved} for its motion, {whole} from its arrival to its class map")
     said = {
         "broken": "could not be decoded", "dropped": "dropped, the network was busy", "cuts": "scene cuts",
         "unregistered": "not registered, taken as unmoved", "resized": "changes of size",
