@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,26 +18,30 @@ from sspcore.core.types import Size, Window
 from sspcore.data.clips import Clip
 from sspcore.data.crops import CropRegistration
 from sspcore.data.samples import Sample, filled_up
+from sspcore.data.stills import moving_camera
 from sspcore.motion.cache import FlowStore, HomographyStore
 from sspcore.motion.registration import on_gpu
 
 
 @dataclass(frozen=True)
 class WindowRef:
-    """A window by the clip and the position of its last frame."""
+    """A window by the clip and the position of its last frame; in a first frame ends what is made as from a still."""
 
     clip: Clip
     last: int
 
 
-def labelled_windows(clips: list[Clip], length: int) -> list[WindowRef]:
-    """Windows that end in a labelled frame with at least one predecessor (if `length` > 1)."""
-    return [WindowRef(clip, k) for clip in clips for k in clip.labelled if k > 0 or length == 1]
+def labelled_windows(clips: list[Clip], length: int, first: bool = False) -> list[WindowRef]:
+    """Windows that end in a labelled frame, which for `length` > 1 has a predecessor unless it is a still.
+
+    `first`: whether a clip's first frame counts as a still too, which the published training leaves out.
+    """
+    return [WindowRef(clip, k) for clip in clips for k in clip.labelled if k > 0 or length == 1 or first or len(clip) == 1]
 
 
 def strided_windows(clips: list[Clip]) -> list[WindowRef]:
-    """Windows for distillation: every second frame (k = 1, 3, 5, ...) with its predecessors, labelled or not."""
-    return [WindowRef(clip, k) for clip in clips for k in range(1, len(clip), 2)]
+    """Windows for distillation: every second frame (k = 1, 3, 5, ...) with its predecessors, labelled or not; every still."""
+    return [WindowRef(clip, k) for clip in clips for k in (range(1, len(clip), 2) if len(clip) > 1 else (0,))]
 
 
 @dataclass(eq=False)
@@ -49,7 +53,8 @@ class WindowDataset(Dataset[Sample]):
 
     Attributes:
         refs: the windows.
-        length: frames of a window; where a clip begins inside it, its first frame is repeated.
+        length: frames of a window; where a clip begins inside it, its first frame is repeated. Where it begins with the
+            window's last frame, the others are seen by a moving camera (`sspcore.data.stills`).
         size: (H, W) of the student's input.
         augment: called on the sample under the sample's own seed.
         seed: of the run.
@@ -75,11 +80,10 @@ class WindowDataset(Dataset[Sample]):
 
     def __getitem__(self, address: tuple[int, int]) -> Sample:
         epoch, index = address
-        sample = self.sample(self.refs[index])
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would seed the GPU's generator too: dropout there would repeat itself
             torch.default_generator.manual_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
-            sample = self.augment(sample)
+            sample = self.augment(self.sample(self.refs[index]))
             return sample if self.crops is None else self.crops.of_sample(sample)
 
     def warm(self, workers: int = 0) -> None:
@@ -88,7 +92,7 @@ class WindowDataset(Dataset[Sample]):
         Flow is estimated in this process, which owns the GPU that RAFT runs on; registrations by `workers` loader processes,
         unless they run on the GPU too.
         """
-        clips = list({ref.clip.folder: ref.clip for ref in self.refs}.values())
+        clips = list({ref.clip.folder: ref.clip for ref in self.refs if len(ref.clip) > 1}.values())
         if self.homographies is not None:
             # a clip an item, registered by the loader's processes for the file that the store writes
             workers = 0 if on_gpu(self.homographies.registrator) else workers
@@ -111,7 +115,10 @@ class WindowDataset(Dataset[Sample]):
         return list(pairwise(self._positions(ref)))
 
     def sample(self, ref: WindowRef) -> Sample:
-        """The window as it lies on disk, at full input size."""
+        """The window as it lies on disk, at full input size. One that ends in a first frame draws from torch's generator."""
+        if ref.last == 0 and self.length > 1:
+            still = replace(self, length=1, homographies=None, flows=None, correspondences=False).sample(ref)
+            return moving_camera(still, self.length, self.flows is not None, self.correspondences)
         clip, positions, pairs = ref.clip, self._positions(ref), self._pairs(ref)
         flow = None
         if self.flows is not None and pairs:

@@ -82,14 +82,22 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         return self.steps * self._parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        rng = np.random.default_rng((self._seed, self.epoch))
-        order = np.concatenate([rng.permutation(self._n_items) for _ in range(self._recipe.repeats)])
-        order = np.resize(order, self.steps * self._recipe.batch_size)
+        order = np.resize(self._order(), self.steps * self._recipe.batch_size)
         own = slice(self._world.rank * self._parts, (self._world.rank + 1) * self._parts)
         for k, batch in enumerate(order.reshape(-1, self._recipe.batch_size)):
             for part in np.split(batch, self._world.size * self._parts)[own]:
                 # the k-th step enters the address, so that a window repeated within an epoch is augmented differently
                 yield [(self.epoch * self.steps + k, int(index)) for index in part]
+
+    def _order(self) -> np.ndarray:
+        """Indices of an epoch's windows."""
+        if (wanted := self._recipe.epoch_windows) is None:
+            rng = np.random.default_rng((self._seed, self.epoch))
+            return np.concatenate([rng.permutation(self._n_items) for _ in range(self._recipe.repeats)])
+        passes, begun = divmod(self.epoch * wanted, self._n_items)
+        ahead = range(passes, passes + -(-(begun + wanted) // self._n_items))
+        order = np.concatenate([np.random.default_rng((self._seed, each)).permutation(self._n_items) for each in ahead])
+        return order[begun:begun + wanted]
 
 
 def with_counts(windows: list[Window], world: World) -> list[Window]:

@@ -25,6 +25,8 @@ class Recipe(Section):
         lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
         temperature: of the distillation loss.
         repeats: how many times an epoch uses each training window.
+        epoch_windows: so many training windows are an epoch, however many there are: one begins where the one before ended.
+            None: an epoch is a pass over all.
         freeze_image: of SSP train only what is around its image model, which stays as it was trained.
         class_balance: exponent by which classes weigh less in the loss the more pixels they have (`balanced_weights`).
         class_weight_limit: what no class weighs more than, as a multiple of the mean weight of a pixel; None: no limit.
@@ -43,6 +45,7 @@ class Recipe(Section):
     lambda_tc: float = Field(0.5, ge=0)
     temperature: float = Field(2.0, gt=0)
     repeats: int = Field(1, ge=1)
+    epoch_windows: int | None = Field(None, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
     freeze_image: bool = False
     class_balance: float = Field(0.0, ge=0, le=1)
@@ -50,12 +53,12 @@ class Recipe(Section):
 
     def steps(self, windows: int) -> int:
         """Batches of an epoch over so many training windows."""
-        whole, rest = divmod(windows * self.repeats, self.batch_size)
+        whole, rest = divmod(self.epoch_windows or windows * self.repeats, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def key(self) -> dict[str, Any]:
         """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        later = ("freeze_image", "class_balance", "class_weight_limit", "drop_last")
+        later = ("freeze_image", "class_balance", "class_weight_limit", "drop_last", "epoch_windows")
         return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
     @model_validator(mode="after")

@@ -142,6 +142,20 @@ def test_sampler_covers_every_window_and_fills_the_last_batch():
     assert batches != list(sampler)
 
 
+@pytest.mark.parametrize("n_items", [3, 4, 50])
+def test_an_epoch_of_a_given_number_of_windows_goes_on_where_the_one_before_ended(n_items):
+    recipe = RECIPE.model_copy(update={"batch_size": 2, "epoch_windows": 10})
+    sampler = EpochSampler(n_items, recipe, seed=0)
+    order = []
+    for sampler.epoch in range(6):
+        assert len(sampler) == recipe.steps(n_items) == 5
+        order += [index for batch in sampler for _, index in batch]
+    assert len(order) == 60
+    for k in range(0, 60 - n_items + 1, n_items):
+        assert set(order[k:k + n_items]) == set(range(n_items))  # one whole pass after the other
+    assert recipe.key() != RECIPE.model_copy(update={"batch_size": 2}).key() and "epoch_windows" not in RECIPE.key()
+
+
 def test_sampler_drops_an_incomplete_last_batch_where_the_recipe_says_so():
     filled = RECIPE.model_copy(update={"batch_size": 2, "repeats": 1})
     dropping = filled.model_copy(update={"drop_last": True})
