@@ -79,7 +79,7 @@ def test_labels_are_of_the_last_frame_alone_and_go_with_it() -> None:
 
 
 def test_no_frame_shows_anything_beyond_the_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A still whose border is 100 and whose inside is 200: no pixel is darker, though the motion is large."""
+    """A still whose border is 100 and whose inside is 200: the border is a line, not an area, though the motion is large."""
     monkeypatch.setattr(stills, "SHIFT", 0.2)
     image = torch.full((1, 3, *SIZE), 200, dtype=torch.uint8)
     image[..., [0, -1], :], image[..., [0, -1]] = 100, 100
@@ -87,7 +87,7 @@ def test_no_frame_shows_anything_beyond_the_still(monkeypatch: pytest.MonkeyPatc
     for seed in range(5):
         torch.manual_seed(seed)
         window = moving_camera(Sample(image, image[:, 0] // 200, torch.empty(0, 3, 3).double()), 4)
-        assert int(window.frames.min()) >= 100
+        assert int(window.frames.min()) >= 100 and (window.frames < 150).float().mean((1, 2, 3)).max() < 0.06
         views.append(window.frames)
     assert any(int(view.min()) == 100 for view in views)  # the enlargement is the least that does
 
