@@ -40,6 +40,8 @@ Options of a run:
   --seed N           the seed of training
   --seeds LIST       several, such as 0,1,2: tables with mean and spread
   --data DIR         the real data sets, for --profile paper (data/README.md shows their layout)
+  --dataset FILE     a data set of your own, described by a dataset.yaml, in place of the profile's (data/README.md); several:
+                     repeat it
   --ablations        run notebook 09 after the others: SSP with one thing changed at a time (many trainings)
   --force            do everything again, also what is up to date
   --workers N        processes, one thread each (default: one a core); the numbers are the same for any
@@ -295,11 +297,11 @@ find_environment() {
 check_options() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --profile | --datasets | --systems | --only | --seed | --seeds | --data | --workers | --scheduler)
+            --profile | --datasets | --systems | --only | --seed | --seeds | --data | --dataset | --workers | --scheduler)
                 [ $# -ge 2 ] || die "$1 needs a value: see ./reproduce.sh --help"
                 shift
                 ;;
-            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --seeds=* | --data=*) ;;
+            --profile=* | --datasets=* | --systems=* | --only=* | --seed=* | --seeds=* | --data=* | --dataset=*) ;;
             --workers=* | --scheduler=*) ;;
             --force | --ablations | --plan | --publish) ;;
             -*) die "unknown option $1: see ./reproduce.sh --help" ;;

@@ -79,8 +79,20 @@ Seed = Annotated[int | None, typer.Option(help="Seed of training (default: the p
 Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes, one thread each (default: one a core).")]
 Root = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of artefacts (default: data).")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the real releases, for --profile paper.")]
+DatasetFiles = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", metavar="FILE", help="A data set of your own: its dataset.yaml. Several: repeat it, or commas."),
+]
 Datasets = Annotated[Names | None, listed(Names, "uavid,ruralscapes (default: the profile's).")]
 Systems = Annotated[Names | None, listed(Names, "Systems of the table, separated by commas (default: the profile's).")]
+
+
+def own_files(options: list[str] | None) -> tuple[Path, ...] | None:
+    """The files of --dataset, which may be repeated or hold several separated by commas; None where it is not given."""
+    if not options:
+        return None
+    parts = (part for option in options for part in ([option] if Path(option).exists() else option.split(",")))
+    return tuple(Path(part.strip()) for part in parts if part.strip())
 
 
 def open_checkpoint(checkpoint: str | None, image: str | None = None) -> tuple[VideoSegmenter, CheckpointConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from sspcore.cli.common import (
     Data,
+    DatasetFiles,
     Datasets,
     Names,
     Numbers,
@@ -20,6 +22,7 @@ from sspcore.cli.common import (
     Systems,
     Workers,
     listed,
+    own_files,
 )
 from sspcore.core.errors import SspError
 
@@ -32,6 +35,7 @@ def reproduce(
     seed: Seed = None,
     seeds: Annotated[Numbers | None, listed(Numbers, "Seeds of training, such as 0,1,2: tables with their spread.")] = None,
     data: Data = None,
+    dataset: DatasetFiles = None,
     ablations: Annotated[bool, typer.Option("--ablations", help="Run notebook 09 too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, also what is up to date.")] = False,
     publish: Annotated[
@@ -49,8 +53,8 @@ def reproduce(
     """
     if only_plan:
         if seeds or only or ablations or force or publish or workers or scheduler:
-            raise SspError("--plan: takes --profile, --datasets, --systems and --data alone; leave out the other options")
-        plan(profile, datasets, systems, data)
+            raise SspError("--plan: takes --profile, --systems, --datasets, --data and --dataset alone; leave out the others")
+        plan(profile, datasets, systems, data, dataset)
         return
     if seed is not None and seeds is not None:
         raise SspError("--seed and --seeds: give one of them")
@@ -63,22 +67,25 @@ def reproduce(
 
     run(
         Request(
-            profile, datasets, systems, only, seeds if seed is None else (seed,), data, ablations, force, workers,
-            scheduler, publish,
+            profile, datasets, systems, only, seeds if seed is None else (seed,), data,
+            own_files(dataset), ablations, force, workers, scheduler, publish,
         ),
         lambda studies, *chosen: write_progress_results(studies, *chosen, studies[0].figures),
         draw_videos,
     )
 
 
-def plan(profile: Profile = "demo", datasets: Datasets = None, systems: Systems = None, data: Data = None) -> None:
+def plan(
+    profile: Profile = "demo", datasets: Datasets = None, systems: Systems = None, data: Data = None,
+    dataset: DatasetFiles = None,
+) -> None:
     """Say what a run will take: hours, GPU memory, disk.
 
     From a few timed steps on this machine; nothing is trained or fetched.
     """
     from sspcore.study.plan import describe_run
 
-    for line in describe_run(profile, datasets, systems, data):
+    for line in describe_run(profile, datasets, systems, data, own_files(dataset)):
         print(line, flush=True)
 
 
@@ -87,6 +94,7 @@ def ablations(
     seed: Seed = None,
     datasets: Datasets = None,
     data: Data = None,
+    dataset: DatasetFiles = None,
     only: Annotated[Names | None, listed(Names, "Names of variants; the tables then hold these alone.")] = None,
     workers: Workers = None,
 ) -> int:
@@ -99,7 +107,8 @@ def ablations(
     from sspcore.study.ablations import run
     from sspcore.study.engine.make import make
 
-    study = Study.open(profile, seed, data, maker=lambda study, goal: make(study, goal, workers))
+    maker = partial(make, workers=workers)
+    study = Study.open(profile, seed, data, maker=maker, dataset=own_files(dataset))
     results = run(study, datasets, only)
     for path in write(results, study.figures):
         print(path)
@@ -114,6 +123,7 @@ def seeds(
     systems: Systems = None,
     datasets: Datasets = None,
     data: Data = None,
+    dataset: DatasetFiles = None,
     root: Root = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write (default: the figures of the run).")] = None,
     overwrite: Overwrite = False,
@@ -128,20 +138,24 @@ def seeds(
 
     if out is not None:
         require_output(out, (data,), overwrite)
-    studies = [Study.open(profile, seed=seed, data=data, root=root, read_only=True) for seed in seeds]
+    files = own_files(dataset)
+    studies = [Study.open(profile, seed=seed, data=data, root=root, read_only=True, dataset=files) for seed in seeds]
     named = studies[0].profile
     for path in write_seeds(studies, systems or named.systems, datasets or named.datasets, out or studies[0].figures):
         print(path)
 
 
-def report(profile: Profile = "demo") -> None:
+def report(profile: Profile = "demo", dataset: DatasetFiles = None) -> None:
     """Write one page of a run: tables, pictures, notebooks."""
     from sspcore.core.paths import Workspace, shown
     from sspcore.report.page import write_page
+    from sspcore.study.own import with_own
     from sspcore.study.profiles import load_profile
 
-    loaded = load_profile(profile)
-    workspace = Workspace(loaded.name)
+    loaded, files = load_profile(profile), own_files(dataset)
+    if files is not None:
+        loaded = with_own(loaded, files)
+    workspace = Workspace(loaded.folder)
     page = write_page(loaded, workspace, workspace.base / "report")
     print(f"report: {shown(page)} (open it in a browser)")
 

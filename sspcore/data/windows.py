@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,17 +32,35 @@ class WindowRef:
     last: int
 
 
-def labelled_windows(clips: list[Clip], length: int, first: bool = False) -> list[WindowRef]:
-    """Windows that end in a labelled frame, which for `length` > 1 has a predecessor unless it is a still.
+class Frames(Protocol):
+    """A clip, prepared or planned: its number of frames, and the positions of those with a label."""
+
+    labelled: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+
+def labelled_ends(clip: Frames, length: int, first: bool = False) -> list[int]:
+    """Where windows of `length` frames end in a labelled frame; for `length` > 1 one with a predecessor, unless it is a still.
 
     `first`: whether a clip's first frame counts as a still too, which the published training leaves out.
     """
-    return [WindowRef(clip, k) for clip in clips for k in clip.labelled if k > 0 or length == 1 or first or len(clip) == 1]
+    return [k for k in clip.labelled if k > 0 or length == 1 or first or len(clip) == 1]
+
+
+def strided_ends(clip: Frames) -> range:
+    """Where windows for distillation end: in every second frame (k = 1, 3, 5, ...), labelled or not, and in a still."""
+    return range(1, len(clip), 2) if len(clip) > 1 else range(1)
+
+
+def labelled_windows(clips: list[Clip], length: int, first: bool = False) -> list[WindowRef]:
+    """Windows that end in a labelled frame, see `labelled_ends`."""
+    return [WindowRef(clip, k) for clip in clips for k in labelled_ends(clip, length, first)]
 
 
 def strided_windows(clips: list[Clip]) -> list[WindowRef]:
-    """Windows for distillation: every second frame (k = 1, 3, 5, ...) with its predecessors, labelled or not; every still."""
-    return [WindowRef(clip, k) for clip in clips for k in (range(1, len(clip), 2) if len(clip) > 1 else (0,))]
+    """Windows for distillation, see `strided_ends`."""
+    return [WindowRef(clip, k) for clip in clips for k in strided_ends(clip)]
 
 
 @dataclass(eq=False)

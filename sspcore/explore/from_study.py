@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sspcore.core.errors import ArtefactError
 from sspcore.data.clips import Clip
 from sspcore.data.truth import exact_motion, true_labels
 from sspcore.explore.pair import MotionClip, PairExplorer
 from sspcore.explore.systems import SegmentedClip, SystemsExplorer
 from sspcore.models.systems import system
 from sspcore.motion.geometry import pixel_grid, sample
+from sspcore.report.collect import films
 from sspcore.study import Study
 from sspcore.study.measures import EXACT, estimators
 
@@ -33,6 +35,13 @@ class _Lazy(Sequence):
 
     def __getitem__(self, k: int) -> Any:
         return self.read(range(self.n)[k])  # an IndexError ends a loop over all
+
+
+def _films(study: Study, dataset: str) -> list[Clip]:
+    """Raises: ArtefactError if the validation data are stills alone."""
+    if found := films(study, dataset):
+        return found
+    raise ArtefactError(f"{study.spec(dataset).title}: no validation video to explore, stills alone; add one to its files")
 
 
 def pair_explorer(study: Study, dataset: str) -> PairExplorer:
@@ -53,7 +62,7 @@ def pair_explorer(study: Study, dataset: str) -> PairExplorer:
             "known between neighbours only: take gap 1",
         )
 
-    clips = [explored(clip) for clip in study.clips(dataset, "val")]
+    clips = [explored(clip) for clip in _films(study, dataset)]
     return PairExplorer(clips, f"{study.spec(dataset).title}, {study.data_origin}", used)
 
 
@@ -103,7 +112,7 @@ def systems_explorer(study: Study, dataset: str, systems: list[str]) -> SystemsE
         )
 
     spec, learned = study.spec(dataset), [name for name in systems if system(name).options is not None]
-    clips = [explored(clip) for clip in study.clips(dataset, "val")]
+    clips = [explored(clip) for clip in _films(study, dataset)]
     return SystemsExplorer(
         clips, spec, systems, f"{spec.title}, {study.data_origin}", (systems[0], (learned or systems)[-1])
     )

@@ -11,10 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sspcore.data.datasets import SPECS
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, figure, save
-from sspcore.report.tables import Document, Row, by_dataset, datasets_of, headings, percent, points, sectioned, side_by_side
+from sspcore.report.tables import (
+    Document,
+    Row,
+    by_dataset,
+    datasets_of,
+    headings,
+    percent,
+    points,
+    sectioned,
+    side_by_side,
+    titles_of,
+)
 
 Results = Mapping[str, Any]
 GROUPS = {
@@ -54,10 +64,10 @@ def document(results: Results) -> Document:
         "differences are not decided. TC is to be read together with mIoU."
     )
     frames = by_dataset(results, _frame)
-    wide = side_by_side(frames, {title: title for name, title in SCORES.items() if name in GAINS})
+    wide = side_by_side(frames, {title: title for name, title in SCORES.items() if name in GAINS}, titles_of(results))
     failed = [f"Failed: {entry['variant']} on {entry['dataset']} ({entry['error']})" for entry in results["failed"]]
     return Document(
-        f"Ablations of {method}", (caption,), headings(frames, origin["data"]), wide, results["rows"], origin, failed
+        f"Ablations of {method}", (caption,), headings(frames, results), wide, results["rows"], origin, failed
     )
 
 
@@ -113,7 +123,8 @@ def ablation_map(results: Results, dataset: str) -> Figure:
         cell.set(xlabel="TC (%)", ylabel=title)
         cell.margins(0.12)
     picture.legend(handles=list(handles.values()), loc="outside right center", fontsize=9)
-    picture.suptitle(f"{SPECS[dataset].title}: one thing changed at a time\n{results['provenance']['data']}", fontsize=12)
+    title, data = titles_of(results)[dataset], results["provenance"]["data"]
+    picture.suptitle(f"{title}: one thing changed at a time\n{data}", fontsize=12)
     for cell, column in zip(axes, PANELS, strict=True):  # names last: their places depend on the finished layout
         _write_names(cell, [row for row in rows if None not in (row["tc"], row.get(column))], column)
     return picture
@@ -147,14 +158,15 @@ def findings(results: Results) -> str:
     lines = []
     for dataset in datasets_of(results):
         rows = [row for row in results["rows"] if row["dataset"] == dataset]
-        lines.append(f"**{SPECS[dataset].title}**\n")
+        lines.append(f"**{titles_of(results)[dataset]}**\n")
         path = sorted((row for row in rows if row["group"] == "lambda"), key=lambda row: row["weight"])
         if len(path) > 1:
             first, final = path[0], path[-1]
-            best = max(path, key=lambda row: row["miou"])
+            scored = [row for row in path if row["miou"] is not None]
+            best = f"; most mIoU at λ = {max(scored, key=lambda row: row['miou'])['weight']:g}" if scored else ""
             lines.append(
                 f"* λ from {first['weight']:g} to {final['weight']:g}: TC {percent(first['tc'])} → {percent(final['tc'])}, "
-                f"mIoU {percent(first['miou'])} → {percent(final['miou'])}; most mIoU at λ = {best['weight']:g}."
+                f"mIoU {percent(first['miou'])} → {percent(final['miou'])}{best}."
             )
         for row in rows:
             changes = [gain(rows, row, name) for name in GAINS]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sspcore.core.classes import IGNORE
+from sspcore.core.errors import ArtefactError
 from sspcore.core.images import to_tensor
 from sspcore.data.clips import Clip
 from sspcore.data.truth import true_labels
@@ -34,6 +35,11 @@ EVIDENCE = (
 # ----------------------------------------------------------- which frames to show
 
 
+def films(study: Study, dataset: str, split: str = "val") -> list[Clip]:
+    """The clips of a split that show motion: a data set of one's own may have stills too, or nothing else."""
+    return [clip for clip in study.clips(dataset, split) if len(clip) > 1]
+
+
 def flicker_shares(study: Study, dataset: str, clip: Clip, name: str) -> np.ndarray:
     """Share of pixels that change along the flow, for each frame from the second on, (T - 1,)."""
     labels, flows = study.label_maps(name, dataset, clip), study.flows(dataset)
@@ -43,30 +49,37 @@ def flicker_shares(study: Study, dataset: str, clip: Clip, name: str) -> np.ndar
     ])
 
 
-def most_flickering(study: Study, dataset: str, name: str) -> tuple[Clip, int]:
-    """Validation clip and last frame of the stretch of STRIP_FRAMES frames on which the system flickers most."""
+def most_flickering(study: Study, dataset: str, name: str) -> tuple[Clip, int] | None:
+    """Validation clip and last frame of the stretch of STRIP_FRAMES frames with most flicker of the system; None of stills."""
     best: tuple[float, Clip, int] | None = None
-    for clip in study.clips(dataset, "val"):
+    for clip in films(study, dataset):
         shares = flicker_shares(study, dataset, clip, name)
         n = min(STRIP_FRAMES, len(shares))
         means = np.convolve(shares, np.ones(n) / n, mode="valid")
         start = int(means.argmax())
         if best is None or means[start] > best[0]:
             best = (float(means[start]), clip, start + n)
-    return best[1], best[2]
+    return best and best[1:]
 
 
-def typical_clip(study: Study, dataset: str, name: str) -> Clip:
-    """The validation clip of median flicker of the system (of two in the middle, the one that flickers more)."""
-    clips = study.clips(dataset, "val")
+def typical_clip(study: Study, dataset: str, name: str) -> Clip | None:
+    """The validation clip of median flicker of the system, of two in the middle the one that flickers more; None of stills."""
+    clips = films(study, dataset)
+    if not clips:
+        return None
     shares = [flicker_shares(study, dataset, clip, name).mean() for clip in clips]
     return clips[int(np.argsort(shares, kind="stable")[len(clips) // 2])]
 
 
 def most_moving(study: Study, dataset: str) -> tuple[Clip, int]:
-    """The labelled validation frame, past the first few, with the largest share of moving classes."""
+    """The labelled validation frame, past the first few, with the largest share of moving classes.
+
+    Raises: ArtefactError if no validation frame with a predecessor has a label.
+    """
     size, moving = study.profile.input_size, study.spec(dataset).moving_ids
     places = [(clip, k) for clip in study.clips(dataset, "val") for k in clip.labelled if k > 0]
+    if not places:
+        raise ArtefactError(f"{study.spec(dataset).title}: no frame of a validation video has a label; this picture needs one")
     settled = [place for place in places if place[1] >= SETTLED]
     return max(settled or places, key=lambda place: float(np.isin(place[0].label(place[1], size), moving).mean()))
 
@@ -90,9 +103,11 @@ def fuses(study: Study, systems: Sequence[str]) -> bool:
 # -------------------------------------------------------------------- one picture
 
 
-def flicker_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figure:
-    """Consecutive frames of the stretch on which the first system flickers most, with all systems' labels."""
-    clip, last = most_flickering(study, dataset, systems[0])
+def flicker_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figure | None:
+    """Consecutive frames of the stretch on which the first system flickers most, with all systems' labels; None of stills."""
+    if (found := most_flickering(study, dataset, systems[0])) is None:
+        return None
+    clip, last = found
     positions = range(max(0, last - STRIP_FRAMES), last + 1)
     size, flows = study.profile.input_size, study.flows(dataset)
     predictions = {name: study.label_maps(name, dataset, clip) for name in systems}
@@ -106,9 +121,10 @@ def flicker_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figur
     )
 
 
-def alpha_picture(study: Study, dataset: str, name: str = "SSP", columns: int = 4) -> Figure:
-    """Alpha over frames of the first validation clip."""
-    clip = study.clips(dataset, "val")[0]
+def alpha_picture(study: Study, dataset: str, name: str = "SSP", columns: int = 4) -> Figure | None:
+    """Alpha over frames of the first validation clip that shows motion; None if there is none."""
+    if (clip := next(iter(films(study, dataset)), None)) is None:
+        return None
     results = study.segment(name, dataset, clip)
     chosen = np.linspace(1, len(clip) - 1, columns).round().astype(int)
     return figures.alpha_strip(
@@ -118,9 +134,14 @@ def alpha_picture(study: Study, dataset: str, name: str = "SSP", columns: int = 
     )
 
 
-def teacher_picture(study: Study, dataset: str) -> Figure:
-    """A pair of training frames: where it is occluded, the teacher's labels before and after fusion, and the truth."""
-    clip, size, flows = study.clips(dataset, "train")[0], study.profile.input_size, study.flows(dataset)
+def teacher_picture(study: Study, dataset: str) -> Figure | None:
+    """A pair of training frames: where it is occluded, the teacher's labels before and after fusion, and the truth.
+
+    None where all training data are stills.
+    """
+    if (clip := next(iter(films(study, dataset, "train")), None)) is None:
+        return None
+    size, flows = study.profile.input_size, study.flows(dataset)
     k = 2 * (len(clip) // 4) + 1  # pairs are (0, 1), (2, 3), ...
     to_prev, from_prev = flows.between(clip, k, k - 1), flows.between(clip, k - 1, k)
     stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
@@ -140,7 +161,7 @@ def drift_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figure 
     streams = drift(study, dataset, systems)
     if not streams:
         return None
-    title = f"{study.spec(dataset).title}: streams by frames since their start ({len(study.clips(dataset, 'val'))} clips)"
+    title = f"{study.spec(dataset).title}: streams by frames since their start ({len(films(study, dataset))} clips)"
     return figures.drift_plot(streams, [name for name in streams if averaging(name)], title)
 
 
@@ -196,9 +217,10 @@ def _labels(logits: Tensor) -> np.ndarray:
     return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def step_picture(study: Study, dataset: str, name: str) -> Figure:
-    """The method picture of a trained system, on the first validation clip."""
-    clip = study.clips(dataset, "val")[0]
+def step_picture(study: Study, dataset: str, name: str) -> Figure | None:
+    """The method picture of a trained system, on the first validation clip that shows motion; None if there is none."""
+    if (clip := next(iter(films(study, dataset)), None)) is None:
+        return None
     k, step = most_corrected_step(study, dataset, clip, study.model(name, dataset))
     title = (
         f"One step of {name} on {study.spec(dataset).title}, {clip.name}, frame {k}: "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sspcore.data.datasets import SPECS
 from sspcore.models.systems import build, system
 from sspcore.study.cost import FlowCost, Macs, flow_cost, own_raft, stream_macs
 from sspcore.study.profiles import Profile
@@ -26,7 +25,7 @@ def with_costs(results: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
 
     def costed(row: Row) -> Row:
         if "gmacs" not in row:
-            shape = _shape(row["system"], row["dataset"])
+            shape = _shape(row["system"], row["dataset"], profile)
             if shape not in known:
                 known[shape] = _cost(row["system"], row["dataset"], profile, flow)
             row = row | known[shape]
@@ -35,15 +34,15 @@ def with_costs(results: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     return {**results, **{key: list(map(costed, results[key])) for key in ("rows", "rows_by_seed") if key in results}}
 
 
-def _shape(name: str, dataset: str) -> tuple[object, ...]:
+def _shape(name: str, dataset: str, profile: Profile) -> tuple[object, ...]:
     """What systems of equal cost share: how they were trained does not matter, nor the value of a control's constant."""
     spec = system(name)
     options = None if spec.options is None else spec.options.model_copy(update={"alpha": 0.0})
-    return spec.image_model, spec.method, options, SPECS[dataset].n_classes
+    return spec.image_model, spec.method, options, profile.spec(dataset).n_classes
 
 
 def _cost(name: str, dataset: str, profile: Profile, flow: FlowCost) -> Row:
-    model = build(name, SPECS[dataset].n_classes, profile, load_weights=False).eval().to("meta")
+    model = build(name, profile.spec(dataset).n_classes, profile, load_weights=False).eval().to("meta")
     size = profile.teacher_size if system(name).image_model == "teacher" else profile.input_size
     given = "flow" in model.needs
     macs = stream_macs(model, tuple(size), flow.macs if given else Macs())

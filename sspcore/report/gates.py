@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sspcore.core.classes import IGNORE
-from sspcore.data.datasets import SPECS
 from sspcore.models.spec import Gate
 from sspcore.report.collect import most_moving
 from sspcore.report.grids import Panel, image_grid, in_rows
 from sspcore.report.style import legend_below
-from sspcore.report.tables import Row, points
+from sspcore.report.tables import SHIPPED, Row, points
 from sspcore.study.gates import pasts
 from sspcore.study.stages import Study
 
@@ -22,7 +21,7 @@ BY_FLOW, WRONG = (0, 114, 178), (213, 94, 0)  # Okabe and Ito's blue and vermili
 MEANINGS = {BY_FLOW: "cell whose past comes by flow", WRONG: "the past names the wrong class"}
 
 
-def verdict(rows: Iterable[Row], dataset: str) -> str:
+def verdict(rows: Iterable[Row], dataset: str, titles: Mapping[str, str] = SHIPPED) -> str:
     """Whether a gate pays at inference, in two sentences worked out from rows of the ablations (`study.ablations.finished`).
 
     Returns: "" where SSP, the gate or flow everywhere has no row.
@@ -40,7 +39,7 @@ def verdict(rows: Iterable[Row], dataset: str) -> str:
         judged = "Flow everywhere, which the gate needs anyway, brings as much or more"
     else:
         judged = "One is better in all classes, the other in those that move"
-    return f"**{SPECS[dataset].title}.** The gate at inference changes SSP by {gate}, flow everywhere by {flow}. {judged}."
+    return f"**{titles[dataset]}.** The gate at inference changes SSP by {gate}, flow everywhere by {flow}. {judged}."
 
 
 def gate_picture(study: Study, dataset: str, gate: Gate) -> Figure | None:

@@ -15,13 +15,12 @@ from matplotlib.patches import Patch
 
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
-from sspcore.data.datasets import SPECS
 from sspcore.evaluation.controls import FAMILIES, advantage
 from sspcore.metrics import METRICS
 from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of
 from sspcore.report.grids import coloured_table, group_lines
 from sspcore.report.style import GREEN, figure, legend_below, origin_line, save_set
-from sspcore.report.tables import Document
+from sspcore.report.tables import Document, titles_of
 from sspcore.report.verdicts import ORDER, TRIVIAL, Correlations, Matrices, Row, value_text
 from sspcore.study import Study
 
@@ -108,7 +107,7 @@ def document(results: Row) -> Document:
     for row in results["rows"]:
         groups.setdefault((row["dataset"], row["estimator"]), []).append(row)
     tables = {
-        f"{SPECS[dataset].title}, {flow} flow": pd.DataFrame(
+        f"{titles_of(results)[dataset]}, {flow} flow": pd.DataFrame(
             [[row["system"], *(value_text(metric, row[metric]) for metric in ORDER)] for row in rows],
             columns=["System", *ORDER], index=[KINDS[row["kind"]] for row in rows],
         ) for (dataset, flow), rows in groups.items()
@@ -146,6 +145,7 @@ def write_measures(
     origin = provenance(study.profile.name, study.seed, stable_hash([study.clips_key(name) for name in matrices]))
     results = {
         "provenance": origin | {"data": study.data_origin},
+        "titles": study.titles(matrices),
         "metrics": list(METRICS),
         "ceilings": truth_scores(matrices),
         "rank_correlation": {
@@ -161,4 +161,4 @@ def write_measures(
     pictures = {f"{dataset}_controls_{flow}": picture for (dataset, flow), picture in maps.items()}
     pictures |= {f"{name}_frontier_all": picture for name, picture in frontiers.items()}
     written = document(results).write(results, study.figures / "tables", "metrics")
-    return [*written, *save_set(pictures, study.figures, results["provenance"], ("controls_*", "frontier_all"))]
+    return [*written, *save_set(pictures, study.figures, results["provenance"], ("controls_*", "frontier_all"), matrices)]

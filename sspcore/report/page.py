@@ -6,18 +6,17 @@ All that the page shows or links to lies in its folder, which opens without a se
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_folder, read_json
 from sspcore.core.paths import Workspace, shown
-from sspcore.data.datasets import SPECS
 from sspcore.report import ablations, results, seeds
 from sspcore.report.captions import PICTURES, find_pictures
 from sspcore.report.spread import seeds_text
-from sspcore.report.tables import Document, Row, datasets_of, origin_rows, points, template
+from sspcore.report.tables import Document, Row, datasets_of, origin_rows, points, template, titles_of
 from sspcore.study.profiles import Profile
 
 PAGE = "index.html"
@@ -44,7 +43,8 @@ def write_page(profile: Profile, workspace: Workspace, folder: Path) -> Path:
     found = _tables(figures / "tables")
     main = found.get("results")
     datasets = [] if main is None else datasets_of(main)
-    pictures = [(name, SPECS[dataset].title, path) for name in PICTURES
+    titles = {} if main is None else titles_of(main)
+    pictures = [(name, titles[dataset], path) for name in PICTURES
                 for dataset, path in find_pictures(figures, datasets, name).items()]
     files = [path for name in found for path in sorted((figures / "tables").glob(f"{name}.*"))]
     with atomic_folder(folder, PAGE) as temporary:
@@ -52,9 +52,9 @@ def write_page(profile: Profile, workspace: Workspace, folder: Path) -> Path:
         _copy(files, temporary / "tables")
         _copy([path.with_suffix(suffix) for *_, path in pictures for suffix in (".png", ".pdf")], temporary / "figures")
         (temporary / PAGE).write_text(template("page.html.jinja").render(
-            profile=profile, titles=[SPECS[name].title for name in datasets], main=main,
+            profile=profile, titles=[titles[name] for name in datasets], main=main,
             seeds=seeds_text(main["provenance"]) if main else "", files=files, pictures=pictures,
-            captions=PICTURES, documents=_documents(found), gains=_gains(main["rows"] if main else []),
+            captions=PICTURES, documents=_documents(found), gains=_gains(main["rows"], titles) if main else [],
             origin=origin_rows(main["provenance"]) if main else [], notebooks=[_notebook(page) for page in notebooks],
         ), encoding="utf-8")
     return folder / PAGE
@@ -73,7 +73,7 @@ def _documents(found: dict[str, Row]) -> list[Document]:
     return [make(found[name]) for name, make in documents.items() if name in found]
 
 
-def _gains(rows: list[Row]) -> list[str]:
+def _gains(rows: list[Row], titles: Mapping[str, str]) -> list[str]:
     """What propagation and distillation change, one sentence for each pair of systems that the run has."""
     lines = []
     for dataset in datasets_of({"rows": rows}):
@@ -83,7 +83,7 @@ def _gains(rows: list[Row]) -> list[str]:
             known = {column: title for column, title in GAINS.items() if None not in (new.get(column), old.get(column))}
             if known:
                 changes = ", ".join(f"{points(new[column] - old[column])} {title}" for column, title in known.items())
-                lines.append(f"{SPECS[dataset].title}, {name} against {origin}: {changes} (points)")
+                lines.append(f"{titles[dataset]}, {name} against {origin}: {changes} (points)")
     return lines
 
 

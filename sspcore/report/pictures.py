@@ -98,22 +98,26 @@ def write_figures(
                 elif (picture := draw()) is not None:
                     pictures[key] = picture
         names = [name for name, caption in PICTURES.items() if caption.of_run and (name in OF_ROWS) == in_rows]
-        written += [*save_set(pictures, folder, origin, names, kept), *(folder / f"{key}.png" for key in kept)]
+        written += [*save_set(pictures, folder, origin, names, datasets, kept), *(folder / f"{key}.png" for key in kept)]
     order = [f"{dataset}_{name}" for dataset in datasets for name in PICTURES]
     return sorted(written, key=lambda path: order.index(path.stem))
 
 
-def write_movie(study: Study, dataset: str, systems: Sequence[str], origin: Mapping[str, Any], folder: Path) -> Path:
+def write_movie(
+    study: Study, dataset: str, systems: Sequence[str], origin: Mapping[str, Any], folder: Path
+) -> Path | None:
     """A run's `<dataset>_movie.gif` and `.mp4`: a typical clip with the labels of the first and the last of `strip_systems`.
 
     Args:
         origin: provenance of the results, written below the pictures.
-    Returns: the GIF's path. One that this run has drawn already stays.
+    Returns: the GIF's path. One that this run has drawn already stays. None where there are only stills.
     """
     if drawn_since(folder, f"{dataset}_movie", study.began, ("gif", "mp4")):
         return folder / f"{dataset}_movie.gif"
     shown = strip_systems(systems)
-    clip, flows, spec = typical_clip(study, dataset, shown[0]), study.flows(dataset), study.spec(dataset)
+    if (clip := typical_clip(study, dataset, shown[0])) is None:
+        return None
+    flows, spec = study.flows(dataset), study.spec(dataset)
     frames = [clip.frame(k, study.profile.input_size) for k in range(len(clip))]
     backward = [flows.between(clip, k, k - 1).numpy() for k in range(1, len(clip))]
     panels = [movie.photo_panel(f"{spec.title}, {clip.name}", frames)]

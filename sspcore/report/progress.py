@@ -15,7 +15,6 @@ from sspcore.core.errors import ArtefactError
 from sspcore.core.files import read_json
 from sspcore.core.provenance import provenance, run_began
 from sspcore.core.store import stable_hash
-from sspcore.data.datasets import SPECS
 from sspcore.report.results import SCORES, write_tables
 from sspcore.report.spread import over_seeds, seed_rows, seeds_of
 from sspcore.report.tables import NONE, Row
@@ -37,8 +36,10 @@ def write_progress_results(studies: Sequence[Study], datasets: Sequence[str], sy
         folder: of the run's figures.
     Returns: what is new against the tables that were there, in one line for people; "" if nothing is.
     """
+    titles = studies[0].titles(datasets)
     found = [
-        {"provenance": _origin(study, datasets), "rows": scored_rows(study, datasets, systems)} for study in studies
+        {"provenance": _origin(study, datasets), "titles": titles, "rows": scored_rows(study, datasets, systems)}
+        for study in studies
     ]
     rows = {
         (row["dataset"], study.seed, row["system"]): row
@@ -47,9 +48,9 @@ def write_progress_results(studies: Sequence[Study], datasets: Sequence[str], sy
     before = _rows_before(folder / "tables" / "results.json")
     if not rows or {key: _scores(row) for key, row in rows.items()} == before:
         return ""
-    so_far = _so_far(rows, [study.seed for study in studies], datasets, systems)
+    so_far = _so_far(rows, [study.seed for study in studies], titles, systems)
     write_tables(over_seeds(found) | {"so_far": so_far}, folder / "tables")
-    return _news(rows, [key for key, row in rows.items() if before.get(key) != _scores(row)], len(studies) > 1)
+    return _news(rows, [key for key, row in rows.items() if before.get(key) != _scores(row)], titles, len(studies) > 1)
 
 
 def _origin(study: Study, datasets: Sequence[str]) -> Row:
@@ -73,16 +74,16 @@ def _rows_before(path: Path) -> dict[Key, list[float | None]]:
     return {(row["dataset"], row.get("seed", seed), row["system"]): _scores(row) for row in seed_rows(results)}
 
 
-def _so_far(rows: Mapping[Key, Row], seeds: Sequence[int], datasets: Sequence[str], systems: Sequence[str]) -> str:
+def _so_far(rows: Mapping[Key, Row], seeds: Sequence[int], titles: Mapping[str, str], systems: Sequence[str]) -> str:
     """How many systems are scored, under all seeds."""
     counts = {
-        dataset: sum(all((dataset, seed, name) in rows for seed in seeds) for name in systems) for dataset in datasets
+        dataset: sum(all((dataset, seed, name) in rows for seed in seeds) for name in systems) for dataset in titles
     }
-    parts = (f"{SPECS[dataset].title} {count} of {len(systems)}" for dataset, count in counts.items())
+    parts = (f"{titles[dataset]} {count} of {len(systems)}" for dataset, count in counts.items())
     return f"**This run is not finished.** Systems so far: {', '.join(parts)}."
 
 
-def _news(rows: Mapping[Key, Row], new: Sequence[Key], several: bool) -> str:
+def _news(rows: Mapping[Key, Row], new: Sequence[Key], titles: Mapping[str, str], several: bool) -> str:
     groups: dict[tuple[str, int], list[str]] = {}
     for dataset, seed, name in new:
         groups.setdefault((dataset, seed), []).append(name)
@@ -90,7 +91,7 @@ def _news(rows: Mapping[Key, Row], new: Sequence[Key], several: bool) -> str:
     for (dataset, seed), names in groups.items():
         base = rows.get((dataset, seed, CONTROL_IMAGE))
         texts = [_row_text(rows[dataset, seed, name], base) for name in names]
-        where = SPECS[dataset].title + (f", seed {seed}" if several else "")
+        where = titles[dataset] + (f", seed {seed}" if several else "")
         listed = "; ".join(texts) if len(new) <= LISTED else f"{len(texts)} systems and controls are scored"
         parts.append(f"{where}: {listed}")
     return "; ".join(parts)

@@ -14,6 +14,7 @@ from sspcore.report.tables import (
     Document,
     Row,
     by_dataset,
+    datasets_of,
     headings,
     percent,
     ranked,
@@ -22,8 +23,9 @@ from sspcore.report.tables import (
     side_by_side,
     size_text,
     text,
+    titles_of,
 )
-from sspcore.study.published import published
+from sspcore.study.published import published, published_rows
 
 SECTIONS = {"image": "Image systems", "video": "Video systems", "control": "Controls (no training)"}
 SCORES = {
@@ -34,6 +36,9 @@ COST_NOTE = (
     "Multiply-adds: billions for one streamed frame at the size that a system sees, by the convention of the published table "
     "(convolutions and linear layers; attention's products are in the JSON). "
     "Registration is in no figure; +: needs optical flow that runs on the CPU and is not counted either."
+)
+PUBLISHED_NOTE = (
+    "Published: the paper's figures on the real data sets; they are not comparable with figures on rendered data. "
 )
 START_NOTE = (
     "Encoder start: an encoder that began from scratch does not compare with one that began from ImageNet weights, even where "
@@ -52,10 +57,10 @@ THEIRS = ("published mIoU", "published TC", "published params (M)", "published m
 def caption(results: Mapping[str, Any]) -> str:
     """What the numbers are and where they are from."""
     origin = results["provenance"]
+    theirs = PUBLISHED_NOTE if any(map(_is_published, datasets_of(results))) else ""
     return (
         f"Ours: {origin['data']}, profile {origin['profile']}, training {seeds_text(origin)}, commit {origin['commit']}. "
-        "Published: the paper's figures on the real data sets; they are not comparable with figures on rendered data. "
-        "Scores in percent, best trained student bold, second best underlined. "
+        f"{theirs}Scores in percent, best trained student bold, second best underlined. "
         "TC is to be read together with mIoU: constant predictions are perfectly consistent."
     )
 
@@ -66,10 +71,13 @@ def document(results: Mapping[str, Any]) -> Document:
     names = by_dataset(results, lambda rows: dict(zip(shown_names(rows), rows, strict=True)))
     from_scratch = {name for named in names.values() for name, row in named.items() if row["encoder_start"] == "scratch"}
     scratch = {name: f"{name}†" for name in from_scratch}
-    wide = side_by_side({name: frame.replace({"System": scratch}) for name, frame in frames.items()}, {
-        "mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", "Multiply-adds (G)": "G",
-        "published mIoU": "mIoU∗", "published TC": "TC∗",
-    })
+    columns = {"mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", "Multiply-adds (G)": "G"}
+    compared = any(map(_is_published, frames))
+    if compared:
+        columns |= {"published mIoU": "mIoU∗", "published TC": "TC∗"}
+    wide = side_by_side(
+        {name: frame.replace({"System": scratch}) for name, frame in frames.items()}, columns, titles_of(results)
+    )
     origin, notes = results["provenance"], [caption(results), START_NOTE, COST_NOTE]
     if len(seeds_of(origin)) > 1:
         notes.insert(1, SPREAD_NOTE)
@@ -80,8 +88,8 @@ def document(results: Mapping[str, Any]) -> Document:
     written = {"seeds": lambda seeds: " ".join(map(str, seeds)), "scored_size": size_text}
     lines = [{key: written.get(key, lambda value: value)(value) for key, value in row.items()} for row in results["rows"]]
     return Document(
-        "Results", tuple(notes), headings(frames, origin["data"]), wide, lines, origin,
-        hidden={"md": THEIRS, "html": (PAIR,)}, latex_note=LATEX_NOTE,
+        "Results", tuple(notes), headings(frames, results), wide, lines, origin,
+        hidden={"md": THEIRS, "html": (PAIR,)} if compared else {}, latex_note=LATEX_NOTE if compared else "",
     )
 
 
@@ -91,7 +99,7 @@ def write_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _frame(rows: list[Row]) -> pd.DataFrame:
-    """All cells of one data set, published figures last."""
+    """All cells of one data set; published figures last, if there are any of it."""
     rows, sections = sectioned(rows, "kind", SECTIONS)
     cells = {
         "System": shown_names(rows),
@@ -102,6 +110,8 @@ def _frame(rows: list[Row]) -> pd.DataFrame:
         "Params (M)": [text(row["params_m"], ".2f") for row in rows],
         "Multiply-adds (G)": [gmacs_text(row) for row in rows],
     }
+    if not any(_is_published(row["dataset"]) for row in rows):
+        return pd.DataFrame(cells, index=sections)
     theirs = [
         [percent(published(row["system"], f"{row['dataset']}_{name}")) for name in ("miou", "tc")]
         + [text(published(row["system"], name), ".2f") for name in ("params_m", "gflops")] for row in rows
@@ -114,6 +124,11 @@ def _frame(rows: list[Row]) -> pd.DataFrame:
 def gmacs_text(row: Row) -> str:
     """Multiply-adds in billions; + where a flow on the CPU comes on top."""
     return text(row.get("gmacs"), ".2f") + ("+" if row.get("gmacs") and row.get("flow_counted") is False else "")
+
+
+def _is_published(dataset: str) -> bool:
+    """Whether the paper has figures on a data set."""
+    return f"{dataset}_miou" in next(iter(published_rows().values()))
 
 
 def _is_student(row: Row) -> bool:

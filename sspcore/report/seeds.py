@@ -17,13 +17,12 @@ import pandas as pd
 from sspcore.core.errors import ArtefactError
 from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
-from sspcore.data.datasets import SPECS
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import curve_names, frontier, image_of
 from sspcore.report.spread import mean_and_std, spread
 from sspcore.report.style import origin_line, save_set
-from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, shown_names, side_by_side
+from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, shown_names, side_by_side, titles_of
 from sspcore.study import Study
 
 METRICS = {"miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "miou_moving": "mIoU moving"}
@@ -164,14 +163,15 @@ def document(results: Row) -> Document:
     """Tables of mean and spread, in percent and points of percent; `results` is the content of seeds.json."""
     origin, entries = results["provenance"], results["rows"]
     frames = by_dataset(results, _frame)
-    wide = side_by_side(frames, {"mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", CURVE_COLUMN: "above the curve"})
+    columns = {"mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", CURVE_COLUMN: "above the curve"}
+    wide = side_by_side(frames, columns, titles_of(results))
     lines = [
         {"system": entry["system"], "dataset": entry["dataset"], "seeds": len(entry["seeds"])}
         | {f"{column}_{value}": found[value] for column, found in _columns(entry) for value in ("mean", "std")}
         for entry in entries
     ]
     notes = f"{origin_line(origin)} {SPREAD_NOTE} All in percent or points of percent.", CURVE_NOTE
-    return Document("Over training seeds", notes, headings(frames, origin["data"]), wide, lines, origin)
+    return Document("Over training seeds", notes, headings(frames, results), wide, lines, origin)
 
 
 def _columns(entry: Row) -> list[tuple[str, Row]]:
@@ -215,13 +215,14 @@ def write_seeds(studies: Sequence[Study], systems: Sequence[str], datasets: Sequ
     origin = provenance(first.profile.name, first.seed, stable_hash([first.clips_key(name) for name in datasets]))
     del origin["seed"]
     origin |= {"seeds": [study.seed for study in studies], "data": first.data_origin, "metric_flow": first.profile.metric_flow}
-    results = {"provenance": origin, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": summary(rows)}
+    titles = first.titles(datasets)
+    results = {"provenance": origin, "titles": titles, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": summary(rows)}
     written = document(results).write(results, folder / "tables", "seeds")
     pictures = {}
     for dataset in datasets:
         own = [row for row in rows if row["dataset"] == dataset]
         for name, accuracy in PICTURES.items():
             if any(row[accuracy] is not None for row in own):
-                title = SPECS[dataset].title + (", moving classes" if accuracy == "miou_moving" else "")
+                title = titles[dataset] + (", moving classes" if accuracy == "miou_moving" else "")
                 pictures[f"{dataset}_{name}"] = frontier(own, title, accuracy=accuracy)
-    return [*written, *save_set(pictures, folder, origin, PICTURES)]
+    return [*written, *save_set(pictures, folder, origin, PICTURES, datasets)]

@@ -99,17 +99,19 @@ def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | N
 
 
 def save_set(
-    pictures: Mapping[str, Figure], folder: Path, origin: Mapping[str, Any], names: Iterable[str], kept: Collection[str] = ()
+    pictures: Mapping[str, Figure], folder: Path, origin: Mapping[str, Any], names: Iterable[str], datasets: Iterable[str],
+    kept: Collection[str] = (),
 ) -> list[Path]:
     """Save pictures by name and delete what an earlier run left of the same set, `<data set>_<one of names>`.
 
     Args:
         names: of the whole set without the data set; * stands for any text.
+        datasets: of the run; what is left of those that ship with the package is looked for too.
         kept: pictures of the set that are there and stay.
     Returns: the paths of the PNGs.
     """
     written = [save(picture, folder, name, origin) for name, picture in pictures.items()]
-    for dataset, name, suffix in itertools.product(SPECS, names, SUFFIXES):
+    for dataset, name, suffix in itertools.product({*SPECS, *datasets}, names, SUFFIXES):
         for path in folder.glob(f"{dataset}_{name}.{suffix}"):
             if path.stem not in pictures and path.stem not in kept:
                 path.unlink()

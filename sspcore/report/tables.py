@@ -25,6 +25,7 @@ from sspcore.report.spread import STD, spread
 Row = dict[str, Any]
 T = TypeVar("T")
 NONE = "–"
+SHIPPED = {name: spec.title for name, spec in SPECS.items()}
 BEST, SECOND = "**{}**", "<ins>{}</ins>"  # Markdown viewers let <ins> pass
 LATEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "–": "--", "−": "$-$", "±": r"$\pm$", "Δ": r"$\Delta$",
@@ -114,15 +115,23 @@ def by_dataset(results: Mapping[str, Any], make: Callable[[list[Row]], T]) -> di
     return {name: make([row for row in results["rows"] if row["dataset"] == name]) for name in datasets_of(results)}
 
 
-def headings(frames: Mapping[str, pd.DataFrame], note: str) -> dict[str, pd.DataFrame]:
-    """The same frames under "<title of the data set> (<note>)"."""
-    return {f"{SPECS[name].title} ({note})": frame for name, frame in frames.items()}
+def titles_of(results: Mapping[str, Any]) -> dict[str, str]:
+    """Data set -> its title, as the results say; those that ship with the package are known without."""
+    return SHIPPED | results.get("titles", {})
 
 
-def side_by_side(frames: Mapping[str, pd.DataFrame], columns: Mapping[str, str]) -> pd.DataFrame:
+def headings(frames: Mapping[str, pd.DataFrame], results: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """The same frames under "<title of the data set> (<which data>)"."""
+    titles, note = titles_of(results), results["provenance"]["data"]
+    return {f"{titles[name]} ({note})": frame for name, frame in frames.items()}
+
+
+def side_by_side(
+    frames: Mapping[str, pd.DataFrame], columns: Mapping[str, str], titles: Mapping[str, str] = SHIPPED
+) -> pd.DataFrame:
     """One frame of several data sets: the named columns (old -> new name) under each title, a row for each first cell."""
     parts = {
-        SPECS[name].title: frame.set_index(frame.columns[0], append=True)[list(columns)].rename(columns=columns)
+        titles[name]: frame.set_index(frame.columns[0], append=True)[list(columns)].rename(columns=columns)
         for name, frame in frames.items()
     }
     wide = pd.concat(parts, axis=1).fillna(NONE)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sspcore.data.datasets import SPECS
 from sspcore.evaluation.controls import CARRIED, CONSTANT, FAMILIES, HELD, advantage, flow_sensitivity, oriented
 from sspcore.metrics import METRICS, build_metric
+from sspcore.report.tables import SHIPPED
 
 Row = dict[str, Any]
 Matrices = Mapping[str, Mapping[str, list[Row]]]  # data set -> flow -> rows
@@ -105,16 +105,15 @@ def _verdict(metric: str, matrices: Matrices) -> Verdict:
     return Verdict(metric, trivial, averaging, above, (min(truths), max(truths)) if truths else None, flow)
 
 
-def recommendation(matrices: Matrices, correlations: Correlations) -> str:
+def recommendation(matrices: Matrices, correlations: Correlations, titles: Mapping[str, str] = SHIPPED) -> str:
     """Markdown: which figures to print; what the numbers say and what holds whatever they say stand apart."""
     scored = {metric: verdict for metric, verdict in verdicts(matrices).items() if verdict.trivial}
     if not scored:
         return "No trained system has been scored: nothing can be recommended."
     flows = list(dict.fromkeys(flow for by_flow in matrices.values() for flow in by_flow))
-    titles = " and ".join(SPECS[name].title for name in matrices)
     sound = [metric for metric, verdict in scored.items() if not any(verdict.trivial)]
     fooled, averaged, above = (_named(scored, field) for field in ("trivial", "averaging", "above_truth"))
-    lines = [f"On {titles}, under {', '.join(flows)} flow (cases in brackets):", ""]
+    lines = [f"On {' and '.join(titles[name] for name in matrices)}, under {', '.join(flows)} flow (cases in brackets):", ""]
     if fooled:
         lines.append(f"* **Fooled by trivial controls**: {fooled}. None of these may stand alone.")
     lines.append(f"* **Never fooled by trivial controls**: {', '.join(f'`{m}`' for m in sound) or 'none of the metrics'}.")

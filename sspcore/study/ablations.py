@@ -151,7 +151,7 @@ def run(
         datasets: default: the profile's.
         only: names of variants; default: all.
         method: whose variants, see `variants`.
-    Returns: {"method", "provenance", "rows", "failed"}: a row is the system's row of the results table with the
+    Returns: {"method", "provenance", "titles", "rows", "failed"}: a row is the system's row of the results table with the
         variant's fields.
     Raises: ProfileError for an unknown data set or variant; nothing has been run then.
     """
@@ -171,7 +171,7 @@ def run(
         except Exception as error:  # whatever stops one variant: hours of the others' training are not to be lost
             log.error("ablation %s: failed: %s", title, error, exc_info=not isinstance(error, SspError))
             failed.append({"variant": variant.name, "dataset": dataset, "error": f"{type(error).__name__}: {error}"})
-    return {"method": method, "provenance": study.origin(names), "rows": rows, "failed": failed}
+    return {"method": method, "provenance": study.origin(names), "titles": study.titles(names), "rows": rows, "failed": failed}
 
 
 def finished(study: Study, datasets: Iterable[str], only: Iterable[str], method: str = "SSP") -> list[dict[str, Any]]:

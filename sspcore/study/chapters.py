@@ -81,9 +81,16 @@ def find_notebooks(only: Sequence[str] | None) -> list[Path]:
     return [found[number.zfill(2)] for number in only]
 
 
-def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: bool) -> list[Path]:
-    """What a run executes: the notebooks asked for, or those that concern its systems; the ablations' last, if wanted."""
-    chosen = [path for path in find_notebooks(only) if only is not None or concerns(path, systems)]
+def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: bool, own_data: bool = False) -> list[Path]:
+    """What a run executes: the notebooks asked for, or those that concern its systems; the ablations' last, if wanted.
+
+    Raises: SspError if one is asked for on data of one's own that is only for the project's data sets.
+    """
+    found = find_notebooks(only)
+    if only is not None and own_data and (others := [path for path in found if "own_data" not in settings(path)]):
+        possible = ", ".join(path.name[:2] for path in find_notebooks(None) if "own_data" in settings(path))
+        raise SspError(f"--only {others[0].name[:2]}: is about the project's own data sets; with --dataset take {possible}")
+    chosen = [path for path in found if only is not None or concerns(path, systems, own_data)]
     if not ablations:
         return chosen
     last = find_notebooks((ABLATIONS,))
@@ -91,16 +98,19 @@ def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: 
 
 
 def settings(notebook: Path) -> dict[str, Any]:
-    """What a notebook's metadata say of it: `only_for_systems`, `optional`, `pictures`, `shows` (`study.reproduce`)."""
+    """What a notebook's metadata say: `only_for_systems`, `optional`, `own_data`, `pictures`, `shows` (`study.reproduce`)."""
     return nbformat.read(notebook, as_version=4).metadata.get("sspcore", {})
 
 
-def concerns(notebook: Path, systems: list[str]) -> bool:
-    """Whether a notebook is part of a run of these systems.
+def concerns(notebook: Path, systems: list[str], own_data: bool = False) -> bool:
+    """Whether a notebook is part of a run of these systems, on data sets of one's own or on the project's.
 
-    Its metadata may name the systems that it is only for, or say that it is optional: run by `--only` or `--ablations`.
+    Its metadata may name the systems that it is only for, or say that it is optional: run by `--only` or `--ablations`. Those
+    that `own_data` is said of need neither exact truth nor published figures.
     """
     metadata = settings(notebook)
+    if own_data and not metadata.get("own_data", False):
+        return False
     named = metadata.get("only_for_systems")
     return not metadata.get("optional", False) and (named is None or bool(set(named) & set(systems)))
 

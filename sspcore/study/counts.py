@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sspcore.data.footage import Sequence
+from sspcore.data.windows import labelled_ends, strided_ends
 from sspcore.study.outline import planned_clips
 from sspcore.study.profiles import Profile
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a data set holds once it is prepared: `labels` are frames with a label, `labelled` those with a predecessor,
-    `strided` every second frame; `video` is one of its files, None before a release is rendered.
+    """What a data set holds once it is prepared: `labels` are frames with a label, `labelled` windows of several frames that
+    end in one, `strided` windows for distillation; `video` is one of its files, None before a release is rendered.
     """
 
     train_frames: int
@@ -34,7 +35,8 @@ def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) 
     train, val = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
     return Counts(
         train_frames=sum(map(len, train)), train_clips=len(train), labels=sum(len(clip.labelled) for clip in train),
-        labelled=sum(k > 0 for clip in train for k in clip.labelled), strided=sum(len(clip) // 2 for clip in train),
+        labelled=sum(len(labelled_ends(clip, 2, first=bool(profile.described))) for clip in train),
+        strided=sum(map(len, map(strided_ends, train))),
         val_frames=sum(map(len, val)), val_clips=len(val),
         video=sequences[0].video if sequences else None,
     )

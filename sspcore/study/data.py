@@ -24,7 +24,7 @@ from sspcore.core.store import stage
 from sspcore.core.types import Size
 from sspcore.data.check import Checked, require_release
 from sspcore.data.clips import Clip, hold_out, load_clips
-from sspcore.data.datasets import SPECS, DatasetSpec
+from sspcore.data.datasets import DatasetSpec
 from sspcore.data.prepare import prepare_clips
 from sspcore.data.truth import TruthFlow
 from sspcore.motion.cache import FlowStore, HomographyStore
@@ -33,6 +33,7 @@ from sspcore.motion.readings import flow_under, fusion_flow, registrator_under
 from sspcore.motion.registration import Registrator, build_registrator
 from sspcore.study import places
 from sspcore.study.keys import Keys
+from sspcore.study.own import Sources, claim, with_own
 from sspcore.study.places import RESUMES, Place
 from sspcore.study.profiles import SEED_LIMIT, Profile, available_profiles, load_profile, overridden
 from sspcore.synthetic import missing_sequences, release_key, render_release
@@ -51,7 +52,7 @@ class StudyData:
 
     profile: Profile
     seed: int  # of training
-    release_root: Path | None  # holds uavid/ and ruralscapes/; None where the profile renders them
+    release_root: Path | None  # holds uavid/ and ruralscapes/; None where the profile renders them, and for data of one's own
     workspace: Workspace
     force: frozenset[str] = frozenset()
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -66,7 +67,7 @@ class StudyData:
     def open(
         cls, profile: str, seed: int | None = None, data: str | Path | None = None, force: Iterable[str] = (),
         overrides: dict[str, Any] | None = None, root: Path | None = None, read_only: bool = False,
-        maker: Callable[[Any, tuple[Any, ...]], None] | None = None,
+        maker: Callable[[Any, tuple[Any, ...]], None] | None = None, dataset: Sources | None = None,
     ) -> Self:
         """A study by the name of its profile (`available_profiles`: "smoke", "demo", "paper", ...), or by a YAML file's path.
 
@@ -76,21 +77,29 @@ class StudyData:
             overrides: dotted profile settings, for ablations.
             root: folder of artefacts; default: the repository's data folder.
             maker: see the attribute.
+            dataset: YAML files that describe data sets of one's own, or folders that hold a dataset.yaml; they take the place
+                of the profile's. Their artefacts lie in a folder of their own, `<profile>-<data set>`.
         Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
         """
         loaded = load_profile(profile, overrides)
         if seed is not None and not 0 <= seed < SEED_LIMIT:
             raise ProfileError(f"--seed {seed}: take 0 or more, below 2^63")
-        if loaded.rendering is None and data is None:
+        if dataset is not None:
+            if data is not None:
+                raise ProfileError("--data and --dataset: give one of them; a data set's own file says where it lies")
+            loaded = with_own(loaded, dataset)
+        elif loaded.rendering is None and data is None:
             raise ReleaseError(
                 f"profile {loaded.name} needs the real releases: pass --data DIR with DIR/uavid and DIR/ruralscapes "
                 "(layouts in data/README.md)"
             )
         study = cls(
             loaded, loaded.seed if seed is None else seed, None if data is None else Path(data),
-            Workspace(loaded.name) if root is None else Workspace(loaded.name, Path(root)), frozenset(force),
+            Workspace(loaded.folder) if root is None else Workspace(loaded.folder, Path(root)), frozenset(force),
             read_only=read_only, maker=maker,
         )
+        if dataset is not None and not read_only:
+            claim(study.workspace, loaded)
         stay_in_run()
         return study
 
@@ -123,7 +132,7 @@ class StudyData:
         return self.workspace.run(dataset, self.seed, name, self.train_key(name, dataset))
 
     def _release_key(self, dataset: str) -> Any:
-        if self.release_root is not None:
+        if self.is_real:
             return self._once(("release key", dataset), lambda: self.checked(dataset).key())
         rendering = self.profile.rendering
         return release_key(dataset, rendering.releases[dataset], rendering.seed)  # known before it is rendered
@@ -137,16 +146,25 @@ class StudyData:
         note = f"; scored on {held_out} training sequences held out for choices" if held_out else ""
         if readings := self.profile.conventions.in_words():
             note += f"; {readings}"
-        if self.release_root:
+        if self.release_root is not None:
             return f"real releases{note}"
         note += "; smoke run: no result" if self.profile.name == "smoke" else ""
+        if own := ", ".join(spec.title for spec in self.profile.described.values()):
+            return f"own data: {own}{note}"
         return f"rendered data, not the real data set{note}"
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the data are not rendered: real releases, or data sets of one's own."""
+        return self.release_root is not None or bool(self.profile.described)
+
     def spec(self, dataset: str) -> DatasetSpec:
-        """The data set's specification. Raises ProfileError if the profile does not know it."""
-        if dataset not in SPECS or dataset not in self.profile.clips:
-            raise ProfileError(f"data set '{dataset}' is unknown; choose from {', '.join(self.profile.clips)}")
-        return SPECS[dataset]
+        """The data set's description. Raises ProfileError if the profile does not know it."""
+        return self.profile.spec(dataset)
+
+    def titles(self, datasets: Iterable[str]) -> dict[str, str]:
+        """Data set -> its title."""
+        return {name: self.spec(name).title for name in datasets}
 
     def release(self, dataset: str) -> Path:
         """The raw release, rendered if the profile says so."""
@@ -154,8 +172,8 @@ class StudyData:
 
     def _release(self, dataset: str) -> Path:
         spec, rendering = self.spec(dataset), self.profile.rendering
-        if self.release_root is not None or rendering is None:
-            return self.release_root / dataset
+        if self.is_real:
+            return spec.root or self.release_root / dataset
         settings, root = rendering.releases[dataset], self.release_folder(dataset)
         if self.read_only:
             if not root.is_dir():
@@ -174,7 +192,7 @@ class StudyData:
 
     def unrendered(self, dataset: str) -> list[str]:
         """Sequences of a rendered release that are not there yet; none of a real one."""
-        if self.release_root is not None:
+        if self.is_real:
             return []
         rendering = self.profile.rendering
         return missing_sequences(dataset, rendering.releases[dataset], rendering.seed, self.release_folder(dataset))
@@ -187,6 +205,8 @@ class StudyData:
 
     def truth_root(self, dataset: str) -> Path | None:
         """Exact truth of a rendered release, None for real data."""
+        if self.profile.described:
+            return None
         release = self.release(dataset)
         truth = release.with_name(f"{release.name}_truth")
         return truth if truth.is_dir() else None
@@ -195,8 +215,8 @@ class StudyData:
         """Stage: raw release -> clips."""
         self.ask("prepare", dataset)
         spec, release, rules = self.spec(dataset), self.release(dataset), self.profile.clips[dataset]
-        sequences = self.checked(dataset).sequences if self.release_root else None  # what we rendered is sound
-        workers = worker_count("auto") if self.release_root else 1
+        sequences = self.checked(dataset).sequences if self.is_real else None  # what we rendered is sound
+        workers = worker_count("auto") if self.is_real else 1
         return self._stage(
             places.clips(self, dataset), lambda out: prepare_clips(release, spec, rules, out, workers, sequences),
         )
@@ -272,8 +292,9 @@ class StudyData:
 
     def _missing(self, what: str, where: Path) -> ArtefactError:
         name = self.profile.name
+        own = " --dataset FILE" if self.profile.described else ""
         profile = name if name in available_profiles() else f"FILE (the one of profile {name})"
         return ArtefactError(
             f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "
-            f"`sspcore reproduce --profile {profile} --seed {self.seed}` with the same systems first"
+            f"`sspcore reproduce --profile {profile} --seed {self.seed}{own}` with the same systems first"
         )

@@ -131,4 +131,6 @@ def _windows(
 
 def _window_refs(study: Study, spec: SystemSpec, model: VideoSegmenter, dataset: str) -> list[WindowRef]:
     clips = study.clips(dataset, "train")
-    return strided_windows(clips) if spec.teacher else labelled_windows(clips, model.window)
+    if spec.teacher:
+        return strided_windows(clips)
+    return labelled_windows(clips, model.window, first=bool(study.profile.described))

@@ -69,6 +69,6 @@ def _title(notebook: Path) -> str:
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value != value:  # not a number: nothing could be scored
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

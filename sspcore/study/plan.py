@@ -23,7 +23,6 @@ from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.check import require_release
-from sspcore.data.datasets import SPECS
 from sspcore.data.prepare import encode_frame
 from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
@@ -34,6 +33,7 @@ from sspcore.motion.readings import registrator_under
 from sspcore.motion.registration import build_registrator
 from sspcore.study.cost import parameters_m
 from sspcore.study.counts import Counts, count
+from sspcore.study.own import Sources, with_own
 from sspcore.study.profiles import Profile, choose_datasets, choose_systems, load_profile
 from sspcore.study.text_table import text_table
 from sspcore.study.timing import N_CLASSES, StepCost, measure_fps, time_training, timed
@@ -168,8 +168,8 @@ def plan(
     registration = registering(profile, device) if registers else None
     flow = timer.flow()
     for dataset in datasets:
-        spec = SPECS[dataset]
-        checked = data and require_release(data, spec, Workspace(profile.name), max(1, worker_count("auto")))
+        spec = profile.spec(dataset)
+        checked = (data or spec.root) and require_release(data, spec, Workspace(profile.folder), max(1, worker_count("auto")))
         title, counts = spec.title, count(profile, dataset, checked and checked.sequences)
         frames, read = counts.train_frames + counts.val_frames, reading(profile, dataset)
         stage, hours, size, how = "rendering and clips", None, read[1], "not timed"
@@ -239,7 +239,7 @@ def _training_row(
     }
     disk = 4 * parameters_m(model) * FLOAT32 / 1e3  # weights, and while it runs weights, two moments of AdamW
     return Row(
-        f"{SPECS[dataset].title}: training {name}", steps * seconds / 3600, cost.memory_gib, disk,
+        f"{profile.spec(dataset).title}: training {name}", steps * seconds / 3600, cost.memory_gib, disk,
         "".join(text for text, holds in notes.items() if holds),
     )
 
@@ -258,19 +258,22 @@ def _texture(size: Size) -> np.ndarray:
 
 
 def describe_run(
-    profile_name: str, datasets: Iterable[str] | None, systems: Iterable[str] | None, data: Path | None
+    profile_name: str, datasets: Iterable[str] | None, systems: Iterable[str] | None, data: Path | None,
+    dataset: Sources | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a plan: the machine, the table, and what to know about both.
 
     Each parameter is an option of the command `sspcore plan`. Raises: SspError if one of them is not in order.
     """
     profile = load_profile(profile_name)
+    if dataset is not None:
+        profile = with_own(profile, dataset)
     chosen = choose_datasets(profile, profile.datasets if datasets is None else datasets, "--datasets")
     wanted = choose_systems(profile, profile.systems if systems is None else systems, chosen, "--systems")
-    if profile.rendering is None and data is None:
+    if profile.rendering is None and data is None and dataset is None:
         raise SspError(f"profile {profile.name} needs the real releases, whose videos are counted: pass --data DIR")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    machine = describe(device, Workspace(profile.name).base)
+    machine = describe(device, Workspace(profile.folder).base)
     yield ", ".join(f"{name} {value}" for name, value in machine.items())
     rows = list(tqdm(plan(profile, chosen, wanted, data, device), desc="plan", unit="stage"))
     yield table(rows)

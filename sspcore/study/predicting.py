@@ -115,5 +115,5 @@ def write_predictions(study: Study, name: str, dataset: str, out: Path) -> None:
     frames, failed = (sum(report[key] for report in reports) for key in ("frames", "failed_registrations"))
     registers = "homography" in build(name, study.spec(dataset).n_classes, study.profile, load_weights=False).needs
     write_json(out / "stream.json", {
-        "frames": frames, "registration_fallback_rate": failed / (frames - len(clips)) if registers else None,
+        "frames": frames, "registration_fallback_rate": failed / max(1, frames - len(clips)) if registers else None,
     })

@@ -75,6 +75,8 @@ def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequ
     Raises: SspError if the profile is not published, if the code is not that of a commit, or if the run leaves out a data
         set or a system of its profile.
     """
+    if profile.described:
+        raise SspError("--publish: figures/ is for the project's own data sets; take yours from the run's folder")
     if profile.publish_to is None:
         raise SspError(f"--publish: profile {profile.name} is not published: its numbers are no result (publish_to is not set)")
     commit = git_commit()

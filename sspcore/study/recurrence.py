@@ -29,12 +29,14 @@ Scores = dict[str, np.ndarray]
 def drift(study: Study, dataset: str, systems: Sequence[str]) -> dict[str, Scores]:
     """Name -> scores by position: the image model first, then the recurrent system, controls, and a late start.
 
-    Returns: nothing where the run has no recurrent system, or not the image model that it is compared with.
+    Returns: nothing where the run has no recurrent system, or not the image model that it is compared with, or only stills.
     """
     name = next((name for name in RECURRENT if name in systems), None)
     if name is None or IMAGE not in systems:
         return {}
-    clips = study.clips(dataset, "val")
+    clips = [clip for clip in study.clips(dataset, "val") if len(clip) > 1]
+    if not clips:
+        return {}
     half = min(map(len, clips)) // 2
     shown = (IMAGE, name, *_constants(study.profile.constant_alphas))
     streams: dict[str, list[list[Labels]]] = {

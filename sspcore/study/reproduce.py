@@ -21,7 +21,6 @@ from sspcore.core.paths import Workspace, shown
 from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import stable_hash
 from sspcore.data.check import check_release, report, source_files
-from sspcore.data.datasets import SPECS
 from sspcore.study.ablations import plan, under_choice
 from sspcore.study.chapters import Chapter, chapter_key, choose_notebooks, settings, why_run
 from sspcore.study.engine.graph import Planner
@@ -51,6 +50,7 @@ class Request:
     only: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
     data: Path | None = None
+    dataset: Sequence[Path] | None = None
     ablations: bool = False
     force: bool = False
     workers: int | None = None
@@ -88,11 +88,10 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
         require_publishable(study.profile, chosen.datasets, chosen.systems)
     with exclusive(base):
         remove_leftovers(base)
-        show_check(chosen.parameters["data"], chosen.datasets, chosen.workspace)
-        inputs_key = stable_hash([
-            study.profile.model_dump(mode="json"), releases_key(chosen.parameters["data"], chosen.datasets),
-        ])
-        print(f"profile {study.profile.name}: {study.profile.description}", flush=True)
+        show_check(study, chosen.datasets)
+        inputs_key = stable_hash([study.profile.model_dump(mode="json"), releases_key(study, chosen.datasets)])
+        on = f"; {study.data_origin}" if study.profile.described else ""
+        print(f"profile {study.profile.name}: {study.profile.description}{on}", flush=True)
         began = time.perf_counter()
         tasks, first = graph(chosen, inputs_key, request.force, draw)
         if request.scheduler is None and any(task.kind == "train" for task in tasks.values()):  # else it is others' machines
@@ -118,7 +117,7 @@ def choose(request: Request) -> Chosen:
     """Look up what is asked for. Raises: SspError naming the option that is wrong."""
     force = STAGES if request.force else ()
     seeds = [None] if request.seeds is None else list(dict.fromkeys(request.seeds))
-    studies = [Study.open(request.profile, seed, request.data, force) for seed in seeds]
+    studies = [Study.open(request.profile, seed, request.data, force, dataset=request.dataset) for seed in seeds]
     profile = studies[0].profile
     datasets = choose_datasets(profile, profile.datasets if request.datasets is None else request.datasets, "--datasets")
     asked = profile.systems if request.systems is None else request.systems
@@ -130,8 +129,10 @@ def choose(request: Request) -> Chosen:
         "profile": request.profile if request.profile in available_profiles() else str(Path(request.profile).resolve()),
         "seed": studies[0].seed, "seeds": [study.seed for study in studies], "datasets": datasets, "systems": systems,
         "data": None if request.data is None else str(Path(request.data).resolve()), "force": False,
+        "dataset_files": None if request.dataset is None else [str(Path(path).resolve()) for path in request.dataset],
     }
-    return Chosen(studies, datasets, systems, choose_notebooks(request.only, systems, request.ablations), parameters)
+    notebooks = choose_notebooks(request.only, systems, request.ablations, own_data=bool(profile.described))
+    return Chosen(studies, datasets, systems, notebooks, parameters)
 
 
 def graph(
@@ -229,17 +230,19 @@ def results_goals(study: Study, chosen: Chosen, datasets: Sequence[str] | None =
     return [("evaluate", name, dataset) for dataset in datasets for name in names] + [("flow_error", each) for each in datasets]
 
 
-def releases_key(data: str | None, datasets: list[str]) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the files of real releases, so that a changed release is noticed; empty without any."""
-    files = [] if data is None else [path for name in datasets for path in source_files(Path(data), SPECS[name])]
+def releases_key(study: Study, datasets: list[str]) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files of real data, so that a change is noticed; empty without any."""
+    real = datasets if study.is_real else []
+    files = [path for name in real for path in source_files(study.release_root, study.spec(name))]
     return [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in files]
 
 
-def show_check(data: str | None, datasets: list[str], workspace: Workspace) -> None:
-    """Look at real releases and print what is there. Raises: ReleaseError if a data set cannot go on."""
-    if data is None:
+def show_check(study: Study, datasets: list[str]) -> None:
+    """Look at real data and print what is there. Raises: ReleaseError if a data set cannot go on."""
+    if not study.is_real:
         return
-    checked = [check_release(Path(data), SPECS[name], workspace, max(1, worker_count("auto"))) for name in datasets]
+    workers = max(1, worker_count("auto"))
+    checked = [check_release(study.release_root, study.spec(name), study.workspace, workers) for name in datasets]
     print(report(checked), flush=True)
     if stops := [each.stops for each in checked if each.stops]:
         raise ReleaseError(stops[0])

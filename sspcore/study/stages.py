@@ -225,7 +225,7 @@ class Study(StudyData):
         """The content of results.json: provenance and rows of systems and controls, in the order of the paper's table."""
         names = row_names(self, systems)
         rows = self.evaluate_all(names, datasets)
-        return {"provenance": self.origin(datasets), "rows": rows}
+        return {"provenance": self.origin(datasets), "titles": self.titles(datasets), "rows": rows}
 
     def origin(self, datasets: Iterable[str]) -> dict[str, Any]:
         """Where the numbers of a table come from."""

@@ -23,7 +23,7 @@ def rank(job: dict[str, Any], folder: Path) -> None:
     profile, root = Profile.model_validate(job["profile"]), job["release_root"]
     with joined(job["device"]) as (world, device):
         configure_logging(logging.INFO if world.is_main else logging.WARNING)
-        workspace = Workspace(profile.name, Path(job["root"]))
+        workspace = Workspace(profile.folder, Path(job["root"]))
         study = Study(profile, job["seed"], None if root is None else Path(root), workspace, device=device)
         train(dataclasses.replace(study.training(job["system"], job["dataset"], folder), world=world))
 

@@ -111,7 +111,7 @@ def test_movie_of_a_run_shows_the_first_and_the_last_system_of_the_strip(tmp_pat
 
 
 def test_typical_clip_is_neither_the_worst_nor_the_best(monkeypatch):
-    shares = {"a": 0.3, "b": 0.1, "c": 0.2, "d": 0.9}
+    shares = {"aa": 0.3, "bb": 0.1, "cc": 0.2, "dd": 0.9}
     monkeypatch.setattr(collect, "flicker_shares", lambda study, dataset, clip, system: np.array([shares[clip]]))
-    assert collect.typical_clip(SimpleNamespace(clips=lambda *_: list("abc")), "uavid", "Base") == "c"
-    assert collect.typical_clip(SimpleNamespace(clips=lambda *_: list("abcd")), "uavid", "Base") == "a"
+    assert collect.typical_clip(SimpleNamespace(clips=lambda *_: ["aa", "x", "bb", "cc"]), "uavid", "Base") == "cc"
+    assert collect.typical_clip(SimpleNamespace(clips=lambda *_: ["aa", "bb", "cc", "dd"]), "uavid", "Base") == "aa"

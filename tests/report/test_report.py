@@ -87,7 +87,7 @@ def test_only_pictures_of_the_same_set_are_removed(tmp_path):
     for name in ("uavid_alpha.png", "uavid_alpha.pdf", "uavid_alpha.txt", "uavid_alpha_mine.png", "mine.png"):
         (tmp_path / name).touch()
     (tmp_path / "uavid_controls_exact.png").touch()
-    written = save_set({"uavid_frontier": figure(2, 2)[0]}, tmp_path, ORIGIN, ("alpha", "frontier", "controls_*"))
+    written = save_set({"uavid_frontier": figure(2, 2)[0]}, tmp_path, ORIGIN, ("alpha", "frontier", "controls_*"), ())
     assert [path.name for path in written] == ["uavid_frontier.png"]
     kept = ["mine.png", "uavid_alpha.txt", "uavid_alpha_mine.png", "uavid_frontier.pdf", "uavid_frontier.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == kept

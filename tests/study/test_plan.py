@@ -95,7 +95,7 @@ def test_real_data_must_be_named(capsys):
 @pytest.mark.parametrize("option", [["--seeds", "0,1"], ["--force"], ["--only", "03"], ["--ablations"], ["--publish"]])
 def test_what_a_plan_does_not_look_at_is_refused(option, capsys):
     assert main(["reproduce", "--plan", *option]) == 2
-    assert "--plan: takes --profile, --datasets, --systems and --data alone" in capsys.readouterr().err
+    assert "--plan: takes --profile, --systems, --datasets, --data and --dataset alone" in capsys.readouterr().err
 
 
 def test_training_steps_are_those_of_the_recipe_and_learn(smoke):

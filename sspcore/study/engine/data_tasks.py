@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from sspcore.core.store import stable_hash
@@ -22,9 +23,11 @@ STILLS_OF_A_TASK = 32
 
 def study_spec(study: Study) -> StudySpec:
     """A study by values."""
+    data = None if study.release_root is None else str(study.release_root.absolute())
+    own = [str(spec.root) for spec in study.profile.described.values()]
     return StudySpec(
-        study.profile.model_dump_json(), study.seed, None if study.release_root is None else str(study.release_root.absolute()),
-        str(study.workspace.root.absolute()), tuple(sorted(study.force)), study.began,
+        study.profile.model_dump_json(), study.seed, data, str(study.workspace.root.absolute()), tuple(sorted(study.force)),
+        study.began, tuple(own or filter(None, [data])),
     )
 
 
@@ -56,7 +59,7 @@ class DataPlanner:
     def clips(self, dataset: str, split: str) -> list[PlannedClip]:
         """The clips that `Study.clips` will have."""
         everything = self._once(("clips", dataset), lambda: planned_clips(
-            self.study.profile, dataset, self.study.checked(dataset).sequences if self.study.release_root else None
+            self.study.profile, dataset, self.study.checked(dataset).sequences if self.study.is_real else None
         ))
         held_out = self.study.profile.held_out
         ours = [clip for clip in everything if clip.split == ("train" if held_out else split)]
@@ -95,27 +98,30 @@ class DataPlanner:
     def _motion(self, dataset: str) -> Iterable[str]:
         """Registrations and flow in both directions of the validation clips, which pictures and explorers show."""
         return (
-            *self.goal("prepare", dataset), *self._register(dataset, "val"), *self._flow(dataset, "val", "next"),
-            *self._flow(dataset, "val", "previous"),
+            *self.goal("prepare", dataset), *chain(*self._register(dataset, "val")),
+            *chain(*self._flow(dataset, "val", "next"), *self._flow(dataset, "val", "previous")),
         )
 
-    def _register(self, dataset: str, split: str) -> list[str]:
+    def _register(self, dataset: str, split: str) -> list[Names]:
+        """Of each clip of a split the task that registers its frames; none of a still."""
         prepared, key = self.goal("prepare", dataset), self.study.keys.motion(dataset, "registration")
         registrator = registrator_under(self.study.profile.registration, self.study.profile.conventions)
         return [
-            self._add(
+            (self._add(
                 "register", [dataset, key, clip.name, registrator, self.study.profile.input_size],
                 self._title(dataset, f"registering {clip.name}", seed=False), "register", (dataset, split, clip.name), prepared,
                 len(clip) * megapixels(self.study.profile.input_size), "register",
                 device=uses_lightglue(registrator),
-            )
+            ),) if len(clip) > 1 else ()
             for clip in self.clips(dataset, split)
         ]
 
-    def _flow(self, dataset: str, split: str, which: str, window: int = 2, size: Size | None = None) -> list[str]:
-        """Flow of a split's clips: "next" and "previous" neighbours, both ways in fused "pairs", or in labelled "windows".
+    def _flow(self, dataset: str, split: str, which: str, window: int = 2, size: Size | None = None) -> list[Names]:
+        """Of each clip of a split the task for its flow; none where no flow is wanted.
 
-        `size`: of the frames; default: the students'.
+        Args:
+            which: "next" and "previous" neighbours, both ways in fused "pairs", or in labelled "windows" or "strided" ones.
+            size: of the frames; default: the students'.
         """
         profile, prepared = self.study.profile, self.goal("prepare", dataset)
         size = size or profile.input_size
@@ -123,15 +129,15 @@ class DataPlanner:
             estimator = fusion_flow(profile.flow, profile.conventions)
         else:
             estimator = flow_under(profile.metric_flow if which == "next" else profile.flow, profile.conventions)
-        names = []
+        names: list[Names] = []
         for clip in self.clips(dataset, split):
             pairs = _pairs(clip, which, window)
-            names.append(self._add(
+            names.append((self._add(
                 "flow", [dataset, self.study.keys.motion(dataset, "flow"), clip.name, estimator, size, pairs],
                 self._title(dataset, f"flow of {clip.name}", seed=False), "flow",
                 (dataset, split, clip.name, estimator, size, pairs), prepared, len(pairs) * megapixels(size), "flow",
                 device=uses_raft(estimator),
-            ))
+            ),) if pairs else ())
         return names
 
     # -------------------------------------------------------------- one task

@@ -9,7 +9,10 @@ A task that only brings the parts of an artefact together carries the artefact's
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import chain
 
+from sspcore.data.windows import labelled_ends, strided_ends
 from sspcore.models.systems import FLOW_METHODS, TEACHER, SystemSpec, system
 from sspcore.motion.names import uses_raft
 from sspcore.study import Study, places
@@ -53,14 +56,11 @@ class Planner(DataPlanner):
         registers, flows = _motion_of(spec, study.profile)
         length = _window(spec, study.profile.recurrent_window)
         if registers and not study.profile.register_crops:
-            needs += self._register(dataset, "train")
+            needs += chain(*self._register(dataset, "train"))
         if flows or (spec.method == "ssp" and recipe.lambda_tc > 0):  # L_tc compares outputs of neighbours, registered or not
-            needs += self._flow(dataset, "train", "strided" if spec.teacher else "windows", length)
-        clips = self.clips(dataset, "train")
-        windows = sum(
-            len(clip) // 2 if spec.teacher else sum(k > 0 or length == 1 for k in clip.labelled) for clip in clips
-        )
-        steps = recipe.epochs * recipe.steps(windows)
+            needs += chain(*self._flow(dataset, "train", "strided" if spec.teacher else "windows", length))
+        ends = strided_ends if spec.teacher else partial(labelled_ends, length=length, first=bool(study.profile.described))
+        steps = recipe.epochs * recipe.steps(sum(len(ends(clip)) for clip in self.clips(dataset, "train")))
         return (self._add(
             "train", identity(place), place.title + self._seed, "train", (name, dataset), needs,
             steps * recipe.batch_size * length * megapixels(recipe.crop), f"train {name}", device=True,
@@ -84,7 +84,7 @@ class Planner(DataPlanner):
             return ()
         labels, flows = self.goal("labels", dataset), self._flow(dataset, "train", "pairs")
         parts = [
-            self._part(place, "fuse", clip.name, "fuse", f"fusing {clip.name}", (dataset, clip.name), (*labels, flow),
+            self._part(place, "fuse", clip.name, "fuse", f"fusing {clip.name}", (dataset, clip.name), (*labels, *flow),
                        len(clip) * megapixels(profile.input_size), "fuse")
             for clip, flow in zip(self.clips(dataset, "train"), flows, strict=True)
         ]
@@ -116,9 +116,9 @@ class Planner(DataPlanner):
         clips = self.clips(dataset, "val")
         needs = [[*self.goal("train", names[0], dataset), *self.goal("prepare", dataset)] for _ in clips]
         if any(registers for registers, _ in motions):
-            needs = [[*wanted, task] for wanted, task in zip(needs, self._register(dataset, "val"), strict=True)]
+            needs = [[*wanted, *task] for wanted, task in zip(needs, self._register(dataset, "val"), strict=True)]
         if any(flows for _, flows in motions):
-            needs = [[*wanted, task] for wanted, task in zip(needs, self._flow(dataset, "val", "previous"), strict=True)]
+            needs = [[*wanted, *task] for wanted, task in zip(needs, self._flow(dataset, "val", "previous"), strict=True)]
         image = names[0] if specs[0].kind != "control" else specs[0].starts_from
         rate = f"predict {image} and controls" if len(names) > 1 else f"predict {image}"
         whom = f"{names[0]} and {len(names) - 1} controls" if len(names) > 1 else names[0]
@@ -137,7 +137,7 @@ class Planner(DataPlanner):
             return ()
         needs = (*self.goal("predict", name, dataset), *self.goal("prepare", dataset))
         size = self.study.scored_size(system(name))
-        needs = (*needs, *self._flow(dataset, "val", "next", size=size))
+        needs = (*needs, *chain(*self._flow(dataset, "val", "next", size=size)))
         frames = sum(map(len, self.clips(dataset, "val")))
         return (self._add(
             "score", identity(place), place.title + self._seed, "evaluate", (name, dataset), needs,
@@ -146,10 +146,10 @@ class Planner(DataPlanner):
 
     def _flow_error(self, dataset: str) -> Iterable[str]:
         place = places.flow_error(self.study, dataset)
-        if place.is_made() or self.study.release_root is not None:
+        if place.is_made() or self.study.is_real:
             return ()
         frames = sum(map(len, self.clips(dataset, "val")))
-        needs = (*self.goal("prepare", dataset), *self._flow(dataset, "val", "next"))
+        needs = (*self.goal("prepare", dataset), *chain(*self._flow(dataset, "val", "next")))
         return (self._add(
             "score", identity(place), place.title, "flow_error", (dataset,), needs,
             frames * megapixels(self.study.profile.input_size), "score flow error",

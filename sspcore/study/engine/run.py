@@ -81,7 +81,7 @@ class Run:
         after: Callable[[Task], str | None] = lambda task: None, outcome: Outcome | None = None,
     ) -> None:
         self._client, self._tasks, self._priority, self._display, self._after = client, tasks, priority, display, after
-        releases = {task.call.study.data for task in tasks.values()} - {None}
+        releases = {folder for task in tasks.values() for folder in task.call.study.folders}
         self._workers, self._id = Workers(client, root, releases), secrets.token_hex(4)
         self._waits = {name: {need for need in task.needs if need in tasks} for name, task in tasks.items()}
         self._followers: dict[str, list[str]] = {name: [] for name in tasks}

@@ -13,7 +13,8 @@ class StudySpec:
     Attributes:
         profile: all its settings, as JSON.
         seed: of training.
-        data: folder of the real releases; None where they are rendered.
+        data: folder of the real releases; None where they are rendered, or are data sets of one's own.
+        folders: that workers have to see beside `root`: of real data.
         root: folder of artefacts; workers on other machines see it under the same path.
         force: kinds of stages to make again.
         began: when the run began, seconds since the epoch: what was made since is not forced again.
@@ -25,6 +26,7 @@ class StudySpec:
     root: str
     force: tuple[str, ...] = ()
     began: float = 0.0
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

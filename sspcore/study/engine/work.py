@@ -110,7 +110,7 @@ def opened(spec: StudySpec, dataset: str) -> Study:
     """The study of a task, kept with its frames in memory for the next tasks on the same data set."""
     profile = Profile.model_validate_json(spec.profile)
     study = Study(
-        profile, spec.seed, None if spec.data is None else Path(spec.data), Workspace(profile.name, Path(spec.root)),
+        profile, spec.seed, None if spec.data is None else Path(spec.data), Workspace(profile.folder, Path(spec.root)),
         frozenset(spec.force), began=spec.began,
     )
     stay_in_run()
@@ -144,7 +144,7 @@ def prepare_part(spec: StudySpec, dataset: str, names: tuple[str, ...]) -> None:
     place, rules, described = places.clips(study, dataset), study.profile.clips[dataset], study.spec(dataset)
     if place.is_made():
         return
-    if study.release_root is not None:
+    if study.is_real:
         sequences = study.checked(dataset).sequences
     else:
         sequences = list_sequences(study.release_folder(dataset) / dataset, described)

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ProfileError
 from sspcore.core.machine import MachineSettings
 from sspcore.core.settings import InputSize, Section
 from sspcore.core.store import stable_hash
+from sspcore.core.types import Size
 from sspcore.data.augmentation import Augmentation
-from sspcore.data.datasets import SPECS
+from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import ClipRules
 from sspcore.models.description import BuildableSpec, TorchvisionSpec, place
 from sspcore.models.systems import STAGED_METHODS, SYSTEMS, SystemSpec, control, system
@@ -29,6 +30,7 @@ from sspcore.motion.names import FLOW_NAMES, REGISTRATOR_NAMES
 from sspcore.study.profiles.files import PROFILE_FOLDER as PROFILE_FOLDER
 from sspcore.study.profiles.files import available_profiles as available_profiles
 from sspcore.study.profiles.files import dig, override, read_settings
+from sspcore.study.profiles.own import OWN, OwnData, on_own
 from sspcore.synthetic import FlightSettings, ReleaseSettings
 from sspcore.training.recipe import Recipe
 
@@ -87,7 +89,9 @@ class Profile(Section):
     conventions: Conventions = CORRECTED  # readings where the reference slips; all of its with "reference"
     fuse_teacher: bool = True  # whether video students learn from fused teacher labels
     rendering: Rendering | None  # None: real releases are expected
-    clips: dict[str, ClipRules]  # rules of preparation per data set
+    clips: dict[str, ClipRules]  # rules of preparation per data set; under "own" for data sets of one's own
+    described: dict[str, DatasetSpec] = {}  # data sets of one's own by name, in place of those that ship with the package
+    own: OwnData | None = None  # how the profile is run on such data sets
     models: dict[str, BuildableSpec]  # image models by role
     training: dict[str, Recipe]  # recipes by name
     augmentation: Augmentation = Augmentation()  # of training samples; the default is the published one
@@ -102,6 +106,23 @@ class Profile(Section):
     frame_cache_mb: int = Field(512, ge=0)
     # Where a complete run's tables and pictures are published, relative to the repository; null: its numbers are no result.
     publish_to: Annotated[str, AfterValidator(_lies_inside)] | None = None
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its artefacts: on data sets of one's own another one than on the profile's."""
+        return "-".join([self.name, *self.described])
+
+    def spec(self, dataset: str) -> DatasetSpec:
+        """A data set's description. Raises: ProfileError if the profile does not know it."""
+        known = self.described or SPECS
+        if dataset not in known or dataset not in self.clips:
+            raise ProfileError(f"data set '{dataset}' is unknown; choose from {', '.join(self.dataset_names)}")
+        return known[dataset]
+
+    @property
+    def dataset_names(self) -> list[str]:
+        """Data sets that it has clip rules for."""
+        return [name for name in self.clips if name != OWN]
 
     def recipe(self, name: str, dataset: str) -> Recipe:
         """The recipe `name`, or `name@dataset` where the profile has one for that data set.
@@ -125,7 +146,8 @@ def choose_datasets(profile: Profile, asked: Iterable[str], setting: str) -> lis
     Raises: ProfileError if none is named, or one that the profile has no clip rules or no rendering for.
     """
     names = list(dict.fromkeys(asked))
-    _refuse(names, [name for name in names if name not in profile.clips], profile.clips, setting)
+    known = profile.dataset_names
+    _refuse(names, [name for name in names if name not in known], known, setting)
     if profile.rendering is not None:
         for name in names:
             if name not in profile.rendering.releases:
@@ -220,6 +242,12 @@ def overridden(profile: Profile, overrides: Mapping[str, Any], source: str | Non
     return _validate(tree, source)
 
 
+def described_by(profile: Profile, specs: Sequence[DatasetSpec], shape: Size) -> Profile:
+    """A profile on data sets of one's own, see `sspcore.study.profiles.own.on_own`; `shape`: (H, W) of their frames."""
+    described = TypeAdapter(dict[str, DatasetSpec]).dump_python({spec.name: spec for spec in specs}, mode="json")
+    return _validate(on_own(profile.model_dump(mode="json"), specs, described, shape), profile.name)
+
+
 def _validate(tree: dict[str, Any], source: str) -> Profile:
     try:
         # strict, so that yes is no number; from JSON, where a list may be a tuple
@@ -245,7 +273,7 @@ def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
     releases = {} if profile.rendering is None else profile.rendering.releases
     for section, names in (("clips", profile.clips), ("rendering.releases", releases)):
         for name in names:
-            if name not in SPECS:
+            if name not in {*(profile.described or SPECS), *([OWN] if section == "clips" else [])}:
                 yield f"{section}.{name}", f"data set is unknown; choose from {', '.join(SPECS)}"
     for role, spec in profile.models.items():
         if "weights" not in spec.model_fields_set:
@@ -258,8 +286,8 @@ def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
     of_teacher = {spec.recipe for spec in SYSTEMS.values() if spec.image_model == "teacher"}
     for key, recipe in profile.training.items():
         name, _, dataset = key.partition("@")
-        if "@" in key and dataset not in profile.clips:
-            yield f"training.{key}", f"data set '{dataset}' is unknown; choose from {', '.join(profile.clips)}"
+        if "@" in key and dataset not in profile.dataset_names:
+            yield f"training.{key}", f"data set '{dataset}' is unknown; choose from {', '.join(profile.dataset_names)}"
         role = "teacher_size" if name in of_teacher else "input_size"
         (height, width), (crop_height, crop_width) = getattr(profile, role), recipe.crop
         if crop_height > height or crop_width > width:
