@@ -312,7 +312,20 @@ def test_colours_of_uavid_have_their_names(tmp_path):
         write_rgb(tmp_path / f"labels/{name}.png", image)
     spec = draft(tmp_path)[0].spec
     assert spec.labels["building"] == (128, 0, 0) and spec.labels["moving car"] == (64, 0, 128)
-    assert spec.moving == ("moving car", "human") and spec.label_classes == {"clutter": None}
+    assert spec.classes == ("building", "road", "tree") and spec.label_classes["human"] is None
+
+
+def test_boxes_are_no_labels_of_pixels(tmp_path):
+    pictures(tmp_path, "ab")
+    boxes = [each | {"segmentation": []} for each in coco_objects(2)]
+    path = tmp_path / "coco.json"
+    write_coco(path, [*boxes[:2], *coco_objects(2)[2:]], SIZE, {1: "road", 2: "car", 3: "never"}, ("a.jpg", "b.jpg"))
+    made = draft_dataset(tmp_path)
+    assert made.notes[0] == "2 of 4 objects are boxes; pictures with them cannot be used: draw polygons"
+    assert made.spec.classes == ("road", "car") and made.spec.label_classes == {"never": None}
+    write_coco(path, boxes, SIZE, {1: "road", 2: "car"}, ("a.jpg", "b.jpg"))
+    with pytest.raises(ReleaseError, match=r"coco\.json: holds boxes only"):
+        draft_dataset(tmp_path, overwrite=True)
 
 
 def test_a_single_category_has_a_background(tmp_path):

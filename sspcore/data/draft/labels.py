@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def contents(images: list[Path], shapes: Iterable[Path], collections: Iterable[P
 
     Raises: ReleaseError if they hold fewer than two classes, or cannot be read.
     """
-    read = _of_images(images, found) if images else _of_shapes([*shapes], [*collections])
+    read = _of_images(images, found) if images else _of_shapes([*shapes], [*collections], found)
     if len(read.classes) < 2:
         raise ReleaseError(
             f"{found.root}: the labels hold {', '.join(read.classes) or 'no class'} only, but two or more classes are "
@@ -86,21 +86,32 @@ def contents(images: list[Path], shapes: Iterable[Path], collections: Iterable[P
     return read
 
 
-def _of_shapes(shapes: list[Path], collections: list[Path]) -> Contents:
+def _of_shapes(shapes: list[Path], collections: list[Path], found: Found) -> Contents:
     counts = Counter(shape.label for path in shapes for shape in labelme.load(path).shapes)
     names = dict.fromkeys(sorted(counts))
+    boxes = 0
     for path in collections:
         content = coco.load(path)
         names |= dict.fromkeys(content.categories.values())
-        for objects in content.annotations.values():
-            counts.update(content.categories.get(each.category_id, "") for each in objects)
-    ignored = tuple(name for name in names if _NO_CLASS.fullmatch(name.lower()))
-    added = BACKGROUND if len(names) - len(ignored) == 1 and BACKGROUND not in names else None
-    ignored = () if len(names) - len(ignored) == 1 and not added else ignored
+        objects = [each for of_picture in content.annotations.values() for each in of_picture]
+        counts.update(content.categories.get(each.category_id, "") for each in objects)
+        boxes += sum(not each.segmentation for each in objects)
+    if boxes and boxes == counts.total():
+        raise ReleaseError(f"{collections[0]}: holds boxes only, but every pixel needs its class; draw polygons or masks")
+    if boxes:
+        found.notes.append(f"{boxes} of {counts.total()} objects are boxes; pictures with them cannot be used: draw polygons")
+    ignored = _ignored(names, counts, whole=True)
+    single = len(names) - len(ignored) == 1
+    added = BACKGROUND if single and BACKGROUND not in names else None
     return Contents(
-        names, {name: counts[name] for name in names}, "shapes", ignored, added, "the labels",
+        names, {name: counts[name] for name in names}, "shapes", () if single and not added else ignored, added, "the labels",
         f"all {len(shapes) + len(collections)} files",
     )
+
+
+def _ignored(names: Iterable[str], counts: Mapping[str, int], whole: bool) -> tuple[str, ...]:
+    """Names that are probably no class: such as "void", or that nothing has, if all files were read."""
+    return tuple(name for name in names if _NO_CLASS.fullmatch(name.lower()) or (whole and not counts[name]))
 
 
 def _of_images(images: list[Path], found: Found) -> Contents:
@@ -131,7 +142,7 @@ def _of_images(images: list[Path], found: Found) -> Contents:
             "with loss, export them as PNG"
         )
     pixels = {name: counts[code if isinstance(code, int) else pack(*code)] for name, code in names.items() if code is not None}
-    ignored |= {name for name in names if _NO_CLASS.fullmatch(name.lower())}
+    ignored |= {*_ignored(names, pixels, whole=len(sample) == len(images))}
     if len(names) - len(ignored) < 2:
         ignored = set()
     return Contents(

@@ -233,7 +233,7 @@ def coco_links(files: Iterable[Path], pictures: Pictures, found: Found) -> list[
         of_stills = [name for name in names if name.stem in stills]
         video = next(iter(pictures.videos.values())) if len(pictures.videos) == 1 else None
         numbered = bool(names) and all(number_of(name.stem) for name in names)
-        still = stills[of_stills[0].stem] if len(of_stills) * 2 > len(names) else None
+        still = stills[of_stills[0].stem] if of_stills else None
         if still and not (video and numbered and first_frame_seen(video, still, int(number_of(still.stem))) is not None):
             linked.append(Link(path, "", "", still))
         elif pictures.sequences and numbered:
