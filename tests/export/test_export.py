@@ -29,7 +29,9 @@ from sspcore.export.graph import export_graph, grid_path, opset_of
 from sspcore.export.rollout import breakdown, drift, summary, synthetic_rollout
 from sspcore.export.step import FixedAveragePool, StepModule, StepOptions, TorchRunner
 from sspcore.inference.bundles import open_bundle
+from sspcore.models.build import build_image
 from sspcore.models.checkpoint import CheckpointConfig, system_config
+from sspcore.models.description import TorchvisionSpec
 from sspcore.models.dff import DFF
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
@@ -284,6 +286,14 @@ def test_a_network_and_classes_of_one_s_own_are_exported_and_streamed(tmp_path):
     backend, classes = open_bundle(tmp_path / "bundle", "onnxruntime")
     assert classes == mine and "# cows, My classes" in (tmp_path / "bundle" / "README.md").read_text()
     assert backend.step(rollout.frames[0], lambda: None).labels.max() <= 1
+
+
+def test_a_network_of_torchvision_is_exported_with_its_global_pooling(tmp_path):
+    torch.manual_seed(0)
+    model = SSP(build_image(TorchvisionSpec(torchvision="deeplabv3_mobilenet_v3_large"), 2)).eval()
+    config = system_config("SSP", model.image.spec, ClassSpec("mine", "Mine", ("a", "b"), ((1, 2, 3), (4, 5, 6)), ()), SIZE)
+    sidecar = export_bundle(model, config, StepOptions(SIZE), "trt-10.3", synthetic_rollout(SIZE, 2), tmp_path / "bundle")
+    assert sidecar["parity_onnxruntime"]["logits_max_difference"] < 1e-3
 
 
 def test_an_operator_that_cannot_be_exported_is_named():

@@ -10,12 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from torchvision.models import get_model_builder
 
 from sspcore.core.errors import ProfileError
+from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
 from sspcore.models import SSP, check_image_model, load_checkpoint, wrap
 from sspcore.models.build import build_image
 from sspcore.models.checkpoint import CARD
 from sspcore.models.config import first_problem
 from sspcore.models.description import BuildableSpec, SmpSpec, TorchvisionSpec
-from sspcore.models.image import Renormalise
 from sspcore.models.whole import starts_trained
 
 LITE = "tu-tf_efficientnet_lite0"
@@ -43,7 +43,12 @@ def test_an_encoder_of_smp_has_the_package_s_weights_and_their_input_range():
     trained, fresh = build_image(UNET, 3), build_image(UNET.model_copy(update={"weights": "none"}), 3)
     stem = "network.encoder.model.conv_stem.weight"
     assert not torch.equal(trained.state_dict()[stem], fresh.state_dict()[stem])
-    assert isinstance(trained.renormalise, Renormalise) and trained.state_dict().keys() == fresh.state_dict().keys()
+    assert trained.state_dict().keys() == fresh.state_dict().keys()
+    image = torch.rand(1, 3, 64, 96)  # in 0..1; the package's weights take (255 x - 127) / 128
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        seen = trained.eval().encode((image - mean) / std)[2]
+        torch.testing.assert_close(seen, trained.network.encoder((255 * image - 127) / 128)[2], rtol=1e-3, atol=1e-4)
     names = [name for name, _ in trained.named_parameters()]
     assert {name for name in names if starts_trained(name, UNET)} == {name for name in names if ".encoder." in name}
     assert not any(starts_trained(name, fresh.spec) for name in names)

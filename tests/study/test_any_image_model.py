@@ -11,7 +11,7 @@ from sspcore.core.errors import SspError
 from sspcore.models import SSP, wrap
 from sspcore.models.checkpoint import load_checkpoint
 from sspcore.models.systems import build, stand_in
-from sspcore.study import Study
+from sspcore.study import Study, fitting
 from sspcore.study.cost import FlowCost, system_cost
 
 LITE = "tu-tf_efficientnet_lite0"
@@ -91,6 +91,9 @@ def test_a_network_of_one_s_own_is_trained_as_the_table_s_systems(root, tmp_path
     here, image = study(root), own()
     here.fit(image, "Base", "uavid", tmp_path / "base")
     before = image.network[0].weight.detach().clone()
+    video = fitting.training(here, "SSP", "uavid", tmp_path, SSP(image))
+    assert video.fresh == {name for name, _ in video.model.named_parameters() if not name.startswith("image.")} != set()
+    assert not fitting.training(here, "Base", "uavid", tmp_path, image).fresh
     folder = here.fit(SSP(image), "SSP", "uavid", tmp_path / "ssp")
     assert not torch.equal(before, image.network[0].weight)  # it goes on from what Base has learnt
     model, config = load_checkpoint(folder, image=own())
