@@ -19,7 +19,12 @@ log = logging.getLogger(__name__)
 
 _PIPELINE = "gst:"
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
-_FILES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".flv", ".mpg", ".mpeg")
+_FILES = (
+    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv", ".gif",
+    ".mjpg", ".mjpeg", ".h264", ".264", ".hevc", ".265",
+)
+_LOSABLE = re.compile(r"\b(rtsp|rtmp2?|udp|tcp\w*|srt\w*|souphttp|curlhttp|hls|webrtc)\w*src\b|\b(?!file:)\w+://")
+_NEARLY = 0.98  # of a recording that comes at its own pace, whose length is a guess
 _MOST_FRAMES = 10**9  # a header that announces more means nothing by it
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0  # seconds between two tries to connect, doubled each time
 _WHY_TIMEOUT = 3.0
@@ -73,6 +78,12 @@ class Connection:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
         return cv2.VideoCapture(self.name, cv2.CAP_FFMPEG, limits)
 
+    def _has_ended(self, number: int) -> bool:
+        """Whether no frame is to come after so many: a recording is over, or a pipeline that has nothing to lose."""
+        if is_pipeline(self.name) and not _LOSABLE.search(self.name):
+            return True
+        return self.announced is not None and number >= (self.announced if self.is_file else _NEARLY * self.announced)
+
     def frames(self, reconnect: float) -> Iterator[np.ndarray]:
         """RGB frames until the end, or until a lost connection could not be opened again for `reconnect` seconds.
 
@@ -90,7 +101,7 @@ class Connection:
                     number += 1
                     yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                     continue
-                if number == self.announced or (self.is_file and number == ended_at):  # ended there before: that is its end
+                if self._has_ended(number) or (self.is_file and number == ended_at):  # ended there before: that is its end
                     return
                 if lost is None:
                     lost = time.monotonic()

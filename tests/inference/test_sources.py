@@ -244,6 +244,22 @@ def test_what_cannot_be_opened_is_one_line(monkeypatch, source, message):
         read(source)
 
 
+@pytest.mark.parametrize("name, announced, number, ended", [
+    ("gst:filesrc location=a.mp4 ! decodebin ! appsink", None, 5, True),  # opened again it would begin again, for ever
+    ("v4l2src ! appsink", None, 5, True),
+    ("rtspsrc location=rtsp://cam/1 ! decodebin ! appsink", None, 5, False),
+    ("uridecodebin uri=http://cam/1 ! appsink", None, 5, False),
+    ("uridecodebin uri=file:///a.mp4 ! appsink", None, 5, True),
+    ("rtsp://server/recording", 100, 99, True),
+    ("rtsp://server/recording", 100, 50, False),
+    ("udp://:5000", None, 50, False),
+])  # fmt: skip
+def test_a_recording_s_end_is_no_lost_connection(name, announced, number, ended):
+    connection = network.Connection.__new__(network.Connection)
+    connection.name, connection.announced, connection.is_file = name, announced, False
+    assert connection._has_ended(number) == ended
+
+
 def test_secrets_are_not_shown():
     for shown, name in (
         ("rtsp://***@cam:554/1?token=***&x=1", "rtsp://me:p@ss@cam:554/1?token=abc&x=1"),
