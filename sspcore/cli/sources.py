@@ -24,7 +24,7 @@ def check(
     dataset: DatasetFile = None,
     profile: Annotated[str, typer.Option(metavar="NAME", help="Whose folder archives are unpacked into.")] = "paper",
     root: Root = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: by the machine's cores).")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes (default, and 0: by the cores).")] = None,
 ) -> int:
     """Check a release, or your own data: what is missing or damaged.
 

@@ -111,7 +111,9 @@ def _open(source: Path | str | int, reconnect: float, timeout: float) -> Source:
 def _folder(folder: Path) -> Source:
     files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
     if not files:
-        raise SspError(f"{folder}: no image in this folder; give one with {', '.join(IMAGE_SUFFIXES)} files")
+        other = next((path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".")), "")
+        held = f" ({other} is none of them: give its own path, if it holds the frames)" if other else ""
+        raise SspError(f"{folder}: no image in this folder; give one with {', '.join(IMAGE_SUFFIXES)} files{held}")
     files.sort(key=lambda path: natural_order(path.name))
     stems = Counter(path.stem for path in files)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in files]

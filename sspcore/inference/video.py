@@ -48,7 +48,7 @@ def segment_video(
 
     Args:
         model: a checkpoint's folder or hub id, or a model.
-        source: a video file, a folder of images, the number of a camera, or RGB frames (H, W, 3) uint8.
+        source: a video file, a folder of images, a camera, an address, or RGB frames (H, W, 3) uint8; see `open_source`.
         out: a video to write (.mp4, .webm, .mkv, .avi), the classes drawn over the frames.
         masks: a folder for class maps as PNG, named after the frames (see `mask_folder`).
         overwrite: whether files that are there already may be written over.

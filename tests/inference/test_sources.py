@@ -233,6 +233,12 @@ def test_silence_ends_at_the_time_limit():
             assert time.monotonic() - began < 3
 
 
+def test_a_folder_without_images_says_what_it_holds(tmp_path):
+    write_video(tmp_path / "flight.mp4", FRAMES)
+    with pytest.raises(SspError, match=r"no image in this folder; give one with \.png.* \(flight\.mp4 is none of them"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("source, message", [
     ("gst:videotestsrc ! appsink", "built without GStreamer"),
     ("rtspsrc location=rtsp://u:hidden@h/x user-pw=hidden ! appsink", r"rtspsrc location=rtsp://\*\*\*@h/x user-pw=\*\*\* "),
