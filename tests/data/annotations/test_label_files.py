@@ -58,6 +58,15 @@ def test_labelme_of_a_scaled_copy_is_scaled(tmp_path):
     small = drawn(tmp_path, *shapes)
     assert drawn(tmp_path, *shapes, size=(12, 16)) == ["".join(v * 2 for v in row) for row in small for _ in range(2)]
     assert drawn(tmp_path, *shapes, own=None) == small
+    # halved, a pixel has the mask's value under its centre: of rows and columns 2k and 2k + 1 the second
+    mask = mask_shape("car", 0, 0, np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1], [1, 1, 0]]))
+    assert drawn(tmp_path, mask, size=(3, 4))[:2] == ["....", "c..."]
+
+
+def test_a_mark_before_the_text_is_passed_over(tmp_path):
+    path = write_labelme(tmp_path / "a.json", [polygon("car", *FULL)], SIZE)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert shown(labelme.read(path, SPEC, SIZE)) == ["cccccccc"] * 6
 
 
 def test_lines_and_points_of_labelme_are_passed_over_and_logged(tmp_path, caplog):
@@ -105,6 +114,8 @@ def test_an_object_of_coco_has_all_its_parts_also_where_they_overlap(tmp_path):
     parts = [SQUARE, [2, 2, 4, 2, 4, 4, 2, 4], [7, 5, 8, 5, 8, 6, 7, 6]]
     rows = read_coco(tmp_path, {"category_id": 5, "segmentation": parts, "iscrowd": 0})
     assert rows == ["........", ".cc.....", ".ccc....", "..cc....", "........", ".......c"]
+    twice = read_coco(tmp_path, {"category_id": 5, "segmentation": parts}, size=(12, 16))
+    assert twice == ["".join(value * 2 for value in row) for row in rows for _ in range(2)]
 
 
 @pytest.mark.parametrize("counts", [
@@ -114,6 +125,12 @@ def test_run_lengths_of_coco(tmp_path, counts):
     crowd = {"category_id": 5, "segmentation": {"size": list(SIZE), "counts": counts}, "iscrowd": 1}
     assert read_coco(tmp_path, crowd) == ["........", "..cc....", "..cc....", *["........"] * 3]
     assert read_coco(tmp_path, crowd, size=(12, 16))[2:6] == ["....cccc........"] * 4
+
+
+def test_run_lengths_that_get_shorter(tmp_path):
+    # as COCO's own library writes the runs 7, 4, 4, 1, 2, 1, 29: from the fourth on differences, here -3 and -2
+    objects = {"category_id": 5, "segmentation": {"size": list(SIZE), "counts": "744MN0k0"}}
+    assert read_coco(tmp_path, objects) == ["...c....", ".c......", ".c......", ".cc.....", ".c......", "........"]
 
 
 @pytest.mark.parametrize("change, message", [
