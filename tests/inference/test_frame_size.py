@@ -20,6 +20,7 @@ from sspcore.data.datasets import UAVID
 from sspcore.export.device import step_runner
 from sspcore.export.rollout import video_rollout
 from sspcore.inference import BundleBackend, TorchBackend, live_motion, open_bundle, segment_frames, segment_video, stream
+from sspcore.inference.fit import Fit
 from sspcore.models.checkpoint import load_checkpoint, save_checkpoint, system_config
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
@@ -137,8 +138,10 @@ def test_the_bundle_carries_it_and_its_golden_rollout_follows(bundle, clip):
 @pytest.mark.parametrize("how", WAYS)
 def test_the_device_s_script_resizes_as_the_library_does(how, clip):
     frame = clip.frame(0, STORED)
-    for size in (SIZE, (96, 320), (300, 460), (64, 230), STORED):
-        assert np.array_equal(step_runner.resized(frame, {"size": size, "interpolation": how}), resize_frame(frame, size, how))
+    for size in (SIZE, (96, 320), (300, 460), (64, 230), (320, 32), STORED):
+        fit, description = Fit.of(STORED, size), {"size": size, "interpolation": how}
+        assert step_runner.content_size(frame, description) == fit.content
+        assert np.array_equal(step_runner.resized(frame, description), fit.filled(fit.content_of(frame, how)))
 
 
 def test_the_device_s_script_says_what_is_missing(clip, monkeypatch):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.media import SIZE, panning_frames, write_rgb, write_video
 from sspcore.cli.main import main
@@ -225,3 +226,34 @@ def test_command_line(tmp_path, capsys):
     assert main(["stream", str(tmp_path / "video.mp4"), "--bundle", str(tmp_path)]) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 2 and all(line.startswith("error: ") for line in errors)
+
+
+def test_the_command_writes_at_the_source_s_size_and_says_where(tmp_path, capsys):
+    save_checkpoint(tmp_path / "ssp", SSP(ImageSegmenter(TINY, UAVID.n_classes)), system_config("SSP", TINY, UAVID, SIZE))
+    for k, frame in enumerate(panning_frames(2, 0)):
+        write_rgb(tmp_path / "frames" / f"shot{k + 8}.png", frame[:50])
+    masks, video = tmp_path / "masks", tmp_path / "o.avi"
+    common = ["stream", str(tmp_path / "frames"), "--checkpoint", str(tmp_path / "ssp"), "--masks", str(masks)]
+    panels = ["--panels", "frame,overlay,alone,alpha,flicker", "--view", "0"]
+    assert main([*common, "--out", str(video), *panels, "--palette"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["outputs"] == {"overlay": str(video), "masks": str(masks)}
+    assert json.loads(told.out)["meaning"].keys() <= json.loads(told.out).keys()
+    assert f"overlay: {video}\nmasks: {masks}" in told.err and "view: http://127.0.0.1:" in told.err
+    assert sorted(path.name for path in masks.iterdir()) == ["masks.csv", "shot8.png", "shot9.png"]
+    with Image.open(masks / "shot9.png") as mask:
+        assert mask.mode == "P" and mask.size == (96, 50)
+    assert cv2.VideoCapture(str(video)).read()[1].shape[1] == 3 * 32 + 2 * 6  # three columns
+
+    assert main([*common, "--system", "Base", "--max-frames", "1", "--overwrite"]) == 0
+    assert sorted(path.name for path in masks.iterdir()) == ["masks.csv", "shot8.png"]
+    capsys.readouterr()
+    (masks / "mine.png").touch()
+    for more, line in (
+        (["--overwrite"], "holds mine.png, which no masks.csv"), (["--system", "Base", "--panels", "alpha"], "only SSP"),
+        (["--scale", "0"], "--scale 0: take"), (["--out", str(tmp_path / "o.gif")], "name one of them"),
+        (["--view", "x"], "--view x"),
+    ):
+        assert main([*(common if "--overwrite" in more else common[:4]), *more]) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1 and line in error[0]

@@ -34,13 +34,26 @@ def read_sidecar(folder):
     return json.loads((Path(folder) / SIDECAR).read_text(encoding="utf-8"))
 
 
-def resized(frame, description):
-    """A uint8 RGB frame of any size at the network's, resized as `description` (bundle.json) says, as in training.
+def content_size(frame, description):
+    """(h, w) that a frame of any aspect takes in the network's: `class_map[:h, :w]` is what belongs to it."""
+    factor = min(side / given for side, given in zip(description["size"], frame.shape[:2], strict=True))
+    return tuple(max(1, round(factor * given)) for given in frame.shape[:2])
 
-    "bilinear" needs Pillow, "area" and "cubic" need OpenCV. OpenCV's own bilinear is another: it skips pixels.
+
+def resized(frame, description):
+    """A uint8 RGB frame of any size at the network's, scaled as `description` (bundle.json) says, as in training.
+
+    It keeps its aspect, in the upper left corner (`content_size`), where pixels have the same coordinates with and without
+    the margin; that mirrors it. "bilinear" needs Pillow, "area" and "cubic" need OpenCV. OpenCV's own bilinear is another:
+    it skips pixels.
     """
-    height, width = description["size"]
-    how = description.get("interpolation", "area")
+    scaled = _scaled(frame, content_size(frame, description), description.get("interpolation", "area"))
+    below, right = (side - has for side, has in zip(description["size"], scaled.shape[:2], strict=True))
+    return np.pad(scaled, ((0, below), (0, right), (0, 0)), "reflect") if below or right else scaled
+
+
+def _scaled(frame, size, how):
+    height, width = size
     if frame.shape[:2] == (height, width):
         return frame
     if how == "bilinear":
