@@ -1,8 +1,9 @@
 """SSP on real footage: python benchmarks/real_footage.py FOLDER [--seeds 0,1,2] [--json FILE].
 
-FOLDER holds the clips and labelled stills that docs/real_footage.md names; none of it is part of this repository, and it is only
-read. Systems of the demo profile learn from the stills and from the first half of each clip, which has no labels. mIoU is scored
-on the stills called tile_*, consistency on the second halves of the clips, beside the same warp with a constant alpha.
+FOLDER holds the clips and labelled stills that docs/real_footage.md names; none of it is part of this repository, and it is
+only read. Systems of the demo profile learn from the stills and from the first half of each clip, which has no labels. mIoU
+is scored on the stills called tile_*, consistency on the second halves of the clips, beside the same warp with a constant
+alpha.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over the seeds of each system's mIoU and of its TC, flicker and changed pixels on each clip."""
+    """Mean and standard deviation over the seeds: of each system's mIoU, and of its TC, flicker and changes on each clip."""
     result: dict[str, Any] = {}
     for name in dict.fromkeys(row["system"] for row in found):
         ours = [row for row in found if row["system"] == name]
