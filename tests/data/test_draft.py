@@ -159,6 +159,13 @@ def coco_of_a_video(folder):
     return [("flight", 3), ("flight", 9)], {"video": "flight.mov", "labels": "annotations/instances_default.json"}
 
 
+def coco_of_two_videos(folder):
+    for number, name in enumerate(("north", "south")):
+        flight(folder / f"{name}.mp4", number)
+        write_coco(folder / f"coco/{name}.json", coco_objects(1), SIZE, {1: "road", 2: "car"}, ("frame_000003.PNG",))
+    return [("north", 3), ("south", 3)], {"video": "{sequence}.mp4", "labels": "coco/{sequence}.json"}
+
+
 def folders_of_frames(folder):
     for number, name in enumerate(("car1", "car2")):
         frames(folder / "data" / name, [f"{k:06}" for k in range(1, 13)], number)
@@ -245,9 +252,9 @@ def voc(folder):
 
 LAYOUTS = (
     cvat_of_a_video, cvat_of_pictures, frames_taken_out_of_a_video, masks_beside_pictures, numbers_with_a_list,
-    labelme_beside_pictures, labelme_of_two_videos, coco_of_pictures, coco_of_a_video, folders_of_frames,
-    a_folder_for_each_split, videos_of_one_name, kaggle, floodnet, roboflow, frames_in_folders_of_one_name,
-    names_with_braces, voc,
+    labelme_beside_pictures, labelme_of_two_videos, coco_of_pictures, coco_of_a_video, coco_of_two_videos,
+    folders_of_frames, a_folder_for_each_split, videos_of_one_name, kaggle, floodnet, roboflow,
+    frames_in_folders_of_one_name, names_with_braces, voc,
 )
 
 
@@ -277,6 +284,7 @@ def test_frames_of_a_video_that_lie_there_too_tell_the_number_of_the_first(tmp_p
     frames_taken_out_of_a_video(tmp_path)
     assert draft(tmp_path)[0].spec.first_frame == 1
     assert "img0002.png looks like frame 1 of flight.mp4" in made_text(tmp_path)
+    assert not draft(tmp_path, overwrite=True)[0].notes
 
 
 def test_colours_and_numbers_that_nobody_names_get_names_to_be_changed(tmp_path):

@@ -30,7 +30,10 @@ def picture_template(picture: Path, root: Path, sequence: str, core: str = "") -
 def label_template(link: Link, root: Path) -> Template:
     """The names of a path from the folder to a label file, with its fields."""
     path = link.label.relative_to(root)
-    return _template(path, link.sequence, link.core) if link.core else _with_fields(path, "", _escaped(path.stem))
+    if link.core:
+        return _template(path, link.sequence, link.core)
+    name = "{sequence}" if path.stem == link.sequence else _escaped(path.stem)
+    return _with_fields(path, "" if path.stem == link.sequence else link.sequence, name)
 
 
 def _template(path: Path, sequence: str, core: str) -> Template:

@@ -237,7 +237,9 @@ def coco_links(files: Iterable[Path], pictures: Pictures, found: Found) -> list[
         if still and not (video and numbered and first_frame_seen(video, still, int(number_of(still.stem))) is not None):
             linked.append(Link(path, "", "", still))
         elif pictures.sequences and numbered:
-            linked.append(Link(path, next(iter(pictures.sequences)), "", still))
+            parts = path.relative_to(found.root).with_suffix("").parts
+            named = next((part for part in reversed(parts) if part in pictures.sequences), next(iter(pictures.sequences)))
+            linked.append(Link(path, named, "", still))
         else:
             found.notes.append(f"{found.place(path)}: its {len(names)} images are not here; put them beside it, then run again")
     return linked

@@ -65,6 +65,9 @@ def planned(found: Found) -> Plan:
     of_frames = [link for link in forms[form] if link.sequence]
     of_stills = [link for link in forms[form] if not link.sequence]
     of_frames, of_stills = _plan_frames(plan, of_frames, pictures, found), _plan_stills(plan, of_stills, pictures, found)
+    stills = {each for group in pictures.stills.values() for each in group}
+    if others := len(stills - {picture for picture, _ in _labelled(forms[form], pictures)}):
+        found.notes.append(f"{others} pictures without a label, and of no video, are not used")
     setattr(plan, form, [link.label for link in (*of_frames, *of_stills)])
     if not {"labels", "still_labels"} & plan.files.keys():
         raise ReleaseError(
@@ -123,12 +126,8 @@ def _plan_frames(plan: Plan, linked: list[Link], pictures: Pictures, found: Foun
 
 def _plan_stills(plan: Plan, linked: list[Link], pictures: Pictures, found: Found) -> list[Link]:
     """Layouts of stills and of their labels; returns the labels that they fit."""
-    stills = [each for group in pictures.stills.values() for each in group]
-    labelled = [(link.picture, _core_of(link, link.picture)) for link in linked if link.core and link.picture]
-    if linked and not labelled:  # a COCO file names them
-        names = {Path(name).stem for link in linked for name in coco.frames(link.label)}
-        labelled = [(each, each.stem) for each in stills if each.stem in names]
     if linked:
+        labelled = _labelled(linked, pictures)
         of_labels = [label_template(link, found.root) for link in linked]
         of_stills = [picture_template(picture, found.root, "", core) for picture, core in labelled]
         by_coco = not linked[0].core
@@ -137,9 +136,14 @@ def _plan_stills(plan: Plan, linked: list[Link], pictures: Pictures, found: Foun
         plan.files["still_labels"], kept = _layout(of_labels, found, "labels of stills", "*" if by_coco else varied)
         linked = [linked[k] for k in kept if by_coco or k in {*fit}]
         plan.stills = [_still_name(*labelled[k], plan.files["stills"], found.root) for k in fit]
-    if others := len({*stills} - {picture for picture, _ in labelled}):
-        found.notes.append(f"{others} pictures without a label, and of no video, are not used")
     return linked
+
+
+def _labelled(linked: list[Link], pictures: Pictures) -> list[tuple[Path, str]]:
+    """The pictures that labels are of, with the part of their names that stands for them; a COCO file names many."""
+    names = {Path(name).stem for link in linked if not link.core for name in coco.frames(link.label)}
+    named = [(each, each.stem) for group in pictures.stills.values() for each in group if each.stem in names]
+    return named + [(link.picture, _core_of(link, link.picture)) for link in linked if link.core and link.picture]
 
 
 def _still_name(picture: Path, core: str, layout: str, root: Path) -> str:
