@@ -105,6 +105,8 @@ def _inner(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _boxes_end_early(file: BinaryIO, size: int) -> bool:
     boxes = list(_boxes(file))
+    if not boxes:  # the first is shorter than its own head
+        return True
     end, kinds = boxes[-1][2], {kind for kind, _, _ in boxes}
     # some telephones append something else to a whole file; nothing else follows fragments
     return end > size or (end < size and (b"moof" in kinds or b"moov" not in kinds))
