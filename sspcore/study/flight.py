@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.paths import Workspace
+from sspcore.data.datasets import DatasetSpec
+from sspcore.data.releases import find_sequences
 from sspcore.study.profiles import load_profile
 from sspcore.synthetic import render_flight
 
@@ -23,4 +25,15 @@ def flight_folder(profile: str, flight: str | Path | None = None) -> Path:
     found = load_profile(profile)
     if found.rendering is None or found.rendering.flight is None:
         raise ProfileError(f"profile {found.name}: renders no flight; name the folder of your own as `flight`")
-    return render_flight(Workspace(found.name).base / "flight", found.rendering.flight)
+    return render_flight(Workspace(found.name).base / "rendered_flight", found.rendering.flight)
+
+
+def example_video(spec: DatasetSpec) -> Path:
+    """A video to look at, a file or a folder of frames: one that is held out, if there is one; of stills alone, the first.
+
+    Args:
+        spec: of a data set of one's own.
+    Raises: ReleaseError if there is neither a video nor a still.
+    """
+    sequences = find_sequences(spec.root, spec)
+    return min(sequences, key=lambda each: (each.still, each.split != "val", each.name)).video

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.paths import Workspace
+from sspcore.data.footage import Sequence
 from sspcore.study import flight
-from sspcore.study.flight import flight_folder
+from sspcore.study.flight import example_video, flight_folder
 
 
 def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path, monkeypatch):
@@ -21,7 +24,18 @@ def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path, monkeypatch):
 def test_without_one_the_profile_s_is_rendered(monkeypatch):
     asked = []
     monkeypatch.setattr(flight, "render_flight", lambda folder, settings: asked.append((folder, settings)) or folder)
-    assert flight_folder("smoke") == Workspace("smoke").base / "flight"
+    assert flight_folder("smoke") == Workspace("smoke").base / "rendered_flight"
     assert asked[0][1].size == (96, 160)
     with pytest.raises(ProfileError, match="profile paper: renders no flight; name the folder of your own"):
         flight_folder("paper")
+
+
+def test_the_video_to_look_at_is_held_out_and_no_still(monkeypatch, tmp_path):
+    def found(*rows):
+        sequences = [Sequence(name, split, tmp_path / name, {}, {}, still=still) for name, split, still in rows]
+        monkeypatch.setattr(flight, "find_sequences", lambda root, spec: sequences)
+        return example_video(SimpleNamespace(root=tmp_path)).name
+
+    assert found(("a", "val", True), ("b", "train", False), ("c", "val", False)) == "c"
+    assert found(("a", "val", True), ("b", "train", False)) == "b"
+    assert found(("a", "train", True), ("b", "val", True)) == "b"
