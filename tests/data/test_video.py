@@ -128,7 +128,7 @@ def test_frames_that_cannot_be_decoded_are_missing_though_the_file_is_whole(tmp_
         read_through(whole)
 
 
-@pytest.mark.parametrize("data", [b"\0\0\0\3ftypisom", b"\0\0\0\1mdat", b"RIFF", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3\0", b""])
+@pytest.mark.parametrize("data", [b"\0\0\0\3ftypisom", b"\0\0\0\1mdat", b"RIFF", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3\0"])
 def test_a_head_that_is_cut_is_no_error(tmp_path, data):
     (tmp_path / "video").write_bytes(data)
-    assert is_cut_off(tmp_path / "video") == bool(data) and not has_sample_table(tmp_path / "video")
+    assert is_cut_off(tmp_path / "video") and not has_sample_table(tmp_path / "video")
