@@ -31,9 +31,12 @@ from sspcore.core.progress import tqdm
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.layouts import VIDEO_SUFFIXES, target_of
 from sspcore.data.prepare import require_room
+from sspcore.data.sealed import PARTS, REMEDY, is_later_part, why_member_sealed, why_sealed
 from sspcore.data.zip_scan import CHUNK, open_member, scan_zip
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+SUFFIXES = (
+    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar",
+)
 SIZE_LIMITS = {".png": 2**28, ".mp4": 2**37}  # bytes of a member: images and labels, videos
 RECORD = "archive.json"
 RATIO_LIMIT = 20  # of all that is unpacked to the archive: videos and PNGs are packed already, label PNGs a little loosely
@@ -45,12 +48,16 @@ READ_ERRORS = (
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive; what `open` returns, or it, raises one of READ_ERRORS where the member is damaged."""
+    """One file of an archive; what `open` returns, or it, raises one of READ_ERRORS where the member is damaged.
+
+    `sealed`: why it cannot be read though it is whole, "" if it can.
+    """
 
     name: str
     size: int
     is_link: bool
     open: Callable[[], IO[bytes]]
+    sealed: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class Unpacked:
         kept: number of members in it, those that the user has unpacked not counted.
         lost: "name: why" of each member that is damaged or refused.
         problem: what is wrong with the archive as a whole, "" if nothing.
+        sealed: what it is and what to do, if some of it cannot be read here though it is whole; "" otherwise.
+        closed: number of members that cannot be read for that reason.
     """
 
     archive: Path
@@ -70,12 +79,15 @@ class Unpacked:
     kept: int
     lost: tuple[str, ...]
     problem: str
+    sealed: str = ""
+    closed: int = 0
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with it, a line each."""
         whole = f"{self.archive}: {self.problem}; fetch it again ({self.kept} files of it are kept)"
-        return (*([whole] if self.problem else []), *(f"{self.archive}: {line}" for line in self.lost))
+        sealed = [f"{self.archive}: {self.sealed}"] if self.sealed else []
+        return (*sealed, *([whole] if self.problem else []), *(f"{self.archive}: {line}" for line in self.lost))
 
 
 def find_archives(data: Path | None, spec: DatasetSpec) -> list[Path]:
@@ -84,19 +96,27 @@ def find_archives(data: Path | None, spec: DatasetSpec) -> list[Path]:
     Members are listed only where the name says nothing, since listing a packed tar takes its time.
     """
     own, shared = (
-        sorted(path for path in folder.glob("*") if path.is_file() and path.name.lower().endswith(SUFFIXES))
+        sorted(path for path in folder.glob("*") if path.is_file() and _is_archive(path))
         for folder in ((data / spec.name, data) if spec.root is None else (spec.root, spec.root / spec.name))
     )
     if spec.root:
         return own
     for path in shared:
         named = [each.name for each in SPECS.values() if re.search(each.archives, path.name, re.IGNORECASE)]
-        if not named:
+        if not named and why_sealed(path):
+            named = [spec.name]  # nobody knows what is in it
+        elif not named:
             with open_archive(path) as (members, _):
                 named = [spec.name] if choose_members(members, spec)[0] else []
         if spec.name in named:
             own.append(path)
     return own
+
+
+def _is_archive(path: Path) -> bool:
+    of_parts = PARTS.search(path.name) and PARTS.sub("", path.name).lower().endswith((*SUFFIXES, ".part1"))
+    split = path.suffix.lower() in (".z01", ".r00") or path.name.lower().endswith(".rar") or of_parts
+    return (path.name.lower().endswith(SUFFIXES) or bool(split)) and not is_later_part(path)
 
 
 def unpack(archive: Path, spec: DatasetSpec, into: Path, there: frozenset[str] = frozenset()) -> Unpacked:
@@ -113,12 +133,19 @@ def unpack(archive: Path, spec: DatasetSpec, into: Path, there: frozenset[str] =
     for stale in into.glob(f"{glob.escape(archive.name)}-{'?' * 12}"):
         if stale != folder:
             shutil.rmtree(stale)
+    if sealed := why_sealed(archive):
+        return Unpacked(archive, folder, 0, (), "", sealed)
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else None
-    if record is not None and there.issuperset(record["there"]):
-        return Unpacked(archive, folder, record["kept"], tuple(record["lost"]), record["problem"])
+    if record is not None and "sealed" in record and there.issuperset(record["there"]):
+        state = (record[name] for name in ("problem", "sealed", "closed"))
+        return Unpacked(archive, folder, record["kept"], tuple(record["lost"]), *state)
     with open_archive(archive) as (members, problem):
         chosen, lost = choose_members(members, spec)
         wanted = {target: member for target, member in chosen.items() if target not in there}
+        closed = [wanted.pop(target) for target, member in [*wanted.items()] if member.sealed]
+        sealed = f"{closed[0].sealed} ({len(closed)} files); {REMEDY}" if closed else ""
+        if not chosen and (inner := [_shown(each.name) for each in members if each.name.lower().endswith(SUFFIXES)]):
+            sealed = f"holds other archives ({inner[0]}); {REMEDY.replace('folder', 'files').replace('comes', 'come')}"
         missing = {target: member for target, member in wanted.items() if not (folder / target).is_file()}
         size = sum(max(0, member.size) for member in missing.values())
         if size > RATIO_LIMIT * status.st_size + CHUNK:
@@ -135,8 +162,9 @@ def unpack(archive: Path, spec: DatasetSpec, into: Path, there: frozenset[str] =
     lost += failed.values()
     write_json(folder / RECORD, {
         "kept": len(wanted) - len(failed), "lost": lost, "problem": problem, "there": sorted(there.intersection(chosen)),
+        "sealed": sealed, "closed": len(closed),
     })
-    return Unpacked(archive, folder, len(wanted) - len(failed), tuple(lost), problem)
+    return Unpacked(archive, folder, len(wanted) - len(failed), tuple(lost), problem, sealed, len(closed))
 
 
 def choose_members(members: list[Member], spec: DatasetSpec) -> tuple[dict[str, Member], list[str]]:
@@ -174,14 +202,20 @@ def _zip_members(archive: Path, stack: ExitStack) -> tuple[list[Member], str]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return _scanned(archive), "its table of contents, which is at its end, is lost: it arrived shortened or damaged"
     return [
-        Member(entry.filename, entry.file_size, stat.S_ISLNK(entry.external_attr >> 16), partial(file.open, entry))
+        Member(
+            entry.filename, entry.file_size, stat.S_ISLNK(entry.external_attr >> 16), partial(file.open, entry),
+            why_member_sealed(entry),
+        )
         for entry in file.infolist() if not entry.is_dir()
     ], ""
 
 
 def _scanned(archive: Path) -> list[Member]:
     """The members of a zip by their own headers."""
-    return [Member(each.filename, each.file_size, False, partial(open_member, archive, each)) for each in scan_zip(archive)]
+    return [
+        Member(each.filename, each.file_size, False, partial(open_member, archive, each), why_member_sealed(each))
+        for each in scan_zip(archive)
+    ]
 
 
 def _tar_members(archive: Path, stack: ExitStack) -> tuple[list[Member], str]:

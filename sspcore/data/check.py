@@ -28,7 +28,7 @@ from sspcore.data.check_table import report as report
 from sspcore.data.datasets import DatasetSpec
 from sspcore.data.footage import WHOLE, Sequence
 from sspcore.data.layouts import SPLITS, target_of
-from sspcore.data.releases import files_key, folder_of, list_sequences, require_splits, survey
+from sspcore.data.releases import deeper_folders, files_key, folder_of, require_splits, survey
 from sspcore.data.verdicts import Verdict, examine
 
 log = logging.getLogger(__name__)
@@ -80,13 +80,13 @@ def check_release(data: Path | None, spec: DatasetSpec, workspace: Workspace, wo
     Raises: ReleaseError if the disk has no room for what is packed, or the layouts of one's own data are not clear.
     """
     release = folder_of(spec, data)
-    archives = find_archives(data, spec)
+    archives, deeper = find_archives(data, spec), deeper_folders(release, data, spec)
     if archives:
-        files = _files(list_sequences(release, spec))
-        there = frozenset(target_of(path.relative_to(release).as_posix(), spec) or "" for path in files)
+        files = _files(survey((release, *deeper), spec)[0])
+        there = frozenset(target_of(path.relative_to(spec.root or data).as_posix(), spec) or "" for path in files)
         into = workspace.base / "unpacked" / spec.name
         archives = [unpack(path, spec, into, there) for path in archives]
-    roots = (release, *(archive.folder for archive in archives))
+    roots = (release, *deeper, *(archive.folder for archive in archives))
     found, strays = survey(roots, spec)
     sequences = [each for each in found if each.is_there or each.labels]
     verdicts = _judge(sequences, spec, workspace.base / "checked" / f"{spec.name}.json", workers)
@@ -95,7 +95,10 @@ def check_release(data: Path | None, spec: DatasetSpec, workspace: Workspace, wo
     # a video that is split is judged once and listed twice
     problems = tuple(dict.fromkeys([*(line for each in (*archives, *verdicts) for line in each.problems), *strays]))
     rows = tuple(table_rows(spec, pairs, archives))
-    return Checked(spec, release, roots, usable, rows, problems, _stops(release, spec, sequences, usable))
+    stops = _stops(release, spec, sequences, usable)
+    if sealed := [f"{each.archive}: {each.sealed}" for each in archives if each.sealed]:
+        stops = stops and sealed[0]  # the rest is in there
+    return Checked(spec, release, roots, usable, rows, problems, stops)
 
 
 def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
@@ -115,7 +118,9 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
 
 def source_files(data: Path | None, spec: DatasetSpec) -> list[Path]:
     """The user's files of a data set, packed and unpacked: what a run depends on, in the order of their names."""
-    return sorted({*_files(list_sequences(folder_of(spec, data), spec)), *find_archives(data, spec)})
+    release = folder_of(spec, data)
+    files = _files(survey((release, *deeper_folders(release, data, spec)), spec)[0])
+    return sorted({*files, *find_archives(data, spec)})
 
 
 def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: int) -> list[Verdict]:

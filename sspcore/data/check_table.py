@@ -47,7 +47,8 @@ def table_rows(
         if archive.kept or archive.problems:  # else the user has unpacked it all
             name, source = f"{archive.archive.name} (files)", spec.sources.get("video", "")
             yield Row(
-                spec.title, name, archive.kept, 0, len(archive.problems), source, "goes on with the files that are whole"
+                spec.title, name, archive.kept, archive.closed or int(bool(archive.sealed)),
+                len(archive.problems) - bool(archive.sealed), source, "goes on with the files that can be read",
             )
     once = {(each.still, each.name, each.video): (each, verdict) for each, verdict in judged}.values()
     # a pattern may name many, or stills: only names of a published split are known to be missing

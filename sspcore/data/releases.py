@@ -31,6 +31,33 @@ def folder_of(spec: DatasetSpec, data: Path | None) -> Path:
     return spec.root or data / spec.name
 
 
+def deeper_folders(release: Path, data: Path | None, spec: DatasetSpec) -> list[Path]:
+    """Folders that a release lies in below one or two more, as unpacking it may leave it; also beside or in place of `release`.
+
+    In one's own data nothing is looked for: its description says where files lie.
+    """
+    if spec.root or data is None:
+        return []
+    copies = set(re.findall(r"\[(.*?)/\]", " ".join(spec.files.values())))  # of other kinds of files: not taken
+    starts = [data] if data.is_dir() else []
+    starts += [each for each in _folders(data) if each == release or re.search(spec.archives, each.name, re.IGNORECASE)]
+    candidates = [*starts, *(inner for each in starts if each != data for inner in _folders(each, 2))]
+    return [
+        each for each in candidates
+        if each != release and each.name not in copies
+        and any(next(matches(each, kind, spec), None) is not None for kind in spec.files)
+    ]
+
+
+def _folders(folder: Path, levels: int = 1) -> Iterator[Path]:
+    """Those in a folder, down to a number of levels; hidden ones and what macOS adds to archives are passed over."""
+    for each in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if each.is_dir() and not each.name.startswith((".", "__")):
+            yield each
+            if levels > 1:
+                yield from _folders(each, levels - 1)
+
+
 def find_sequences(release: Path, spec: DatasetSpec) -> list[Sequence]:
     """The sequences of a data set in its layout; upper and lower case of file names are taken alike.
 
@@ -178,7 +205,7 @@ def files_key(sequences: Iterable[Sequence], roots: tuple[Path, ...], spec: Data
         ends |= dict.fromkeys(sequence.frames.values(), IMAGE_END_BYTES) if sequence.frames else {sequence.video: END_BYTES}
     files = []
     for path, end in ends.items():
-        root = next(root for root in roots if path.is_relative_to(root))
+        root = max((root for root in roots if path.is_relative_to(root)), key=lambda root: len(root.parts))
         files.append((path.relative_to(root).as_posix(), *_size_and_hash(path, end)))
     return [spec.key, sorted(files)]
 
