@@ -74,7 +74,7 @@ def test_no_more_of_a_member_is_written_than_it_says(monkeypatch, tmp_path):
         yield [Member("videos/DJI_0043.mp4", 10, False, Endless)], ""
 
     monkeypatch.setattr(release_archive, "open_archive", opened)
-    (tmp_path / "a.zip").touch()
+    (tmp_path / "a.zip").write_bytes(b"PK")
     found = unpack(tmp_path / "a.zip", RURALSCAPES, tmp_path / "unpacked")
     assert found.kept == 0 and found.lost == ("videos/DJI_0043.mp4: more than 10 of 10 bytes",)
     assert [path.name for path in (tmp_path / "unpacked").rglob("*") if path.is_file()] == ["archive.json"]
