@@ -194,7 +194,7 @@ def kaggle(folder):
     """Numbers in one folder, the same labels in colours in another one, a table of the colours."""
     pictures(folder / "original_images", ("000", "001"))
     masks(folder / "label_images_semantic", ("000", "001"), NUMBERS)
-    masks(folder / "rgb/masks", ("000", "001"), half_and_half((9, 9, 9), (8, 8, 8)))
+    masks(folder / "rgb_masks", ("000", "001"), half_and_half((9, 9, 9), (8, 8, 8)))
     (folder / "class_dict.csv").write_text("name, r, g, b\nunlabeled, 0, 0, 0\nroad, 128, 64, 128\ncar, 10, 0, 200\n")
     return [("000", 0), ("001", 0)], {
         "stills": "original_images/{still}.jpg", "still_labels": "label_images_semantic/{still}.png",
@@ -287,6 +287,12 @@ def test_frames_of_a_video_that_lie_there_too_tell_the_number_of_the_first(tmp_p
     assert not draft(tmp_path, overwrite=True)[0].notes
 
 
+def test_a_list_of_what_is_for_validation_is_taken(tmp_path):
+    cvat_of_pictures(tmp_path)
+    spec = draft(tmp_path)[0].spec
+    assert (spec.validation, spec.validation_share) == (("b",), 0.0)
+
+
 def test_colours_and_numbers_that_nobody_names_get_names_to_be_changed(tmp_path):
     pictures(tmp_path / "images", "ab")
     masks(tmp_path / "labels", "a")
@@ -363,7 +369,7 @@ def test_of_many_labelled_videos_the_last_are_for_validation(tmp_path):
     assert (spec.validation, spec.validation_share) == (("v10",), 0.0)
 
 
-@pytest.mark.parametrize("numbers, first", [((0, 5), 0), ((1, 2), 1), ((4, 12), 1), ((1, 6, 11), 1), ((3, 7), 0)])
+@pytest.mark.parametrize("numbers, first", [((0, 5), 0), ((1, 2), 1), ((4, 12), 1), ((1, 6, 11), 1), ((6, 11), 1), ((3, 7), 0)])
 def test_the_number_of_a_video_s_first_frame_is_guessed(tmp_path, numbers, first):
     flight(tmp_path / "flight.mp4")
     masks(tmp_path / "labels", [f"{number:05}" for number in numbers])

@@ -243,5 +243,5 @@ def _validation(of_frames: list[Link], stills: list[str], found: Found) -> list[
     for name in sorted(groups, key=natural_order, reverse=True):
         if sum(groups[each] for each in chosen) < SHARE * groups.total():
             chosen.append(name)
-    few = len(groups) < 2 or min(groups.values()) < 2 or sum(groups[each] for each in chosen) > groups.total() / 2
+    few = min(groups.values(), default=0) < 2 or sum(groups[each] for each in chosen) > groups.total() / 2
     return [] if few else [f"{name}*" for name in chosen]
