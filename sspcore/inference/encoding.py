@@ -42,6 +42,7 @@ _BY_OPENCV = {  # (back end, four letters) in order of preference
     ".mkv": [("FFMPEG", "VP90")], ".webm": [("FFMPEG", "VP80")], ".avi": [("FFMPEG", "MJPG")],
 }
 _SLOW = ("vp09", "VP90", "VP80")
+_LISTING = (".mp4", ".avi")  # containers that say how many frames they hold
 SUFFIXES = tuple(_BY_OPENCV)
 
 
@@ -137,19 +138,28 @@ def _open(path: Path, fps: float, size: tuple[int, int]) -> _Encoder:
         if writer.isOpened():
             if letters in _SLOW:
                 log.warning("the video is encoded by OpenCV, slowly; install ffmpeg for H.264 at many times the speed")
-            return _OpenCV(writer)
+            return _OpenCV(writer, path)
     raise SspError(f"{path.parent}: no {suffix[1:]} video can be written there; is the folder writable, the disk full?")
 
 
 class _OpenCV:
-    def __init__(self, writer: cv2.VideoWriter) -> None:
-        self.writer = writer
+    def __init__(self, writer: cv2.VideoWriter, path: Path) -> None:
+        self.writer, self.path, self.frames = writer, path, 0
 
     def write(self, frame: np.ndarray) -> None:
         self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self.frames += 1
 
     def close(self) -> None:
+        """Complete the file and look into it: the writer reports no error, not even of a full disk."""
         self.writer.release()
+        with _no_native_messages():
+            capture = cv2.VideoCapture(str(self.path))
+            listed = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.path.suffix.lower() in _LISTING else self.frames
+            whole = capture.grab() and listed == self.frames
+            capture.release()
+        if not whole:
+            raise SspError(f"{self.path.parent}: the video could not be written there as a whole; is the disk full?")
 
 
 class _Program:

@@ -7,6 +7,7 @@ import math
 import shutil
 import stat
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -138,6 +139,25 @@ def test_without_a_frame_and_after_an_error_there_is_no_file(no_ffmpeg, tmp_path
     with pytest.raises(KeyError):
         write(tmp_path / "new" / "out.mp4", [texture((32, 32))], error=KeyError())
     assert not list(tmp_path.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize("suffix", encoding.SUFFIXES)
+def test_a_file_that_opencv_could_not_write_as_a_whole_is_one_line(suffix, no_ffmpeg, tmp_path, monkeypatch, capfd):
+    made = cv2.VideoWriter
+
+    class FullDisk:
+        def __init__(self, name, *settings):
+            self.name, self.writer = name, made(name, *settings)
+            self.isOpened, self.write = self.writer.isOpened, self.writer.write
+
+        def release(self):
+            self.writer.release()
+            Path(self.name).write_bytes(Path(self.name).read_bytes()[:20])
+
+    monkeypatch.setattr(cv2, "VideoWriter", FullDisk)
+    with pytest.raises(SspError, match="could not be written there as a whole; is the disk full"):
+        write(tmp_path / f"out{suffix}", frames_of(2))
+    assert not list(tmp_path.iterdir()) and capfd.readouterr().err == ""
 
 
 def test_the_slow_encoder_is_said(no_ffmpeg, tmp_path, caplog):
