@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from bad_inputs.cases import COMMON, SIZE, Case, bundle, command, describe, huge_png, panning_frames, png, scored, ssp_state
 from helpers.media import write_rgb, write_video
+from sspcore.core.images import read_grey
 from sspcore.data.datasets import UAVID
 from sspcore.models.checkpoint import WEIGHTS, save_checkpoint, system_config
 from sspcore.models.systems import build, image_spec
@@ -145,14 +146,15 @@ def _images(*contents: bytes):
 
 
 def _counted(folder: Path) -> None:
-    """Two frames of four can be read; both are segmented, at the size of the bundle."""
+    """Two frames of four can be read; both are segmented, their masks named and sized as they are."""
     bundle(folder / "bundle")
     good = png(np.full((50, 70, 3), 9, np.uint8))
     _images(good, b"", good[:-30], good)(folder)
     printed = command("stream", folder / "images", "--bundle", folder / "bundle", "--masks", folder / "masks")
     report = json.loads(printed)
     assert (report["frames"], report["broken"]) == (2, 2), report
-    assert [path.name for path in sorted((folder / "masks").iterdir())] == ["000000.png", "000003.png"]
+    masks = sorted((folder / "masks").glob("*.png"))
+    assert [path.name for path in masks] == ["0.png", "3.png"] and all(read_grey(path).shape == (50, 70) for path in masks)
 
 
 def _kept(*extra: str, source: str = "video.mp4"):
