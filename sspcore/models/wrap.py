@@ -37,6 +37,9 @@ def wrap(
         interpolate: bring features of another stride to stride 4; without it they are refused.
         probe_size: (H, W) of a frame of zeros that is run once, to find the strides.
     Raises: ProfileError if there is no such part, its features are not at stride 4, or the logits do not fit.
+
+    A checkpoint on a network that torchvision's builders make comes back by itself; one on your own code needs it again:
+    `load_checkpoint` takes it as `image=`, the commands as --image MODULE:FUNCTION.
     """
     return WrappedModel(module, features, n_classes, interpolate=interpolate, probe_size=probe_size)
 

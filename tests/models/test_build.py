@@ -9,9 +9,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torchvision.models import get_model_builder
 
-from sspcore.core.errors import ProfileError
+from sspcore.core.errors import ProfileError, WeightsError
 from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD
-from sspcore.models import SSP, check_image_model, load_checkpoint, wrap
+from sspcore.models import SSP, check_image_model, load_checkpoint, torchvision_networks, wrap
 from sspcore.models.build import build_image
 from sspcore.models.checkpoint import CARD
 from sspcore.models.config import first_problem
@@ -23,6 +23,10 @@ UNET = SmpSpec(smp="Unet", arguments={"encoder_name": LITE, "decoder_channels": 
 PLUS = SmpSpec(smp="DeepLabV3Plus", arguments={"encoder_name": LITE, "decoder_channels": 16})
 MOBILE = TorchvisionSpec(torchvision="deeplabv3_mobilenet_v3_large")
 LRASPP = TorchvisionSpec(torchvision="lraspp_mobilenet_v3_large")
+
+
+def offline(*arguments, **options):
+    raise OSError("off")
 
 
 def title(spec: BuildableSpec) -> str:
@@ -52,6 +56,35 @@ def test_an_encoder_of_smp_has_the_package_s_weights_and_their_input_range():
     names = [name for name, _ in trained.named_parameters()]
     assert {name for name in names if starts_trained(name, UNET)} == {name for name in names if ".encoder." in name}
     assert not any(starts_trained(name, fresh.spec) for name in names)
+
+
+@pytest.mark.parametrize(("name", "backbone"), [
+    ("deeplabv3_mobilenet_v3_large", "mobilenet_v3_large"), ("fcn_resnet50", "resnet50"),
+])
+def test_a_backbone_of_torchvision_has_the_library_s_weights(name, backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision_networks, "WEIGHTS_FOLDER", tmp_path)
+    spec = TorchvisionSpec(torchvision=name, weights="hub")
+    file = tmp_path / torchvision_networks.backbone_weights("base", spec).file
+    assert file.name.startswith(backbone + "-")
+    classifier = get_model_builder(backbone)(weights=None)
+    torch.save(classifier.state_dict(), file)
+    with pytest.raises(WeightsError, match=f"{file.name}: SHA-256 is "):
+        build_image(spec, 3)
+    monkeypatch.setattr(torchvision_networks, "require_checksum", lambda path: None)
+    model = build_image(spec, 3)
+    loaded = {tuple(value.flatten()[:9].tolist()) for value in classifier.state_dict().values() if value.ndim == 4}
+    kernels = [value for key, value in model.network.backbone.named_parameters() if value.ndim == 4]
+    assert len(kernels) > 40 and all(tuple(value.flatten()[:9].tolist()) in loaded for value in kernels)
+    names = [key for key, _ in model.named_parameters()]
+    assert {key for key in names if starts_trained(key, spec)} == {key for key in names if ".backbone." in key}
+    file.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match=f"{file.name}: cannot be read as weights"):
+        build_image(spec, 3)
+    file.unlink()
+    monkeypatch.setattr(torchvision_networks, "torch_cache", lambda: tmp_path / "none")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(WeightsError, match=rf"{backbone}: weights cannot be fetched \(off\); connect to a network, put https"):
+        build_image(spec, 3)
 
 
 @pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "fcn_resnet50"])

