@@ -110,7 +110,8 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
     if checked.stops:
         raise ReleaseError(checked.stops)
     if count := len(checked.problems):
-        log.warning("%s; files not in order: %d, listed by: sspcore check --data %s", checked.conclusion, count, data)
+        where = f"--dataset {spec.root}" if spec.root else f"--data {data}"
+        log.warning("%s; files not in order: %d, listed by: sspcore check %s", checked.conclusion, count, where)
     else:
         log.info("%s", checked.conclusion)
     return checked

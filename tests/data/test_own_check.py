@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import zipfile
@@ -75,13 +76,15 @@ def test_the_key_tells_labels_apart_and_not_where_the_folder_lies(flight, tmp_pa
     (lambda root: (root / "stills/one_label.png").unlink(), r"one\.png: has no label \(distillation alone", 1),
     (lambda root: label_png(root / "stills/two_label.png"), r"two_label\.png: is the label of no still that is there", 0),
 ])
-def test_what_is_wrong_is_one_line_and_the_rest_goes_on(flight, tmp_path, harm, line, count):
+def test_what_is_wrong_is_one_line_and_the_rest_goes_on(flight, tmp_path, caplog, monkeypatch, harm, line, count):
     """`count`: labels that are lost."""
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
     harm(flight.root)
     result = checked(flight, tmp_path)
     assert len(result.problems) == 1 and re.search(line, result.problems[0]) and not result.stops
     assert sum(len(each.labels) for each in result.sequences) == 3 - count
     assert require_release(None, flight, Workspace("demo", tmp_path / "work")) == result
+    assert f"listed by: sspcore check --dataset {flight.root}" in caplog.text
 
 
 def test_a_damaged_image_of_a_folder_is_left_out_of_its_video(tmp_path):
