@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sspcore.data.footage import Sequence
 from sspcore.data.windows import labelled_ends, strided_ends
@@ -15,7 +14,7 @@ from sspcore.study.profiles import Profile
 @dataclass(frozen=True)
 class Counts:
     """What a data set holds once it is prepared: `labels` are frames with a label, `labelled` windows of several frames that
-    end in one, `strided` windows for distillation; `video` is one of its files, None before a release is rendered.
+    end in one, `strided` windows for distillation; `example` is a video, or a still; None before a release is rendered.
     """
 
     train_frames: int
@@ -25,7 +24,7 @@ class Counts:
     strided: int
     val_frames: int
     val_clips: int
-    video: Path | None
+    example: Sequence | None
 
 
 def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) -> Counts:
@@ -38,5 +37,5 @@ def count(profile: Profile, dataset: str, sequences: Iterable[Sequence] | None) 
         labelled=sum(len(labelled_ends(clip, 2, first=bool(profile.described))) for clip in train),
         strided=sum(map(len, map(strided_ends, train))),
         val_frames=sum(map(len, val)), val_clips=len(val),
-        video=sequences[0].video if sequences else None,
+        example=next((each for each in sequences or () if not each.still), sequences[0] if sequences else None),
     )

@@ -23,8 +23,8 @@ from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.check import require_release
+from sspcore.data.footage import Sequence
 from sspcore.data.prepare import encode_frame
-from sspcore.data.video import count_frames, read_video
 from sspcore.models.systems import build, system
 from sspcore.motion.flow import RAFTFlow, build_flow
 from sspcore.motion.names import uses_lightglue, uses_raft
@@ -144,13 +144,13 @@ def reading(profile: Profile, dataset: str) -> tuple[float, int]:
     return read.median, data.nbytes
 
 
-def preparing(profile: Profile, dataset: str, video: Path) -> tuple[float, float]:
-    """Seconds and bytes of one prepared frame, from the first frames of a video."""
+def preparing(profile: Profile, dataset: str, video: Sequence) -> tuple[float, float]:
+    """Seconds and bytes of one prepared frame, from the first frames of a video, or from a still."""
     rules, sizes = profile.clips[dataset], []
-    wanted = set(range(0, min(count_frames(video), SAMPLE_FRAMES * rules.frame_step), rules.frame_step))
+    wanted = set(video.numbers()[::rules.frame_step][:SAMPLE_FRAMES])
 
     def prepare(_: int) -> None:
-        for _, image in read_video(video, wanted):
+        for _, image in video.read(wanted):
             sizes.append(encode_frame(image, rules).nbytes)
 
     return timed(prepare, times=1, warm_up=0).mean / len(sizes), float(np.mean(sizes))
@@ -173,8 +173,8 @@ def plan(
         title, counts = spec.title, count(profile, dataset, checked and checked.sequences)
         frames, read = counts.train_frames + counts.val_frames, reading(profile, dataset)
         stage, hours, size, how = "rendering and clips", None, read[1], "not timed"
-        if counts.video is not None:
-            seconds, size = preparing(profile, dataset, counts.video)
+        if counts.example is not None:
+            seconds, size = preparing(profile, dataset, counts.example)
             stage, hours, how = "clips", frames * seconds / 3600, "on one core"
         note = f"{frames} frames, {counts.labelled} labelled windows; {how}"
         yield Row(f"{title}: {stage}", hours, None, frames * size / 1e9, note)

@@ -90,8 +90,7 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
         remove_leftovers(base)
         show_check(study, chosen.datasets)
         inputs_key = stable_hash([study.profile.model_dump(mode="json"), releases_key(study, chosen.datasets)])
-        on = f"; {study.data_origin}" if study.profile.described else ""
-        print(f"profile {study.profile.name}: {study.profile.description}{on}", flush=True)
+        print(f"profile {study.profile.name}: {study.profile.description}", flush=True)
         began = time.perf_counter()
         tasks, first = graph(chosen, inputs_key, request.force, draw)
         if request.scheduler is None and any(task.kind == "train" for task in tasks.values()):  # else it is others' machines

@@ -77,7 +77,8 @@ def test_every_profile_can_be_put_on_own_data(name, size, tmp_path):
     assert {profile.training[key].epoch_windows for key in ("image", "video", "teacher")} == {own.labelled}
     assert {profile.training[key].epoch_windows for key in ("kd_image", "kd_video")} == {own.distilled}
     assert "Base" in profile.systems and "DFF" not in profile.systems
-    assert Profile.model_validate_json(profile.model_dump_json()) == profile  # as workers get it
+    assert Profile.model_validate_json(profile.model_dump_json()) == profile  # as workers of Dask get it
+    assert Profile.model_validate(profile.model_dump(mode="json")) == profile  # as torchrun's processes do
     assert loaded.dataset_names == ["uavid", "ruralscapes"] and not loaded.described
 
 

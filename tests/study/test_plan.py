@@ -27,7 +27,7 @@ def smoke():
 def test_a_release_is_counted_by_the_clip_rules(smoke, uavid_release):
     counts = plan.count(smoke, "uavid", find_sequences(uavid_release, UAVID))
     assert (counts.train_frames, counts.train_clips, counts.val_frames, counts.val_clips) == (16, 2, 8, 1)
-    assert (counts.labels, counts.labelled, counts.strided) == (4, 4, 8) and counts.video.name == "images.mp4"
+    assert (counts.labels, counts.labelled, counts.strided) == (4, 4, 8) and counts.example.video.name == "images.mp4"
 
 
 def test_a_labelled_first_frame_is_a_sample_of_image_systems_alone(smoke, uavid_release):
@@ -46,7 +46,7 @@ def test_a_labelled_first_frame_is_a_sample_of_image_systems_alone(smoke, uavid_
 def test_a_release_yet_to_be_rendered_is_counted_by_its_settings():
     counts = plan.count(load_profile("demo"), "ruralscapes", None)
     # 50 prepared frames without the first and the last: 24 + 24, labels at 0, 12, 24, 36, 48 of the prepared
-    assert (counts.train_frames, counts.train_clips, counts.video) == (12 * 48, 12 * 2, None)
+    assert (counts.train_frames, counts.train_clips, counts.example) == (12 * 48, 12 * 2, None)
     assert counts.labelled == 12 * 4 and counts.strided == 12 * 24
 
 
