@@ -129,7 +129,8 @@ def test_the_recommendation_follows_the_numbers(matrices, rows):
 
 def test_what_is_written_can_be_read_back(tmp_path, matrices, rows):
     study = SimpleNamespace(
-        figures=tmp_path, seed=0, profile=SimpleNamespace(name="made"), clips_key=lambda name: name, data_origin="made up"
+        figures=tmp_path, seed=0, profile=SimpleNamespace(name="made"), clips_key=lambda name: name, data_origin="made up",
+        titles=lambda names: dict.fromkeys(names, "UAVid"),
     )
     for name in ("ruralscapes_controls_exact.png", "uavid_controls_dis-fast.pdf", "uavid_controls_dis-fast.png", "mine.png"):
         (tmp_path / name).touch()
