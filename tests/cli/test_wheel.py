@@ -94,7 +94,8 @@ def test_the_packaged_checkpoint_segments_and_is_exported(installed: Installed) 
     done = installed.run("stream", frames, "--out", "overlay.mp4", "--masks", "masks", "--max-frames", 2)
     assert done.returncode == 0, done.stderr
     assert "no --checkpoint: SSP as packaged is used" in done.stderr and '"frames": 2' in done.stdout
-    assert (installed.home / "overlay.mp4").stat().st_size > 1000 and len(files(installed.home / "masks")) == 2
+    assert (installed.home / "overlay.mp4").stat().st_size > 1000 and len(list((installed.home / "masks").glob("*.png"))) == 2
+    assert (installed.site / "sspcore" / "inference" / "page.html").is_file()  # of --view
     done = installed.run("export", "--out", "bundle", "--size", "64x96")
     assert done.returncode == 0, done.stderr
     assert (installed.home / "bundle" / "step.onnx").is_file() and files(installed.site) == shipped
