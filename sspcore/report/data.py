@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,14 +17,22 @@ from sspcore.report.style import BLUE, VERMILION, class_legend, figure
 
 
 def label_gallery(clips: Sequence[Clip], spec: ClassSpec, size: Size, title: str, columns: int = 4) -> Figure:
-    """One labelled frame of up to `columns` sequences, the label below it."""
-    chosen = list({clip.sequence: clip for clip in clips if clip.labelled}.values())[:columns]
-    places = [(clip, clip.labelled[-1]) for clip in chosen]
+    """A labelled frame of up to `columns` sequences, the label below it; of few sequences, several of each."""
+    labelled = defaultdict(list)
+    for clip in clips:
+        labelled[clip.sequence] += [(clip, k) for k in clip.labelled]
+    chosen = list(filter(None, labelled.values()))[:columns]
+    places = [place for found in chosen for place in _spread(found, columns // len(chosen))]
     frames = [Panel(clip.frame(k, size), f"{clip.sequence}, frame {clip.numbers[k]}") for clip, k in places]
     labels = [Panel(colourise(clip.label(k, size), spec)) for clip, k in places]
     picture, _ = image_grid([frames, labels], title, width=11.2, extra=0.5)
     class_legend(picture, spec)
     return picture
+
+
+def _spread(values: list[Any], most: int) -> list[Any]:
+    """At most so many values, evenly spread up to the last."""
+    return [values[k] for k in sorted({round(k) for k in np.linspace(len(values) - 1, 0, min(most, len(values)))})]
 
 
 def label_density(splits: Mapping[str, Sequence[Clip]], spec: ClassSpec, size: Size) -> Figure:

@@ -34,12 +34,16 @@ def test_class_shares_are_of_labelled_pixels(splits):
     assert class_shares([], RURALSCAPES, SIZE)["road"] == 0.0
 
 
-def test_gallery_shows_one_labelled_frame_a_sequence(splits):
+def test_gallery_shows_a_labelled_frame_a_sequence_and_of_few_sequences_several(splits):
     clips = [*splits["train"], *splits["val"]]
-    picture = label_gallery(clips, RURALSCAPES, SIZE, "both")
-    titles = [axes.get_title() for axes in picture.axes if axes.get_title()]
-    assert [title.split(",")[0] for title in titles] == ["DJI_0043", "DJI_0051"]
-    assert len(label_gallery(clips, RURALSCAPES, SIZE, "one", columns=1).axes) == 2
+
+    def shown(columns: int) -> list[str]:
+        picture = label_gallery(clips, RURALSCAPES, SIZE, "both", columns)
+        assert len(picture.axes) == 2 * len(titles := [axes.get_title() for axes in picture.axes if axes.get_title()])
+        return titles
+
+    assert shown(2) == shown(3) == ["DJI_0043, frame 20", "DJI_0051, frame 20"] and shown(1) == ["DJI_0043, frame 20"]
+    assert shown(4) == [f"{name}, frame {number}" for name in ("DJI_0043", "DJI_0051") for number in (10, 20)]
 
 
 def test_density_marks_labelled_frames_and_draws_shares_of_both_splits(splits):
