@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -82,8 +83,10 @@ def test_label_maps_are_scored_and_flow_is_kept_in_the_users_cache(installed: In
     for k, frame in enumerate(panning_frames(3, 0)):
         write_rgb(installed.home / "frames" / f"{k}.png", frame)
         write_rgb(installed.home / "maps" / f"{k}.png", np.zeros(SIZE, np.uint8))
-    done = installed.run("evaluate", "--predictions", "maps", "--frames", "frames", "--classes", 4, "--flow", "dis-fast")
+    folders = ("--predictions", "maps", "--frames", "frames")
+    done = installed.run("evaluate", *folders, "--classes", 4, "--flow", "dis-fast", "--json", "scores.json")
     assert done.returncode == 0, done.stderr
+    assert json.loads((installed.home / "scores.json").read_text())["commit"] == "unknown"  # not that of a folder around it
     assert "1 clips, 3 frames" in done.stdout and "estimated, 0 from the cache" in done.stdout
     assert list((installed.home / "cache").rglob("*.npy")) and files(installed.site) == shipped
 
