@@ -141,7 +141,10 @@ class SystemsExplorer(Explorer):
         self.curves = lru_cache(maxsize=24)(lambda clip, *names: Curves({name: self.track(clip, name) for name in names}))
 
     def first(self) -> dict[str, Any]:
-        return {"clip": 0, "frame": len(self.clips[0].frames) // 2, "left": self._pair[0], "right": self._pair[1]}
+        truth, middle = self.clips[0].truth, len(self.clips[0].frames) // 2
+        outwards = sorted(range(len(truth)), key=lambda k: abs(k - middle))  # of one's own data few frames have a label
+        frame = next((k for k in outwards if truth[k] is not None), middle)
+        return {"clip": 0, "frame": frame, "left": self._pair[0], "right": self._pair[1]}
 
     def controls(self, clip: int, **_: Any) -> dict[str, Any]:
         return {"frame": (0, len(self.clips[clip].frames) - 1), "left": self.systems, "right": self.systems}

@@ -266,7 +266,10 @@ def test_own_labels_need_no_study(study):
     assert dict(explorer.values(5, 5, 0, 4, "A", "B"))["B: alpha"] == "0.250"
     assert np.flatnonzero(~np.isnan(explorer.track(0, "A").miou)).tolist() == [0]
     assert explorer.track(0, "A").flicker[4][:8, 20:28].mean() > 0.9
-    assert [one.title for one in explorer.panels(**explorer.first())][2] == "where they differ"
+    first = explorer.first()
+    assert first["frame"] == 0, "the frame with a label, not the middle one"
+    assert [one.title for one in explorer.panels(**first | {"frame": 4})][2] == "where they differ"
+    assert explorer.panels(**first)[2].title.startswith("who is right")
 
 
 # ------------------------------------------------------------------- controls
