@@ -22,8 +22,8 @@ import numpy as np
 
 import common
 from sspcore.data.datasets import UAVID, VDD_ROOF
+from sspcore.data.footage import Sequence
 from sspcore.data.prepare import Job, plan_clips, prepare_sequence
-from sspcore.data.releases import Sequence
 from sspcore.study.profiles import load_profile
 
 DRIFT = (6, 3)  # of the camera, pixels a frame

@@ -12,7 +12,8 @@ import numpy as np
 from sspcore.core.images import read_image, write_image
 from sspcore.core.types import Size
 from sspcore.data.datasets import SPECS
-from sspcore.data.releases import Sequence, find_sequences
+from sspcore.data.footage import Sequence
+from sspcore.data.releases import find_sequences
 from sspcore.data.video import count_frames, read_video
 from sspcore.synthetic import ReleaseSettings, render_release
 

@@ -1,4 +1,4 @@
-"""Commands about what a run starts from: check (releases) and weights (pretrained networks)."""
+"""Commands about what a run starts from: check and prepare (data sets) and weights (pretrained networks)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sspcore.cli.common import Datasets, Profile, Root, fail
+from sspcore.cli.common import Data, DatasetFiles, Datasets, Profile, Root, fail, own_files
 from sspcore.core.errors import ReleaseError, SspError
 
 if TYPE_CHECKING:
     from sspcore.data.datasets import DatasetSpec
     from sspcore.models.pretrained import Weights
-
-DatasetFile = Annotated[str | None, typer.Option(metavar="FILE", help="A data set of your own: its dataset.yaml.")]
+    from sspcore.study import Study
 
 
 def check(
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Holds uavid/ and ruralscapes/, or their archives.")] = None,
     datasets: Datasets = None,
-    dataset: DatasetFile = None,
+    dataset: DatasetFiles = None,
     profile: Annotated[str, typer.Option(metavar="NAME", help="Whose folder archives are unpacked into.")] = "paper",
     root: Root = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes (default, and 0: by the cores).")] = None,
@@ -35,7 +34,7 @@ def check(
     from sspcore.core.paths import Workspace
     from sspcore.data.check import check_release, report
 
-    specs = _described(data, datasets, dataset)
+    specs = _described(data, datasets, own_files(dataset))
     quiet_decoder()
     workspace = Workspace(profile) if root is None else Workspace(profile, root)
     processes = workers or max(1, worker_count("auto"))
@@ -44,20 +43,61 @@ def check(
     return int(any(each.stops for each in checked))
 
 
-def _described(data: Path | None, datasets: tuple[str, ...] | None, dataset: str | None) -> list[DatasetSpec]:
+def _described(data: Path | None, datasets: tuple[str, ...] | None, files: tuple[Path, ...] | None) -> list[DatasetSpec]:
     """The data sets of --dataset, or of --data and --datasets. Raises: ReleaseError if one is unknown or both are given."""
     from sspcore.data.datasets import SPECS, open_dataset
 
-    if (data is None) == (dataset is None) or (dataset and datasets):
+    if (data is None) == (files is None) or (files and datasets):
         raise ReleaseError("--dataset FILE for a data set of your own, or --data DIR for the releases: give one of the two")
-    if dataset is not None:
-        return [open_dataset(Path(dataset))]
+    if files is not None:
+        return [open_dataset(path) for path in files]
     names = datasets or tuple(SPECS)
     if unknown := [name for name in names if name not in SPECS]:
         raise ReleaseError(f"--datasets {','.join(unknown)}: unknown; choose from {', '.join(SPECS)}")
     if not data.is_dir():
         raise ReleaseError(f"{data}: no such folder; --data names the one that holds the releases or archives")
     return [SPECS[name] for name in names]
+
+
+def prepare(
+    profile: Profile = "demo",
+    datasets: Datasets = None,
+    data: Data = None,
+    dataset: DatasetFiles = None,
+    root: Root = None,
+) -> None:
+    """Cut data sets into the clips that training reads.
+
+    Says where they lie, how many there are and which classes they hold. A run does this by itself; what is up to date is
+    skipped.
+    """
+    from sspcore.core.parallel import quiet_decoder
+    from sspcore.core.paths import shown
+    from sspcore.study import Study
+    from sspcore.study.profiles import choose_datasets
+
+    quiet_decoder()
+    study = Study.open(profile, data=data, root=root, dataset=own_files(dataset))
+    for name in choose_datasets(study.profile, datasets or study.profile.datasets, "--datasets"):
+        folder = study.prepare(name)
+        print("\n".join([f"{study.spec(name).title}: {shown(folder)}", *_contents(study, name)]))
+
+
+def _contents(study: Study, dataset: str) -> Iterator[str]:
+    """Tables of what the prepared clips of a data set hold."""
+    from sspcore.data.clips import class_shares, load_clips, summary
+    from sspcore.study.text_table import text_table
+
+    spec, clips = study.spec(dataset), {split: load_clips(study.prepare(dataset), split) for split in ("train", "val")}
+    yield text_table([{"split": split, **summary(of_split)} for split, of_split in clips.items()])
+    shares = {
+        split: class_shares(of_split, spec, study.profile.input_size)
+        for split, of_split in clips.items() if any(clip.labelled for clip in of_split)
+    }
+    yield text_table([
+        {"share of labelled pixels": name} | {split: f"{100 * of_split[name]:.1f} %" for split, of_split in shares.items()}
+        for name in spec.classes
+    ])
 
 
 def weights(

@@ -19,7 +19,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # They move, lock, find and show files; what an artefact holds does not depend on them.
 PLUMBING = frozenset(
     f"sspcore.core.{name}"
-    for name in ("checksums", "code", "errors", "files", "lock", "parallel", "paths", "progress", "provenance", "store")
+    for name in (
+        "checksums", "code", "errors", "files", "loading", "lock", "parallel", "paths", "progress", "provenance", "store",
+    )
 )
 
 

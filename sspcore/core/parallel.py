@@ -17,6 +17,7 @@ from sspcore.core.lock import stay_in_run
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_LOCKS_A_PROCESS, _LOCKS = 4, 8  # more than torch's loader, a pool or a nanny of Dask take
 
 
 def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
@@ -28,7 +29,7 @@ def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
     Raises: what `work` raises (jobs not yet begun are dropped then); ReleaseError if a process dies.
     """
     jobs = list(jobs)
-    if workers <= 1 or len(jobs) <= 1:
+    if min(workers, len(jobs)) <= 1 or not can_start(min(workers, len(jobs))):
         yield from map(work, jobs)
         return
     # spawn: forking a process in which torch or OpenCV have started threads may hang
@@ -42,6 +43,18 @@ def run_jobs(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def can_start(processes: int) -> bool:
+    """Whether that many processes can be started and talked to: the semaphores for it lie in shared memory on Linux.
+
+    A small container may have no room for them in /dev/shm, others have no /dev/shm.
+    """
+    try:
+        held = [get_context().Lock() for _ in range(_LOCKS_A_PROCESS * processes + _LOCKS)]
+    except (OSError, ImportError):  # ImportError: this Python was built without them
+        return False
+    return bool(held)
 
 
 def start_worker() -> None:

@@ -57,7 +57,8 @@ def _is_drawn_across(sequence: Sequence, number: int, size: Size) -> bool:
     """Whether the label of an upright picture lies on its side, or the other way round."""
     path = sequence.labels[number]
     if number in sequence.entries:
-        drawn = coco.frames(path)[sequence.entries[number]]
+        picture = coco.load(path).images[sequence.entries[number]]
+        drawn = (picture.height, picture.width)
     elif path.suffix.lower() == ".json":
         labelled = labelme.load(path)
         drawn = (labelled.imageHeight or size[0], labelled.imageWidth or size[1])

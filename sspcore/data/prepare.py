@@ -138,9 +138,10 @@ def prepare_clips(
         warn_of_copies(video, numbers)
     for split in SPLITS:
         if not any((out / split).glob("*/clip.json")):
+            least = f"at least {rules.min_clip_length} frames{' and a label' if rules.require_label else ''}"
+            advice = "the validation_share of its file" if spec.root else "the profile's clips section"
             raise ReleaseError(
-                f"{release}: no {split} clip is left after the clip rules (at least {rules.min_clip_length} frames"
-                f"{' and a label' if rules.require_label else ''}); check the videos or the profile's clips section"
+                f"{release}: no {split} clip is left after the clip rules ({least}); check the videos or {advice}"
             )
 
 

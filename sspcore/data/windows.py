@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sspcore.core.classes import IGNORE
 from sspcore.core.images import normalise
+from sspcore.core.loading import load
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size, Window
 from sspcore.data.clips import Clip
@@ -115,8 +116,8 @@ class WindowDataset(Dataset[Sample]):
         if self.homographies is not None:
             # a clip an item, registered by the loader's processes for the file that the store writes
             workers = 0 if on_gpu(self.homographies.registrator) else workers
-            loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=self.homographies.clip)
-            for _ in tqdm(loader, desc=f"registration ({self.homographies.registrator.name})", unit="clip"):
+            title = f"registration ({self.homographies.registrator.name})"
+            for _ in tqdm(load(clips, self.homographies.clip, workers, title), desc=title, unit="clip"):
                 pass
         if self.flows is not None:
             pairs = {

@@ -96,11 +96,11 @@ def _open(source: Path | str | int, reconnect: float, timeout: float) -> Source:
     name = str(source)
     if is_pipeline(name) or (is_address(name) and not name.startswith("file:")):
         return _received(Connection(name, timeout), reconnect)
+    path = Path(url2pathname(urlsplit(name).path) if name.startswith("file:") else name)
+    if path.is_dir() and not isinstance(source, int):
+        return _folder(path)
     if (name.isascii() and name.isdigit()) or name.startswith("/dev/video"):
         return _camera(name)
-    path = Path(url2pathname(urlsplit(name).path) if name.startswith("file:") else name)
-    if path.is_dir():
-        return _folder(path)
     if not path.is_file():
         raise SspError(f"{name}: no such video, folder of images, camera or address")
     if path.suffix.lower() in (*IMAGE_SUFFIXES, *ANIMATIONS):

@@ -180,6 +180,12 @@ def synchronise_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
+def torchrun(processes: int) -> list[str]:
+    """The command that starts processes on this machine; they find each other by number, since host names may not resolve."""
+    meeting = ("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1")
+    return [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={processes}"]
+
+
 def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes: int) -> None:
     """Run one training in several processes through torchrun; their output goes to this one's.
 
@@ -195,10 +201,7 @@ def launch(worker: str, job: dict[str, Any], folder: Path, title: str, processes
     """
     write_json(folder / JOB, job)
     log.info("%s: %d processes", title, processes)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-        "-m", worker, str(folder.absolute()),
-    ]
+    command = [*torchrun(processes), "-m", worker, str(folder.absolute())]
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths), "SSPCORE_PROGRESS": "plain",

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
 
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file, write_json
+from sspcore.core.loading import Loader, load
 from sspcore.core.machine import MachineSettings, in_gpu_memory
 from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
@@ -104,7 +104,7 @@ def train(run: Training) -> list[dict[str, float]]:
     if world.size == 1 and parts == recipe.batch_size > 1 and with_output == 1:
         raise SspError(f"{run.name}: machine.microbatch 1 leaves BatchNorm a single frame; set it to 2 or more")
     sampler = EpochSampler(len(run.dataset), recipe, run.seed, world, parts)
-    loader = DataLoader(run.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=run.workers)
+    loader = load(run.dataset, collate, run.workers, run.name, sampler)
     model = run.model.to(run.device)
     if world.size > 1:
         model = synchronise_batchnorm(model, run.device)
@@ -181,7 +181,7 @@ def backward(losses_of: nn.Module, windows: list[Window], name: str) -> dict[str
 
 
 def _epoch(
-    run: Training, parts: int, losses_of: nn.Module, loader: DataLoader, optimiser: Optimizer, schedule: LambdaLR,
+    run: Training, parts: int, losses_of: nn.Module, loader: Loader, optimiser: Optimizer, schedule: LambdaLR,
     bar: tqdm, note: Callable[[dict[str, float]], None],
 ) -> dict[str, float]:
     began, sums, steps = time.perf_counter(), defaultdict(float), 0

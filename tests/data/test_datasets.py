@@ -87,6 +87,7 @@ FILES = SMALL["files"]
     ({"files": FILES | {"frames": "{sequence}/{frame}.png"}}, "must name .split., as .split./.sequence..mp4"),
     ({"palette": []}, "palette: unknown setting; choose from title, classes"), ({"title": None}, "title"),
     ({"validation_share": 1}, "validation_share"), ({"frame_step": 0}, "frame_step"), ({"frame_step": True}, "frame_step"),
+    ({"validation": [16]}, "validation.0: 16 is no text; write it in quotes"),
     ({"input_size": [100, 200]}, "input_size: 100x200"), ({"validation": "b"}, "validation"),
     ({"validation": [], "files": {"video": "{sequence}.mp4", "labels": "{frame}.png"}}, "validation: is missing"),
     ({"sequence": "("}, "sequence: .*no regular expression"),

@@ -155,6 +155,8 @@ def test_a_frame_step_that_starts_from_labels_passes_over_none(n_frames, labels,
     taken = (plan_clips(n_frames, labels, rules) or [[]])[0]
     assert labels.intersection(range(n_frames)) <= set(taken) or len(taken) < 2
     assert all(0 < b - a <= step for a, b in zip(taken, taken[1:], strict=False)) and (not taken or taken[0] < step)
+    before = [number for number in taken if number <= min(labels, default=0)]
+    assert all(b - a == step for a, b in zip(before, before[1:], strict=False))
     multiples = {label - label % step for label in labels}
     plain = rules.model_copy(update={"from_labels": False})
     assert plan_clips(n_frames, multiples, rules) == plan_clips(n_frames, multiples, plain)
@@ -215,6 +217,19 @@ def test_labels_of_images_and_stills_find_their_pictures(tmp_path, form):
     }
     for clip in clips.values():
         assert np.array_equal(clip.label(clip.labelled[0], SIZE), LABEL)
+
+
+@pytest.mark.parametrize("entry, name", [
+    ("a_1_000002.png", "a_1"), ("a_000002.png", "a"), ("a/000002.png", "a"), ("a2.png", None),
+])
+def test_the_video_that_an_entry_names_is_the_one_with_the_longest_name(tmp_path, entry, name):
+    spec = describe(tmp_path, {"video": "{sequence}.mp4", "labels": "all.json"}, validation=["b"])
+    for each in ("a", "a_1", "b"):
+        (tmp_path / f"{each}.mp4").touch()
+    coco_file(tmp_path / "all.json", [entry])
+    sequences, lines = survey((tmp_path,), spec)
+    assert [(each.name, [*each.labels]) for each in sequences if each.labels] == ([(name, [2])] if name else [])
+    assert bool(lines) == (name is None)
 
 
 def test_pictures_that_a_coco_file_names_and_nobody_has_are_told(tmp_path):

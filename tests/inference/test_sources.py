@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from helpers.media import panning_frames, write_rgb, write_video
+from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb
 from sspcore.inference import network
@@ -264,6 +265,46 @@ def test_a_recording_s_end_is_no_lost_connection(name, announced, number, ended)
     connection = network.Connection.__new__(network.Connection)
     connection.name, connection.announced, connection.is_file = name, announced, False
     assert connection._has_ended(number) == ended
+
+
+class FlakyCamera:
+    """Gives its number, then nothing for a while, then its number again, and is gone."""
+
+    def __init__(self, device: int) -> None:
+        self.coming = iter([device, None, None, device, *[None] * 100])
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, key: int) -> float:
+        return 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        number = next(self.coming)
+        return number is not None, None if number is None else np.full((4, 6, 3), number, np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["/dev/video7", "7", 7])
+def test_a_camera_that_stumbles_goes_on_and_one_that_is_gone_ends(monkeypatch, name):
+    monkeypatch.setattr(cv2, "VideoCapture", FlakyCamera)
+    with open_source(name) as camera:
+        assert camera.live and camera.fps == 25 and camera.n_frames is None
+        frames = list(camera)
+    assert [None if frame is None else int(frame[0, 0, 0]) for frame in frames] == [7, None, None, 7, *[None] * 100]
+
+
+def test_a_folder_may_be_called_like_a_camera(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rgb(tmp_path / "0" / "a.png", FRAMES[0])
+    assert len(read("0")) == 1
+
+
+def test_seconds_of_reconnection_are_checked(capsys):
+    assert main(["stream", "rtsp://cam/1", "--reconnect", "-1"]) == 2
+    assert "--reconnect -1: seconds must be a number from 0 on" in capsys.readouterr().err
 
 
 def test_secrets_are_not_shown():

@@ -114,6 +114,8 @@ def _explained(error: ValidationError) -> str:
     problem = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("missing", "missing_argument"):
         problem = "is missing"
+    elif first["type"] == "string_type":
+        problem = f"{first['input']!r} is no text; write it in quotes"
     elif first["type"] == "literal_error":
         place, problem = place.removesuffix(".[key]"), f"unknown kind of file; choose from {first['ctx']['expected']}"
     return f"{place}: {problem}" if place else problem

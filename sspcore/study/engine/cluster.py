@@ -23,6 +23,7 @@ from distributed.system import MEMORY_LIMIT
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
 from sspcore.core.machine import cores
+from sspcore.core.parallel import can_start
 from sspcore.study.chapters import ONE_THREAD
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
     Args:
         workers: for work on the CPU; default: `default_workers`.
         shared_gpus: one worker has all GPUs, for trainings that take several; else each GPU has a worker of its own.
-    Raises: SspError for far more workers than cores, or more than there is memory for.
+    Raises: SspError for far more workers than cores, more than there is memory for, or where none can be started.
     """
     gpus = torch.cuda.device_count()
     devices = [",".join(map(str, range(gpus)))] if shared_gpus and gpus else [str(k) for k in range(gpus)]
@@ -67,6 +68,9 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
     if (share := MEMORY_LIMIT // (count + len(devices))) < LEAST_BYTES:
         problem = f"{count} workers: each would have {share / 2**30:.1f} GiB of memory, too little for any task"
         raise SspError(f"{problem}; ask for fewer")
+    if not can_start(count + len(devices)):
+        problem = "no worker can be started: shared memory (/dev/shm) is full, read-only or missing"
+        raise SspError(f"{problem}; make room there, or mount one (a container: --shm-size=1g)")
     _quiet()
     with tempfile.TemporaryDirectory(prefix="sspcore-") as scratch, dask.config.set(SETTINGS):
         def options(resource: str, visible: str) -> dict[str, Any]:

@@ -134,3 +134,9 @@ def test_a_worker_without_sspcore_and_the_address_of_a_worker(tmp_path, caplog, 
             process.wait()
     assert "worker bare on 127.0.0.1 is left out" in caplog.text
     assert "No module named 'sspcore'" in caplog.text
+
+
+def test_a_machine_without_shared_memory_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "can_start", lambda processes: False)
+    with pytest.raises(SspError, match=r"no worker can be started: .*--shm-size=1g"), local_cluster(1):
+        pass
