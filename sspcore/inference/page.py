@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlunsplit
 
 import cv2
 import numpy as np
@@ -153,7 +154,8 @@ def live_page(address: tuple[str, int], title: str, classes: ClassSpec, report: 
         raise SspError(f"--view {host}:{port}: cannot be served there ({reason}); name another port") from error
     loop = asyncio.new_event_loop()
     shown = HERE if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
-    page = Page(title, classes, report, f"http://{shown}:{sockets[0].getsockname()[1]}", loop)
+    address = urlunsplit(("http", f"{shown}:{sockets[0].getsockname()[1]}", "", "", ""))
+    page = Page(title, classes, report, address, loop)
     server: HTTPServer | None = None
 
     def serve() -> None:

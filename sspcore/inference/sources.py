@@ -73,7 +73,7 @@ def open_source(
 
     Args:
         source: a video or an animation; a folder of images; number or device of a camera (0, "0", "/dev/video0"); an address
-            (rtsp://, http://, udp://, srt://, ...); a GStreamer pipeline ("gst:..." or what holds " ! "), where OpenCV has
+            (rtsp, http, udp, srt, ...); a GStreamer pipeline ("gst:..." or what holds " ! "), where OpenCV has
             GStreamer; or RGB frames (H, W, 3) uint8.
         rate: plays a file as if it were live, at so many frames a second.
         reconnect: seconds for which a lost connection is tried again; 0: it is the end.
