@@ -68,7 +68,7 @@ def evaluate(
     require_output(cache, inputs, overwrite=True)
     if json is not None:
         require_output(json, inputs, overwrite)
-    clips = find_clips(predictions, frames, labels, first_frame, getattr(spec, "first_frame", 0))
+    clips = find_clips(predictions, frames, labels, first_frame, getattr(spec, "first_frame", None))
     scores = score_folders(clips, n_classes, FlowStore(cache, build_flow(flow), None), ids, spec)
     if json is not None:
         origin = {"predictions": str(predictions), "frames": str(frames), "labels": None if labels is None else str(labels)}

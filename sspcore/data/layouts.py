@@ -58,6 +58,12 @@ def expression(layout: str, kind: FileKind, spec: DatasetSpec, names: dict[str, 
     return found + ending
 
 
+def number_of(stem: str) -> str:
+    """The last number in a name, as it stands there, "" if it has none: "0012" of "frame_0012_mask"."""
+    match = re.fullmatch(r".*?(\d+)\D*", stem)
+    return match[1] if match else ""
+
+
 def target_of(name: str, spec: DatasetSpec) -> str | None:
     """Path in the data set's layout of an archive's member, None if preparation does not read it.
 

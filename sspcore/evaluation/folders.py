@@ -25,7 +25,7 @@ from sspcore.core.types import Size
 from sspcore.data.annotations import coco
 from sspcore.data.releases import natural_order
 from sspcore.evaluation.clips import as_json
-from sspcore.evaluation.frames import FrameFiles, counts_from_one, images, open_frames
+from sspcore.evaluation.frames import FrameFiles, VideoFile, counts_from_one, images, open_frames
 from sspcore.evaluation.label_maps import LabelFile, colours_of, read_label_map, read_truth, shown, size_of, size_of_label
 from sspcore.metrics import METRICS, FrameRecord, MetricSuite, build_metric, metrics_for
 from sspcore.motion.cache import FlowStore
@@ -90,7 +90,8 @@ class FolderClip:
 
 
 def find_clips(
-    predictions: Path, frames: Path, labels: Path | None = None, first_frame: int | None = None, first_label: int = 0
+    predictions: Path, frames: Path, labels: Path | None = None, first_frame: int | None = None,
+    first_label: int | None = None,
 ) -> list[FolderClip]:
     """The clips of a folder of label maps, in natural order, matched with frames and labels by file name.
 
@@ -98,7 +99,7 @@ def find_clips(
         frames: folders of images, or videos, named like the clips; or one of them for a flat folder of maps.
         labels: likewise, label images or LabelMe's JSON; or one COCO file.
         first_frame: the number that names give to a video's first frame; None: 0, or what the names show.
-        first_label: the number that names of labels give to it, if not the same.
+        first_label: the number that names of labels give to it; None: labels are called like the maps.
     Raises: SspError if a folder is missing or empty, a prediction has no frame, or no label has a prediction.
     """
     if not predictions.is_dir():
@@ -123,7 +124,7 @@ def find_clips(
 
 
 def _find_clip(
-    name: str, predictions: Path, frames: Path, labels: Path | None, first_frame: int | None, first_label: int
+    name: str, predictions: Path, frames: Path, labels: Path | None, first_frame: int | None, first_label: int | None
 ) -> FolderClip:
     maps, files = images(predictions / name, (".png",)), open_frames(frames, name)
     if first_frame is None and counts_from_one(predictions / name):
@@ -134,8 +135,9 @@ def _find_clip(
     stems = sorted(maps, key=lambda stem: found[stem])
     truth = {} if labels is None else _labels(labels, name)
     own = {position: k for k, position in enumerate(found[stem] for stem in stems)}
-    placed = {} if first_label else {stem: found[stem] for stem in truth if stem in found}
-    placed = placed or files.positions(list(truth), first_label or first_frame)
+    by_count = first_label is not None and isinstance(files, VideoFile)
+    placed = {} if by_count else {stem: found[stem] for stem in truth if stem in found}
+    placed = placed or files.positions(list(truth), first_label if by_count else first_frame)
     matched = {own[position]: truth[stem] for stem, position in placed.items() if position in own}
     return FolderClip(
         name or predictions.resolve().name, tuple(maps[stem] for stem in stems), files,
@@ -164,7 +166,9 @@ def _labels(labels: Path, clip: str) -> dict[str, LabelFile]:
             raise SspError(f"--labels {labels}: neither a folder nor COCO's JSON with images; check the path")
         own = [each for each in pictures if not clip or clip in each.parts[:-1] or len(each.parts) == 1]
         return {each.stem: LabelFile(labels, str(each)) for each in own}
-    return {stem: LabelFile(path) for stem, path in images(labels / clip, (".png", ".json")).items()}
+    shapes, drawn = images(labels / clip, (".json",)), images(labels / clip, (".png",))
+    # LabelMe's files lie beside the pictures that they are of
+    return {stem: LabelFile(path) for stem, path in (shapes if shapes.keys() & drawn else drawn | shapes).items()}
 
 
 def clip_records(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from sspcore.core.checksums import crc32
 from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb
+from sspcore.data.layouts import number_of
 from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
 from sspcore.inference.masks import LIST
@@ -61,10 +61,10 @@ class ImageFolder:
         return len(self.files)
 
     def positions(self, stems: Sequence[str], first: int | None) -> dict[str, int]:
-        """By the same name; where no name is the same, by the number that names end in."""
+        """By the same name; where no name is the same, by the last number in names."""
         own = {path.stem: position for position, path in enumerate(self.files)}
         same = {stem: own[stem] for stem in stems if stem in own}
-        return same or _by_number(stems, {number_of(stem): position for stem, position in own.items()})
+        return same or _by_number(stems, {_number(stem): position for stem, position in own.items()})
 
     def read(self, position: int) -> np.ndarray:
         return read_rgb(self.files[position])
@@ -95,12 +95,12 @@ class VideoFile:
         return self._frames
 
     def positions(self, stems: Sequence[str], first: int | None) -> dict[str, int]:
-        """By the number that names end in; `first` is that of the first frame.
+        """By the last number in names; `first` is that of the first frame.
 
         Without it that is 0; or, where as many names as frames are numbered on from another one, that one.
         """
         if first is None:
-            numbers = sorted(number for stem in stems if (number := number_of(stem)) is not None)
+            numbers = sorted(number for stem in stems if (number := _number(stem)) is not None)
             whole = len(numbers) == len(self) and numbers[-1] - numbers[0] == len(self) - 1
             first = numbers[0] if whole else 0
         return _by_number(stems, {position + first: position for position in range(len(self))})
@@ -126,7 +126,7 @@ class VideoFile:
         return f"frame {position} of {self.path.name}"
 
     def is_called(self, position: int, stem: str) -> bool:
-        return number_of(stem) == position
+        return _number(stem) == position
 
 
 def open_frames(folder: Path, clip: str) -> FrameFiles:
@@ -154,17 +154,17 @@ def counts_from_one(folder: Path) -> bool:
         return False
     with (folder / LIST).open(encoding="utf-8", newline="", errors="replace") as file:
         rows = [row for row in csv.reader(file) if len(row) == 2 and row[1].isdigit()]
-    return bool(rows) and all(number_of(Path(name).stem) == int(frame) + 1 for name, frame in rows)
+    return bool(rows) and all(_number(Path(name).stem) == int(frame) + 1 for name, frame in rows)
 
 
-def number_of(stem: str) -> int | None:
-    """The number that a name ends in."""
-    digits = re.search(r"(\d+)$", stem)
-    return int(digits[1]) if digits else None
+def _number(stem: str) -> int | None:
+    """The last number in a name."""
+    digits = number_of(stem)
+    return int(digits) if digits else None
 
 
 def _by_number(stems: Sequence[str], positions: dict[int | None, int]) -> dict[str, int]:
-    found = {stem: positions[number] for stem in stems if (number := number_of(stem)) is not None and number in positions}
+    found = {stem: positions[number] for stem in stems if (number := _number(stem)) is not None and number in positions}
     return found if len(set(found.values())) == len(found) else {}
 
 

@@ -98,6 +98,25 @@ def test_labels_of_a_data_set_count_as_it_says(tmp_path, video):
     write_maps(tmp_path / "labels", ["000001", "000004"], [MAPS[0], MAPS[3]])
     assert list(find_clips(predictions, video, tmp_path / "labels")[0].labels) == [1, 4]
     assert list(find_clips(predictions, video, tmp_path / "labels", first_label=1)[0].labels) == [0, 3]
+    # masks of another count that have the same names say nothing of the labels
+    of_one = write_maps(tmp_path / "of_one", [f"{k + 1:06d}" for k in range(N)])
+    for first_label, positions in ((0, [1, 4]), (1, [0, 3])):
+        clip, = find_clips(of_one, video, tmp_path / "labels", first_frame=1, first_label=first_label)
+        assert list(clip.labels) == positions
+
+
+def test_labels_may_be_called_masks_of_their_frames(tmp_path, video):
+    write_maps(tmp_path / "labels", ["000001_mask", "000004_mask"], [MAPS[1], MAPS[4]])
+    clip, = find_clips(write_maps(tmp_path / "maps", [f"{k:06d}" for k in range(N)]), video, tmp_path / "labels", first_label=0)
+    assert list(clip.labels) == [1, 4]
+
+
+def test_labelme_s_files_may_lie_beside_the_pictures(tmp_path, video):
+    predictions = write_maps(tmp_path / "maps", [f"{k:06d}" for k in range(N)])
+    write_maps(tmp_path / "labels", ["000002", "000003"], FRAMES[2:4])
+    (tmp_path / "labels" / "000003.json").write_text("{}")
+    clip, = find_clips(predictions, video, tmp_path / "labels", first_label=0)
+    assert {k: label.path.name for k, label in clip.labels.items()} == {3: "000003.json"}
 
 
 def test_videos_named_like_the_clips(tmp_path, video):

@@ -16,6 +16,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.core.images import read_image
 from sspcore.data.annotations import coco
 from sspcore.data.draft.files import Found, spread
+from sspcore.data.layouts import number_of
 from sspcore.data.video import count_frames, read_video
 
 FEWEST_FRAMES = 10  # in a folder of frames
@@ -157,12 +158,6 @@ def _links_of(folder: Path, files: list[Path], pictures: Pictures, found: Found)
         Link(path, of_frames, number_of(path.stem) if of_frames else matched[path.stem][0], picture)
         for path, picture in of.items()
     ]
-
-
-def number_of(stem: str) -> str:
-    """The number at the end of a name, as it stands there, "" if it has none."""
-    match = re.fullmatch(r".*?(\d+)\D*", stem)
-    return match[1] if match else ""
 
 
 def _prefixed(stem: str, sequences: Iterable[str]) -> tuple[str, str] | None:

@@ -12,7 +12,8 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data.annotations import coco
 from sspcore.data.draft.files import Found
 from sspcore.data.draft.layouts import Template, label_template, merged, picture_template, video_template
-from sspcore.data.draft.pairs import Link, Pictures, coco_links, first_frame_seen, links, number_of, sorted_pictures
+from sspcore.data.draft.pairs import Link, Pictures, coco_links, first_frame_seen, links, sorted_pictures
+from sspcore.data.layouts import number_of
 from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
 
