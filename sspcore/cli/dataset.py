@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -31,5 +32,5 @@ def init_dataset(
         print(f"note: {note}")
     print(f"{draft.path}: {draft.summary}")
     print("Read it through, then:")
-    print(f"  sspcore check --dataset {draft.path}")
-    print(f"  sspcore reproduce --profile demo --dataset {draft.path}")
+    print(f"  sspcore check --dataset {quote(str(draft.path))}")
+    print(f"  sspcore reproduce --profile demo --dataset {quote(str(draft.path))}")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from pydantic import TypeAdapter
 
@@ -25,7 +26,7 @@ from sspcore.core.store import stable_hash
 from sspcore.data.archives import find_archives, unpack
 from sspcore.data.check_table import Row, conclusion, table_rows
 from sspcore.data.check_table import report as report
-from sspcore.data.datasets import DatasetSpec
+from sspcore.data.datasets import DatasetSpec, file_of
 from sspcore.data.footage import WHOLE, Sequence
 from sspcore.data.layouts import SPLITS, target_of
 from sspcore.data.releases import deeper_folders, files_key, folder_of, require_splits, survey
@@ -110,7 +111,7 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
     if checked.stops:
         raise ReleaseError(checked.stops)
     if count := len(checked.problems):
-        where = f"--dataset {spec.root}" if spec.root else f"--data {data}"
+        where = f"--dataset {quote(str(file_of(spec)))}" if spec.root else f"--data {data}"
         log.warning("%s; files not in order: %d, listed by: sspcore check %s", checked.conclusion, count, where)
     else:
         log.info("%s", checked.conclusion)

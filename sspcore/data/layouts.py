@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (
     ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".3gp", ".ogv", ".flv",
 )
+MASK_LIST, MASK_LIST_HEAD = "masks.csv", ("file", "frame")  # of class maps that sspcore stream wrote into a folder
 
 
 def matches(root: Path, kind: FileKind, spec: DatasetSpec) -> Iterator[tuple[Path, dict[str, str]]]:

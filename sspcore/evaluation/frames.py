@@ -13,10 +13,9 @@ import numpy as np
 from sspcore.core.checksums import crc32
 from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb
-from sspcore.data.layouts import number_of
+from sspcore.data.layouts import MASK_LIST, number_of
 from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
-from sspcore.inference.masks import LIST
 from sspcore.inference.sources import ANIMATIONS, IMAGE_SUFFIXES, open_source
 
 _KEPT = 3  # decoded frames: the one at hand and its neighbours
@@ -150,9 +149,9 @@ def images(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def counts_from_one(folder: Path) -> bool:
     """Whether masks are listed in their folder as of frames 0, 1, ... and are named 1, 2, ..., as FFmpeg counts."""
-    if not (folder / LIST).is_file():
+    if not (folder / MASK_LIST).is_file():
         return False
-    with (folder / LIST).open(encoding="utf-8", newline="", errors="replace") as file:
+    with (folder / MASK_LIST).open(encoding="utf-8", newline="", errors="replace") as file:
         rows = [row for row in csv.reader(file) if len(row) == 2 and row[1].isdigit()]
     return bool(rows) and all(_number(Path(name).stem) == int(frame) + 1 for name, frame in rows)
 

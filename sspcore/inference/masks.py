@@ -17,10 +17,8 @@ from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import write_image
+from sspcore.data.layouts import MASK_LIST, MASK_LIST_HEAD
 from sspcore.inference.stream import Segmented
-
-LIST = "masks.csv"
-_HEAD = ("file", "frame")
 
 
 def require_masks(folder: Path) -> None:
@@ -32,8 +30,8 @@ def require_masks(folder: Path) -> None:
     others = [path.name for path in sorted(folder.glob("*.png")) if path.name not in listed and not path.name.startswith(".")]
     if others:
         raise SspError(
-            f"{folder}: holds {others[0]}{' and more' if len(others) > 1 else ''}, which no {LIST} there lists as a mask of an "
-            "earlier run; move such files away, or name another folder"
+            f"{folder}: holds {others[0]}{' and more' if len(others) > 1 else ''}, which no {MASK_LIST} there lists as a mask "
+            "of an earlier run; move such files away, or name another folder"
         )
 
 
@@ -53,9 +51,9 @@ def mask_folder(folder: Path, palette: ClassSpec | None = None) -> Callable[[Seg
         if not names:
             folder.mkdir(parents=True, exist_ok=True)
             require_masks(folder)
-            for former in [*_listed(folder), folder / LIST]:
+            for former in [*_listed(folder), folder / MASK_LIST]:
                 former.unlink(missing_ok=True)
-            _add(folder, *_HEAD)
+            _add(folder, *MASK_LIST_HEAD)
         if result.name in names:
             raise SspError(f"{path}: two frames of the source are called {result.name}; give their files different names")
         names.add(result.name)
@@ -83,9 +81,9 @@ def _palette(classes: ClassSpec) -> list[int]:
 
 def _listed(folder: Path) -> Iterator[Path]:
     """The masks that earlier runs list in the folder, as far as they are there."""
-    if not (folder / LIST).is_file():
+    if not (folder / MASK_LIST).is_file():
         return
-    with (folder / LIST).open(encoding="utf-8", newline="", errors="replace") as file:
+    with (folder / MASK_LIST).open(encoding="utf-8", newline="", errors="replace") as file:
         for row in csv.reader(file):
             name = row[0] if row else ""
             path = folder / name
@@ -95,5 +93,5 @@ def _listed(folder: Path) -> Iterator[Path]:
 
 
 def _add(folder: Path, *row: object) -> None:
-    with (folder / LIST).open("a", encoding="utf-8", newline="") as file:
+    with (folder / MASK_LIST).open("a", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerow(row)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ReleaseError
-from sspcore.data.datasets import RURALSCAPES, SPECS, UAVID, DatasetSpec, open_dataset, read_spec
+from sspcore.data.datasets import RURALSCAPES, SPECS, UAVID, DatasetSpec, file_of, open_dataset, read_spec
 
 SMALL = {
     "title": "Two", "classes": {"road": [1, 2, 3], "car": [4, 5, 6]}, "moving": ["car"], "validation": ["b"],
@@ -137,6 +137,13 @@ def test_a_data_set_is_opened_by_name_file_or_folder(tmp_path):
 def is_absolute_in_key(spec: DatasetSpec) -> bool:
     """Whether artefacts would be made again where the folder is moved."""
     return str(spec.root) in str(spec.key)
+
+
+def test_a_description_knows_its_file(tmp_path):
+    written(tmp_path, SMALL)
+    path = tmp_path / "My flight.yml"
+    path.write_text(yaml.safe_dump(SMALL))
+    assert file_of(open_dataset(path)) == path and file_of(UAVID) is None
 
 
 @pytest.mark.parametrize("source, message", [

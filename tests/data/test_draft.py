@@ -16,6 +16,7 @@ from helpers.media import SIZE, half_and_half, texture, write_rgb, write_video
 from sspcore.cli.main import main
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.data.draft import draft_dataset
+from sspcore.data.draft.files import _is_drawn
 from sspcore.data.draft.labels import is_moving
 from sspcore.data.draft.pairs import paired
 from sspcore.data.labels import read_label
@@ -342,6 +343,14 @@ def test_boxes_are_no_labels_of_pixels(tmp_path):
         draft_dataset(tmp_path, overwrite=True)
 
 
+def test_a_label_that_is_exported_again_is_looked_at_again(tmp_path):
+    path = tmp_path / "a.png"
+    write_rgb(path, texture(SIZE, 0))
+    assert _is_drawn(path) is False
+    write_rgb(path, NUMBERS)
+    assert _is_drawn(path) is True
+
+
 def test_a_single_category_has_a_background(tmp_path):
     pictures(tmp_path, "ab")
     for name in "ab":
@@ -408,6 +417,28 @@ def test_a_file_that_is_there_is_kept(tmp_path, capsys):
     assert yaml.safe_load(made_text(tmp_path))["title"] == tmp_path.name
     said = capsys.readouterr().out
     assert f"sspcore check --dataset {tmp_path / 'dataset.yaml'}" in said and "labelled stills: 4, for validation: 1" in said
+
+
+def test_a_former_file_stays_if_the_new_one_would_be_none(tmp_path, monkeypatch):
+    cvat_of_pictures(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("mine")
+    monkeypatch.setattr("sspcore.data.draft.written", lambda *_: "classes: 3")
+    with pytest.raises(ReleaseError, match=f"^{tmp_path / 'dataset.yaml'}: classes: "):
+        draft_dataset(tmp_path, overwrite=True)
+    assert made_text(tmp_path) == "mine"
+    (tmp_path / "uavid").mkdir()
+    with pytest.raises(ReleaseError, match=f"comes with sspcore; name another: --out {tmp_path / 'uavid/flight.yaml'}"):
+        draft_dataset(tmp_path / "uavid")
+
+
+def test_what_stream_wrote_is_no_truth_and_no_flight(tmp_path):
+    cvat_of_a_video(tmp_path)
+    masks(tmp_path / "masks", [f"{k:06d}" for k in range(12)], NUMBERS)
+    (tmp_path / "masks/masks.csv").write_text("".join(["file,frame\n", *(f"{k:06d}.png,{k}\n" for k in range(12))]))
+    flight(tmp_path / "overlay.mp4")
+    made, labels = draft(tmp_path)
+    assert labelled(made, labels) == [("flight", 0), ("flight", 6)]
+    assert {"masks", "overlay.mp4"} < {note.split(":")[0] for note in made.notes}
 
 
 def test_only_the_description_is_written(tmp_path):

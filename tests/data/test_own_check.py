@@ -28,7 +28,7 @@ RULES = ClipRules(frame_step=1, clip_length=4, min_clip_length=2, drop_first=Fal
 @pytest.fixture
 def flight(tmp_path):
     """Two videos, one without a label, and a still; the last quarters are for validation."""
-    root = tmp_path / "harbour"
+    root = tmp_path / "the harbour"
     files = {"video": "{sequence}.mp4", "labels": "labels/{sequence}/{frame}.png"}
     spec = describe(root, files | STILLS, validation_share=0.25)
     for name in ("a", "b"):
@@ -59,7 +59,7 @@ def test_what_is_in_order_is_found_and_read_once(flight, tmp_path, monkeypatch):
 
 def test_the_key_tells_labels_apart_and_not_where_the_folder_lies(flight, tmp_path):
     before = checked(flight, tmp_path).key()
-    moved = shutil.copytree(flight.root, tmp_path / "elsewhere" / "harbour")
+    moved = shutil.copytree(flight.root, tmp_path / "elsewhere" / "the harbour")
     assert checked(open_dataset(moved), tmp_path / "second").key() == before
     label_png(flight.root / "labels" / "a" / "2.png", 1 - LABEL)
     assert checked(flight, tmp_path).key() != before
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_one_line_and_the_rest_goes_on(flight, tmp_path, caplog
     assert len(result.problems) == 1 and re.search(line, result.problems[0]) and not result.stops
     assert sum(len(each.labels) for each in result.sequences) == 3 - count
     assert require_release(None, flight, Workspace("demo", tmp_path / "work")) == result
-    assert f"listed by: sspcore check --dataset {flight.root}" in caplog.text
+    assert f"listed by: sspcore check --dataset '{flight.root}/dataset.yaml'" in caplog.text
 
 
 def test_a_damaged_image_of_a_folder_is_left_out_of_its_video(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sspcore.core.errors import ReleaseError
-from sspcore.data.datasets.reading import EXAMPLE, FILE_NAME
+from sspcore.data.datasets.reading import EXAMPLE, FILE_NAME, slug, title_of
 from sspcore.data.datasets.reading import read_spec as read_spec
 from sspcore.data.datasets.spec import DatasetSpec as DatasetSpec
 from sspcore.data.datasets.spec import FileKind as FileKind
@@ -16,6 +16,14 @@ from sspcore.data.datasets.vdd import merge_vdd as merge_vdd
 
 SPECS = {name: replace(read_spec(EXAMPLE.with_name(f"{name}.yaml")), root=None) for name in ("uavid", "ruralscapes")}
 UAVID, RURALSCAPES = SPECS.values()
+
+
+def file_of(spec: DatasetSpec) -> Path | None:
+    """The file that describes one's own data, as `open_dataset` takes it; None of a published data set."""
+    if spec.root is None:
+        return None
+    files = [path for path in sorted(spec.root.glob("*.y*ml")) if slug(title_of(path)) == spec.name]
+    return next(iter(files), spec.root)
 
 
 def open_dataset(source: Path | str) -> DatasetSpec:

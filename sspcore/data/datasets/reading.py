@@ -48,7 +48,7 @@ def _completed(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if unknown := [str(key) for key in content if key not in _SETTINGS]:
         raise ValueError(f"{unknown[0]}: unknown setting; choose from {', '.join(_SETTINGS)}")
     whole = path.resolve()
-    title = whole.parent.name if path.name == FILE_NAME else path.stem
+    title = title_of(path)
     colours = _colours(content.get("classes"))
     given: dict[str, Any] = {
         "title": title, "moving": [], "labels": list(colours), **content, "classes": list(colours),
@@ -119,6 +119,11 @@ def _explained(error: ValidationError) -> str:
     elif first["type"] == "literal_error":
         place, problem = place.removesuffix(".[key]"), f"unknown kind of file; choose from {first['ctx']['expected']}"
     return f"{place}: {problem}" if place else problem
+
+
+def title_of(path: Path) -> str:
+    """Title of a data set whose file gives none."""
+    return path.resolve().parent.name if path.name == FILE_NAME else path.stem
 
 
 def slug(title: str) -> str:

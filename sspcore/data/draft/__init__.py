@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
+from tempfile import TemporaryDirectory
 
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_file, require_output
-from sspcore.data.datasets import DatasetSpec, open_dataset
+from sspcore.data.datasets import SPECS, DatasetSpec, open_dataset
+from sspcore.data.datasets.reading import slug, title_of
 from sspcore.data.draft.files import look_through
 from sspcore.data.draft.labels import contents
 from sspcore.data.draft.plan import planned
@@ -53,6 +56,9 @@ def draft_dataset(folder: Path, out: Path | None = None, overwrite: bool = False
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise ReleaseError(f"{path}: not a .yaml file; name one")
     require_output(path, overwrite=overwrite)
+    if (name := slug(title_of(path))) in SPECS:
+        other = quote(str(path.with_name("flight.yaml")))
+        raise ReleaseError(f"{path}: {name} is the name of a data set that comes with sspcore; name another: --out {other}")
     found = look_through(folder)
     place, above = folder.resolve(), path.resolve().parent
     if not place.is_relative_to(above):
@@ -60,6 +66,7 @@ def draft_dataset(folder: Path, out: Path | None = None, overwrite: bool = False
     prefix = "".join(f"{part}/" for part in place.relative_to(above).parts)
     plan = planned(found)
     text = written(plan, contents(plan.images, plan.shapes, plan.collections, found), found, prefix)
+    _require_valid(text, path)
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     spec = open_dataset(path)
@@ -69,6 +76,18 @@ def draft_dataset(folder: Path, out: Path | None = None, overwrite: bool = False
         for split in SPLITS if not any(each.split == split and _has_labels(each) for each in sequences)
     ]
     return Draft(path, spec, _summary(spec, sequences), (*found.notes, *lost, *absent))
+
+
+def _require_valid(text: str, path: Path) -> None:
+    """Raise ReleaseError if `text` were no description at `path`, where a former one may lie: nothing is written there."""
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / path.resolve().parent.name / path.name
+        trial.parent.mkdir(exist_ok=True)
+        trial.write_text(text, encoding="utf-8")
+        try:
+            open_dataset(trial)
+        except ReleaseError as error:
+            raise ReleaseError(str(error).replace(str(trial), str(path))) from error
 
 
 def _has_labels(sequence: Sequence) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections import defaultdict
@@ -17,7 +18,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data.annotations import coco, labelme
 from sspcore.data.annotations.cvat import LABELMAP
 from sspcore.data.annotations.images import packed_colours, read_drawn
-from sspcore.data.layouts import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from sspcore.data.layouts import IMAGE_SUFFIXES, MASK_LIST, MASK_LIST_HEAD, VIDEO_SUFFIXES
 from sspcore.data.releases import natural_order
 
 MOST_FILES = 200_000
@@ -27,6 +28,7 @@ _LABEL_FOLDER = re.compile(
     r"(^|[^a-z])(labels?|masks?|annotations?|gt|ground_?truth|seg(mentation)?s?(class)?|semantics?)([^a-z]|$)"
 )
 _LABEL_NAME = re.compile(r"[-_. ](masks?|labels?|seg|segmentation|gt|annotation)$")
+_OVERLAY = re.compile(r"(?i)(.*[-_. ])?overlays?([-_. ]?\d+)?")
 _INSTANCES = "segmentationobject"  # CVAT and Pascal VOC: a colour for each object, not for each class
 
 Item = TypeVar("Item")
@@ -74,6 +76,7 @@ def look_through(root: Path) -> Found:
             _sort_json(path, found)
         elif suffix == ".xml" and "annotation" in path.stem.lower():
             found.notes.append(f"{found.place(path)}: XML is not read; export as CVAT's Segmentation mask 1.1 or as COCO")
+    _pass_over_own(images, found)
     _sort_images(images, found)
     return found
 
@@ -83,8 +86,13 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[k] for k in sorted({round(k) for k in np.linspace(0, len(items) - 1, most)})] if items else []
 
 
-@lru_cache(maxsize=4096)
 def _is_drawn(path: Path) -> bool | None:
+    status = path.stat()
+    return _has_few_values(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _has_few_values(path: Path, changed: int, size: int) -> bool | None:
     """Whether an image has so few colours or numbers that it may be a label image; None if it cannot be read."""
     try:
         image, _ = read_drawn(path, indices=True)
@@ -110,6 +118,29 @@ def _files(root: Path) -> Iterator[Path]:
         if count > MOST_FILES:
             raise ReleaseError(f"{root}: holds more than {MOST_FILES} files; name the folder of one data set")
         yield from (Path(folder, name) for name in names)
+
+
+def _pass_over_own(images: dict[Path, list[Path]], found: Found) -> None:
+    """Leave out what `sspcore stream` made here: a model's answers are no truth, its overlays no flights."""
+    for listing in [path for path in found.lists if path.name == MASK_LIST]:
+        with listing.open(encoding="utf-8", newline="", errors="replace") as file:
+            rows = [tuple(row) for row in csv.reader(file)]
+        if rows[:1] != [MASK_LIST_HEAD]:
+            continue
+        names, folder = {row[0] for row in rows if row}, listing.parent
+        if kept := [path for path in images.pop(folder, []) if path.name not in names]:
+            images[folder] = kept
+        found.notes.append(
+            f"{found.place(folder)}: class maps of sspcore stream, no labels, not used; delete {MASK_LIST} there if you "
+            "corrected them by hand"
+        )
+    overlays = [path for path in found.videos if _OVERLAY.fullmatch(path.stem)]
+    if len(overlays) < len(found.videos):
+        found.videos = [path for path in found.videos if path not in overlays]
+        found.notes += [
+            f"{found.place(path)}: by its name an overlay, not used; move it elsewhere, or rename it if it is a flight"
+            for path in overlays
+        ]
 
 
 def _sort_json(path: Path, found: Found) -> None:

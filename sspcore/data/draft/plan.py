@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sspcore.core.errors import ReleaseError
 from sspcore.data.annotations import coco
+from sspcore.data.datasets.reading import VALIDATION_SHARE
 from sspcore.data.draft.files import Found
 from sspcore.data.draft.layouts import Template, label_template, merged, picture_template, video_template
 from sspcore.data.draft.pairs import Link, Pictures, coco_links, first_frame_seen, links, sorted_pictures
@@ -17,7 +18,6 @@ from sspcore.data.layouts import number_of
 from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
 
-SHARE = 0.25  # of what is labelled, for validation
 _HELD_OUT = re.compile(r"(?i)(val|valid|validation|test|testing|eval|dev)_")  # folders before the names of stills
 FEWEST_VIDEOS = 4  # labelled, from which on whole videos are for validation
 
@@ -104,12 +104,12 @@ def _plan_frames(plan: Plan, linked: list[Link], pictures: Pictures, found: Foun
     root, many = found.root, len(pictures.sequences) > 1
     templates = [label_template(link, root) for link in linked]
     if many and any("{sequence}" in "".join(template) for template in templates):
-        told = [k for k, template in enumerate(templates) if "{sequence}" in "".join(template) or not linked[k].core]
-        if len(told) < len(linked):
+        named = [k for k, template in enumerate(templates) if "{sequence}" in "".join(template) or not linked[k].core]
+        if len(named) < len(linked):
             found.notes.append(
-                f"{len(linked) - len(told)} labels do not say which video they are of; put them in a folder called like it"
+                f"{len(linked) - len(named)} labels do not say which video they are of; put them in a folder called like it"
             )
-        linked, templates = [linked[k] for k in told], [templates[k] for k in told]
+        linked, templates = [linked[k] for k in named], [templates[k] for k in named]
     videos = {video_template(path, root, name): path for name, path in pictures.videos.items()}
     frames = {picture_template(each, root, name): each for name, group in pictures.frames.items() for each in group}
     for kind, known in (("video", videos), ("frames", frames)):
@@ -182,7 +182,7 @@ def _numbers(linked: list[Link]) -> dict[str, list[int]]:
 
 
 def _share(linked: list[Link], pictures: Pictures, first_frame: int) -> float:
-    """Share at the end of each video for validation: SHARE, or as much as has a label in it, up to a half."""
+    """Share at the end of each video for validation: the usual one, or as much as has a label in it, up to a half."""
     needed = []
     for name, numbers in _numbers(linked).items():
         if name in pictures.frames:
@@ -192,8 +192,8 @@ def _share(linked: list[Link], pictures: Pictures, first_frame: int) -> float:
             total, last = _frames(pictures.videos[name]), numbers[-1] - first_frame
         if total > last and len(numbers) > 1:
             needed.append(1 - last / total)
-    share = max(SHARE, math.ceil(20 * min(needed, default=0)) / 20)
-    return share if share <= 0.5 else SHARE
+    share = max(VALIDATION_SHARE, math.ceil(20 * min(needed, default=0)) / 20)
+    return share if share <= 0.5 else VALIDATION_SHARE
 
 
 def _first_frame(linked: list[Link], pictures: Pictures) -> tuple[int, str]:
@@ -236,13 +236,13 @@ def _validation(of_frames: list[Link], stills: list[str], found: Found) -> list[
             return names
     labelled = sorted({link.sequence for link in of_frames}, key=natural_order)
     if labelled:
-        return labelled[-max(1, round(SHARE * len(labelled))):] if len(labelled) >= FEWEST_VIDEOS else []
+        return labelled[-max(1, round(VALIDATION_SHARE * len(labelled))):] if len(labelled) >= FEWEST_VIDEOS else []
     if held := sorted({match[1] for name in stills if (match := _HELD_OUT.match(name))}):
         return [f"{name}_*" for name in held]
     groups = Counter(re.sub(r"\d*$", "", name) for name in stills)
     chosen: list[str] = []
     for name in sorted(groups, key=natural_order, reverse=True):
-        if sum(groups[each] for each in chosen) < SHARE * groups.total():
+        if sum(groups[each] for each in chosen) < VALIDATION_SHARE * groups.total():
             chosen.append(name)
     few = min(groups.values(), default=0) < 2 or sum(groups[each] for each in chosen) > groups.total() / 2
     return [] if few else [f"{name}*" for name in chosen]
