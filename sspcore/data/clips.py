@@ -85,6 +85,11 @@ class Clip:
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def place(self) -> str:
+        """Path below that of the data set: one name may be in both splits."""
+        return f"{self.split}/{self.name}"
+
     def __len__(self) -> int:
         return len(self.numbers)
 

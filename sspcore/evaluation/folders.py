@@ -52,6 +52,11 @@ class FolderClip:
         return len(self.predictions)
 
     @property
+    def place(self) -> str:
+        """Path of its motion in a cache."""
+        return self.name
+
+    @property
     def gaps(self) -> int:
         """Frames between the first and the last prediction that have none."""
         return self.positions[-1] - self.positions[0] + 1 - len(self)

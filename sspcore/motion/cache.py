@@ -1,7 +1,7 @@
 """Motion between consecutive frames, estimated once and kept on disk, for clips and for folders of frames alike.
 
 Flow and homography depend on the frames alone, not on any model, so every system, epoch and metric shares them.
-Files are arrays with a checksum, `<root>/<clip>/<estimator>/<H>x<W>...npy`; what is damaged is estimated again. Flow is
+Files are arrays with a checksum, `<root>/<split>/<clip>/<estimator>/<H>x<W>...npy`; what is damaged is estimated again. Flow is
 half precision (below 1/60 px of error at 32 px).
 """
 
@@ -29,10 +29,12 @@ _CORRESPONDENCES = "_matches"  # ends the name of the file that they lie in
 
 
 class Frames(Protocol):
-    """Consecutive frames with a name of their own, such as a clip of a data set."""
+    """Consecutive frames, such as a clip of a data set."""
 
     @property
-    def name(self) -> str: ...
+    def place(self) -> str:
+        """Name, as a path that no other frames in the same cache have."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -72,7 +74,7 @@ class FlowStore:
 
     def path(self, clip: Frames, source: int, target: int) -> Path:
         """Where that flow lies, or will."""
-        folder = self.root / clip.name / self.estimator.name / _size_name(self.size)
+        folder = self.root / clip.place / self.estimator.name / _size_name(self.size)
         return folder / f"{clip.key(source)}_{clip.key(target)}.npy"
 
     def has(self, clip: Frames, source: int, target: int) -> bool:
@@ -139,7 +141,7 @@ class HomographyStore:
         return ClipCorrespondences(rows)
 
     def _path(self, clip: Frames, ending: str = "") -> Path:
-        return self.root / clip.name / self.registrator.name / f"{_size_name(self.size)}{ending}.npy"
+        return self.root / clip.place / self.registrator.name / f"{_size_name(self.size)}{ending}.npy"
 
     def _register(self, clip: Frames) -> tuple[np.ndarray, np.ndarray]:
         """Register a clip and write both files: homographies (N-1, 11), matches (M, 4) with their frame in front."""

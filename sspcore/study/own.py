@@ -12,6 +12,7 @@ from sspcore.core.types import Size
 from sspcore.data.datasets import DatasetSpec, open_dataset
 from sspcore.data.releases import list_sequences
 from sspcore.study.profiles import Profile, described_by
+from sspcore.study.profiles.own import OWN
 
 Sources = str | Path | Sequence[str | Path]  # of data sets: YAML files, or folders that hold a dataset.yaml
 SAMPLED = 8  # videos, or stills, whose shape is looked at
@@ -31,6 +32,8 @@ def with_own(profile: Profile, sources: Sources) -> Profile:
         spec = open_dataset(path)
         if spec.root is None:
             raise ProfileError(f"--dataset {path}: comes with the profile; name it with --datasets, or give a YAML file")
+        if spec.name == OWN:
+            raise ProfileError(f"--dataset {path}: {OWN} is a name that profiles use; rename the file, or its folder")
         if spec.name in specs:
             raise ProfileError(f"--dataset {path}: another data set is called {spec.name} too; rename one of the files")
         specs[spec.name] = spec

@@ -103,7 +103,7 @@ def test_label_maps_come_at_the_size_asked_for(model):
 class Clip:
     """A clip of panning frames in whose middle a block moves against the camera."""
 
-    name = "clip"
+    place = name = "clip"
 
     def __init__(self, n: int) -> None:
         self.images = [frame.copy() for frame in panning_frames(n, 0)]

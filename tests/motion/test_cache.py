@@ -15,7 +15,7 @@ from sspcore.motion.registration import Registration, build_registrator
 
 
 class Frames:
-    name = "clip"
+    place = "clip"
 
     def __init__(self, n: int = 4) -> None:
         self.images, self.version = panning_frames(n, 0), 0

@@ -100,6 +100,7 @@ def test_the_shape_is_that_of_the_videos_and_of_stills_where_there_is_none(tmp_p
 
 @pytest.mark.parametrize("ask, problem", [
     (lambda path: {"dataset": "uavid"}, "--dataset uavid: comes with the profile; name it with --datasets"),
+    (lambda path: {"dataset": write_flight(path.parent.with_name("own"))}, "own is a name that profiles use; rename"),
     (lambda path: {"dataset": [path, path]}, "another data set is called flight too"),
     (lambda path: {"dataset": []}, "--dataset: none is named"),
     (lambda path: {"dataset": path, "data": path.parent}, "--data and --dataset: give one of them"),

@@ -74,7 +74,7 @@ class DataPlanner:
             frames[clip.sequence] += len(clip)
         rendered = {name: self._render(dataset, name) for name in self.study.unrendered(dataset)}
         names = list(frames)
-        # stills, of which there may be thousands, by the dozen
+        # there may be thousands of stills: several in one task
         shares = [[name] for name in names if frames[name] > 1]
         stills = [name for name in names if frames[name] == 1]
         shares += [stills[k: k + STILLS_OF_A_TASK] for k in range(0, len(stills), STILLS_OF_A_TASK)]
@@ -108,7 +108,7 @@ class DataPlanner:
         registrator = registrator_under(self.study.profile.registration, self.study.profile.conventions)
         return [
             (self._add(
-                "register", [dataset, key, clip.name, registrator, self.study.profile.input_size],
+                "register", [dataset, key, clip.split, clip.name, registrator, self.study.profile.input_size],
                 self._title(dataset, f"registering {clip.name}", seed=False), "register", (dataset, split, clip.name), prepared,
                 len(clip) * megapixels(self.study.profile.input_size), "register",
                 device=uses_lightglue(registrator),
@@ -133,7 +133,7 @@ class DataPlanner:
         for clip in self.clips(dataset, split):
             pairs = _pairs(clip, which, window)
             names.append((self._add(
-                "flow", [dataset, self.study.keys.motion(dataset, "flow"), clip.name, estimator, size, pairs],
+                "flow", [dataset, self.study.keys.motion(dataset, "flow"), clip.split, clip.name, estimator, size, pairs],
                 self._title(dataset, f"flow of {clip.name}", seed=False), "flow",
                 (dataset, split, clip.name, estimator, size, pairs), prepared, len(pairs) * megapixels(size), "flow",
                 device=uses_raft(estimator),

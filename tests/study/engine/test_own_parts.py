@@ -73,3 +73,21 @@ def test_the_command_says_what_it_has_prepared(flight, tmp_path, capsys):
     made = (tmp_path / "work").rglob("clip.json")
     times = {path: path.stat().st_mtime_ns for path in made}
     assert main(arguments) == 0 and {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_videos_of_one_name_in_both_splits_share_no_motion(tmp_path):
+    root = tmp_path / "flight"
+    describe(root, {"video": "{split}/{sequence}.mp4", "labels": "{split}/{sequence}/{frame}.png"})
+    for split, n_frames in (("train", 4), ("val", 6)):
+        video(root / split / "a.mp4", n_frames)
+        label_png(root / split / "a" / "1.png")
+    study = Study.open("smoke", root=tmp_path / "work", dataset=root)
+    (dataset,) = study.profile.datasets
+    clips = [clip for split in ("train", "val") for clip in study.clips(dataset, split)]
+    assert [clip.name for clip in clips] == ["a_000000", "a_000000"]
+    assert [len(study.homographies(dataset).clip(clip).ok) for clip in clips] == [3, 5]
+    assert len({study.flows(dataset).path(clip, 1, 0) for clip in clips}) == 2
+    tasks: dict[str, Task] = {}
+    Planner(study, tasks, controls=study.controls()).goals([("train", "SSP", dataset), ("motion", dataset)])
+    for kind in ("register", "flow"):
+        assert {task.call.arguments[1] for task in tasks.values() if task.kind == kind} == {"train", "val"}
