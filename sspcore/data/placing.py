@@ -95,6 +95,8 @@ def _place_entries(path: Path, fields: Fields, videos: Pictures, stills: Picture
             files, number = found
             if number not in files["labels"]:
                 files["labels"][number], files["entries"][number] = path, entry
+    if empty := coco.unlabelled(path):
+        yield f"{path}: {len(empty)} of its images, such as {empty[0]}, have no annotation and do not count as labelled"
     if lost:
         yield f"{path}: {lost[0]}: is no picture of {spec.title} ({len(lost)} such images); correct its names, or files:"
 

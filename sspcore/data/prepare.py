@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Sequence as Numbers
 from dataclasses import asdict, dataclass
@@ -48,7 +49,7 @@ class ClipRules(Section):
         from_labels: whether frames are counted from the labelled frame before (before the first: to it), so that no label is
             passed over; else from the video's first frame.
         clip_length: frames of a clip.
-        min_clip_length: shorter clips are dropped.
+        min_clip_length: shorter clips are dropped; with `from_labels` the rest of a video is joined to the clip before it.
         drop_first, drop_last: whether the first / last frame taken of a video is left out.
         drop_end_labels: whether the first and the last label file of a video are left out.
         require_label: whether a clip without a label is dropped; distillation and TC can use those that are kept.
@@ -129,10 +130,10 @@ def prepare_clips(
         sampled = jobs[:: -(-len(jobs) // SAMPLED_VIDEOS)]
         needed = int(MARGIN * frames * max(map(_stored_bytes, sampled)))
         require_room(out, needed, f"{spec.title}: {frames} frames of clips")
-    repeated: dict[Path, list[int]] = {}
+    repeated: defaultdict[Path, list[int]] = defaultdict(list)  # a shared video is prepared in two parts
     with tqdm(desc=f"preparing {spec.title}", unit="frame", total=total, initial=total - frames) as bar:
         for job, numbers in zip(jobs, run_jobs(prepare_sequence, jobs, workers), strict=True):
-            repeated[job.sequence.video] = numbers
+            repeated[job.sequence.video] += numbers
             bar.update(job.frames)
     for video, numbers in repeated.items():
         warn_of_copies(video, numbers)
@@ -187,6 +188,8 @@ def _cut(numbers: Numbers[int], labelled: set[int], rules: ClipRules) -> list[li
         taken.append(numbers[-1])  # RuralScapes: every n-th frame "and the last", which is then dropped
     taken = taken[int(rules.drop_first): len(taken) - int(rules.drop_last)]
     chunks = [taken[i: i + rules.clip_length] for i in range(0, len(taken), rules.clip_length)]
+    if rules.from_labels and len(chunks) > 1 and len(chunks[-1]) < rules.min_clip_length:
+        chunks[-2:] = [chunks[-2] + chunks[-1]]  # a label may lie in the rest
     return [
         chunk for chunk in chunks
         if len(chunk) >= rules.min_clip_length and (not rules.require_label or labelled.intersection(chunk))

@@ -168,7 +168,7 @@ def _labels(labels: Path, clip: str) -> dict[str, LabelFile]:
     if labels.is_file():
         pictures = [Path(name) for name in coco.frames(labels)] if labels.suffix.lower() == ".json" else []
         if not pictures:
-            raise SspError(f"--labels {labels}: neither a folder nor COCO's JSON with images; check the path")
+            raise SspError(f"--labels {labels}: neither a folder nor COCO's JSON with labelled images; check the path")
         own = [each for each in pictures if not clip or clip in each.parts[:-1] or len(each.parts) == 1]
         return {each.stem: LabelFile(labels, str(each)) for each in own}
     shapes, drawn = images(labels / clip, (".json",)), images(labels / clip, (".png",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.media import write_rgb
 from helpers.own import (
     LABEL,
     SIZE,
@@ -23,7 +25,7 @@ from helpers.own import (
 )
 from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ReleaseError
-from sspcore.core.files import read_json
+from sspcore.core.files import read_json, write_json
 from sspcore.core.store import seal
 from sspcore.data.clips import Clip, load_clips
 from sspcore.data.footage import Sequence
@@ -162,6 +164,24 @@ def test_a_frame_step_that_starts_from_labels_passes_over_none(n_frames, labels,
     assert plan_clips(n_frames, multiples, rules) == plan_clips(n_frames, multiples, plain)
 
 
+def test_a_rest_too_short_for_a_clip_of_its_own_keeps_its_label():
+    rules = ClipRules(frame_step=1, clip_length=48, min_clip_length=2, drop_first=False, from_labels=True)
+    assert plan_clips(97, {96}, rules) == [[*range(48, 97)]]
+    assert plan_clips(97, {0, 96}, rules) == [[*range(48)], [*range(48, 97)]]
+    assert plan_clips(97, {0, 96}, rules.model_copy(update={"from_labels": False})) == [[*range(48)]]
+    assert plan_clips(1, {0}, rules) == []
+
+
+def test_copies_of_frames_are_told_of_both_parts_of_a_video(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("sspcore"), "propagate", True)
+    files = {"frames": "{sequence}/{frame}.png", "labels": "{sequence}.json"}
+    spec = describe(tmp_path, files, validation_share=0.5)
+    for number, level in enumerate([0, 0, 1, 2, 3, 3]):
+        write_rgb(tmp_path / "a" / f"{number}.png", shade(level))
+    prepared(spec, tmp_path / "clips")
+    assert "2 frames taken are copies" in caplog.text
+
+
 # -------------------------------------------------------------------- forms of labels
 
 
@@ -217,6 +237,21 @@ def test_labels_of_images_and_stills_find_their_pictures(tmp_path, form):
     }
     for clip in clips.values():
         assert np.array_equal(clip.label(clip.labelled[0], SIZE), LABEL)
+
+
+def test_an_image_without_an_annotation_is_not_labelled(tmp_path):
+    """Exports list every image of a task, whether somebody has been at it or not."""
+    spec = describe(tmp_path, {"frames": "{sequence}/{frame}.png", "labels": "all.json"}, validation=["b"], unlabelled="road")
+    for name in ("a", "b"):
+        images(tmp_path / name, [1, 2])
+    coco_file(tmp_path / "all.json", ["a/000001.png", "a/000002.png", "b/000001.png"])
+    content = read_json(tmp_path / "all.json")
+    write_json(tmp_path / "all.json", content | {"annotations": content["annotations"][:2]})
+    sequences, lines = survey((tmp_path,), spec)
+    assert [[*each.labels] for each in sequences] == [[1], []]
+    assert lines == [
+        f"{tmp_path}/all.json: 2 of its images, such as a/000002.png, have no annotation and do not count as labelled"
+    ]
 
 
 @pytest.mark.parametrize("entry, name", [

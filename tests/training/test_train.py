@@ -252,7 +252,7 @@ def test_damaged_motion_is_estimated_again_before_it_is_used(clips, tmp_path, ki
     data = dataset(clips, tmp_path, augment=lambda sample: sample)
     data.warm()
     expected = data[(0, 0)]
-    path = sorted((tmp_path / "motion" / clips[0].name).rglob(f"{kind}/**/*.npy"))[0]
+    path = sorted((tmp_path / "motion" / clips[0].place).rglob(f"{kind}/**/*.npy"))[0]
     size = path.stat().st_size
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)

@@ -102,8 +102,20 @@ def _load(path: Path, changed: int, size: int) -> Labels:
 
 
 def frames(path: Path) -> dict[str, Size]:
-    """(H, W) of every image of a file by its file name. Raises ReleaseError if the file cannot be read."""
-    return {name: (picture.height, picture.width) for name, picture in load(path).images.items()}
+    """(H, W) of every labelled image of a file by its file name; one without an annotation has not been labelled yet.
+
+    Raises: ReleaseError if the file cannot be read.
+    """
+    content = load(path)
+    return {
+        name: (picture.height, picture.width) for name, picture in content.images.items() if picture.id in content.annotations
+    }
+
+
+def unlabelled(path: Path) -> list[str]:
+    """File names of the images that have no annotation."""
+    content = load(path)
+    return [name for name, picture in content.images.items() if picture.id not in content.annotations]
 
 
 def read(path: Path, file_name: str, spec: DatasetSpec, size: Size) -> np.ndarray:

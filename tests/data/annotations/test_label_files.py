@@ -107,7 +107,8 @@ def test_coco_paints_small_objects_over_large_ones_whatever_their_order(tmp_path
     expected = ["rrrrrrrr", "rccrrrrr", "rccrrrrr", "rrrrrrrr", "rrrrrrrr", "rrrrrrrr"]
     assert read_coco(tmp_path, car, street) == read_coco(tmp_path, street, car) == expected
     assert read_coco(tmp_path, car, street, name="more/b.jpg") == ["........"] * 6
-    assert coco.frames(tmp_path / "coco.json") == {"a.jpg": SIZE, "more/b.jpg": SIZE}
+    assert coco.frames(tmp_path / "coco.json") == {"a.jpg": SIZE}, "b.jpg has no annotation"
+    assert coco.unlabelled(tmp_path / "coco.json") == ["more/b.jpg"]
 
 
 def test_an_object_of_coco_has_all_its_parts_also_where_they_overlap(tmp_path):
@@ -167,9 +168,9 @@ def test_an_image_that_coco_does_not_have_or_has_twice_is_one_line(tmp_path):
 def test_a_coco_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     read, times = coco.read_checked, []
     monkeypatch.setattr(coco, "read_checked", lambda *given: times.append(1) or read(*given))
-    path = write_coco(tmp_path / "coco.json", [], SIZE, {}, ("a.jpg",))
+    path = write_coco(tmp_path / "coco.json", [{"category_id": 1}], SIZE, {}, ("a.jpg",))
     assert coco.frames(path) == coco.frames(path) == {"a.jpg": SIZE} and len(times) == 1
-    write_coco(path, [], SIZE, {}, ("b.jpg",))
+    write_coco(path, [{"category_id": 1}], SIZE, {}, ("b.jpg",))
     os.utime(path, ns=(1, 1))
     assert coco.frames(path) == {"b.jpg": SIZE} and len(times) == 2
 
