@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from sspcore.core.errors import SspError
-from sspcore.core.images import Interpolation, resize_frame, to_tensor
+from sspcore.core.images import Interpolation, to_tensor
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
-from sspcore.export.device.step_runner import StepRunner, sampling_homography
+from sspcore.export.device.step_runner import StepRunner, content_size, resized, sampling_homography
 from sspcore.models.ssp import SSP, Route
 from sspcore.motion.registration import Registrator
 
@@ -88,16 +88,20 @@ def video_rollout(
 ) -> Rollout:
     """The first frames of a video with their registrations; where one fails the frame is taken as unmoved.
 
-    Frames of another size are brought to `size` as `interpolation` says: the checkpoint's config has it.
+    Frames of another size are brought to `size` as on the device (`resized`), scaled as `interpolation` says: the checkpoint's
+    config has it. Registration sees no margin.
 
     Raises: SspError if there are fewer than `n_frames`.
     """
-    frames, homographies = [], []
+    frames, homographies, previous = [], [], None
+    description = {"size": size, "interpolation": interpolation}
     for image in islice(images, n_frames):
-        frame = resize_frame(image, size, interpolation)
-        H = registrator(frames[-1], frame).H_prev_to_cur if frames else np.eye(3)
-        frames.append(frame)
-        homographies.append(sampling_homography(H))
+        height, width = content_size(image, description)
+        frames.append(resized(image, description))
+        content = frames[-1][:height, :width]
+        same = previous is not None and previous.shape == content.shape
+        homographies.append(sampling_homography(registrator(previous, content).H_prev_to_cur if same else np.eye(3)))
+        previous = content
     if len(frames) < n_frames:
         raise SspError(f"only {len(frames)} readable frames, {n_frames} are needed; give a longer video")
     return Rollout(np.stack(frames), np.stack(homographies), (np.arange(n_frames) > 0).astype(np.float32))

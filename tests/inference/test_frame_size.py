@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.media import SIZE, texture, write_rgb
+from helpers.media import SIZE, panning_frames, texture, write_rgb
 from sspcore.cli.main import main
 from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb, resize_frame, to_tensor
@@ -166,3 +166,17 @@ def test_an_older_bundle_resizes_by_area_and_an_unknown_way_is_refused(bundle, t
 def test_a_rollout_from_a_video_resizes_as_it_is_told(how, clip):
     rollout = video_rollout(as_stored(clip), Identity(), SIZE, 2, interpolation=how)
     assert np.array_equal(rollout.frames[1], resize_frame(clip.frame(1, STORED), SIZE, how))
+
+
+def test_the_golden_rollout_keeps_the_aspect_of_a_video():
+    """A square frame lies in the left part of a network's, unsquashed; registration sees it alone."""
+    seen, square = [], [frame[:, : SIZE[0]] for frame in panning_frames(2, 0)]
+
+    class Watching(Identity):
+        def __call__(self, previous, current):
+            seen.append(current)
+            return super().__call__(previous, current)
+
+    rollout = video_rollout(square, Watching(), SIZE, 2)
+    assert rollout.frames.shape == (2, *SIZE, 3) and (rollout.frames[:, :, : SIZE[0]] == square).all()
+    assert len(seen) == 1 and (seen[0] == square[1]).all()
