@@ -47,6 +47,7 @@ def export(
     from sspcore.core.files import require_output
     from sspcore.export import StepOptions, check_model, export_bundle
     from sspcore.export.device.step_runner import SIDECAR
+    from sspcore.inference.sources import local_files
 
     if check:
         operators = check_model(_read_graph(check), target)
@@ -58,7 +59,7 @@ def export(
         raise SspError(f"--{'image' if checkpoint is None else 'checkpoint'} and --untrained: give one of them")
     if golden_frames < GOLDEN_FRAMES:
         raise ProfileError(f"--golden-frames {golden_frames}: at least {GOLDEN_FRAMES}, shorter ones hide drift")
-    inputs = [None if name is None else Path(name) for name in (checkpoint, video)]
+    inputs = [checkpoint and Path(checkpoint), *(local_files(video) if video else ())]
     require_output(out, inputs, overwrite, SIDECAR)
     model, config = open_checkpoint(checkpoint, image) if untrained is None else _fresh(untrained, profile)
     used = size or config.input_size

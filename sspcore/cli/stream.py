@@ -82,7 +82,7 @@ def stream(
     from sspcore.inference.page import live_page, parse_address
     from sspcore.inference.panels import Panels, require_panels
     from sspcore.inference.shots import MEANING, Report, told
-    from sspcore.inference.sources import open_source
+    from sspcore.inference.sources import local_files, open_source
     from sspcore.inference.video import require_outputs, run
     from sspcore.motion.flow import build_flow
     from sspcore.motion.registration import build_registrator
@@ -95,9 +95,17 @@ def stream(
         raise ProfileError(f"--reconnect {reconnect:g}: seconds must be a number from 0 on")
     if not 0 < scale <= 4:
         raise ProfileError(f"--scale {scale:g}: take a number above 0, at most 4")
+    shown = out is not None or view is not None
+    for idle, line in (
+        (palette and masks is None, "--palette: is for class maps; give --masks too"),
+        (panels is not None and not shown, "--panels: are for the overlay; give --out or --view too"),
+        (scale != 1 and not shown, f"--scale {scale:g}: is for the overlay; give --out or --view too"),
+    ):
+        if idle:
+            raise ProfileError(line)
     outputs = [path for path in (out, masks, report) if path is not None]
     for path in outputs:
-        require_output(path, (Path(source), bundle, checkpoint and Path(checkpoint)), overwrite)
+        require_output(path, (*local_files(source), bundle, checkpoint and Path(checkpoint)), overwrite)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise SspError("--out, --masks and --report: two of them name the same file; name different ones")
     require_outputs(out, masks)

@@ -13,10 +13,10 @@ import numpy as np
 from sspcore.core.checksums import crc32
 from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb
-from sspcore.data.layouts import MASK_LIST, number_of
+from sspcore.data.layouts import IMAGE_SUFFIXES, MASK_LIST, number_of
 from sspcore.data.releases import natural_order
 from sspcore.data.video import count_frames
-from sspcore.inference.sources import ANIMATIONS, IMAGE_SUFFIXES, open_source
+from sspcore.inference.sources import ANIMATIONS, open_source
 
 _KEPT = 3  # decoded frames: the one at hand and its neighbours
 

@@ -14,15 +14,13 @@ import cv2
 import numpy as np
 
 from sspcore.core.errors import SspError
+from sspcore.data.layouts import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
 _PIPELINE = "gst:"
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
-_FILES = (
-    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv", ".gif",
-    ".mjpg", ".mjpeg", ".h264", ".264", ".hevc", ".265",
-)
+_FILES = (*VIDEO_SUFFIXES, ".gif", ".mjpg", ".mjpeg", ".h264", ".264", ".hevc", ".265")
 _LOSABLE = re.compile(r"\b(rtsp|rtmp2?|udp|tcp\w*|srt\w*|souphttp|curlhttp|hls|webrtc)\w*src\b|\b(?!file:)\w+://")
 _NEARLY = 0.98  # of a recording that comes at its own pace, whose length is a guess
 _MOST_FRAMES = 10**9  # a header that announces more means nothing by it
@@ -38,6 +36,12 @@ def is_address(name: str) -> bool:
 def is_pipeline(name: str) -> bool:
     """Whether this is a pipeline of GStreamer: gst:..., or elements joined by " ! "."""
     return name.startswith(_PIPELINE) or " ! " in name
+
+
+def locations(name: str) -> list[str]:
+    """What the elements of a pipeline have as location= or uri=."""
+    found = re.findall(r"""\b(?:location|uri)\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""", name)
+    return ["".join(each) for each in found]
 
 
 def without_secrets(name: str) -> str:

@@ -149,9 +149,9 @@ def live_page(address: tuple[str, int], title: str, classes: ClassSpec, report: 
     host, port = address
     try:
         sockets = bind_sockets(port, host)
-    except OSError as error:
-        reason = error.strerror or error
-        raise SspError(f"--view {host}:{port}: cannot be served there ({reason}); name another port") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        reason = getattr(error, "strerror", None) or error
+        raise SspError(f"--view {host}:{port}: cannot be served there ({reason}); name another address or port") from error
     loop = asyncio.new_event_loop()
     shown = HERE if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
     address = urlunsplit(("http", f"{shown}:{sockets[0].getsockname()[1]}", "", "", ""))

@@ -22,13 +22,13 @@ from PIL import Image
 
 from sspcore.core.errors import ReleaseError, SspError
 from sspcore.core.images import read_rgb
+from sspcore.data.layouts import IMAGE_SUFFIXES
 from sspcore.data.releases import natural_order
 from sspcore.data.video import missing_frames, open_video
-from sspcore.inference.network import Connection, is_address, is_pipeline
+from sspcore.inference.network import Connection, is_address, is_pipeline, locations
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 ANIMATIONS = (".gif", ".webp", ".png", ".apng")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises for damaged files
 _USUAL_RATE, _FOLDER_RATE = 25.0, 12.0  # where nothing says how fast frames follow
@@ -88,15 +88,28 @@ def open_source(
             getattr(opened.frames, "close", lambda: None)()
 
 
+def local_path(source: Path | str | int) -> Path | None:
+    """The file, folder or device that a source names, file:... too; None of addresses and pipelines."""
+    name = str(source)
+    if is_pipeline(name) or (is_address(name) and not name.lower().startswith("file:")):
+        return None
+    return Path(url2pathname(urlsplit(name).path) if name.lower().startswith("file:") else name)
+
+
+def local_files(source: Path | str | int) -> list[Path]:
+    """What a source reads on this machine, so that no output is written there: its path, or the files of a pipeline."""
+    names = locations(source) if isinstance(source, str) and is_pipeline(source) else [source]
+    return [path for name in names if (path := local_path(name)) is not None]
+
+
 def _given(frames: Iterable[np.ndarray]) -> Source:
     return Source((frame for frame in frames), False, _USUAL_RATE, len(frames) if isinstance(frames, Sized) else None)
 
 
 def _open(source: Path | str | int, reconnect: float, timeout: float) -> Source:
-    name = str(source)
-    if is_pipeline(name) or (is_address(name) and not name.startswith("file:")):
+    name, path = str(source), local_path(source)
+    if path is None:
         return _received(Connection(name, timeout), reconnect)
-    path = Path(url2pathname(urlsplit(name).path) if name.startswith("file:") else name)
     if path.is_dir() and not isinstance(source, int):
         return _folder(path)
     if (name.isascii() and name.isdigit()) or name.startswith("/dev/video"):
@@ -154,7 +167,7 @@ def _animated(path: Path, frames: int) -> Iterator[np.ndarray | None]:
 
 
 def _video(path: Path) -> Source:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise SspError(f"{path}: cannot be opened as a video; is it complete and readable?")
     announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

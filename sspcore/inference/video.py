@@ -24,7 +24,7 @@ from sspcore.inference.masks import require_masks
 from sspcore.inference.motion import MotionSource, motion_for
 from sspcore.inference.outputs import Consumer, writers
 from sspcore.inference.shots import Report
-from sspcore.inference.sources import Source, open_source
+from sspcore.inference.sources import Source, local_files, open_source
 from sspcore.inference.stream import Segmented, stream
 from sspcore.models.checkpoint import load_checkpoint
 from sspcore.models.image import ImageSegmenter
@@ -65,7 +65,8 @@ def segment_video(
     Raises: SspError in one line for a wrong checkpoint, source or output.
     """
     outputs = [None if path is None else Path(path) for path in (out, masks)]
-    inputs = [Path(path) for path in (source, model) if isinstance(path, (str, Path))]
+    inputs = [Path(model)] if isinstance(model, (str, Path)) else []
+    inputs += local_files(source) if isinstance(source, (str, Path)) else []
     for path in filter(None, outputs):
         require_output(path, inputs, overwrite)
     require_outputs(*outputs)

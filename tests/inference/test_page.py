@@ -95,5 +95,7 @@ def test_addresses():
             parse_address(text)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         page = live_page(("127.0.0.1", taken.getsockname()[1]), "SSP", UAVID, Report())
-        with pytest.raises(SspError, match="cannot be served there .*another port"):
+        with pytest.raises(SspError, match="cannot be served there .*another address or port"):
             page.__enter__()
+    with pytest.raises(SspError, match=r"--view \.\.:80: cannot be served there"):
+        live_page(("..", 80), "SSP", UAVID, Report()).__enter__()

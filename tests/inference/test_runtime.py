@@ -250,9 +250,11 @@ def test_the_command_writes_at_the_source_s_size_and_says_where(tmp_path, capsys
     capsys.readouterr()
     (masks / "mine.png").touch()
     for more, line in (
-        (["--overwrite"], "holds mine.png, which no masks.csv"), (["--system", "Base", "--panels", "alpha"], "only SSP"),
+        (["--overwrite"], "holds mine.png, which no masks.csv"),
+        (["--system", "Base", "--panels", "alpha", "--view", "0"], "only SSP"),
         (["--scale", "0"], "--scale 0: take"), (["--out", str(tmp_path / "o.gif")], "name one of them"),
-        (["--view", "x"], "--view x"),
+        (["--view", "x"], "--view x"), (["--scale", "0.5"], "--scale 0.5: is for the overlay; give --out or --view too"),
+        (["--panels", "frame"], "--panels: are for the overlay"),
     ):
         assert main([*(common if "--overwrite" in more else common[:4]), *more]) == 2
         error = capsys.readouterr().err.strip().splitlines()

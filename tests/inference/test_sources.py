@@ -21,7 +21,7 @@ from sspcore.core.errors import SspError
 from sspcore.core.images import read_rgb
 from sspcore.inference import network
 from sspcore.inference.network import without_secrets
-from sspcore.inference.sources import open_source
+from sspcore.inference.sources import local_files, open_source
 
 FRAMES = panning_frames(6, 0)
 
@@ -305,6 +305,15 @@ def test_a_folder_may_be_called_like_a_camera(tmp_path, monkeypatch):
 def test_seconds_of_reconnection_are_checked(capsys):
     assert main(["stream", "rtsp://cam/1", "--reconnect", "-1"]) == 2
     assert "--reconnect -1: seconds must be a number from 0 on" in capsys.readouterr().err
+
+
+def test_the_files_of_a_source_are_known_however_they_are_named(tmp_path):
+    path = tmp_path / "my flight.mp4"
+    for source in (path, str(path), path.as_uri(), path.as_uri().replace("file:", "FILE:"),
+                   f'gst:filesrc location="{path}" ! decodebin ! appsink', f"playbin uri={path.as_uri()} ! appsink"):
+        assert local_files(source) == [path]
+    for source in ("rtsp://host/a.mp4", "gst:rtspsrc location=rtsp://host/a.mp4 ! appsink"):
+        assert not local_files(source)
 
 
 def test_secrets_are_not_shown():

@@ -94,12 +94,13 @@ def test_wrong_arguments_are_one_line_before_any_work(checkpoint, model, tmp_pat
     source = tmp_path / "flight.mp4"
     for message, arguments in (
         ("is an input", {"model": checkpoint, "out": source, "overwrite": True}),
+        ("is an input", {"source": source.as_uri(), "model": checkpoint, "out": source, "overwrite": True}),
         ("lies in an input", {"model": checkpoint, "masks": checkpoint / "masks"}),
         ("no checkpoint|folder is missing", {"model": tmp_path / "nothing"}),
         ("size: the model carries no config", {"model": model}),
         ("device tpu9", {"model": checkpoint, "device": "tpu9"}),
     ):
         with pytest.raises(SspError, match=message):
-            segment_video(source=source, **arguments)
+            segment_video(**{"source": source, **arguments})
     with pytest.raises(SspError, match="no such video"):
         list(segment_video(checkpoint, "nothing.mp4"))
