@@ -122,7 +122,7 @@ def own_image(name: str) -> nn.Module:
     try:
         return build()
     except Exception as error:
-        raise SspError(f"--image {name}: {function}() fails ({type(error).__name__}: {reason(error)}); mend it") from error
+        raise SspError(f"--image {name}: {function}() fails ({type(error).__name__}: {reason(error)}); correct it") from error
 
 
 def fail(message: str, status: int) -> int:

@@ -72,7 +72,7 @@ def stream(
 
     Decoding, registration and network run at the same time.
 
-    A summary is told on stderr; JSON goes to stdout where that is no terminal.
+    A summary goes to stderr; JSON goes to stdout where that is no terminal.
     """
     from sspcore.core.files import require_output, write_json
     from sspcore.core.parallel import quiet_decoder
@@ -81,7 +81,7 @@ def stream(
     from sspcore.inference.outputs import overlay, writers
     from sspcore.inference.page import live_page, parse_address
     from sspcore.inference.panels import Panels, require_panels
-    from sspcore.inference.shots import MEANING, Report, told
+    from sspcore.inference.shots import MEANING, Report, as_text
     from sspcore.inference.sources import local_files, open_source
     from sspcore.inference.video import require_outputs, run
     from sspcore.motion.flow import build_flow
@@ -134,7 +134,7 @@ def stream(
     written = {"overlay": out, "masks": masks, "report": report} if done.frames else {"report": report}
     written = {what: str(path) for what, path in written.items() if path is not None}
     summary = done.summary() | {"outputs": written, "meaning": MEANING}
-    print(told(done, written), file=sys.stderr)
+    print(as_text(done, written), file=sys.stderr)
     if as_json or not sys.stdout.isatty():
         print(json.dumps(summary, indent=1))
     if report:

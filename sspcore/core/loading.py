@@ -80,7 +80,7 @@ class Loader:
 
     loader: DataLoader[Any]
     title: str
-    _told: bool = False
+    _warned: bool = False
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -103,8 +103,8 @@ class Loader:
             raise SspError(f"{problem}; {remedy}") from error
 
     def _unpacked(self, packed: Packed) -> Any:
-        if packed.problem and not self._told:
-            self._told = True
+        if packed.problem and not self._warned:
+            self._warned = True
             log.warning(
                 "%s: batches do not pass through shared memory (%s), which takes longer; "
                 "a container has more with --shm-size=2g", self.title, packed.problem,

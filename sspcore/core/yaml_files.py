@@ -41,7 +41,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ValueError(f"cannot be read ({error.strerror}); check its name and permissions") from error
     # ValueError: no text, no such date, a circle; TypeError: a date for a key
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"not readable as YAML ({str(error).splitlines()[0]}); mend the file") from error
+        raise ValueError(f"not readable as YAML ({str(error).splitlines()[0]}); correct the file") from error
     if not isinstance(tree, dict):
         raise ValueError("expected a mapping of settings at the top level")
     return tree

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data.containers import has_sample_table, is_cut_off, is_edited
 
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_OPENING = threading.RLock()  # options of FFmpeg are in the environment, which all threads share
 _REORDERED = 64  # no codec stores a frame farther from its place
 
 
@@ -24,7 +26,8 @@ def open_video(video: Path) -> Iterator[cv2.VideoCapture]:
     if not video.is_file():
         raise ReleaseError(f"{video}: file is missing; restore it from the release")
     # as many decoder threads as OpenCV has here: one in a worker process, which has neighbours
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, max(1, cv2.getNumThreads())])
+    with _OPENING:
+        capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, max(1, cv2.getNumThreads())])
     try:
         if not capture.isOpened():
             raise ReleaseError(f"{video}: not a readable video ({video.stat().st_size} bytes); fetch it again")
@@ -108,7 +111,9 @@ def missing_frames(video: Path, decoded: int) -> int:
 
 def _decoded_unedited(video: Path) -> int:
     """Number of frames in the file, those that an edit list hides too."""
-    with _ffmpeg_options("ignore_editlist;1"), open_video(video) as capture:
+    with ExitStack() as stack:
+        with _ffmpeg_options("ignore_editlist;1"):
+            capture = stack.enter_context(open_video(video))
         return sum(1 for _ in iter(capture.grab, False))
 
 
@@ -124,12 +129,16 @@ def _leading(video: Path) -> int:
 
 @contextmanager
 def _ffmpeg_options(options: str) -> Iterator[None]:
-    """Options for what FFmpeg opens in the block, in the variable in which OpenCV takes them; a user's own stay in force."""
-    if _OPTIONS in os.environ:
-        yield
-        return
-    os.environ[_OPTIONS] = options
-    try:
-        yield
-    finally:
-        os.environ.pop(_OPTIONS, None)
+    """Options for what FFmpeg opens in the block, in the variable in which OpenCV takes them; a user's own stay in force.
+
+    Meanwhile no other thread opens a video by `open_video`.
+    """
+    with _OPENING:
+        if _OPTIONS in os.environ:
+            yield
+            return
+        os.environ[_OPTIONS] = options
+        try:
+            yield
+        finally:
+            os.environ.pop(_OPTIONS, None)

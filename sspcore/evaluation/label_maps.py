@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -17,11 +16,11 @@ from sspcore.core.errors import SspError
 from sspcore.core.types import Size
 from sspcore.core.yaml_files import read_mapping
 from sspcore.data.annotations import coco, cvat, labelme, read_label_image
+from sspcore.data.annotations.images import UNKNOWN, code_table, pack, packed_colours
 from sspcore.data.datasets import DatasetSpec
 from sspcore.metrics.records import MAX_SIDE
 
 _GREY, _PALETTE, _DEPTH, _KIND = 0, 3, 24, 25  # kinds of PNG, and where its head says which and how many bits
-_UNKNOWN = 254
 
 
 @dataclass(frozen=True)
@@ -113,23 +112,15 @@ def _ids(image: Image.Image, data: bytes, colours: Mapping[Colour, int], path: P
         return rgb[..., 0]
     if not colours:
         raise SspError(f"{path}: expected class ids, found colours; say what they mean with --dataset or --palette")
-    packed = (rgb[..., 0].astype(np.int32) << 16) | (rgb[..., 1].astype(np.int32) << 8) | rgb[..., 2]
-    ids = _table(tuple(colours.items()))[packed]
-    if (unknown := ids == _UNKNOWN).any():
+    codes = tuple((pack(*colour), value) for colour, value in colours.items())
+    ids = code_table(codes, 24)[packed_colours(rgb[..., ::-1], path)]
+    if (unknown := ids == UNKNOWN).any():
         y, x = np.argwhere(unknown)[0]
         raise SspError(
             f"{path}: colour {tuple(map(int, rgb[y, x]))} at x={x}, y={y} is no class's ({unknown.sum()} such pixels); "
             "give the palette that the maps were drawn with"
         )
     return ids
-
-
-@lru_cache(maxsize=4)
-def _table(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
-    table = np.full(1 << 24, _UNKNOWN, np.uint8)
-    for (r, g, b), value in colours:
-        table[(r << 16) | (g << 8) | b] = value
-    return table
 
 
 def read_truth(label: LabelFile, n_classes: int, classes: ClassSpec | None, size: Size) -> np.ndarray:

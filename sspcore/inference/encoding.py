@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -44,6 +45,7 @@ _BY_OPENCV = {  # (back end, four letters) in order of preference
 _SLOW = ("vp09", "VP90", "VP80")
 _LISTING = (".mp4", ".avi")  # containers that say how many frames they hold
 SUFFIXES = tuple(_BY_OPENCV)
+_STDERR = threading.Lock()
 
 
 class _Encoder(Protocol):
@@ -219,13 +221,17 @@ def _works(program: str, encoder: str) -> bool:
 
 @contextmanager
 def _no_native_messages() -> Iterator[None]:
-    """Keep what C libraries print on stderr off the terminal, as long as a file is opened."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    """Keep what C libraries print on stderr off the terminal, as long as a file is opened.
+
+    It is the stderr of the whole process: one thread at a time, and what others print meanwhile is lost too.
+    """
+    with _STDERR:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

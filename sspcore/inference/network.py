@@ -59,7 +59,7 @@ class Connection:
     """
 
     def __init__(self, name: str, timeout: float) -> None:
-        """Open it. Raises SspError, in `timeout` seconds and a few, saying why if that can be told."""
+        """Open it. Raises SspError, in `timeout` seconds and a few, saying why if that is known."""
         self.name, self.timeout, self.reconnects = name, timeout, 0
         if is_pipeline(name) and not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise SspError(

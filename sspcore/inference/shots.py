@@ -85,7 +85,7 @@ class Report:
         return counts | {"fps": rate} | {f"{name}_ms": percentiles(getattr(self, name)) for name in times}
 
 
-def told(report: Report, outputs: Mapping[str, str]) -> str:
+def as_text(report: Report, outputs: Mapping[str, str]) -> str:
     """A report in a few lines, for people. outputs: what was written -> where."""
     found = report.summary()
     rate = "" if found["fps"] is None else f", {found['fps']:.1f} a second"
@@ -93,12 +93,12 @@ def told(report: Report, outputs: Mapping[str, str]) -> str:
     if found["latency_ms"]:
         network, moved, whole = (f"{found[key]['p50']:.0f} ms" for key in ("network_ms", "registration_ms", "latency_ms"))
         lines.append(f"a frame: {network} in the network, {moved} for its motion, {whole} from its arrival to its class map")
-    said = {
+    words_of = {
         "broken": "could not be decoded", "dropped": "dropped, the network was busy", "cuts": "scene cuts",
         "unregistered": "not registered, taken as unmoved", "resized": "changes of size",
         "reconnected": "times connected again",
     }
-    counts = [f"{count} {words}" for name, words in said.items() if (count := getattr(report, name))]
+    counts = [f"{count} {words}" for name, words in words_of.items() if (count := getattr(report, name))]
     return "\n".join([*lines, *filter(None, ["; ".join(counts)]), *(f"{what}: {path}" for what, path in outputs.items())])
 
 

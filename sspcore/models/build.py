@@ -40,8 +40,8 @@ def _build_smp(spec: SmpSpec, n_classes: int, load_weights: bool) -> SmpModel:
         model = SmpModel(getattr(smp, spec.smp)(**arguments), spec)
     except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as error:
         raise ProfileError(
-            f"{spec.smp}: cannot be made by segmentation_models_pytorch {smp.__version__} ({reason(error)}); mend its "
-            "arguments, or install another version"
+            f"{spec.smp}: cannot be made by segmentation_models_pytorch {smp.__version__} ({reason(error)}); correct "
+            "its arguments, or install another version"
         ) from error
     if load_weights:
         load_encoder(model.network.encoder, spec)

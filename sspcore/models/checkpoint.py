@@ -235,7 +235,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     except ValidationError as error:
         raise ArtefactError(
             f"{path}: {first_problem(error)} ({error.error_count()} in all), written by sspcore {values.get('written_by')}, "
-            f"this is {__version__}; mend the entry or save the model again"
+            f"this is {__version__}; correct the entry or save the model again"
         ) from error
 
 

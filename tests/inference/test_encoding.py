@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -165,3 +167,20 @@ def test_the_slow_encoder_is_said(no_ffmpeg, tmp_path, caplog):
         write(tmp_path / "out.mp4", [texture((32, 32))])
     if code_of(cv2.VideoCapture(str(tmp_path / "out.mp4"))) == "VP90":
         assert "install ffmpeg" in caplog.text
+
+
+def test_two_threads_that_silence_c_libraries_leave_stderr_as_it_was():
+    before, entered, go = os.fstat(2), threading.Event(), threading.Event()
+
+    def second():
+        with encoding._no_native_messages():
+            entered.set()
+            go.wait(5)
+
+    thread = threading.Thread(target=second)
+    with encoding._no_native_messages():
+        thread.start()
+        assert not entered.wait(0.1)
+    go.set()
+    thread.join()
+    assert os.path.samestat(before, os.fstat(2))

@@ -15,7 +15,7 @@ from sspcore.core.images import read_image
 from sspcore.data.annotations.shapes import unlabelled_id
 from sspcore.data.datasets import DatasetSpec
 
-_UNKNOWN = 254
+UNKNOWN = 254
 _MANY = 20  # unknown colours, from which on an image was not drawn but compressed with loss or blended
 _JPEG, _PNG, _PALETTE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", 3
 
@@ -31,10 +31,10 @@ def read_label_image(path: Path, spec: DatasetSpec) -> np.ndarray:
     numbers, colours = spec.label_ids, {pack(*colour): each for colour, each in spec.label_colours.items()}
     image, clear = read_drawn(path, indices=bool(numbers))
     codes = _values(image, path, spec) if numbers else packed_colours(image, path)
-    ids = _table(tuple((numbers or colours).items()), 16 if numbers else 24)[codes]
+    ids = code_table(tuple((numbers or colours).items()), 16 if numbers else 24)[codes]
     if clear is not None:
         ids[clear] = unlabelled_id(spec)
-    if (unknown := ids == _UNKNOWN).any():
+    if (unknown := ids == UNKNOWN).any():
         y, x = np.argwhere(unknown)[0]
         code, others = int(codes[y, x]), len(np.unique(codes[unknown]))
         what = f"number {code}" if numbers else f"colour {unpack(code)}"
@@ -108,9 +108,9 @@ def unpack(code: int) -> Colour:
 
 
 @lru_cache(maxsize=4)
-def _table(ids: tuple[tuple[int, int], ...], bits: int) -> np.ndarray:
-    """Class id of every code: one look-up for a pixel is several times faster than a comparison for a class."""
-    table = np.full(1 << bits, _UNKNOWN, np.uint8)
+def code_table(ids: tuple[tuple[int, int], ...], bits: int) -> np.ndarray:
+    """Class id of every code, UNKNOWN of others; a look-up is several times faster than a comparison for each class."""
+    table = np.full(1 << bits, UNKNOWN, np.uint8)
     for code, class_id in ids:
         table[code] = class_id
     return table

@@ -106,7 +106,7 @@ class Workers:
         self._there = {address: info for address, info in there.items() if self._fits.get(address)}
         self._some_fitted |= bool(self._there)
         if self._fits and not any(self._fits.values()) and not self._some_fitted:
-            raise SspError("no worker can take part, see the lines above; mend one of them, then run again")
+            raise SspError("no worker can take part, see the lines above; correct one of them, then run again")
 
     def has(self, resource: str) -> bool:
         """Whether a worker offers that resource."""
