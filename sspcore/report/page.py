@@ -37,7 +37,7 @@ def write_page(profile: Profile, workspace: Workspace, folder: Path) -> Path:
     if not notebooks and not (workspace.base / "runs").is_dir():
         raise ArtefactError(
             f"{shown(workspace.base)}: no run of profile {profile.name} here; start one with "
-            f"./reproduce.sh --profile {profile.name}"
+            f"./reproduce.sh --profile {profile.name}{' --dataset FILE' if profile.described else ''}"
         )
     figures = workspace.figures
     found = _tables(figures / "tables")

@@ -78,7 +78,7 @@ class StudyData:
             root: folder of artefacts; default: the repository's data folder.
             maker: see the attribute.
             dataset: YAML files that describe data sets of one's own, or folders that hold a dataset.yaml; they take the place
-                of the profile's. Their artefacts lie in a folder of their own, `<profile>-<data set>`.
+                of the profile's. Their artefacts lie in a folder of their own, `<profile>+<data set>`.
         Raises: ProfileError, or ReleaseError if the profile needs real data and no folder is given.
         """
         loaded = load_profile(profile, overrides)
@@ -149,8 +149,8 @@ class StudyData:
         if self.release_root is not None:
             return f"real releases{note}"
         note += "; smoke run: no result" if self.profile.name == "smoke" else ""
-        if own := ", ".join(spec.title for spec in self.profile.described.values()):
-            return f"own data: {own}{note}"
+        if self.profile.described:
+            return f"own data{note}"
         return f"rendered data, not the real data set{note}"
 
     @property

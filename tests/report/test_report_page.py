@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.flights import write_flight
 from helpers.tables import row
 from sspcore.cli.main import main
 from sspcore.core import paths
@@ -18,6 +19,7 @@ from sspcore.core.paths import Workspace
 from sspcore.report.captions import PICTURES
 from sspcore.report.page import write_page
 from sspcore.report.seeds import summary
+from sspcore.study.own import with_own
 from sspcore.study.profiles import load_profile
 
 ORIGIN = {"data": "rendered data, not the real data set", "profile": "smoke", "seed": 3, "commit": "c0ffee<>"}
@@ -111,6 +113,9 @@ def test_a_run_without_tables_says_which_chapter_writes_them(tmp_path):
 def test_no_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
     with pytest.raises(ArtefactError, match="no run of profile smoke here; start one with ./reproduce.sh --profile smoke"):
         write_page(load_profile("smoke"), Workspace("smoke", tmp_path), tmp_path / "report")
+    own = with_own(load_profile("smoke"), write_flight(tmp_path / "flight", {"first": (0,)}))
+    with pytest.raises(ArtefactError, match="reproduce.sh --profile smoke --dataset FILE$"):
+        write_page(own, Workspace(own.folder, tmp_path), tmp_path / "report")
     monkeypatch.setattr(paths, "Workspace", lambda name: Workspace(name, tmp_path))
     assert main(["report", "--profile", "smoke"]) == 2
     captured = capsys.readouterr()

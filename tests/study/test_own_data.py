@@ -24,7 +24,7 @@ from sspcore.study.engine.data_tasks import study_spec
 from sspcore.study.engine.make import make
 from sspcore.study.engine.work import opened
 from sspcore.study.own import frame_shape, with_own
-from sspcore.study.profiles import Profile, load_profile
+from sspcore.study.profiles import Profile, available_profiles, load_profile
 from sspcore.study.profiles.own import fitted, fitted_crop
 from sspcore.study.publish import require_publishable
 from sspcore.study.reproduce import Request, choose
@@ -70,7 +70,7 @@ def test_every_profile_can_be_put_on_own_data(name, size, tmp_path):
     assert height / width == pytest.approx(size[0] / size[1], rel=0.13)
     assert height * width == pytest.approx(loaded.input_size[0] * loaded.input_size[1], rel=0.21)
     assert profile.datasets == ("flight",) and profile.rendering is None and profile.publish_to is None
-    assert profile.folder == f"{name}-flight" and profile.name == name
+    assert profile.folder == f"{name}+flight" and profile.name == name
     assert profile.clips["flight"].frame_step == 3 and not profile.clips["flight"].require_label
     assert not [key for key in profile.training if "@" in key]
     own = loaded.own
@@ -80,6 +80,25 @@ def test_every_profile_can_be_put_on_own_data(name, size, tmp_path):
     assert Profile.model_validate_json(profile.model_dump_json()) == profile  # as workers of Dask get it
     assert Profile.model_validate(profile.model_dump(mode="json")) == profile  # as torchrun's processes do
     assert loaded.dataset_names == ["uavid", "ruralscapes"] and not loaded.described
+
+
+@pytest.mark.parametrize("changes, expected", [
+    ("systems: [Base, SSP]", ("Base", "SSP")),
+    ("systems: [Base, SSP]\nown: {systems: [Base]}", ("Base",)),
+    ("seed: 3", ("Teacher", "Base", "KD Base", "SSP", "KD-SSP")),
+])
+def test_systems_that_a_user_s_profile_names_are_run(changes, expected, tmp_path):
+    path, mine = write_flight(tmp_path / "flight", {"first": (0,)}), tmp_path / "unet.yaml"
+    mine.write_text(f"extends: demo\n{changes}\n", encoding="utf-8")
+    assert with_own(load_profile(str(mine)), path).systems == expected
+    assert with_own(load_profile("demo", {"systems": ["Base", "KD-SSP"]}), path).systems == ("Base", "KD-SSP")
+
+
+def test_no_profile_s_folder_is_that_of_data_of_one_s_own(tmp_path):
+    profile = with_own(load_profile("paper"), write_flight(tmp_path / "reference", {"first": (0,)}))
+    assert profile.folder == "paper+reference" and "paper-reference" in available_profiles()
+    with pytest.raises(ProfileError, match="artefacts lie in a folder of this name"):
+        load_profile("paper", {"name": "paper+reference"})
 
 
 def test_the_file_s_own_input_size_holds(tmp_path):
@@ -115,10 +134,10 @@ def test_what_cannot_be_meant_is_refused_in_one_line(ask, problem, tmp_path):
 def test_data_sets_of_one_name_never_share_a_folder(tmp_path):
     first, second = (write_flight(tmp_path / place / "flight") for place in ("a", "b"))
     Study.open("smoke", dataset=first, root=tmp_path)
-    with pytest.raises(ArtefactError, match=r"smoke-flight: holds what was made of a data set of the same name in .*/a/flight"):
+    with pytest.raises(ArtefactError, match=r"smoke\+flight: holds what was made of a data set of the same name in .*/a/flight"):
         Study.open("smoke", dataset=second, root=tmp_path)
     first.parent.rename(tmp_path / "a" / "moved")  # the same data, somewhere else: its artefacts are found again
-    assert Study.open("smoke", dataset=second, root=tmp_path).workspace.base == tmp_path / "smoke-flight"
+    assert Study.open("smoke", dataset=second, root=tmp_path).workspace.base == tmp_path / "smoke+flight"
 
 
 def test_own_data_are_not_published_and_concern_no_chapter_about_the_paper_s(tmp_path):
@@ -172,7 +191,7 @@ def test_stills_count_for_accuracy_and_videos_for_consistency(flight, results):
     for row in results["rows"]:
         assert 0 <= row["miou"] <= 1 and 0 <= row["tc"] <= 1 and row["tc_exact_flow"] is None
     assert results["titles"] == {"flight": "Test flight"}
-    assert results["provenance"]["data"] == "own data: Test flight; smoke run: no result"
+    assert results["provenance"]["data"] == "own data; smoke run: no result"
 
 
 def test_video_systems_learn_from_stills_and_first_frames(flight, results):
@@ -185,7 +204,7 @@ def test_video_systems_learn_from_stills_and_first_frames(flight, results):
 def test_tables_and_pictures_read_well_without_published_figures(flight, results, tmp_path):
     written = write_tables(with_costs(results, flight.profile), tmp_path / "tables")
     text = written[2].read_text(encoding="utf-8")
-    assert "### Test flight (own data: Test flight;" in text and "Published:" not in text and "published mIoU" not in text
+    assert "### Test flight (own data;" in text and "Published:" not in text and "published mIoU" not in text
     assert write_progress_results([flight], ["flight"], SYSTEMS, tmp_path / "so far").startswith("Test flight: ")
     draw_videos(flight, "flight", SYSTEMS, ["flight"])
     names = {path.name for path in write_figures(flight, results, SYSTEMS, ["flight"], flight.figures)}

@@ -109,8 +109,11 @@ class Profile(Section):
 
     @property
     def folder(self) -> str:
-        """Name of the folder of its artefacts: on data sets of one's own another one than on the profile's."""
-        return "-".join([self.name, *self.described])
+        """Name of the folder of its artefacts: on data sets of one's own another one than that of any profile.
+
+        No name of a profile or a data set holds a plus.
+        """
+        return "+".join([self.name, *self.described])
 
     def spec(self, dataset: str) -> DatasetSpec:
         """A data set's description. Raises: ProfileError if the profile does not know it."""

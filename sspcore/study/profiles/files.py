@@ -22,7 +22,8 @@ def read_settings(name: str) -> tuple[Tree, str]:
 
     A file that says `extends: NAME` (a shipped profile, or a path relative to the file) holds changes. Mappings merge,
     other values replace, and so does an image model of another kind (`smp`, `torchvision`). What it says of a recipe holds for
-    the recipe's data sets too ("video" for "video@uavid"), unless it says otherwise of these itself. Name, description and
+    the recipe's data sets too ("video" for "video@uavid"), unless it says otherwise of these itself, and its `systems` hold for
+    data sets of one's own too. Name, description and
     `publish_to` are never inherited: the name is the file's by default, and nothing is published by default.
 
     Args:
@@ -46,6 +47,8 @@ def override(tree: Tree, dotted: str, value: Any, source: str) -> None:
     if not isinstance(node, dict) or last not in node:
         raise ProfileError(f"profile {source}: override '{dotted}' names no existing setting; correct the key")
     node[last] = value
+    if dotted == "systems":
+        tree |= _with_own_systems(tree, value)
     if parents[:1] == ["training"] and len(parents) > 1:
         for key in [key for key in tree["training"] if key.startswith(f"{parents[1]}@")]:
             dig(tree, ".".join(["training", key, *parents[2:]]))[last] = value
@@ -82,6 +85,8 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[Tree, list[Path]]:
     base, files = _read(origin, readers)
     if isinstance(base.get("conventions"), str) and isinstance(tree.get("conventions"), dict):
         base |= {"conventions": {"base": base["conventions"]}}  # single readings go on from what it names
+    if "systems" in tree:
+        base = _with_own_systems(base, tree["systems"])
     own = {"name": path.stem, "description": f"{base.get('name')}, with the changes of {path.name}", "publish_to": None}
     return _merged(_without_replaced_models(_without_changed_recipes(base, tree), tree), own | tree), [path, *files]
 
@@ -135,6 +140,11 @@ def _without_replaced_models(base: Tree, changes: Tree) -> Tree:
         return names_one and network(model) != network(models[role])
 
     return base | {"models": {role: model for role, model in models.items() if not replaced(role)}}
+
+
+def _with_own_systems(tree: Tree, systems: Any) -> Tree:
+    """`tree`, whose `systems` somebody has changed: what they ask for holds for data sets of one's own too."""
+    return tree | {"own": tree["own"] | {"systems": systems}} if isinstance(tree.get("own"), dict) else tree
 
 
 def _with_whole_recipes(tree: Tree) -> Tree:

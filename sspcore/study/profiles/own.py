@@ -27,7 +27,7 @@ class OwnData(Section):
     """How a profile is run on data sets of one's own.
 
     Attributes:
-        systems: run by default.
+        systems: run by default; a file that extends the profile and says `systems` changes these too.
         labelled, distilled: training windows of an epoch of recipes that learn from labels, and from the teacher: as many as
             the profile's own data sets have, so that few labels make no short training and many none that takes days.
     """
