@@ -2,7 +2,7 @@
 
 Its folder and archives are read (layouts in data/README.md): every archive member by member, every video to
 its last frame, every label in its colours and size. The user's files are opened for reading only; archives are unpacked into
-the workspace. What was found is remembered by the files' names, sizes and times, so that a second check takes seconds.
+the artefacts. What was found is remembered by the files' names, sizes and times, so that a second check takes seconds.
 """
 
 from __future__ import annotations
@@ -73,24 +73,26 @@ class Checked:
 
 
 def check_release(data: Path | None, spec: DatasetSpec, workspace: Workspace, workers: int = 1) -> Checked:
-    """Look at all files of a data set under `data`, or in its own folder, unpacking archives into the workspace.
+    """Look at all files of a data set under `data`, or in its own folder, unpacking archives below `data/`.
 
     Args:
         data: holds `<name>/`, or archives of it, or both; a file in the folder goes before one in an archive.
         workers: processes that read videos and labels.
     Raises: ReleaseError if the disk has no room for what is packed, or the layouts of one's own data are not clear.
     """
-    release = folder_of(spec, data)
+    release, base = folder_of(spec, data), workspace.base
+    if spec.root:  # of one's own data: one place for all profiles, so that a run goes on from a check
+        base = workspace.root / "own" / f"{spec.name}-{stable_hash(str(spec.root.resolve()))[:8]}"
     archives, deeper = find_archives(data, spec), deeper_folders(release, data, spec)
     if archives:
         files = _files(survey((release, *deeper), spec)[0])
         there = frozenset(target_of(path.relative_to(spec.root or data).as_posix(), spec) or "" for path in files)
-        into = workspace.base / "unpacked" / spec.name
+        into = base / "unpacked" / spec.name
         archives = [unpack(path, spec, into, there) for path in archives]
     roots = (release, *deeper, *(archive.folder for archive in archives))
     found, strays = survey(roots, spec)
     sequences = [each for each in found if each.is_there or each.labels]
-    verdicts = _judge(sequences, spec, workspace.base / "checked" / f"{spec.name}.json", workers)
+    verdicts = _judge(sequences, spec, base / "checked" / f"{spec.name}.json", workers)
     pairs = [*zip(sequences, verdicts, strict=True)]
     usable = tuple(verdict.usable(sequence) for sequence, verdict in pairs if verdict.video == "found")
     # a video that is split is judged once and listed twice

@@ -18,7 +18,7 @@ from sspcore.data.windows import WindowDataset, WindowRef, labelled_windows, str
 from sspcore.models.checkpoint import WEIGHTS, config_of, read_weights, save_checkpoint
 from sspcore.models.systems import SystemSpec, build, freeze_image, image_spec, start_from, system
 from sspcore.models.whole import starts_trained
-from sspcore.training.loop import Training, train
+from sspcore.training.loop import BOARD, RESUME, Training, train
 from sspcore.training.losses import Objective, balanced_weights, build_objective
 
 if TYPE_CHECKING:
@@ -73,14 +73,19 @@ def fit(study: Study, model: VideoSegmenter, name: str, dataset: str, out: Path)
             its image model learn at the recipe's rate, the others at the rate of new parts.
         name: the system whose recipe, windows and objective are taken. The teacher of a distilled one is the study's.
         out: new or empty folder.
-    Returns: the folder. Raises: ProfileError if the model is none of that kind, ArtefactError if the folder holds files.
+    Returns: the folder.
+    Raises: ProfileError if the model is none of that kind, ArtefactError if the folder is a file or holds files.
     """
     spec, classes = system(name), study.spec(dataset)
     if getattr(model, "method", None) != spec.method or spec.recipe is None:
         raise ProfileError(f"{name}: is not trained with a {type(model).__name__}; name a system of its kind: SSP for SSP")
     if model.n_classes != classes.n_classes:
         raise ProfileError(f"{classes.title} has {classes.n_classes} classes, the model {model.n_classes}; build it with those")
-    if out.is_dir() and any(out.iterdir()):
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"{out}: is a file; choose a new folder")
+    if held := {path.name for path in out.iterdir()} if out.is_dir() else set():
+        if RESUME in held or held == {BOARD}:
+            raise ArtefactError(f"{out}: holds an interrupted training; delete it to begin again, or choose another folder")
         raise ArtefactError(f"{out}: holds files already; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     told = study.config(name, dataset)

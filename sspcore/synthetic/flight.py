@@ -5,7 +5,6 @@ It is laid out like neither UAVid nor RuralScapes, and its labels have other nam
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -56,28 +55,40 @@ def render_flight(folder: Path, settings: FlightSettings, truth: Path | None = N
     """Render a video and the labels of a few of its frames, as CVAT exports them ("Segmentation mask").
 
     Args:
-        folder: receives flight.mp4, labels/ and .rendered.json; other files in it are left alone. What is there of the same
-            settings is not rendered again.
+        folder: receives flight.mp4, labels/ and .rendered.json, which names the files that were rendered; all others are left
+            alone, labels that a person has added among them. What is there of the same settings is not rendered again.
         truth: for tests: receives the label of every frame, {frame:06d}.png of ids in the order of `NAMES`.
     Returns: folder.
     Raises: SspError if the folder holds a video or labels that were not rendered here; ReleaseError.
     """
     key = {"note": "rendered by sspcore, not filmed", **settings.model_dump(mode="json"), "renderer": code_key(__name__)}
     mark, own = folder / MARK, (folder / LABELS, folder / VIDEO)
-    if truth is None and all(path.exists() for path in (mark, *own)) and read_json(mark) == key:
+    known = read_json(mark) if mark.exists() else {}
+    former = known.pop("files", [])
+    if truth is None and known == key and all(path.exists() for path in own):
         note_output(folder / VIDEO)
         return folder
-    if not mark.exists() and any(path.exists() for path in own):
+    if not known and any(path.exists() for path in own):
         raise SspError(f"{folder}: holds a video or labels that were not rendered here; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".flight_", dir=folder) as temporary:
-        _render(Path(temporary), settings, truth)
-        write_json(mark, {"note": key["note"]})  # of no key until all is there
-        shutil.rmtree(folder / LABELS, ignore_errors=True)
-        for path in own:
-            (Path(temporary) / path.name).replace(path)
-    write_json(mark, key)
+        new = Path(temporary)
+        _render(new, settings, truth)
+        made = [path.relative_to(new).as_posix() for path in sorted(new.rglob("*")) if path.is_file()]
+        ours = [name for name in made if name in former or not (folder / name).exists()]  # a person's label stays
+        write_json(mark, {"note": key["note"], "files": sorted({*former, *ours})})  # of no key until all is there
+        _put(new, folder, ours, former)
+    write_json(mark, key | {"files": ours})
     return folder
+
+
+def _put(source: Path, folder: Path, names: list[str], former: list[str]) -> None:
+    """Move the files `names` from a folder into another one, in place of `former` ones."""
+    for name in former:
+        (folder / name).unlink(missing_ok=True)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).replace(folder / name)
 
 
 def _render(folder: Path, settings: FlightSettings, truth: Path | None) -> None:

@@ -54,6 +54,7 @@ def test_what_is_in_order_is_found_and_read_once(flight, tmp_path, monkeypatch):
     ]
     monkeypatch.setattr("sspcore.data.check.examine", lambda job: pytest.fail(f"{job[0].name} was read again"))
     assert checked(flight, tmp_path) == first
+    assert check_release(None, flight, Workspace("paper+harbour", tmp_path / "work")) == first  # a run under any profile
     assert len(source_files(None, flight)) == 2 + 2 + 2
 
 

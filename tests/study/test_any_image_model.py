@@ -114,3 +114,12 @@ def test_what_cannot_be_fitted_is_one_line(model, name, problem, root, tmp_path)
     with pytest.raises(SspError, match=problem):
         study(root).fit(model(), name, "uavid", tmp_path)
     assert (tmp_path / "mine").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_and_an_interrupted_training_are_told_apart_from_a_folder_in_use(root, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "resume.pt").touch()
+    for name, problem in (("file", "is a file; choose a new folder"), ("killed", "holds an interrupted training; delete it")):
+        with pytest.raises(SspError, match=f"{name}: {problem}"):
+            study(root).fit(own(), "Base", "uavid", tmp_path / name)

@@ -69,6 +69,18 @@ def test_what_is_there_is_kept_and_other_settings_render_again(folders, monkeypa
     assert (folder / "flight.mp4").read_bytes() == before and (folder / "dataset.yaml").read_text() == "mine"
 
 
+def test_labels_that_a_person_has_added_stay(tmp_path):
+    labels = render_flight(tmp_path, SHORT) / "labels" / "SegmentationClass"
+    added = [labels / "frame_000003.png", labels / "mine.png"]  # the first is also rendered under the other settings
+    for path in added:
+        path.write_bytes(b"mine")
+    for settings in (SETTINGS, SHORT):
+        render_flight(tmp_path, settings)
+        assert [path.read_bytes() for path in added] == [b"mine"] * 2
+    rendered = [f"frame_{number:06d}.png" for number in range(2)]
+    assert sorted(path.name for path in labels.iterdir()) == sorted([*rendered, *(path.name for path in added)])
+
+
 def test_a_killed_rendering_counts_as_none(folders, monkeypatch):
     folder, _ = folders
 
@@ -76,7 +88,7 @@ def test_a_killed_rendering_counts_as_none(folders, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(flight.shutil, "rmtree", kill)
+        patched.setattr(flight, "_put", kill)
         with pytest.raises(KeyboardInterrupt):
             render_flight(folder, SHORT)
     render_flight(folder, SETTINGS)
