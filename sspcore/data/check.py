@@ -25,6 +25,7 @@ from sspcore.core.progress import tqdm
 from sspcore.core.store import stable_hash
 from sspcore.data.archives import find_archives, unpack
 from sspcore.data.check_table import Row, conclusion, table_rows
+from sspcore.data.check_table import findings as findings
 from sspcore.data.check_table import report as report
 from sspcore.data.datasets import DatasetSpec, file_of
 from sspcore.data.footage import WHOLE, Sequence

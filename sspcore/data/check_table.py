@@ -97,6 +97,12 @@ def _of_split(split: str, sequences: Collection[Sequence]) -> str:
 def report(checked: Iterable[Checked]) -> str:
     """The table, the problems beneath it, and what goes on."""
     checked = list(checked)
+    return "\n".join([findings(checked), "", *(each.conclusion for each in checked)])
+
+
+def findings(checked: Iterable[Checked]) -> str:
+    """The table and the problems beneath it. What goes on is in the log of a study."""
+    checked = list(checked)
     header = ("data set", "what, in sequences", "found", "missing", "damaged", "where to get it", "without it")
     cells = [header, *(row for each in checked for row in each.rows)]
     if not any(row[5] for row in cells[1:]):
@@ -105,7 +111,7 @@ def report(checked: Iterable[Checked]) -> str:
     shape = "  ".join(f"{{:{'>' if 2 <= k <= 4 else '<'}{width}}}" for k, width in enumerate(widths))
     lines = [shape.format(*row).rstrip() for row in cells]
     problems = [line for each in checked for line in shortened(each.problems)]
-    return "\n".join([*lines, *([""] if problems else []), *problems, "", *(each.conclusion for each in checked)])
+    return "\n".join([*lines, *([""] if problems else []), *problems])
 
 
 def shortened(problems: Iterable[str]) -> list[str]:

@@ -40,6 +40,19 @@ def films(study: Study, dataset: str, split: str = "val") -> list[Clip]:
     return [clip for clip in study.clips(dataset, split) if len(clip) > 1]
 
 
+def example_film(study: Study, dataset: str) -> Clip:
+    """A clip to step a network through: the first validation clip that shows motion, of training where there is none.
+
+    Raises: ArtefactError of stills alone.
+    """
+    if (found := next((clip for split in ("val", "train") for clip in films(study, dataset, split)), None)) is None:
+        raise ArtefactError(
+            f"{study.spec(dataset).title}: stills alone, and nothing to follow from frame to frame; add a video to its "
+            "files (it needs no label), or take `sspcore reproduce --dataset FILE --systems Base`"
+        )
+    return found
+
+
 def flicker_shares(study: Study, dataset: str, clip: Clip, name: str) -> np.ndarray:
     """Share of pixels that change along the flow, for each frame from the second on, (T - 1,)."""
     labels, flows = study.label_maps(name, dataset, clip), study.flows(dataset)

@@ -1,4 +1,4 @@
-"""The flight of chapter 13: a reader's own folder, or one that the profile renders."""
+"""The flight of chapter 13: a reader's own, or one that the profile renders."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from sspcore.study.profiles import load_profile
 from sspcore.synthetic import render_flight
 
 
-def flight_folder(profile: str, flight: str | Path | None = None) -> Path:
-    """The folder of one's own flight, as an absolute path; None: the rendered one of a profile, made at first use.
+def flight_file(profile: str, flight: str | Path | None = None) -> Path:
+    """The file that describes one's own flight, as an absolute path; in a folder it may not be there yet.
 
-    Raises: ReleaseError if there is no such folder; ProfileError if the profile renders no flight.
+    Args:
+        flight: the file, or the folder that holds it as dataset.yaml; None: that of the flight which a profile
+            renders, at first use.
+    Raises: ReleaseError if there is no such file or folder; ProfileError if the profile renders no flight.
     """
     if flight is not None:
-        folder = Path(flight).expanduser().absolute()
-        if not folder.is_dir():
-            raise ReleaseError(f"{folder}: no such folder; name the one that holds your video and its labels")
-        return folder
+        path = Path(flight).expanduser().absolute()
+        if not path.exists():
+            raise ReleaseError(f"{path}: no such folder; name the one that holds your video and its labels")
+        return path if path.is_file() else path / "dataset.yaml"
     found = load_profile(profile)
     if found.rendering is None or found.rendering.flight is None:
         raise ProfileError(f"profile {found.name}: renders no flight; name the folder of your own as `flight`")
-    return render_flight(Workspace(found.name).base / "rendered_flight", found.rendering.flight)
+    return render_flight(Workspace(found.name).base / "rendered_flight", found.rendering.flight) / "dataset.yaml"
 
 
 def example_video(spec: DatasetSpec) -> Path:

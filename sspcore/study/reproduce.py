@@ -130,6 +130,8 @@ def choose(request: Request) -> Chosen:
         "data": None if request.data is None else str(Path(request.data).resolve()), "force": False,
         "dataset_files": None if request.dataset is None else [str(Path(path).resolve()) for path in request.dataset],
     }
+    if request.dataset:  # chapter 13 is about one flight
+        parameters["flight"] = parameters["dataset_files"][0]
     notebooks = choose_notebooks(request.only, systems, request.ablations, own_data=bool(profile.described))
     return Chosen(studies, datasets, systems, notebooks, parameters)
 

@@ -10,24 +10,26 @@ from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.paths import Workspace
 from sspcore.data.footage import Sequence
 from sspcore.study import flight
-from sspcore.study.flight import example_video, flight_folder
+from sspcore.study.flight import example_video, flight_file
 
 
 def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    assert flight_folder("demo", "mine") == tmp_path / "mine" and not list((tmp_path / "mine").iterdir())
+    assert flight_file("demo", "mine") == tmp_path / "mine" / "dataset.yaml" and not list((tmp_path / "mine").iterdir())
+    (tmp_path / "mine" / "flight.yaml").touch()
+    assert flight_file("demo", "mine/flight.yaml") == tmp_path / "mine" / "flight.yaml"
     with pytest.raises(ReleaseError, match="other: no such folder; name the one that holds your video"):
-        flight_folder("demo", "other")
+        flight_file("demo", "other")
 
 
 def test_without_one_the_profile_s_is_rendered(monkeypatch):
     asked = []
     monkeypatch.setattr(flight, "render_flight", lambda folder, settings: asked.append((folder, settings)) or folder)
-    assert flight_folder("smoke") == Workspace("smoke").base / "rendered_flight"
+    assert flight_file("smoke") == Workspace("smoke").base / "rendered_flight" / "dataset.yaml"
     assert asked[0][1].size == (96, 160)
     with pytest.raises(ProfileError, match="profile paper: renders no flight; name the folder of your own"):
-        flight_folder("paper")
+        flight_file("paper")
 
 
 def test_the_video_to_look_at_is_held_out_and_no_still(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from sspcore.core.errors import ArtefactError, ProfileError, SspError
 from sspcore.core.paths import Workspace
 from sspcore.data.datasets import open_dataset
 from sspcore.explore.from_study import systems_explorer
+from sspcore.report.collect import example_film
 from sspcore.report.cost import with_costs
 from sspcore.report.pictures import draw_videos, write_figures
 from sspcore.report.progress import write_progress_results
@@ -19,7 +20,7 @@ from sspcore.report.results import document, write_tables
 from sspcore.report.seeds import write_seeds
 from sspcore.study import Study
 from sspcore.study import data as study_data
-from sspcore.study.chapters import choose_notebooks
+from sspcore.study.chapters import _accepted, choose_notebooks
 from sspcore.study.engine.data_tasks import study_spec
 from sspcore.study.engine.make import make
 from sspcore.study.engine.work import opened
@@ -153,7 +154,10 @@ def test_own_data_are_not_published_and_concern_no_chapter_about_the_paper_s(tmp
 def test_a_run_is_asked_for_by_files(tmp_path, monkeypatch):
     path = write_flight(tmp_path / "flight")
     monkeypatch.setattr(study_data, "Workspace", partial(Workspace, root=tmp_path))
-    chosen = choose(Request("smoke", dataset=[path.parent]))
+    chosen = choose(Request("smoke", dataset=[path.parent], only=["13"]))
+    assert [each.name[:2] for each in chosen.notebooks] == ["13"]
+    assert _accepted(chosen.notebooks[0], chosen.parameters) == {"profile": "smoke", "seed": 0, "flight": str(path.parent)}
+    assert "flight" not in choose(Request("smoke")).parameters  # what somebody has set in the notebook stays
     assert chosen.datasets == ["flight"] and chosen.systems == ["Base", "SSP"]
     assert chosen.parameters["dataset_files"] == [str(path.parent)] and chosen.parameters["profile"] == "smoke"
     assert study_spec(chosen.studies[0]).folders == (str(path.parent),)
@@ -188,6 +192,7 @@ def test_stills_count_for_accuracy_and_videos_for_consistency(flight, results):
     # every second frame of the video, counted from its labels at 0, 5 and 9: 0, 2, 4, 5, 7, 9 and 11, 13
     assert sorted(clips["train"]) == [(1, (0,))] * 3 + [(2, ()), (6, (0, 3, 5))]
     assert sorted(clips["val"]) == [(1, (0,)), (6, ())]
+    assert len(example_film(flight, "flight")) == 6  # and not the still, whose name comes first
     for row in results["rows"]:
         assert 0 <= row["miou"] <= 1 and 0 <= row["tc"] <= 1 and row["tc_exact_flow"] is None
     assert results["titles"] == {"flight": "Test flight"}
@@ -234,5 +239,7 @@ def test_stills_alone_train_and_score_everything(tmp_path):
     draw_videos(study, "stills", ["Base", "SSP"], ["stills"])  # no picture of motion, and no error
     names = {file.name for file in write_figures(study, found, ["Base", "SSP"], ["stills"], study.figures)}
     assert "stills_training.png" in names and "stills_flicker.png" not in names
+    with pytest.raises(ArtefactError, match="Test flight: stills alone, .*; add a video to its files"):
+        example_film(study, "stills")
     with pytest.raises(ArtefactError, match="no validation video to explore"):
         systems_explorer(study, "stills", ["Base", "SSP"])
