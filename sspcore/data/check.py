@@ -114,7 +114,7 @@ def require_release(data: Path, spec: DatasetSpec, workspace: Workspace, workers
     if checked.stops:
         raise ReleaseError(checked.stops)
     if count := len(checked.problems):
-        where = f"--dataset {quote(str(file_of(spec)))}" if spec.root else f"--data {data}"
+        where = f"--dataset {quote(str(file_of(spec)))}" if spec.root else f"--data {quote(str(data))}"
         log.warning("%s; files not in order: %d, listed by: sspcore check %s", checked.conclusion, count, where)
     else:
         log.info("%s", checked.conclusion)

@@ -60,13 +60,13 @@ class Page:
     def show(self, image: np.ndarray) -> None:
         """The next picture (H, W, 3) uint8 RGB."""
         self.image, self.number = image, self.number + 1
-        self._tell()
+        self._wake_viewers()
 
     def end(self) -> None:
         self.ended = True
-        self._tell()
+        self._wake_viewers()
 
-    def _tell(self) -> None:
+    def _wake_viewers(self) -> None:
         asyncio.run_coroutine_threadsafe(self._notify(), self.loop)
 
     async def _notify(self) -> None:

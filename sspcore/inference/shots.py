@@ -203,10 +203,10 @@ def _shots(
         if image is None:
             report.broken += 1
         else:
-            lies = fit(image.shape[:2])
-            content = lies.content_of(image, how)
+            fitted = fit(image.shape[:2])
+            content = fitted.content_of(image, how)
             connection = getattr(frames, "reconnects", 0)
-            yield Shot(number, image, content, lies.filled(content), lies, connection, time.perf_counter())
+            yield Shot(number, image, content, fitted.filled(content), fitted, connection, time.perf_counter())
 
 
 def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report | None = None) -> Iterator[Shot]:

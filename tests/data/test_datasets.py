@@ -148,13 +148,14 @@ def test_a_description_knows_its_file(tmp_path):
 
 @pytest.mark.parametrize("source, message", [
     ("absent.yaml", "no such file; give uavid, ruralscapes"), ("mine", "no such file"),
-    (".", "dataset.yaml: no such file; write"),
+    (".", "dataset.yaml: no such file; write"), ("my flight", r"\(sspcore init-dataset 'my flight'\)"),
     ("notes.txt", "not a .yaml file"), ("uavid.yaml", "uavid is the name of a data set that comes with sspcore"),
     ("twice.yaml", r"twice\.yaml: title \(line 2\): is set twice"),
 ])
 def test_what_cannot_be_opened_is_one_line(tmp_path, monkeypatch, source, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "my flight").mkdir()
     (tmp_path / "uavid.yaml").write_text(yaml.safe_dump(SMALL | {"title": "uavid"}))
     (tmp_path / "twice.yaml").write_text("title: a\ntitle: b\n")
     with pytest.raises(ReleaseError, match=message) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from sspcore.core.errors import ReleaseError
 from sspcore.data.datasets.reading import EXAMPLE, FILE_NAME, slug, title_of
@@ -39,7 +40,7 @@ def open_dataset(source: Path | str) -> DatasetSpec:
     if path.is_dir():
         path /= FILE_NAME
         if not path.is_file():
-            raise ReleaseError(f"{path}: no such file; write one (sspcore init-dataset {path.parent}), or name another")
+            raise ReleaseError(f"{path}: no such file; write one (sspcore init-dataset {quote(str(path.parent))}), or name another")
     elif not path.is_file():
         names = ", ".join(SPECS)
         raise ReleaseError(f"{path}: no such file; give {names}, a YAML file or a folder with {FILE_NAME} in it")

@@ -24,7 +24,7 @@ FEWEST_VIDEOS = 4  # labelled, from which on whole videos are for validation
 
 @dataclass
 class Plan:
-    """What a folder's files come to.
+    """What a description says of a folder's files.
 
     Attributes:
         files: layout of each kind.

@@ -24,7 +24,7 @@ def written(plan: Plan, contents: Contents, found: Found, prefix: str) -> str:
     """The text of the file.
 
     Args:
-        prefix: the folder that was looked at, as it lies from the file: "" if the file lies in it, else ending in "/".
+        prefix: the folder that was looked at, as a path from the file's own: "" if that is the same, else ending in "/".
     """
     return "\n".join(_lines(plan, contents, found, prefix)) + "\n"
 
