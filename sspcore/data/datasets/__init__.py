@@ -40,7 +40,8 @@ def open_dataset(source: Path | str) -> DatasetSpec:
     if path.is_dir():
         path /= FILE_NAME
         if not path.is_file():
-            raise ReleaseError(f"{path}: no such file; write one (sspcore init-dataset {quote(str(path.parent))}), or name another")
+            write = f"sspcore init-dataset {quote(str(path.parent))}"
+            raise ReleaseError(f"{path}: no such file; write one ({write}), or name another")
     elif not path.is_file():
         names = ", ".join(SPECS)
         raise ReleaseError(f"{path}: no such file; give {names}, a YAML file or a folder with {FILE_NAME} in it")
