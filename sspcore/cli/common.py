@@ -88,11 +88,16 @@ Systems = Annotated[Names | None, listed(Names, "Systems of the table, separated
 
 
 def own_files(options: list[str] | None) -> tuple[Path, ...] | None:
-    """The files of --dataset, which may be repeated or hold several separated by commas; None where it is not given."""
+    """The files of --dataset, which may be repeated or hold several separated by commas; None where it is not given.
+
+    Raises: SspError if it is given and names none.
+    """
     if not options:
         return None
     parts = (part for option in options for part in ([option] if Path(option).exists() else option.split(",")))
-    return tuple(Path(part.strip()) for part in parts if part.strip())
+    if not (files := tuple(Path(part.strip()) for part in parts if part.strip())):
+        raise SspError("--dataset: names no file; give a dataset.yaml, or the folder that holds one")
+    return files
 
 
 def open_checkpoint(checkpoint: str | None, image: str | None = None) -> tuple[VideoSegmenter, CheckpointConfig]:

@@ -119,12 +119,12 @@ def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     """An image as OpenCV has it, by its flags. Raises ReleaseError if the file is missing or not an image."""
     # np.fromfile + imdecode, not imread: imread fails on some non-ASCII paths and prints warnings of its own
     if not path.is_file():
-        raise ReleaseError(f"{path}: file is missing; restore it from the release")
+        raise ReleaseError(f"{path}: file is missing; restore it")
     data = np.fromfile(path, np.uint8)
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:  # a header that announces an absurd size
         image = None
     if image is None:
-        raise ReleaseError(f"{path}: not a readable image ({data.size} bytes); restore it from the release")
+        raise ReleaseError(f"{path}: not a readable image ({data.size} bytes); restore it")
     return image

@@ -91,16 +91,17 @@ class Unpacked:
 
 
 def find_archives(data: Path | None, spec: DatasetSpec) -> list[Path]:
-    """Archives of a data set: all in its folder, and of a release those in `data` whose names (else whose members) are of it.
+    """Archives of a release: all in its folder, and those in `data` whose names (else whose members) are of it.
 
-    Members are listed only where the name says nothing, since listing a packed tar takes its time.
+    Members are listed only where the name says nothing, since listing a packed tar takes its time. Of one's own data none is
+    read: only its own file says what belongs to it.
     """
-    own, shared = (
-        sorted(path for path in folder.glob("*") if path.is_file() and _is_archive(path))
-        for folder in ((data / spec.name, data) if spec.root is None else (spec.root, spec.root / spec.name))
-    )
     if spec.root:
-        return own
+        return []
+    own, shared = (
+        sorted(path for path in folder.glob("*") if path.is_file() and is_archive(path))
+        for folder in (data / spec.name, data)
+    )
     for path in shared:
         named = [each.name for each in SPECS.values() if re.search(each.archives, path.name, re.IGNORECASE)]
         if not named and why_sealed(path):
@@ -113,7 +114,8 @@ def find_archives(data: Path | None, spec: DatasetSpec) -> list[Path]:
     return own
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
+    """Whether a file is called like an archive, or like the first part of one."""
     of_parts = PARTS.search(path.name) and PARTS.sub("", path.name).lower().endswith((*SUFFIXES, ".part1"))
     split = path.suffix.lower() in (".z01", ".r00") or path.name.lower().endswith(".rar") or of_parts
     return (path.name.lower().endswith(SUFFIXES) or bool(split)) and not is_later_part(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
@@ -23,12 +23,12 @@ from sspcore.core.parallel import run_jobs
 from sspcore.core.paths import Workspace
 from sspcore.core.progress import tqdm
 from sspcore.core.store import stable_hash
-from sspcore.data.archives import find_archives, unpack
+from sspcore.data.archives import find_archives, is_archive, unpack
 from sspcore.data.check_table import Row, conclusion, table_rows
 from sspcore.data.check_table import findings as findings
 from sspcore.data.check_table import report as report
 from sspcore.data.datasets import DatasetSpec, file_of
-from sspcore.data.footage import WHOLE, Sequence
+from sspcore.data.footage import WHOLE, Sequence, middle_shape, shape_givers
 from sspcore.data.layouts import SPLITS, target_of
 from sspcore.data.releases import deeper_folders, files_key, folder_of, require_splits, survey
 from sspcore.data.verdicts import Verdict, examine
@@ -36,6 +36,8 @@ from sspcore.data.verdicts import Verdict, examine
 log = logging.getLogger(__name__)
 
 RECORD_SECONDS = 2.0  # between two notes of what was found; a check that is cut off goes on from there
+SQUASHED = 1.25  # times that height to width is of another ratio from which it is said
+_NAMED = 5  # of many sequences of which a line tells
 _VERDICT = TypeAdapter(Verdict)  # lists of JSON become tuples
 
 
@@ -66,7 +68,6 @@ class Checked:
         """Fingerprint of the usable files in artefact keys (see `files_key`), the same packed or unpacked."""
         return files_key(self.sequences, self.roots, self.spec)
 
-
     @property
     def conclusion(self) -> str:
         """Whether it goes on, in one line."""
@@ -87,7 +88,7 @@ def check_release(data: Path | None, spec: DatasetSpec, workspace: Workspace, wo
     archives, deeper = find_archives(data, spec), deeper_folders(release, data, spec)
     if archives:
         files = _files(survey((release, *deeper), spec)[0])
-        there = frozenset(target_of(path.relative_to(spec.root or data).as_posix(), spec) or "" for path in files)
+        there = frozenset(target_of(path.relative_to(data).as_posix(), spec) or "" for path in files)
         into = base / "unpacked" / spec.name
         archives = [unpack(path, spec, into, there) for path in archives]
     roots = (release, *deeper, *(archive.folder for archive in archives))
@@ -98,6 +99,7 @@ def check_release(data: Path | None, spec: DatasetSpec, workspace: Workspace, wo
     usable = tuple(verdict.usable(sequence) for sequence, verdict in pairs if verdict.video == "found")
     # a video that is split is judged once and listed twice
     problems = tuple(dict.fromkeys([*(line for each in (*archives, *verdicts) for line in each.problems), *strays]))
+    problems += tuple(_of_own_folder(spec, pairs)) if spec.root else ()
     rows = tuple(table_rows(spec, pairs, archives))
     stops = _stops(release, spec, sequences, usable)
     if sealed := [f"{each.archive}: {each.sealed}" for each in archives if each.sealed]:
@@ -143,13 +145,34 @@ def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: 
     jobs = {key: (sequence, spec) for key, sequence in zip(keys, sequences, strict=True) if key not in known}
     written = 0.0
     with tqdm(desc=f"checking {spec.title}", unit="video", total=len(jobs), disable=not jobs) as bar:
-        for done, verdict in enumerate(run_jobs(examine, [*jobs.values()], workers), 1):
-            known[[*jobs][done - 1]] = asdict(verdict)
-            if done == len(jobs) or time.monotonic() - written > RECORD_SECONDS:
+        for key, verdict in zip(jobs, run_jobs(examine, [*jobs.values()], workers), strict=True):
+            known[key] = asdict(verdict)
+            if bar.n + 1 == len(jobs) or time.monotonic() - written > RECORD_SECONDS:
                 write_json(record, known)
                 written = time.monotonic()
             bar.update(1)
     return [_VERDICT.validate_python(known[key]) for key in keys]
+
+
+def _of_own_folder(spec: DatasetSpec, pairs: list[tuple[Sequence, Verdict]]) -> Iterator[str]:
+    """Lines for archives, and for pictures of another shape than those that the frame size is taken from."""
+    for path in sorted(spec.root.glob("*")):
+        if path.is_file() and is_archive(path):
+            yield f"{path}: archives are not read here; unpack it"
+    sizes = {each.video: verdict.size for each, verdict in pairs if verdict.size is not None}
+    if sizes:
+        looked_at = shape_givers(each for each, _ in pairs if each.video in sizes)
+        height, width = spec.input_size or middle_shape(sizes[each.video] for each in looked_at)
+        other = dict.fromkeys(
+            each.name for each, _ in pairs if each.video in sizes
+            and not 1 / SQUASHED < sizes[each.video][0] * width / sizes[each.video][1] / height < SQUASHED
+        )
+        if other:
+            names = ", ".join([*other][:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
+            yield (
+                f"{spec.root}: {names}: of another shape than {width}x{height}, so they would be squashed; give each shape a "
+                "data set file of its own"
+            )
 
 
 def _files(sequences: Iterable[Sequence]) -> list[Path]:

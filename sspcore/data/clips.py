@@ -29,6 +29,7 @@ from sspcore.data.datasets import SPECS
 from sspcore.data.releases import natural_order
 
 _CLASSES = TypeAdapter(ClassSpec)
+_AGAIN = "delete {} and run sspcore prepare again"
 
 
 class FrameCache:
@@ -147,7 +148,7 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
     """
     if not (folder / KEY_FILE).is_file():
         raise ArtefactError(
-            f"{folder}: no prepared clips here; run notebook 01 (./reproduce.sh --only 01), or give another folder of clips, "
+            f"{folder}: no prepared clips here; make them with sspcore prepare, or give another folder of clips, "
             '"sample", or profile and data set as in "demo/uavid"'
         )
     cache = FrameCache(cache_mb)
@@ -162,9 +163,9 @@ def load_clips(folder: Path, split: str, cache_mb: int = 512) -> list[Clip]:
             )
             whole = len(clip) > 0 and all(0 <= k < len(clip) for k in clip.labelled)
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(f"{path}: not the record of a clip ({error!r}); run notebook 01 with --force") from error
+            raise ArtefactError(f"{path}: not the record of a clip ({error!r}); {_AGAIN.format(folder)}") from error
         if not whole:
-            raise ArtefactError(f"{path}: has {len(clip)} frames, labels at {clip.labelled}; run notebook 01 with --force")
+            raise ArtefactError(f"{path}: has {len(clip)} frames, labels at {clip.labelled}; {_AGAIN.format(folder)}")
         clips.append(clip)
     if not clips:
         others = ", ".join(sorted({path.parent.parent.name for path in folder.glob("*/*/clip.json")})) or "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sspcore.core.types import Size
 from sspcore.data.video import count_frames, read_through, read_video
 
 WHOLE = (0.0, 1.0)
+SAMPLED = 8  # videos, or stills, whose shape is looked at
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,15 @@ class Sequence:
             n_frames, size = read_through(self.video)
             return dict.fromkeys(range(n_frames), size)
         return {number: image.shape[:2] for number, image in self.read(set(self.frames))}
+
+
+def shape_givers(found: Iterable[Sequence]) -> list[Sequence]:
+    """Those that the shape of a data set's frames is taken from: some videos, or some stills where there is no video."""
+    found = list({each.video: each for each in found}.values())
+    return ([each for each in found if not each.still] or found)[:SAMPLED]
+
+
+def middle_shape(shapes: Iterable[Size]) -> Size:
+    """The middle one (H, W) by the ratio of its sides."""
+    ranked = sorted(shapes, key=lambda shape: shape[0] / shape[1])
+    return ranked[len(ranked) // 2]

@@ -30,7 +30,7 @@ def read_label(sequence: Sequence, number: int, spec: DatasetSpec, frame_size: S
     path, size = sequence.labels[number], tuple(frame_size)
     turn = None
     if number in sequence.frames and size[0] != size[1] and _is_drawn_across(sequence, number, size):
-        turn = _UPRIGHT.get(_orientation(sequence.frames[number]))
+        turn = _UPRIGHT.get(orientation(sequence.frames[number]))
     drawn_size = size[::-1] if turn else size
     if number in sequence.entries:
         ids = coco.read(path, sequence.entries[number], spec, drawn_size)
@@ -71,7 +71,7 @@ def _is_drawn_across(sequence: Sequence, number: int, size: Size) -> bool:
     return (drawn[0] < drawn[1]) != (size[0] < size[1])
 
 
-def _orientation(path: Path) -> int:
+def orientation(path: Path) -> int:
     """How the file says that the picture is to be turned, as EXIF has it; 1: not at all."""
     try:
         with Image.open(path) as image:

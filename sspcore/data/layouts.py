@@ -71,8 +71,6 @@ def target_of(name: str, spec: DatasetSpec) -> str | None:
     Any folders may come before the layout. A folder in brackets holds copies of the other kinds of files (UAVid7), which
     are not taken.
     """
-    if spec.root:
-        return _own_target(name, spec)
     above = {part.lower() for part in PurePosixPath(name).parts[:-1]}
     for kind, layout in spec.files.items():
         end = expression(re.sub(r"\[.*?\]", "", layout), kind, spec, {})
@@ -81,16 +79,4 @@ def target_of(name: str, spec: DatasetSpec) -> str | None:
         if match and not above.intersection(re.findall(r"\[(.*?)/\]", others.lower())):
             names = match.groupdict()
             return spec.path(kind, names.get("split", "").lower(), names["sequence"], names.get("frame", ""))
-    return None
-
-
-def _own_target(name: str, spec: DatasetSpec) -> str | None:
-    """`target_of` in layouts that leave some names open: the end of the member's own path."""
-    for kind, layout in spec.files.items():
-        parts, wanted = name.split("/"), layout.split("/")
-        end = "/".join(parts[-len(wanted):])
-        if not any(part.startswith(".") for part in parts) and re.fullmatch(
-            expression(layout, kind, spec, {}), unicodedata.normalize("NFC", end), re.IGNORECASE
-        ):
-            return end
     return None

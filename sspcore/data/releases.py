@@ -178,7 +178,11 @@ def require_splits(sequences: list[Sequence], release: Path, spec: DatasetSpec) 
     """Raises ReleaseError unless there is a sequence of either split."""
     for split in SPLITS:
         if not any(sequence.split == split for sequence in sequences):
-            raise ReleaseError(f"{release}: no {split} sequence of {spec.title} found; see data/README.md for the layout")
+            advice = "see data/README.md for the layout"
+            if spec.root:
+                empty = [f"{kind}: {spec.files[kind]}" for kind in spec.files if not any(matches(release, kind, spec))]
+                advice = f"nothing there fits {', '.join(empty)}; correct files:" if empty else "correct validation:"
+            raise ReleaseError(f"{release}: no {split} sequence of {spec.title} found; {advice}")
 
 
 def natural_order(name: str) -> list[str | int]:

@@ -9,7 +9,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.core.types import Size
 from sspcore.data.datasets import DatasetSpec
 from sspcore.data.footage import Sequence
-from sspcore.data.labels import read_label
+from sspcore.data.labels import orientation, read_label
 from sspcore.data.video import read_through
 
 
@@ -23,6 +23,7 @@ class Verdict:
         problems: a line each.
         bad_frames: numbers of images that cannot be used.
         length: number of frames of a video file.
+        size: (H, W) of the first frame.
     """
 
     video: str
@@ -33,6 +34,7 @@ class Verdict:
     problems: tuple[str, ...] = ()
     bad_frames: tuple[int, ...] = ()
     length: int | None = None
+    size: Size | None = None
 
     def usable(self, sequence: Sequence) -> Sequence:
         """Of a sequence that this is the verdict on, or of a part of it, the files that can be used."""
@@ -63,11 +65,13 @@ def examine(job: tuple[Sequence, DatasetSpec]) -> Verdict:
     if sizes:
         bad_labels.update(sequence.labels.keys() - sizes)
         problems += _labels_without_frame(sequence, sizes, bad_frames, spec)
+        problems += _turned(sequence, sizes)
         problems += _not_labelled(sequence, spec)
     video = "found" if sizes else "damaged" if sequence.is_there else "missing"
     return Verdict(
         video, _state(sequence.labels, bad_labels), _state(sequence.vdd, bad_vdd), tuple(sorted(bad_labels)),
         tuple(sorted(bad_vdd)), tuple(problems), tuple(bad_frames), None if sequence.frames else len(sizes),
+        next(iter(sizes.values()), None),
     )
 
 
@@ -108,6 +112,19 @@ def _labels_without_frame(
         yield (
             f"{sequence.video}: has {len(sizes)} frames, but labels up to frame {lost[-1]}; it may have been shortened: "
             f"fetch it again ({len(lost)} labels are not used)"
+        )
+
+
+def _turned(sequence: Sequence, sizes: dict[int, Size]) -> Iterator[str]:
+    """Labelled pictures that are shown turned or mirrored where the label's sides do not tell whether it is, too."""
+    labelled = [n for n in sorted(sequence.labels) if n in sequence.frames and n in sizes]
+    turned = {n: orientation(sequence.frames[n]) for n in labelled}
+    unclear = [n for n in labelled if turned[n] in (2, 3, 4) or turned[n] != 1 and sizes[n][0] == sizes[n][1]]
+    if unclear:
+        first = sequence.frames[unclear[0]]
+        yield (
+            f"{first}: is shown turned or mirrored (EXIF orientation {turned[unclear[0]]}), and its label is taken as drawn on "
+            f"what is shown ({len(unclear)} such pictures); if it was drawn otherwise, store the picture without that note"
         )
 
 

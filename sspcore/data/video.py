@@ -24,13 +24,13 @@ _REORDERED = 64  # no codec stores a frame farther from its place
 def open_video(video: Path) -> Iterator[cv2.VideoCapture]:
     """A video at its first frame, closed at the end of the block. Raises ReleaseError if it is missing or no video."""
     if not video.is_file():
-        raise ReleaseError(f"{video}: file is missing; restore it from the release")
+        raise ReleaseError(f"{video}: file is missing; restore it")
     # as many decoder threads as OpenCV has here: one in a worker process, which has neighbours
     with _OPENING:
         capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, max(1, cv2.getNumThreads())])
     try:
         if not capture.isOpened():
-            raise ReleaseError(f"{video}: not a readable video ({video.stat().st_size} bytes); fetch it again")
+            raise ReleaseError(f"{video}: not a readable video ({video.stat().st_size} bytes); copy or fetch it again")
         yield capture
     finally:
         capture.release()
@@ -48,7 +48,7 @@ def count_frames(video: Path) -> int:
     if not has_sample_table(video):
         return _decoded(video, size, video.stat().st_mtime_ns)
     if not 0 <= frames <= size:  # a damaged header; no codec has frames of less than a byte
-        raise ReleaseError(f"{video}: announces {frames} frames in {size} bytes; the file is damaged, fetch it again")
+        raise ReleaseError(f"{video}: announces {frames} frames in {size} bytes; the file is damaged, copy or fetch it again")
     return _decoded(video, size, video.stat().st_mtime_ns) if is_edited(video, frames) else frames
 
 
@@ -69,12 +69,13 @@ def read_video(video: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]
         for number in range(needed):
             if not capture.grab():
                 raise ReleaseError(
-                    f"{video}: ends at frame {number} though {needed} are announced; the file is truncated, fetch it again"
+                    f"{video}: ends at frame {number} though {needed} are announced; the file is truncated, copy or fetch it "
+                    "again"
                 )
             if number in wanted:
                 done, image = capture.retrieve()
                 if not done:
-                    raise ReleaseError(f"{video}: frame {number} cannot be decoded; fetch the file again")
+                    raise ReleaseError(f"{video}: frame {number} cannot be decoded; copy or fetch the file again")
                 yield number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -87,7 +88,7 @@ def read_through(video: Path) -> tuple[int, tuple[int, int]]:
             frames += 1
     missing = max(missing_frames(video, frames), int(not frames))
     if missing:
-        raise ReleaseError(f"{video}: ends at frame {frames} though {frames + missing} are announced; fetch it again")
+        raise ReleaseError(f"{video}: ends at frame {frames} though {frames + missing} are announced; copy or fetch it again")
     return frames, image.shape[:2]
 
 

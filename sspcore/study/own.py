@@ -10,12 +10,12 @@ from sspcore.core.files import read_json, write_json
 from sspcore.core.paths import Workspace, shown
 from sspcore.core.types import Size
 from sspcore.data.datasets import DatasetSpec, open_dataset
+from sspcore.data.footage import middle_shape, shape_givers
 from sspcore.data.releases import list_sequences
 from sspcore.study.profiles import Profile, described_by
 from sspcore.study.profiles.own import OWN
 
 Sources = str | Path | Sequence[str | Path]  # of data sets: YAML files, or folders that hold a dataset.yaml
-SAMPLED = 8  # videos, or stills, whose shape is looked at
 CLAIM = "own.json"
 
 
@@ -46,12 +46,10 @@ def frame_shape(specs: Sequence[DatasetSpec]) -> Size:
     Raises: ReleaseError if there is neither, or a file cannot be read.
     """
     found = [each for spec in specs for each in list_sequences(spec.root, spec) if each.is_there]
-    looked_at = [each for each in found if not each.still] or found
-    some = list({each.video: each for each in looked_at}.values())[:SAMPLED]
-    shapes = [image.shape[:2] for each in some for _, image in each.read({min(each.frames, default=0)})]
+    shapes = [image.shape[:2] for each in shape_givers(found) for _, image in each.read({min(each.frames, default=0)})]
     if not shapes:
         raise ReleaseError(f"{specs[0].root}: no picture of {specs[0].title} is found there; check the paths under files")
-    return sorted(shapes, key=lambda shape: shape[0] / shape[1])[len(shapes) // 2]
+    return middle_shape(shapes)
 
 
 def claim(workspace: Workspace, profile: Profile) -> None:

@@ -88,9 +88,13 @@ FILES = SMALL["files"]
     ({"palette": []}, "palette: unknown setting; choose from title, classes"), ({"title": None}, "title"),
     ({"validation_share": 1}, "validation_share"), ({"frame_step": 0}, "frame_step"), ({"frame_step": True}, "frame_step"),
     ({"validation": [16]}, "validation.0: 16 is no text; write it in quotes"),
-    ({"input_size": [100, 200]}, "input_size: 100x200"), ({"validation": "b"}, "validation"),
+    ({"input_size": [100, 200]}, "input_size: 100x200"),
+    ({"validation": "b"}, r"validation: 'b' is no list; write one, as in \[b\]; see"),
     ({"validation": [], "files": {"video": "{sequence}.mp4", "labels": "{frame}.png"}}, "validation: is missing"),
     ({"sequence": "("}, "sequence: .*no regular expression"),
+    ({"sequence": "(?P<frame>a+)"}, "sequence: .*the group frame has a name; write it as"),
+    ({"files": FILES | {"labels": "{frame:>9}.png"}}, r"files: labels: .*a field takes no format; write \{frame\}; see "),
+    ({"files": FILES | {"labels": "{frame!r}.png"}}, "files: labels: .*a field takes no format"),
 ])
 def test_a_fault_is_one_line_that_names_the_file(tmp_path, change, message):
     with pytest.raises(ReleaseError, match=rf"two\.yaml: .*{message}") as error:

@@ -7,17 +7,17 @@ import re
 import shutil
 import zipfile
 
-import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
-from helpers.own import LABEL, SIZE, describe, images, label_png, video
+from helpers.media import write_rgb
+from helpers.own import LABEL, SIZE, describe, images, label_png, shade, video
 from sspcore.cli.main import main
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import read_json
 from sspcore.core.paths import Workspace
 from sspcore.data.check import check_release, require_release, source_files
 from sspcore.data.datasets import open_dataset
-from sspcore.data.labels import read_label
 from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.data.releases import find_sequences
 
@@ -116,21 +116,46 @@ def test_without_a_label_to_learn_from_it_stops(flight, tmp_path):
         require_release(None, flight, Workspace("demo", tmp_path / "work"))
     (flight.root / "a.mp4").unlink()
     (flight.root / "b.mp4").unlink()
-    with pytest.raises(ReleaseError, match="no train sequence of Own found"):
+    with pytest.raises(ReleaseError, match=r"no train sequence of Own found; nothing there fits video: \{sequence\}"):
         find_sequences(flight.root, flight)
 
 
-def test_archives_in_its_folder_are_read(tmp_path, flight):
-    with zipfile.ZipFile(flight.root / "labels.zip", "w") as file:
-        for name in ("2", "10"):
-            file.write(flight.root / "labels" / "a" / f"{name}.png", f"task/labels/a/{name}.png")
-        file.writestr("__MACOSX/._a.mp4", b"x")
-        file.writestr("readme.txt", b"x")
-    shutil.rmtree(flight.root / "labels")
+def test_archives_in_its_folder_are_left_alone_and_told(tmp_path, flight):
+    """A forgotten copy of old labels must not be read where a new one was taken out."""
+    with zipfile.ZipFile(flight.root / "old_labels.zip", "w") as file:
+        file.write(flight.root / "labels" / "a" / "2.png", "labels/a/2.png")
+    (flight.root / "labels" / "a" / "2.png").unlink()
     result = checked(flight, tmp_path)
-    assert result.problems == () and sum(len(each.labels) for each in result.sequences) == 3
-    (labelled,) = (each for each in result.sequences if each.name == "a" and each.split == "train")
-    assert np.array_equal(read_label(labelled, 2, flight, SIZE), LABEL)
+    assert result.problems == (f"{flight.root}/old_labels.zip: archives are not read here; unpack it",)
+    assert sum(len(each.labels) for each in result.sequences) == 2 and not (tmp_path / "work").joinpath("unpacked").exists()
+    assert all(path.suffix != ".zip" for path in source_files(None, flight))
+
+
+def test_pictures_of_another_shape_are_told(tmp_path):
+    files = {"frames": "{sequence}/{frame}.png", "labels": "l/{frame}.json"}
+    spec = describe(tmp_path / "own", files | STILLS, validation=["b"])
+    for name in ("a", "b"):
+        images(spec.root / name, [1])
+    write_rgb(spec.root / "high" / "1.png", shade(1, SIZE[::-1]))
+    write_rgb(spec.root / "stills" / "near.png", shade(1, (48, 76)))
+    write_rgb(spec.root / "stills" / "wide.png", shade(1, (48, 84)))
+    (line,) = (line for line in checked(spec, tmp_path).problems if "squashed" in line)
+    assert line.startswith(f"{spec.root}: high, wide: of another shape than 64x48, so they would be squashed; give")
+    given = describe(spec.root, spec.files, validation=["b"], input_size=[64, 32])
+    assert any("a, high, near, wide, b: of another" in line for line in checked(given, tmp_path).problems)
+
+
+@pytest.mark.parametrize("orientation, size, told", [(1, SIZE, False), (3, SIZE, True), (6, SIZE, False), (6, (48, 48), True)])
+def test_a_turned_picture_whose_label_may_be_turned_too_is_told(tmp_path, orientation, size, told):
+    spec = describe(tmp_path / "own", STILLS, validation=["two"])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    (spec.root / "stills").mkdir()
+    for name in ("one", "two"):
+        Image.fromarray(shade(1, size)).save(spec.root / "stills" / f"{name}.jpg", exif=exif)
+        label_png(spec.root / "stills" / f"{name}_label.png", LABEL[:, :size[1]].T if orientation == 6 else LABEL)
+    problems = checked(spec, tmp_path).problems
+    assert [f"(EXIF orientation {orientation})" in line for line in problems] == [True, True] * told
 
 
 def test_the_command_takes_the_file_or_the_folder(flight, tmp_path, capsys):
@@ -139,7 +164,8 @@ def test_the_command_takes_the_file_or_the_folder(flight, tmp_path, capsys):
         assert main(["check", "--dataset", str(source), "--root", str(tmp_path / "work"), "--workers", "1"]) == 0
         text = capsys.readouterr().out
         assert "2.png: number 5" in text and "Own goes on" in text and "where to get it" not in text
-    for arguments in ([], ["--data", str(tmp_path), "--dataset", str(flight.root)], ["--dataset", str(tmp_path / "absent")]):
+    for arguments in ([], ["--data", str(tmp_path), "--dataset", str(flight.root)], ["--dataset", str(tmp_path / "absent")],
+                      ["--dataset", ""], ["--dataset", " ,"]):
         assert main(["check", *arguments]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 

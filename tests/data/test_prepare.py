@@ -287,7 +287,7 @@ def test_sequences_are_in_natural_order(uavid_release):
 
 
 def test_loading_what_is_not_prepared_says_what_to_run(tmp_path):
-    with pytest.raises(ArtefactError, match="notebook 01"):
+    with pytest.raises(ArtefactError, match="make them with sspcore prepare"):
         load_clips(tmp_path, "train")
 
 

@@ -191,8 +191,8 @@ def test_stills_count_for_accuracy_and_videos_for_consistency(flight, results):
     clips = {split: [(len(clip), clip.labelled) for clip in flight.clips("flight", split)] for split in ("train", "val")}
     # every second frame of the video, counted from its labels at 0, 5 and 9: 0, 2, 4, 5, 7, 9 and 11, 13
     assert sorted(clips["train"]) == [(1, (0,))] * 3 + [(2, ()), (6, (0, 3, 5))]
-    assert sorted(clips["val"]) == [(1, (0,)), (6, ())]
-    assert len(example_film(flight, "flight")) == 6  # and not the still, whose name comes first
+    assert sorted(clips["val"]) == [(1, (0,)), (7, ())]
+    assert len(example_film(flight, "flight")) == 7  # and not the still, whose name comes first
     for row in results["rows"]:
         assert 0 <= row["miou"] <= 1 and 0 <= row["tc"] <= 1 and row["tc_exact_flow"] is None
     assert results["titles"] == {"flight": "Test flight"}

@@ -190,7 +190,7 @@ def test_relative_data_folder_and_changes_of_a_real_release(run, uavid_release, 
     assert paper() and not paper()
     (uavid_release / "uavid_train" / "seq1" / "images.mp4").unlink()
     assert paper(), "the other sequences can go on"
-    assert "seq1/images.mp4: file is missing; restore it from the release (seq1 is left out)" in capsys.readouterr().out
+    assert "seq1/images.mp4: file is missing; restore it (seq1 is left out)" in capsys.readouterr().out
     (uavid_release / "uavid_val" / "seq16" / "images.mp4").unlink()
     assert main(["reproduce", "--profile", "paper", "--data", ".."]) == 2
     assert "error: ../uavid: no val sequence of UAVid can be used" in capsys.readouterr().err.replace(str(run.root), "..")

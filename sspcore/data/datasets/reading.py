@@ -19,6 +19,7 @@ from sspcore.data.datasets.spec import DatasetSpec
 
 EXAMPLE = Path(__file__).with_name("uavid.yaml")
 FILE_NAME = "dataset.yaml"
+_HELP = '"Your own data" in data/README.md of the repository'
 VALIDATION_SHARE = 0.25  # where the file says nothing of validation
 
 _ADAPTER = TypeAdapter(DatasetSpec)
@@ -38,9 +39,9 @@ def read_spec(path: Path) -> DatasetSpec:
     try:
         return _ADAPTER.validate_json(json.dumps(_completed(read_mapping(path), path), default=str), strict=True)
     except ValidationError as error:
-        raise ReleaseError(f"{path}: {_explained(error)}; see {EXAMPLE}") from error
+        raise ReleaseError(f"{path}: {_explained(error)}; see {_HELP}") from error
     except ValueError as error:
-        raise ReleaseError(f"{path}: {error}; see {EXAMPLE}") from error
+        raise ReleaseError(f"{path}: {error}; see {_HELP}") from error
 
 
 def _completed(content: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -116,6 +117,8 @@ def _explained(error: ValidationError) -> str:
         problem = "is missing"
     elif first["type"] == "string_type":
         problem = f"{first['input']!r} is no text; write it in quotes"
+    elif first["type"] == "tuple_type":
+        problem = f"{first['input']!r} is no list; write one, as in [{first['input']}]"
     elif first["type"] == "literal_error":
         place, problem = place.removesuffix(".[key]"), f"unknown kind of file; choose from {first['ctx']['expected']}"
     return f"{place}: {problem}" if place else problem

@@ -133,7 +133,8 @@ class DatasetSpec(ClassSpec):
         if "vdd" in self.files and not ({"building", "roof", "water"} <= set(self.classes) and "clutter" in self.labels):
             yield "files: vdd: that layer refines building and clutter of UAVid, which are not all there; take it out"
         try:
-            re.compile(self.sequence)
+            if named := [*re.compile(self.sequence).groupindex]:
+                yield f"sequence: {self.sequence}: the group {named[0]} has a name; write it as (...)"
         except re.error as error:
             yield f"sequence: {self.sequence}: no regular expression ({error}); correct it"
 
@@ -194,10 +195,13 @@ def _first_twice(values: Iterable[object]) -> object | None:
 def _layout_faults(kind: FileKind, layout: str) -> Iterator[str]:
     """What is wrong with one path under `files`."""
     try:
-        fields = {name for _, name, _, _ in Formatter().parse(layout)} - {None}
+        parts = [part for part in Formatter().parse(layout) if part[1] is not None]
     except ValueError as error:
         yield f"files: {kind}: {layout}: {error}; write fields as {{sequence}}"
         return
+    fields = {name for _, name, _, _ in parts}
+    if formatted := [name for _, name, form, conversion in parts if form or conversion]:
+        yield f"files: {kind}: {layout}: a field takes no format; write {{{formatted[0]}}}"
     must, may = _FIELDS[kind]
     if _is_json(layout):  # one COCO file may hold the labels of many pictures
         must, may = set(), may | must

@@ -18,6 +18,7 @@ from sspcore.core.errors import ReleaseError
 from sspcore.data.annotations import coco, labelme
 from sspcore.data.annotations.cvat import LABELMAP
 from sspcore.data.annotations.images import packed_colours, read_drawn
+from sspcore.data.archives import is_archive
 from sspcore.data.layouts import IMAGE_SUFFIXES, MASK_LIST, MASK_LIST_HEAD, VIDEO_SUFFIXES
 from sspcore.data.releases import natural_order
 
@@ -74,6 +75,8 @@ def look_through(root: Path) -> Found:
             found.lists.append(path)
         elif suffix == ".json":
             _sort_json(path, found)
+        elif is_archive(path):
+            found.notes.append(f"{found.place(path)}: archives are not read; unpack it, then run again")
         elif suffix == ".xml" and "annotation" in path.stem.lower():
             found.notes.append(f"{found.place(path)}: XML is not read; export as CVAT's Segmentation mask 1.1 or as COCO")
     _pass_over_own(images, found)
