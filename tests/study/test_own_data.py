@@ -216,7 +216,7 @@ def test_tables_and_pictures_read_well_without_published_figures(flight, results
     assert {"flight_flicker.png", "flight_frontier.png", "flight_alpha.png", "flight_per_class_iou.png"} <= names
     assert write_seeds([flight], SYSTEMS, ["flight"], tmp_path)[0].name == "seeds.json"
     explorer = systems_explorer(flight, "flight", ["Base", "SSP"])
-    assert [len(clip.frames) for clip in explorer.clips] == [6]
+    assert [len(clip.frames) for clip in explorer.clips] == [7]
 
 
 def test_rows_without_any_score_are_dashes(flight, results, tmp_path):
