@@ -105,7 +105,8 @@ class StudyData:
 
     def changed(self, overrides: Mapping[str, Any]) -> Self:
         """This study under other settings: dotted settings of the profile, as `open` takes them."""
-        return replace(self, profile=overridden(self.profile, overrides), _memory={}) if overrides else self
+        checked = {key: value for key, value in self._memory.items() if key[0] == "checked"}  # the data stay what they are
+        return replace(self, profile=overridden(self.profile, overrides), _memory=checked) if overrides else self
 
     @property
     def figures(self) -> Path:
@@ -291,8 +292,7 @@ class StudyData:
         ))
 
     def _missing(self, what: str, where: Path) -> ArtefactError:
-        name = self.profile.name
-        own = " --dataset FILE" if self.profile.described else ""
+        name, own = self.profile.name, " --dataset FILE" if self.profile.described else ""
         profile = name if name in available_profiles() else f"FILE (the one of profile {name})"
         return ArtefactError(
             f"{where}: no finished run of seed {self.seed} under these settings ({what}); run "

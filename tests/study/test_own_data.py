@@ -151,6 +151,13 @@ def test_own_data_are_not_published_and_concern_no_chapter_about_the_paper_s(tmp
         choose_notebooks(["11"], systems, ablations=False, own_data=True)
 
 
+def test_data_are_looked_at_once_whatever_settings_change(tmp_path, monkeypatch):
+    study = Study.open("smoke", dataset=write_flight(tmp_path / "flight"), root=tmp_path)
+    found = study.checked("flight")
+    monkeypatch.setattr(study_data, "require_release", lambda *_: pytest.fail("looked at again"))
+    assert study.changed({"equal_steps": True}).checked("flight") is found
+
+
 def test_a_run_is_asked_for_by_files(tmp_path, monkeypatch):
     path = write_flight(tmp_path / "flight")
     monkeypatch.setattr(study_data, "Workspace", partial(Workspace, root=tmp_path))
