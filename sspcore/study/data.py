@@ -227,8 +227,8 @@ class StudyData:
         def load() -> list[Clip]:
             held_out = self.profile.held_out
             clips = load_clips(self.prepare(dataset), "train" if held_out else split, self.profile.frame_cache_mb)
+            clips = [replace(clip, spec=self.spec(dataset).alone) for clip in clips]  # colours, moving: as they are now
             return hold_out(clips, held_out, split) if held_out else clips
-
         return self._once(("clips", dataset, split), load)
 
     def flows(self, dataset: str, estimator: str | None = None, size: Size | None = None) -> FlowStore:

@@ -122,7 +122,7 @@ class Keys:
 
     def scores(self, name: str, dataset: str) -> str:
         """Of a system's row of the results table."""
-        settings = self._metric_flow(), self.profile.conventions.of("tc")
+        settings = self._metric_flow(), self.profile.conventions.of("tc"), self.profile.spec(dataset).moving
         return stable_hash([self.predictions(name, dataset), settings, made_by("sspcore.study.scoring")])
 
     def flow_error(self, dataset: str) -> str:

@@ -170,6 +170,17 @@ def test_a_run_is_asked_for_by_files(tmp_path, monkeypatch):
     assert study_spec(chosen.studies[0]).folders == (str(path.parent),)
 
 
+def test_what_moves_and_its_colour_make_no_training_stale(tmp_path):
+    path, found = write_flight(tmp_path / "flight"), []
+    for old, new in (("", ""), ("moving:\n- car", "moving:\n- tree"), ("- 90\n", "- 91\n")):
+        path.write_text(path.read_text().replace(old, new))
+        study = Study.open("smoke", dataset=path, root=tmp_path / "data")
+        assert {clip.spec for clip in study.clips("flight", "val")} == {study.spec("flight").alone}
+        found.append((study.keys.predictions("SSP", "flight"), study.keys.scores("SSP", "flight")))
+    assert study.spec("flight").moving == ("tree",) and 91 in study.spec("flight").palette[0]
+    assert found[0][0] == found[1][0] == found[2][0] and found[0][1] != found[1][1] == found[2][1]
+
+
 # ----------------------------------------------------------------- all stages
 
 

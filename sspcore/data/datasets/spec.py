@@ -159,11 +159,11 @@ class DatasetSpec(ClassSpec):
 
     @property
     def key(self) -> list[object]:
-        """What artefacts depend on: not the display colours, nor where files are published, nor the folder they lie in."""
+        """What clips depend on: not the display colours, nor what moves (see scores), nor where files are published or lie."""
         coded = sorted(self.label_colours.items()) or sorted(self.label_ids.items())
         split = self.validation, self.validation_share
         labels = sorted(self.label_names.items()), self.unlabelled, self.first_frame
-        return [self.classes, coded, labels, self.moving, split, self.files, self.sequence]
+        return [self.classes, coded, labels, split, self.files, self.sequence]
 
     def is_validation(self, name: str) -> bool:
         """Whether `validation` names a sequence or still, by its name or by a pattern."""
