@@ -18,7 +18,7 @@ import yaml
 
 import common
 from sspcore.data.clips import Clip
-from sspcore.evaluation.clips import read_prediction, score
+from sspcore.evaluation.clips import read_prediction, score_all
 from sspcore.metrics.records import warp_labels
 from sspcore.report.figures import flicker_mask
 from sspcore.study import Study
@@ -67,7 +67,8 @@ def consistency(study: Study, name: str, clips: list[Clip]) -> dict[str, float]:
     """TC, flicker and the share of pixels that change along the flow, of one video's clips."""
     size, flows = study.profile.input_size, study.flows(NAME, study.profile.metric_flow)
     predictions = study.predict(name, NAME)
-    figures = score(clips, predictions, study.spec(NAME), flows, size, ("tc", "flicker")).compute()
+    maps_of = {name: lambda clip: (read_prediction(predictions, clip, k) for k in range(len(clip)))}
+    figures = score_all(clips, maps_of, study.spec(NAME), flows, None, size, f"{name}, {clips[0].sequence}")[name]
     changed = []
     for clip in clips:
         maps = [read_prediction(predictions, clip, k) for k in range(len(clip))]
@@ -75,7 +76,7 @@ def consistency(study: Study, name: str, clips: list[Clip]) -> dict[str, float]:
             flow = flows.between(clip, k, k - 1).numpy()
             seen = warp_labels(maps[k - 1], flow) != 255
             changed.append(flicker_mask(maps[k], maps[k - 1], flow).sum() / max(1, seen.sum()))
-    return {"tc": float(figures["tc"]), "flicker": float(figures["flicker"]), "changed": float(np.mean(changed))}
+    return {"tc": figures["tc"], "flicker": figures["flicker"], "changed": float(np.mean(changed))}
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
