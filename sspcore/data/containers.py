@@ -17,7 +17,7 @@ _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _LISTS = {b"RIFF", b"LIST"}  # chunks of chunks
 
-Head = tuple[bytes, int, int | None, bool]  # name, where the content begins and ends (None: not told), whether it is walked too
+Head = tuple[bytes, int, int | None, bool]  # name, where the content begins and ends (None: unknown), whether it is walked too
 
 
 def is_cut_off(video: Path) -> bool:

@@ -88,8 +88,9 @@ def fit(study: Study, model: VideoSegmenter, name: str, dataset: str, out: Path)
             raise ArtefactError(f"{out}: holds an interrupted training; delete it to begin again, or choose another folder")
         raise ArtefactError(f"{out}: holds files already; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    told = study.config(name, dataset)
-    same = {each: getattr(told, each) for each in ("input_size", "registration", "flow", "interpolation", "data", "provenance")}
+    trained_as = study.config(name, dataset)
+    entries = ("input_size", "registration", "flow", "interpolation", "data", "provenance")
+    same = {entry: getattr(trained_as, entry) for entry in entries}
     config = config_of(model, system=name, classes=classes, **same)
     job = training(study, name, dataset, out, model)
     train(replace(job, save=lambda trained: save_checkpoint(out, trained, config, overwrite=True)))
