@@ -2,7 +2,7 @@
 
     step.onnx          the step                        bundle.json        what it is, for programs
     golden.npz         a rollout with its results      README.md          what it is, for people
-    step_runner.py     runs it                         engine.py          builds, compares and times it on the device
+    run_camera.py      runs it on a camera             *_engine.py        build, compare and time it on the device
 
 An export is refused if its graph holds what the target cannot run, or if onnxruntime and torch disagree over the golden
 rollout.
@@ -34,6 +34,7 @@ from sspcore.export.check import check_model, load_limits, target_limits
 from sspcore.export.device.step_runner import GOLDEN, ONNX, SIDECAR, OnnxRunner
 from sspcore.export.graph import export_graph, lower_opset, opset_of, type_name
 from sspcore.export.rollout import Rollout, drift, summary
+from sspcore.export.scripts import write_scripts
 from sspcore.export.step import StepModule, StepOptions, TorchRunner
 from sspcore.models.checkpoint import CheckpointConfig
 
@@ -103,10 +104,10 @@ def export_bundle(
         np.savez_compressed(
             folder / GOLDEN, **vars(golden), class_map=class_maps, logits=logits, logits_stride=LOGITS_STRIDE
         )
-        for script in (HERE / "device").glob("[a-z]*.py"):
-            shutil.copyfile(script, folder / script.name)
-        described = [path for path in sorted(folder.iterdir()) if path.name != SIDECAR]
-        sidecar |= {"parity_onnxruntime": figures, "sha256": {path.name: sha256(path) for path in described}}
+        write_scripts(folder)
+        described = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / SIDECAR]
+        hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in described}
+        sidecar |= {"parity_onnxruntime": figures, "sha256": hashes}
         write_json(folder / SIDECAR, sidecar)
         template = Template((HERE / "bundle_readme.md.jinja").read_text(encoding="utf-8"), trim_blocks=True)
         (folder / "README.md").write_text(template.render(sidecar).strip() + "\n", encoding="utf-8")

@@ -12,7 +12,8 @@ from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
 from sspcore.core.types import Motion
 from sspcore.export.bundle import class_spec, verify_bundle
-from sspcore.export.device.step_runner import ENGINE, EngineRunner, OnnxRunner, StepRunner, sampling_homography
+from sspcore.export.device.engine_runner import EngineRunner
+from sspcore.export.device.step_runner import ENGINE, OnnxRunner, StepRunner, sampling_homography
 from sspcore.inference.backends import Prediction
 
 

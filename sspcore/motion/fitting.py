@@ -20,10 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sspcore.core.types import Size
-
 Model = Literal["identity", "similarity", "homography"]
 Points = NDArray[np.float32]
+Size = tuple[int, int]  # (height, width) in pixels
 
 RANSAC_PX = 2.5  # at full size, METHOD section 2
 MIN_INLIERS = 7  # a homography fits any 4 matches; noise brings 5 or 6 of few in line by chance

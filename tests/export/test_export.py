@@ -25,6 +25,7 @@ from sspcore.data.datasets import UAVID
 from sspcore.export.bundle import class_spec, export_bundle, verify_bundle, with_nearest_sampling
 from sspcore.export.check import find_problems
 from sspcore.export.device import step_runner
+from sspcore.export.device.compare_engine import compare
 from sspcore.export.graph import export_graph, grid_path, opset_of
 from sspcore.export.rollout import breakdown, drift, summary, synthetic_rollout
 from sspcore.export.step import FixedAveragePool, StepModule, StepOptions, TorchRunner
@@ -113,18 +114,9 @@ def test_parity_on_another_rollout(bundle, rotate):
 def test_the_rollout_would_show_a_wrong_warp(bundle, tmp_path):
     """What TensorRT does to a misread mode: nearest. The golden rollout must see it."""
     broken = with_nearest_sampling(bundle, tmp_path / "broken")
-    rows = engine_module().compare(step_runner.OnnxRunner(broken, threads=1), golden_of(bundle))
+    rows = compare(step_runner.OnnxRunner(broken, threads=1), golden_of(bundle))
     assert min(row["identical"] for row in rows) < 0.98
-    assert engine_module().compare(step_runner.OnnxRunner(bundle, threads=1), golden_of(bundle))[-1]["identical"] > 0.9999
-
-
-def engine_module():
-    folder = str(Path(step_runner.__file__).parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as on the device, where the scripts lie side by side
-    import engine
-
-    return engine
+    assert compare(step_runner.OnnxRunner(bundle, threads=1), golden_of(bundle))[-1]["identical"] > 0.9999
 
 
 def golden_of(folder: Path) -> dict[str, np.ndarray]:
@@ -161,18 +153,19 @@ def test_sidecar_and_files(bundle):
     assert sidecar["weights"] == "untrained"
     named = ("name", "title", "classes", "palette", "moving")
     assert all(getattr(class_spec(sidecar), key) == getattr(UAVID, key) for key in named)
-    assert set(sidecar["sha256"]) == {"step.onnx", "golden.npz", "step_runner.py", "engine.py"}
+    described = {"step.onnx", "golden.npz", "step_runner.py", "compare_engine.py", "motion/lucas_kanade.py"}
+    assert described < set(sidecar["sha256"]) and "README.md" not in sidecar["sha256"]
     readme = (bundle / "README.md").read_text()
     assert readme.startswith("# SSP, UAVid, 64x96, fp32") and "--precisionConstraints=obey" in readme
     assert "| past_valid | 1 | float32 |" in readme and "`logits` -> `previous_logits`, `features`" in readme
-    for script in bundle.glob("*.py"):
+    for script in bundle.rglob("*.py"):
         assert "sspcore" not in script.read_text(), script
 
 
 def test_the_device_s_script_runs_without_sspcore(bundle):
     """As on the device: the bundle's own Python files, nothing on the path but NumPy and onnxruntime."""
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(bundle / "engine.py"), *arguments, "--onnx"]
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(bundle / f"{name}_engine.py"), *arguments, "--runtime", "onnxruntime"]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         return subprocess.run(command, capture_output=True, text=True, cwd=bundle, env=environment, timeout=300)
 

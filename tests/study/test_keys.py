@@ -73,7 +73,7 @@ LABELS = {"labels", "fused labels"}
     ("sspcore.models.systems", "DFF(image, ", "DFF(image, 7, ", behind("DFF")),
     ("sspcore.training.distill", "antialias=True", "antialias=False", LABELS | DISTILLED),
     ("sspcore.training.fusion", "(2 - hidden)", "(3 - hidden)", {"fused labels"} | behind("KD-SSP", "KD-SSP-R")),
-    ("sspcore.inference.shots", "CUT_CORRELATION = 0.5", "CUT_CORRELATION = 0.6",
+    ("sspcore.motion.cuts", "CUT_CORRELATION = 0.5", "CUT_CORRELATION = 0.6",
      {name for name in TRAININGS if not name.startswith("training")}),
     ("sspcore.metrics.confusion", "return", "pass; return", {name for name in TRAININGS if name.startswith("scores")}),
     ("sspcore.export.bundle", "return", "pass; return", set()),

@@ -1,6 +1,8 @@
-"""Run an exported step over a video: state in, state out, one frame a call. Needs NumPy and one of TensorRT, onnxruntime.
+"""Run an exported step over a video: state in, state out, one frame a call.
 
-    runner = EngineRunner("bundle")                                   # or OnnxRunner("bundle")
+Needs NumPy and one of onnxruntime, TensorRT, TensorRT for RTX.
+
+    runner = OnnxRunner("bundle")                                     # or engine_runner.EngineRunner("bundle")
     class_map = runner.step(frame)                                    # first frame, or after a scene cut
     class_map = runner.step(frame, sampling_homography(H_prev_to_cur))
 
@@ -11,8 +13,8 @@ its inverse.
 
 from __future__ import annotations
 
-import ctypes
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,37 @@ SIDECAR = "bundle.json"
 ONNX = "step.onnx"
 ENGINE = "step.plan"
 GOLDEN = "golden.npz"
+# of a runtime: the modules that may hold it, in order, and how it is installed
+MODULES = {
+    "onnxruntime": (("onnxruntime",), "pip install onnxruntime"),
+    "tensorrt": (("tensorrt",), "it comes with JetPack: sudo apt install nvidia-jetpack"),
+    "tensorrt-rtx": (("tensorrt_rtx", "tensorrt_rtx_bindings"), "pip install tensorrt_rtx"),
+}
+
+
+class StepError(RuntimeError):
+    """What a person can put right, in one line: a runtime or a file that is missing, an engine of another device."""
+
+
+def import_runtime(name):
+    """The Python module of a runtime of MODULES. Raises: StepError that says how it is installed."""
+    modules, advice = MODULES[name]
+    for module in modules:
+        try:
+            if module == "tensorrt_rtx_bindings":
+                import_module("tensorrt_rtx_libs")  # loads the libraries that the bindings want
+            return import_module(module)
+        except ImportError as error:
+            problem = error
+    raise StepError(f"{name} cannot be imported ({problem}): {advice}, or take another --runtime")
+
+
+def required(path, folder=False):
+    """The path of a file (or folder) of the bundle. Raises: StepError where there is none."""
+    path = Path(path)
+    if not (path.is_dir() if folder else path.is_file()):
+        raise StepError(f"{path}: no such {'folder' if folder else 'file'}: copy the whole bundle, or name it with --bundle")
+    return path
 
 
 def sampling_homography(H_prev_to_cur):
@@ -31,7 +64,7 @@ def sampling_homography(H_prev_to_cur):
 
 def read_sidecar(folder):
     """The bundle's description."""
-    return json.loads((Path(folder) / SIDECAR).read_text(encoding="utf-8"))
+    return json.loads(required(Path(folder) / SIDECAR).read_text(encoding="utf-8"))
 
 
 def content_size(frame, description):
@@ -60,7 +93,7 @@ def _scaled(frame, size, how):
         try:
             from PIL import Image
         except ImportError as error:
-            raise RuntimeError(f"{SIDECAR} asks for Pillow's bilinear: install Pillow (apt: python3-pil)") from error
+            raise StepError(f"{SIDECAR} asks for Pillow's bilinear: apt install python3-pil, or pip install Pillow") from error
         return np.array(Image.fromarray(frame).resize((width, height), Image.BILINEAR))
     import cv2
 
@@ -122,114 +155,16 @@ class StepRunner:
 class OnnxRunner(StepRunner):
     """onnxruntime, on the CPU unless other providers are named."""
 
+    name = "onnxruntime"
+
     def __init__(self, folder, threads=0, providers=("CPUExecutionProvider",)):
         super().__init__(read_sidecar(folder))
-        import onnxruntime
-
+        onnxruntime = import_runtime("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(Path(folder) / ONNX), options, providers=list(providers))
+        self.session = onnxruntime.InferenceSession(str(required(Path(folder) / ONNX)), options, providers=list(providers))
         self.names = [output.name for output in self.session.get_outputs()]
 
     def network(self, inputs):
         return dict(zip(self.names, self.session.run(self.names, inputs), strict=True))
-
-
-class EngineRunner(StepRunner):
-    """A TensorRT engine with two sets of state buffers that change places, and a CUDA graph for each.
-
-    Args:
-        folder: the bundle; its engine was built on this very device (engine.py build).
-        keep_logits: whether `outputs` gets the logits too (a slow copy; for comparisons).
-    """
-
-    def __init__(self, folder, keep_logits=False, engine=ENGINE):
-        import tensorrt as trt
-
-        self.cuda, self.keep_logits, self.sets = CudaRuntime(), keep_logits, []
-        super().__init__(read_sidecar(folder))
-        self.logger = trt.Logger(trt.Logger.WARNING)
-        trt.init_libnvinfer_plugins(self.logger, "")
-        self.runtime = trt.Runtime(self.logger)
-        self.engine = self.runtime.deserialize_cuda_engine((Path(folder) / engine).read_bytes())
-        if self.engine is None:
-            raise RuntimeError(f"{engine}: not an engine of this device and TensorRT {trt.__version__}; build it here")
-        self.stream = self.cuda.made("cudaStreamCreate")
-        self.host = {v["name"]: np.zeros(v["shape"], v["dtype"]) for v in self.sidecar["outputs"]}
-        state = self.sidecar["state"]
-        given = {name: np.zeros(*kind).nbytes for name, kind in self._shapes.items() if name not in state.values()}
-        self.inputs = {name: self.cuda.made("cudaMalloc", size) for name, size in given.items()}
-        self.sets = [{n: self.cuda.made("cudaMalloc", array.nbytes) for n, array in self.host.items()} for _ in range(2)]
-        self.contexts = [self.engine.create_execution_context() for _ in range(2)]
-        for now, context in enumerate(self.contexts):
-            addresses = {**self.inputs, **self.sets[now]}
-            addresses.update({before: self.sets[1 - now][name] for name, before in state.items()})
-            for name, address in addresses.items():
-                if not context.set_tensor_address(name, address):
-                    raise RuntimeError(f"the engine has no tensor {name}: it was built from another bundle")
-        self.now = 0
-        self._clear()
-        self.graphs = [self._captured(context) for context in self.contexts]
-
-    def _captured(self, context):
-        context.execute_async_v3(self.stream)  # the first enqueue may allocate, which a capture forbids
-        self.wait()
-        self.cuda.call("cudaStreamBeginCapture", self.stream, 1)  # 1: this thread's calls only
-        context.execute_async_v3(self.stream)
-        graph = ctypes.c_void_p()
-        self.cuda.call("cudaStreamEndCapture", self.stream, ctypes.byref(graph))
-        # not cudaGraphInstantiate, whose arguments changed with CUDA 12
-        return self.cuda.made("cudaGraphInstantiateWithFlags", graph, 0)
-
-    def _clear(self):
-        for buffers in self.sets:
-            for name, array in self.host.items():
-                self.cuda.call("cudaMemset", buffers[name], 0, array.nbytes)
-
-    def _run(self, inputs):
-        for name, array in inputs.items():
-            self.cuda.call("cudaMemcpyAsync", self.inputs[name], array.ctypes.data, array.nbytes, 1, self.stream)
-        self.launch()
-        for name, array in self.host.items():
-            if self.keep_logits or name == "class_map":
-                source = self.sets[1 - self.now][name]
-                self.cuda.call("cudaMemcpyAsync", array.ctypes.data, source, array.nbytes, 2, self.stream)
-        self.wait()
-        self.outputs = self.host
-        return self.host["class_map"][0].copy()
-
-    def launch(self):
-        """One step on whatever lies in the input buffers, without copies and without waiting."""
-        self.cuda.call("cudaGraphLaunch", self.graphs[self.now], self.stream)
-        self.now = 1 - self.now
-
-    def wait(self):
-        """Until all that was launched is done."""
-        self.cuda.call("cudaStreamSynchronize", self.stream)
-
-
-class CudaRuntime:
-    """The few calls of libcudart that a stream of frames needs, without pycuda or torch. Pointers are Python integers."""
-
-    def __init__(self):
-        for name in ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"):
-            try:
-                self.library = ctypes.CDLL(name)
-                return
-            except OSError:
-                continue
-        raise RuntimeError("libcudart is not found: put the CUDA libraries on LD_LIBRARY_PATH")
-
-    def call(self, function, *arguments):
-        """Call by name. Integers are passed in 64 bits, as pointers and sizes need; ints and enums read the lower 32."""
-        wide = [ctypes.c_void_p(value) if isinstance(value, int) else value for value in arguments]
-        status = getattr(self.library, function)(*wide)
-        if status:
-            raise RuntimeError(f"{function} failed with CUDA error {status}")
-
-    def made(self, function, *arguments):
-        """What a call writes into its first argument: a pointer or a handle."""
-        made = ctypes.c_void_p()
-        self.call(function, ctypes.byref(made), *arguments)
-        return made.value
