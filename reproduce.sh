@@ -21,9 +21,10 @@ Usage: ./reproduce.sh [OPTIONS]            set up if needed, then run the study 
        ./reproduce.sh COMMAND [ARGUMENTS]
 
 Commands:
-  setup [--extra lightglue]
-                     only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux); with the extra
-                     also DISK and LightGlue, the paper's registration, with their weights (110 MB)
+  setup [--extra NAME]
+                     only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux); with an extra also:
+                       lightglue     DISK and LightGlue, the paper's registration, with their weights (110 MB)
+                       tensorrt-rtx  NVIDIA's compiler, for sspcore export --compile (90 MB; NVIDIA's proprietary licence)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
@@ -266,6 +267,15 @@ add_extra() {
     mv "$mark.tmp" "$mark"
 }
 
+known_extras() {
+    local pins name names=
+    for pins in "$root"/requirements-*.lock; do
+        name=${pins##*/requirements-}
+        names=$names${names:+, }${name%.lock}
+    done
+    printf '%s' "$names"
+}
+
 # Extras that were installed once follow their locks.
 renew_extras() {
     local mark name
@@ -359,8 +369,11 @@ main() {
                 3,--extra,?*) extra=$3 ;;
                 *) die "setup takes --extra NAME and nothing else: see ./reproduce.sh --help" ;;
             esac
-            case $extra in */* | *.*) die "--extra $extra is unknown, there is lightglue: see ./reproduce.sh --help" ;; esac
-            [ -z "$extra" ] || [ -f "$root/requirements-$extra.lock" ] || die "--extra $extra is unknown, there is lightglue: see ./reproduce.sh --help"
+            case $extra in
+                '') ;;
+                */* | *.*) die "--extra $extra is unknown, there is $(known_extras): see ./reproduce.sh --help" ;;
+                *) [ -f "$root/requirements-$extra.lock" ] || die "--extra $extra is unknown, there is $(known_extras): see ./reproduce.sh --help" ;;
+            esac
             find_environment
             [ -z "$extra" ] || add_extra "$extra"
             say "The environment is ready: $python"

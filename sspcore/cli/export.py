@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,11 @@ def export(
         str | None, typer.Option(metavar="SOURCE", help="Video or folder for the golden rollout (default: synthetic).")
     ] = None,
     golden_frames: Annotated[int, typer.Option(metavar="N", help="Length of the golden rollout.")] = GOLDEN_FRAMES,
+    compile_for: Annotated[
+        str | None,
+        typer.Option("--compile", metavar="SM,...", help="Build engines with NVIDIA's own compiler, for example sm86,sm89 (the "
+                     "extra tensorrt-rtx, under NVIDIA's licence)."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a system for NVIDIA Jetson (ONNX and TensorRT).
@@ -45,13 +50,19 @@ def export(
     that build and time the engine without sspcore.
     """
     from sspcore.core.files import require_output
-    from sspcore.export import StepOptions, check_model, export_bundle
+    from sspcore.export import StepOptions, check_model, compile_step, export_bundle
     from sspcore.export.device.step_runner import SIDECAR
+    from sspcore.export.rtx import require_compiler
     from sspcore.inference.sources import local_files
 
+    capabilities = compile_for.split(",") if compile_for is not None else ()
+    if capabilities:
+        require_compiler(capabilities)
     if check:
         operators = check_model(_read_graph(check), target)
         print(f"{check}: {sum(operators.values())} nodes, {len(operators)} operators, all known to {target}")
+        if capabilities:
+            print(_engines(compile_step(check, capabilities)))
         return
     if out is None:
         raise SspError("--out DIR is needed: the folder of the bundle")
@@ -64,11 +75,19 @@ def export(
     model, config = open_checkpoint(checkpoint, image) if untrained is None else _fresh(untrained, profile)
     used = size or config.input_size
     golden, options = _rollout(video, golden_frames, config, used), StepOptions(used, frame, precision)
-    sidecar = export_bundle(model, config, options, target, golden, out, untrained is not None)
+    sidecar = export_bundle(model, config, options, target, golden, out, untrained is not None, capabilities)
     parity = sidecar["parity_onnxruntime"]
     print(f"{out}: {sidecar['nodes']} nodes checked for {target}; onnxruntime against torch over {parity['frames']} frames: "
           f"logits within {parity['logits_max_difference']:.1e}, class maps identical on {parity['identical_mean']:.4%} of the "
           "pixels")
+    if capabilities:
+        print(_engines(sidecar["compiled"]))
+
+
+def _engines(compiled: dict[str, Any]) -> str:
+    engines = compiled["engines"].items()
+    built = ", ".join(f"{name} {made['bytes'] / 1e6:.0f} MB in {made['seconds']:.1f} s" for name, made in engines)
+    return f"{compiled['compiler']}: {compiled['layers']} layers, read as the graph says; engines: {built}"
 
 
 def _fresh(system: str, profile: str) -> tuple[VideoSegmenter, CheckpointConfig]:

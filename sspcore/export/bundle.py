@@ -3,6 +3,7 @@
     step.onnx          the step                        bundle.json        what it is, for programs
     golden.npz         a rollout with its results      README.md          what it is, for people
     run_camera.py      runs it on a camera             *_engine.py        build, compare and time it on the device
+    engines/           built ahead of time for the GPUs that were asked for
 
 An export is refused if its graph holds what the target cannot run, or if onnxruntime and torch disagree over the golden
 rollout.
@@ -14,6 +15,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -34,6 +36,7 @@ from sspcore.export.check import check_model, load_limits, target_limits
 from sspcore.export.device.step_runner import GOLDEN, ONNX, SIDECAR, OnnxRunner
 from sspcore.export.graph import export_graph, lower_opset, opset_of, type_name
 from sspcore.export.rollout import Rollout, drift, summary
+from sspcore.export.rtx import ENGINES, compile_step
 from sspcore.export.scripts import write_scripts
 from sspcore.export.step import StepModule, StepOptions, TorchRunner
 from sspcore.models.checkpoint import CheckpointConfig
@@ -55,7 +58,7 @@ _MEANING = {
 
 def export_bundle(
     model: VideoSegmenter, config: CheckpointConfig, options: StepOptions, target: str, golden: Rollout, out: Path,
-    untrained: bool = False,
+    untrained: bool = False, compile_for: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Export, check, compare and write a bundle.
 
@@ -65,9 +68,10 @@ def export_bundle(
         golden: rollout that onnxruntime is compared over, and that the device is to reproduce.
         out: folder of the bundle; replaced as a whole when all went well.
         untrained: say in the bundle that its weights are fresh: a check of the export only.
+        compile_for: compute capabilities that NVIDIA's compiler builds engines for; see `compile_step`.
     Returns: the content of bundle.json.
-    Raises: ProfileError for a system, size or target that cannot be exported, GraphError from the check, SspError if
-        the exporter fails or onnxruntime does not agree with torch.
+    Raises: ProfileError for a system, size or target that cannot be exported, GraphError from the check or NVIDIA's
+        compiler, SspError if the exporter fails or onnxruntime does not agree with torch.
     """
     limit = target_limits(target)
     step = StepModule(model, options)
@@ -90,6 +94,8 @@ def export_bundle(
 
     with atomic_folder(out, SIDECAR) as folder:
         onnx.save(graph, folder / ONNX)
+        if compile_for:
+            sidecar["compiled"] = compile_step(folder / ONNX, compile_for, folder / ENGINES)
         write_json(folder / SIDECAR, sidecar)
         title = f"{config.system}: onnxruntime against torch"
         figures = summary(drift(OnnxRunner(folder), TorchRunner(model, options.size), golden, title, keep))

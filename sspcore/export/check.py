@@ -130,7 +130,7 @@ def _operator_problems(
     if target not in limits.get("targets", [target]):
         yield "operator", f"{kind} is not supported{because}"
     for name, allowed in limits.get("attributes", {}).items():
-        value = _attribute(node, name, opset)
+        value = attribute_of(node, name, opset)
         if value is not None and value not in allowed:
             yield "attribute", f"{kind}.{name} is {value!r}, allowed: {', '.join(map(str, allowed))}{because}"
     for index in limits.get("constants", ()):
@@ -171,7 +171,7 @@ def _geometry_problems(node: onnx.NodeProto, types: dict[str, str]) -> _Rules:
         yield "names", f"a node of the geometry must be called {GEOMETRY}...: it has to stay in float32"
 
 
-def _attribute(node: onnx.NodeProto, name: str, opset: int) -> object:
+def attribute_of(node: onnx.NodeProto, name: str, opset: int) -> object:
     """Value of an attribute, its ONNX default where absent, None where this opset has none."""
     attribute = next((a for a in node.attribute if a.name == name), None)
     if attribute is None:

@@ -1,7 +1,7 @@
 """The ONNX graph of a step: written at opset 18, its nodes named, and what is read off it.
 
 The geometry's nodes get names by which a builder can keep them in float32: `geo_...` for coordinates, `mask_...` for their
-validity, which is bool: a pattern of precisions must not hit it.
+validity, which is bool or 0 and 1 made of it: a pattern of precisions must not hit it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ OPSET = 18  # 16 brought GridSample, 17 LayerNormalization; 20 renames GridSampl
 GEOMETRY, MASK = "geo", "mask"
 DOMAINS = ("", "ai.onnx")  # names of the default operator set
 
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "GridSample")
 _RESIZE_18 = (("antialias", 0), ("keep_aspect_ratio_policy", b"stretch"))
 
 
@@ -105,6 +106,22 @@ def grid_path(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return path[::-1]
 
 
+def mixing_path(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Nodes that mix the past with the present, in order: they depend on the past and lead to an output, with no layer of
+    weights and no warp in between."""
+    depends = {"past_valid", *(value.name for value in graph.input if value.name.startswith("previous_"))}
+    for node in graph.node:
+        if depends.intersection(node.input):
+            depends.update(node.output)
+    wanted = {value.name for value in graph.output}
+    path = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output) and depends.intersection(node.output) and node.op_type not in _LAYERS:
+            path.append(node)
+            wanted.update(node.input)
+    return path[::-1]
+
+
 def name_nodes(model: onnx.ModelProto) -> None:
     """Give every node a name of its own: `geo_...` or `mask_...` in the geometry, `net_...` elsewhere.
 
@@ -121,7 +138,8 @@ def name_nodes(model: onnx.ModelProto) -> None:
             moved.update(node.output)
         prefix = "net"
         if of_motion or node.output[0] in on_path or node.op_type == "GridSample":
-            prefix = MASK if types[node.output[0]].elem_type == TensorProto.BOOL else GEOMETRY
+            kinds = {types[name].elem_type for name in (node.input[0], node.output[0]) if name in types}
+            prefix = MASK if TensorProto.BOOL in kinds else GEOMETRY
         node.name = f"{prefix}_{number:04d}_{node.op_type}"
 
 
