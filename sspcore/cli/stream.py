@@ -26,7 +26,14 @@ def stream(
     checkpoint: Checkpoint = None,
     image: Image = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a folder written by sspcore export.")] = None,
-    backend: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="Of a bundle.")] = "auto",
+    provider: Annotated[
+        Literal["auto", "cpu", "cuda", "tensorrt", "tensorrt-rtx", "openvino"],
+        typer.Option(help="What runs a bundle; auto: tensorrt where its engine was built, else cpu. sspcore doctor lists those "
+                     "that are installed."),
+    ] = "auto",
+    lower_precision: Annotated[
+        bool, typer.Option("--lower-precision", help="Of a bundle, faster and less exact: TF32 (cuda), bfloat16 (openvino)."),
+    ] = False,
     system: Annotated[
         Literal["Base"] | None, typer.Option(help="Base: the checkpoint's image model alone, for before and after."),
     ] = None,
@@ -111,7 +118,9 @@ def stream(
     require_outputs(out, masks)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = None if view is None else parse_address(view)
-    engine, classes, usual, flow, name = _engine(checkpoint, image, bundle, backend, system, size, device)
+    engine, classes, usual, flow, name = _engine(
+        checkpoint, image, bundle, provider, lower_precision, system, size, device
+    )
     picture = overlay(classes, scale)
     if panels is not None:
         require_panels(panels, engine)
@@ -143,8 +152,8 @@ def stream(
 
 
 def _engine(
-    checkpoint: str | None, image: str | None, bundle: Path | None, backend: str, system: str | None,
-    size: FrameSize | None, device: str,
+    checkpoint: str | None, image: str | None, bundle: Path | None, provider: str, lower_precision: bool,
+    system: str | None, size: FrameSize | None, device: str,
 ) -> tuple[Backend, ClassSpec, str, str, str]:
     """What segments the frames, its classes, the names of the registration and the flow that it goes with, and its own."""
     from sspcore.inference.bundles import open_bundle
@@ -155,9 +164,14 @@ def _engine(
     if bundle and image is not None:
         raise SspError("--image: a bundle has its image model within; leave it out")
     if bundle:
+        if size is not None:
+            raise SspError(f"--size {size[0]}x{size[1]}: a bundle has its own; export it at that size, or leave it out")
         if system is not None:
             raise SspError(f"--system {system}: a bundle holds one system; export another, or give --checkpoint")
-        return *open_bundle(bundle, backend), "lk", "dis-medium", bundle.name
+        return *open_bundle(bundle, provider, lower_precision=lower_precision), "lk", "dis-medium", bundle.name
+    if provider != "auto" or lower_precision:
+        given = "--lower-precision" if lower_precision else f"--provider {provider}"
+        raise SspError(f"{given}: is for a bundle; give --bundle, or --device for a checkpoint")
     model, config = open_checkpoint(checkpoint, image)
     name = config.system
     if system is not None:

@@ -12,13 +12,13 @@ from sspcore.core.classes import ClassSpec
 from sspcore.core.errors import SspError
 from sspcore.core.types import Motion
 from sspcore.export.bundle import class_spec, verify_bundle
-from sspcore.export.device.engine_runner import EngineRunner
-from sspcore.export.device.step_runner import ENGINE, OnnxRunner, StepRunner, sampling_homography
+from sspcore.export.device.step_runner import StepRunner, sampling_homography
 from sspcore.inference.backends import Prediction
+from sspcore.inference.providers import open_runner
 
 
 class BundleBackend:
-    """An exported bundle run by onnxruntime or TensorRT."""
+    """An exported bundle run by one of the execution providers."""
 
     def __init__(self, runner: StepRunner) -> None:
         self.runner, self.size = runner, tuple(runner.sidecar["size"])
@@ -37,17 +37,12 @@ class BundleBackend:
         return Prediction(labels, torch.from_numpy(logits[0]).float())
 
 
-def open_bundle(folder: Path, backend: str = "auto", threads: int = 0) -> tuple[BundleBackend, ClassSpec]:
-    """A bundle's backend ("onnxruntime", "tensorrt", or "auto": TensorRT where an engine was built) and its classes.
+def open_bundle(
+    folder: Path, provider: str = "auto", threads: int = 0, lower_precision: bool = False
+) -> tuple[BundleBackend, ClassSpec]:
+    """A bundle's backend and its classes; see `providers.open_runner` for what runs it.
 
-    Raises: SspError if the bundle is damaged or the backend cannot be had.
+    Raises: SspError if the bundle is damaged or the provider cannot be had.
     """
     sidecar = verify_bundle(folder)
-    if backend == "auto":
-        backend = "tensorrt" if (folder / ENGINE).is_file() else "onnxruntime"
-    try:
-        runner = EngineRunner(folder) if backend == "tensorrt" else OnnxRunner(folder, threads)
-    except Exception as error:  # onnxruntime's and TensorRT's errors share no base but this
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SspError(f"{folder}: back end {backend} cannot start ({problem}); try --backend onnxruntime") from error
-    return BundleBackend(runner), class_spec(sidecar)
+    return BundleBackend(open_runner(folder, provider, threads, lower_precision)), class_spec(sidecar)

@@ -111,6 +111,15 @@ def test_parity_on_another_rollout(bundle, rotate):
     assert summary(rows)["identical_mean"] >= 0.9999 and summary(rows)["logits_max_difference"] < 1e-3
 
 
+def test_openvino_follows_onnxruntime_over_the_rollout(bundle):
+    """In float32, which it does not take by itself on a CPU with bfloat16."""
+    pytest.importorskip("openvino")
+    rollout = synthetic_rollout(SIZE, 20, rotate=True, seed=1)
+    runners = step_runner.OpenVinoRunner(bundle, threads=1), step_runner.OnnxRunner(bundle, threads=1)
+    figures = summary(drift(*runners, rollout))
+    assert figures["logits_max_difference"] < 1e-3 and figures["identical_mean"] > 0.9999
+
+
 def test_the_rollout_would_show_a_wrong_warp(bundle, tmp_path):
     """What TensorRT does to a misread mode: nearest. The golden rollout must see it."""
     broken = with_nearest_sampling(bundle, tmp_path / "broken")
@@ -276,7 +285,7 @@ def test_a_network_and_classes_of_one_s_own_are_exported_and_streamed(tmp_path):
     )
     rollout = synthetic_rollout(SIZE, 3)
     export_bundle(model, config, StepOptions(SIZE), "trt-10.3", rollout, tmp_path / "bundle")
-    backend, classes = open_bundle(tmp_path / "bundle", "onnxruntime")
+    backend, classes = open_bundle(tmp_path / "bundle", "cpu")
     assert classes == mine and "# cows, My classes" in (tmp_path / "bundle" / "README.md").read_text()
     assert backend.step(rollout.frames[0], lambda: None).labels.max() <= 1
 

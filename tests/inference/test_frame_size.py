@@ -89,7 +89,7 @@ def test_a_stream_sees_what_the_loader_of_clips_gives(checkpoint, clip, bundle, 
         "frames": segment_video(model, as_stored(clip)),
         "segment_frames": segment_frames(model, as_stored(clip), motion, config.input_size),
         "threads": stream(as_stored(clip), TorchBackend(model, SIZE), motion, threads=True),
-        "a bundle": stream(as_stored(clip), open_bundle(bundle, "onnxruntime")[0], motion),
+        "a bundle": stream(as_stored(clip), open_bundle(bundle, "cpu")[0], motion),
     }
     for way, results in ways.items():
         seen.clear()
@@ -156,10 +156,10 @@ def test_an_older_bundle_resizes_by_area_and_an_unknown_way_is_refused(bundle, t
     sidecar = json.loads((bundle / "bundle.json").read_text())
     del sidecar["interpolation"], sidecar["channels"]
     (tmp_path / "bundle.json").write_text(json.dumps(sidecar))
-    assert open_bundle(tmp_path, "onnxruntime")[0].interpolation == "area"
+    assert open_bundle(tmp_path, "cpu")[0].interpolation == "area"
     (tmp_path / "bundle.json").write_text(json.dumps(sidecar | {"interpolation": "lanczos"}))
     with pytest.raises(SspError, match="interpolation 'lanczos' is unknown"):
-        open_bundle(tmp_path, "onnxruntime")
+        open_bundle(tmp_path, "cpu")
 
 
 @pytest.mark.parametrize("how", WAYS)

@@ -1,6 +1,6 @@
 """Run an exported step over a video: state in, state out, one frame a call.
 
-Needs NumPy and one of onnxruntime, TensorRT, TensorRT for RTX.
+Needs NumPy and one of onnxruntime, OpenVINO, TensorRT, TensorRT for RTX.
 
     runner = OnnxRunner("bundle")                                     # or engine_runner.EngineRunner("bundle")
     class_map = runner.step(frame)                                    # first frame, or after a scene cut
@@ -26,6 +26,7 @@ GOLDEN = "golden.npz"
 # of a runtime: the modules that may hold it, in order, and how it is installed
 MODULES = {
     "onnxruntime": (("onnxruntime",), "pip install onnxruntime"),
+    "openvino": (("openvino",), "pip install openvino"),
     "tensorrt": (("tensorrt",), "it comes with JetPack: sudo apt install nvidia-jetpack"),
     "tensorrt-rtx": (("tensorrt_rtx", "tensorrt_rtx_bindings"), "pip install tensorrt_rtx"),
 }
@@ -153,7 +154,10 @@ class StepRunner:
 
 
 class OnnxRunner(StepRunner):
-    """onnxruntime, on the CPU unless other providers are named."""
+    """onnxruntime, on the CPU unless other execution providers are named, each by onnxruntime's name or as (name, settings).
+
+    Raises: StepError if the first of them does not start: onnxruntime would take the CPU instead, with a warning.
+    """
 
     name = "onnxruntime"
 
@@ -163,8 +167,39 @@ class OnnxRunner(StepRunner):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(required(Path(folder) / ONNX)), options, providers=list(providers))
+        first, settings = providers[0] if isinstance(providers[0], tuple) else (providers[0], {})
+        chosen = {"providers": list(providers)}
+        if first not in onnxruntime.get_available_providers():
+            # those of a plug-in are devices; onnxruntime before 1.22 has none
+            devices = [device for device in getattr(onnxruntime, "get_ep_devices", list)() if device.ep_name == first]
+            if not devices:
+                raise StepError(f"onnxruntime {onnxruntime.__version__} has no {first}, or no device for it")
+            options.add_provider_for_devices(devices, settings)
+            chosen = {}
+        graph = str(required(Path(folder) / ONNX))
+        self.session = onnxruntime.InferenceSession(graph, options, enable_fallback=0, **chosen)
+        if first not in self.session.get_providers():
+            raise StepError(f"onnxruntime cannot start {first}: are its driver and its libraries installed?")
         self.names = [output.name for output in self.session.get_outputs()]
 
     def network(self, inputs):
         return dict(zip(self.names, self.session.run(self.names, inputs), strict=True))
+
+
+class OpenVinoRunner(StepRunner):
+    """OpenVINO on the CPU, in float32; with `lower_precision` in bfloat16 where the processor has it."""
+
+    name = "openvino"
+
+    def __init__(self, folder, threads=0, lower_precision=False):
+        super().__init__(read_sidecar(folder))
+        openvino = import_runtime("openvino")
+        settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        if not lower_precision:  # OpenVINO takes bfloat16 by itself
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
+        self.model = openvino.Core().compile_model(str(required(Path(folder) / ONNX)), "CPU", settings)
+        self.names = [value["name"] for value in self.sidecar["outputs"]]
+
+    def network(self, inputs):
+        outputs = self.model(inputs)
+        return {name: outputs[name] for name in self.names}
