@@ -25,6 +25,7 @@ Commands:
                      only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux); with an extra also:
                        lightglue     DISK and LightGlue, the paper's registration, with their weights (110 MB)
                        tensorrt-rtx  NVIDIA's compiler, for sspcore export --compile (90 MB; NVIDIA's proprietary licence)
+                       openvino      a runtime for exported systems, faster on a CPU (60 MB)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/

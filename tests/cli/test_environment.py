@@ -131,6 +131,23 @@ def test_doctor_accepts_another_build_of_torch_without_the_cuda_packages(tmp_pat
     assert len(list(doctor.pin_problems(lock, {"torch": "2.14.0+cpu"}.get))) == 1
 
 
+def test_doctor_accepts_onnxruntime_s_build_for_gpus_in_place_of_the_usual_one(tmp_path: Path) -> None:
+    lock = pins_file(tmp_path, "onnxruntime==1.32.0\n")
+    assert list(doctor.pin_problems(lock, {"onnxruntime-gpu": "1.32.0"}.get)) == []
+    (older,) = doctor.pin_problems(lock, {"onnxruntime-gpu": "1.31.0"}.get)
+    assert older.startswith("onnxruntime: 1.31.0, the lock pins ==1.32.0")
+
+
+@pytest.mark.parametrize("name", doctor.EXTRAS)
+def test_pins_of_an_extra_are_those_of_pyproject(name: str) -> None:
+    """Each requirement of the extra has a pin within its range; packages that are taken for their files alone have none."""
+    lines = doctor.EXTRAS[name].read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    for wanted in map(Requirement, pyproject()["project"]["optional-dependencies"][name]):
+        found = [pin for pin in pins if canonicalize_name(pin.name) == canonicalize_name(wanted.name)]
+        assert found and all(wanted.specifier.contains(version_of(pin)) for pin in found), f"{wanted} has no fitting pin"
+
+
 def test_doctor_reports_a_damaged_or_missing_lock(tmp_path: Path) -> None:
     (damaged,) = doctor.pin_problems(pins_file(tmp_path, "right==1.0\n<<<<<<< HEAD\n"), {"right": "1.0"}.get)
     assert "line 2" in damaged
@@ -175,7 +192,9 @@ def test_doctor_of_an_installed_package_checks_the_extra_that_is_asked_for(
     assert main(["doctor", "--extra", "lightglue"]) == int(asked is not None)
     printed = capsys.readouterr().out
     assert ("environment: sound" in printed) == (asked is None) and (asked or "lightglue: disk.pth, SHA-256 0123") in printed
-    assert main(["doctor"]) == 0 and "environment: sound" in capsys.readouterr().out
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "environment: sound" in printed and "providers of sspcore stream --bundle: cpu (onnxruntime " in printed
 
 
 def test_weights_without_kornia_are_a_problem_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
