@@ -12,9 +12,7 @@ from torch import Tensor
 from sspcore.core.images import Interpolation, resize_frame
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Motion, Size
-
-_RANGE = 16.0  # logits below the largest by this much or more count as equally far below
-_TOP = 255
+from sspcore.export.device.class_maps import RANGE, TOP, largest, one_hot
 
 
 def padded_size(size: Size) -> Size:
@@ -90,7 +88,7 @@ class Fit:
             return labels, logits
         if logits is None:
             height, width = (-(-c * g // f) for c, g, f in zip(self.content, given, self.frame, strict=True))
-            return _largest(_named(labels[:height, :width]), target), None
+            return largest(one_hot(labels[:height, :width]), target), None
         logits = self.cropped(logits)
         return upsampled_labels(logits, target), logits
 
@@ -101,26 +99,7 @@ class Fit:
 def upsampled_labels(logits: Tensor, size: Size) -> np.ndarray:
     """Class (H, W) uint8 of the largest logit, of logits (C, h, w) brought to `size` by bilinear interpolation.
 
-    Class by class in bytes, so that no (C, H, W) of floats is made: 3 % of that memory and a tenth of the time, and 1 of 10,000
-    pixels differs (those that are halfway between two classes).
+    Class by class in bytes; see `scores_of`, which this is on the logits' device.
     """
-    below = (logits - logits.max(0).values).clamp(-_RANGE, 0)
-    return _largest(((below / _RANGE + 1) * _TOP).round().byte().cpu().numpy(), size)
-
-
-def _named(labels: np.ndarray) -> np.ndarray:
-    """(C, h, w) uint8: _TOP where a class is."""
-    return np.stack([np.where(labels == k, np.uint8(_TOP), np.uint8(0)) for k in range(int(labels.max()) + 1)])
-
-
-def _largest(scores: np.ndarray, size: Size) -> np.ndarray:
-    """Index (H, W) of the largest of scores (C, h, w) uint8 at another size."""
-    height, width = size
-    labels, best = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
-    for k, score in enumerate(scores):
-        if not score.any():
-            continue
-        score = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)
-        labels[cv2.compare(score, best, cv2.CMP_GT).view(bool)] = k
-        cv2.max(score, best, best)
-    return labels
+    below = (logits - logits.max(0).values).clamp(-RANGE, 0)
+    return largest(((below / RANGE + 1) * TOP).round().byte().cpu().numpy(), size)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from sspcore.core.classes import ClassSpec
 from sspcore.core.images import resize_frame, resize_labels
+from sspcore.export.device.class_maps import OPACITY, blended, colour_table
 from sspcore.inference.encoding import video_file
 from sspcore.inference.masks import mask_folder
 from sspcore.inference.page import Page
@@ -18,12 +18,11 @@ from sspcore.inference.stream import Segmented
 
 Consumer = Callable[[Segmented], None]
 Picture = Callable[[Segmented], np.ndarray]  # what is shown of a result: (H, W, 3) uint8 RGB
-OPACITY = 0.45
 
 
 def overlay(classes: ClassSpec, scale: float = 1.0, opacity: float = OPACITY) -> Picture:
     """A picture of a frame with its classes drawn over it, `scale` times the frame's size."""
-    table = colour_table(classes)
+    table = colour_table(classes.palette)
 
     def draw(result: Segmented) -> np.ndarray:
         size = scaled_size(result, scale)
@@ -36,18 +35,6 @@ def scaled_size(result: Segmented, scale: float) -> tuple[int, int]:
     """(H, W) of a result's image, `scale` times as large."""
     height, width = (max(1, round(side * scale)) for side in result.image.shape[:2])
     return height, width
-
-
-def colour_table(classes: ClassSpec) -> np.ndarray:
-    """(256, 1, 3) uint8: the colour of each id, as `blended` wants it; black for ids without a class."""
-    table = np.zeros((256, 1, 3), np.uint8)
-    table[: classes.n_classes, 0] = classes.palette
-    return table
-
-
-def blended(image: np.ndarray, labels: np.ndarray, table: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
-    """The colours of labels (H, W) over an image (H, W, 3) of that size. Ten times as fast as indexing the table."""
-    return cv2.addWeighted(image, 1 - opacity, cv2.applyColorMap(labels, table), opacity, 0)
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from torch import Tensor
 from sspcore.core.classes import IGNORE, ClassSpec
 from sspcore.core.errors import SspError
 from sspcore.core.images import resize_frame, resize_labels, to_tensor
+from sspcore.export.device.class_maps import OPACITY, blended, colour_table
 from sspcore.inference.backends import Backend
-from sspcore.inference.outputs import OPACITY, blended, colour_table, scaled_size
+from sspcore.inference.outputs import scaled_size
 from sspcore.inference.stream import Segmented
 from sspcore.metrics.records import warp_labels
 from sspcore.motion.flow import FlowEstimator
@@ -47,7 +48,8 @@ class Panels:
     def __init__(
         self, names: Sequence[str], classes: ClassSpec, system: str, flow: FlowEstimator | None = None, scale: float = 1.0
     ) -> None:
-        self.names, self.table, self.system, self.flow, self.scale = tuple(names), colour_table(classes), system, flow, scale
+        self.names, self.system, self.flow, self.scale = tuple(names), system, flow, scale
+        self.table = colour_table(classes.palette)
         self.columns = len(names) if len(names) <= 3 else -(-len(names) // 2)
         self._content: np.ndarray | None = None  # of the frame before, and its labels by panel
         self._labels: dict[str, np.ndarray] = {}

@@ -10,13 +10,11 @@ one is in the network. Results are the same.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,14 +23,15 @@ import numpy as np
 
 from sspcore.core.images import Interpolation
 from sspcore.core.types import Motion, Size
+from sspcore.export.device.threads import in_thread
 from sspcore.inference.fit import Fit
 from sspcore.inference.motion import MotionSource, Observed
 from sspcore.motion.cuts import looks_like_cut
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.1  # seconds between two checks whether the items are still taken
 _INBOX = 4
+_AHEAD = 2  # one that waits for the network, and the next, whose motion is worked out meanwhile
 _latest = partial(deque, maxlen=10_000)  # timings kept for the percentiles: a camera never ends
 
 
@@ -183,15 +182,18 @@ def overlapped_shots(
 ) -> Iterator[Shot]:
     """Frames as they come, their motion still being worked out; the threads end when the iterator is closed."""
 
+    def dropped() -> None:
+        report.dropped += 1
+
     def registered() -> Iterator[Shot]:
         previous = None
-        with closing(_in_thread(_shots(frames, fit, report, how), _INBOX, report if drop else None)) as shots:
+        with closing(in_thread(_shots(frames, fit, report, how), _INBOX, dropped if drop else None)) as shots:
             for shot in shots:
                 yield shot  # the network takes it from here
                 shot.observe(motion, previous, report)
                 previous = shot
 
-    return _in_thread(registered(), 1)
+    return in_thread(registered(), _AHEAD)
 
 
 def _shots(
@@ -205,47 +207,3 @@ def _shots(
             content = fitted.content_of(image, how)
             connection = getattr(frames, "reconnects", 0)
             yield Shot(number, image, content, fitted.filled(content), fitted, connection, time.perf_counter())
-
-
-def _in_thread(items: Generator[Shot, None, None], room: int, dropping: Report | None = None) -> Iterator[Shot]:
-    """The items, made in a thread of their own, which ends when this iterator is closed. An error comes after what was made.
-
-    Args:
-        room: how many may wait.
-        dropping: where it is counted that the oldest waiting item made room for a new one; None: it never does.
-    """
-    box: queue.Queue[Shot | Exception | None] = queue.Queue(room)  # what is no shot is the end, None a good one
-    closed = threading.Event()
-
-    def put(item: Shot | Exception | None) -> None:
-        while not closed.is_set():
-            with suppress(queue.Full):
-                box.put(item, timeout=_POLL)
-                return
-
-    def work() -> None:
-        end = None
-        try:
-            with closing(items):
-                for item in items:
-                    if dropping is not None and box.full():
-                        with suppress(queue.Empty):  # the network was faster
-                            box.get_nowait()
-                            dropping.dropped += 1
-                    put(item)
-                    if closed.is_set():
-                        return
-        except Exception as error:  # handed to the thread that takes the items
-            end = error
-        put(end)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while isinstance(item := box.get(), Shot):
-            yield item
-    finally:
-        closed.set()
-        thread.join(timeout=5)
-    if item is not None:
-        raise item
