@@ -34,7 +34,7 @@ def origin(options: argparse.Namespace) -> dict[str, Any]:
     """Provenance of a part: commit, versions, options, threads, and what else the machine had to do."""
     settings = {name: value for name, value in vars(options).items() if name != "json"}
     load = round(os.getloadavg()[0], 2)
-    return provenance("bench", 0, stable_hash(settings)) | {"threads": options.threads, "load_average": load}
+    return provenance(options.part, 0, stable_hash(settings)) | {"threads": options.threads, "load_average": load}
 
 
 def main() -> None:
