@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-RUNTIMES = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 _PACKAGES = {"numpy": "numpy", "cv2": "opencv"}
 
 
@@ -45,13 +45,13 @@ def add_runtime(parser):
     """The options --runtime and --threads, for `open_runner`."""
     parser.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto", help="auto: TensorRT where its engine was "
                         "built, else TensorRT for RTX where it is installed and has one, else onnxruntime")
-    parser.add_argument("--threads", type=int, default=0, help="of onnxruntime (default: one a core)")
+    parser.add_argument("--threads", type=int, default=0, help="of onnxruntime and OpenVINO (default: one a core)")
 
 
 def open_runner(options, keep_logits=False):
     """The runner that --runtime asks for. Raises: StepError if the runtime, its engine or the bundle is missing."""
     from sspcore.export.device.engine_runner import EngineRunner, rtx_engines
-    from sspcore.export.device.step_runner import ENGINE, OnnxRunner, required
+    from sspcore.export.device.step_runner import ENGINE, OnnxRunner, OpenVinoRunner, required
 
     folder, runtime = required(options.bundle, folder=True), options.runtime
     if runtime == "auto":
@@ -60,7 +60,8 @@ def open_runner(options, keep_logits=False):
         else:
             with_rtx = rtx_engines(folder) and any(map(find_spec, ("tensorrt_rtx", "tensorrt_rtx_bindings")))
             runtime = "tensorrt-rtx" if with_rtx else "onnxruntime"
-    runner = OnnxRunner(folder, options.threads) if runtime == "onnxruntime" else EngineRunner(folder, keep_logits, runtime)
+    on_cpu = {"onnxruntime": OnnxRunner, "openvino": OpenVinoRunner}
+    runner = on_cpu[runtime](folder, options.threads) if runtime in on_cpu else EngineRunner(folder, keep_logits, runtime)
     print(f"{runner.sidecar['system']}, {'x'.join(map(str, runner.size))}, by {runtime}", file=sys.stderr)
     return runner
 
