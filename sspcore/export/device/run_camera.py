@@ -27,6 +27,8 @@ from types import SimpleNamespace
 
 from sspcore.export.device.script import add_runtime, need, open_runner, parser_of, run_script
 
+for library in ("OPENCV_LOG_LEVEL", "OPENCV_FFMPEG_LOGLEVEL"):
+    os.environ.setdefault(library, "0")  # what goes wrong is said here, in one line
 np, cv2 = need("numpy"), need("cv2")
 
 from sspcore.export.device.camera_source import Source
@@ -130,11 +132,10 @@ def segmented(source, runner, counts, max_frames):
 def drawn(shot, table, text):
     """The classes and a line of text over a frame, BGR."""
     picture = blended(shot.image, shot.labels, table)
-    height = max(12, picture.shape[0] // 30)
-    scale = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, height * 2 // 3, 1)
-    for shade, thickness in ((0, 4), (255, 1)):
-        place = height // 2, 3 * height // 2
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (shade,) * 3, thickness, cv2.LINE_AA)
+    height = max(9, picture.shape[0] // 40)
+    scale, thick = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, height, 1), max(1, height // 12)
+    for shade, thickness in ((0, thick + 2), (255, thick)):
+        cv2.putText(picture, text, (height, 2 * height), cv2.FONT_HERSHEY_SIMPLEX, scale, (shade,) * 3, thickness, cv2.LINE_AA)
     return picture
 
 
@@ -214,7 +215,7 @@ def run(options):
     summary = {"system": runner.sidecar["system"], "runtime": runner.name, **counts.summary()}
     if options.report:
         options.report.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(summary))
+    print(json.dumps(summary, indent=1))
     return 130 if interrupted else 0
 
 

@@ -43,15 +43,16 @@ def parser_of(text):
 
 def add_runtime(parser):
     """The options --runtime and --threads, for `open_runner`."""
-    parser.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto", help="auto: TensorRT where its engine was "
-                        "built, else TensorRT for RTX where it is installed and has one, else onnxruntime")
+    parser.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto",
+                        help="auto: TensorRT where its engine was built, else TensorRT for RTX where it is installed and has "
+                        "one, else onnxruntime")
     parser.add_argument("--threads", type=int, default=0, help="of onnxruntime and OpenVINO (default: one a core)")
 
 
 def open_runner(options, keep_logits=False):
     """The runner that --runtime asks for. Raises: StepError if the runtime, its engine or the bundle is missing."""
     from sspcore.export.device.engine_runner import EngineRunner, rtx_engines
-    from sspcore.export.device.step_runner import ENGINE, OnnxRunner, OpenVinoRunner, required
+    from sspcore.export.device.step_runner import ENGINE, OnnxRunner, OpenVinoRunner, StepError, required
 
     folder, runtime = required(options.bundle, folder=True), options.runtime
     if runtime == "auto":
@@ -61,7 +62,13 @@ def open_runner(options, keep_logits=False):
             with_rtx = rtx_engines(folder) and any(map(find_spec, ("tensorrt_rtx", "tensorrt_rtx_bindings")))
             runtime = "tensorrt-rtx" if with_rtx else "onnxruntime"
     on_cpu = {"onnxruntime": OnnxRunner, "openvino": OpenVinoRunner}
-    runner = on_cpu[runtime](folder, options.threads) if runtime in on_cpu else EngineRunner(folder, keep_logits, runtime)
+    try:
+        runner = on_cpu[runtime](folder, options.threads) if runtime in on_cpu else EngineRunner(folder, keep_logits, runtime)
+    except StepError:
+        raise
+    except Exception as error:  # the runtimes' errors share no base but this
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StepError(f"{folder}: {runtime} cannot start ({problem})") from error
     print(f"{runner.sidecar['system']}, {'x'.join(map(str, runner.size))}, by {runtime}", file=sys.stderr)
     return runner
 

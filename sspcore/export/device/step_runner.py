@@ -46,7 +46,7 @@ def import_runtime(name):
             return import_module(module)
         except ImportError as error:
             problem = error
-    raise StepError(f"{name} cannot be imported ({problem}): {advice}, or take another --runtime")
+    raise StepError(f"{name} cannot be imported ({problem}): {advice}")
 
 
 def required(path, folder=False):
