@@ -239,9 +239,9 @@ def main():
     parser.add_argument("--reconnect", type=float, default=30.0, metavar="SECONDS", help="try a lost camera again for so long")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after so many")
     parser.add_argument("--overwrite", action="store_true", help="replace the files of --out and --report")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped service leaves whole files too
     return run(parser.parse_args())
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped service leaves whole files too
     run_script(main)
