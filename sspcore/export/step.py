@@ -13,6 +13,7 @@ Adaptive pooling becomes two constant matrix products, since ONNX has no such op
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -144,22 +145,38 @@ class FixedAveragePool(nn.Module):
         return torch.matmul(torch.matmul(self.rows, x), self.columns)
 
 
+class FixedAveragePools(nn.Module):
+    """One `nn.AdaptiveAvgPool2d` that a network uses at several sizes: a `FixedAveragePool` for each."""
+
+    def __init__(self, in_sizes: Iterable[Size], out_size: Size) -> None:
+        super().__init__()
+        # None: as many cells as the input has
+        self.by_size = nn.ModuleDict({
+            f"{size[0]}x{size[1]}": FixedAveragePool(size, tuple(m or n for n, m in zip(size, out_size, strict=True)))
+            for size in in_sizes
+        })
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.by_size[f"{x.shape[-2]}x{x.shape[-1]}"](x)
+
+
 @torch.inference_mode()
 def fix_adaptive_pools(model: VideoSegmenter, size: Size) -> VideoState:
-    """Replace each `nn.AdaptiveAvgPool2d` by its `FixedAveragePool` for frames of `size`. Returns the state of one step."""
-    pools = {module: name for name, module in model.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
-    sizes: dict[nn.Module, Size] = {}
+    """Replace each `nn.AdaptiveAvgPool2d` by its fixed form for frames of `size`. Returns the state of one step."""
+    # a network may hold one pool under several names
+    pools = {name: pool for name, pool in model.named_modules(remove_duplicate=False) if isinstance(pool, nn.AdaptiveAvgPool2d)}
+    sizes: dict[nn.Module, set[Size]] = {pool: set() for pool in pools.values()}
 
     def remember(pool: nn.Module, inputs: tuple[Tensor]) -> None:
-        sizes[pool] = tuple(inputs[0].shape[-2:])
+        sizes[pool].add(tuple(inputs[0].shape[-2:]))
 
-    handles = [pool.register_forward_pre_hook(remember) for pool in pools]
+    handles = [pool.register_forward_pre_hook(remember) for pool in sizes]
     _, state = model.step(torch.zeros(1, 3, *size), None, None)
     for handle in handles:
         handle.remove()
-    for pool, in_size in sizes.items():
+    for name, pool in pools.items():
         out = pool.output_size
-        model.set_submodule(pools[pool], FixedAveragePool(in_size, (out, out) if isinstance(out, int) else out))
+        model.set_submodule(name, FixedAveragePools(sizes[pool], (out, out) if isinstance(out, int) else out))
     return state
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from helpers.media import panning_frames, write_rgb
 from sspcore.cli.main import main
+from sspcore.core.images import read_image
+from sspcore.data.datasets import open_dataset
+from sspcore.inference.providers import installed_providers
 from sspcore.models import SSP, wrap
 
 SIZE = (64, 96)
@@ -44,6 +50,34 @@ def test_the_user_names_the_function_that_makes_the_image_model(folder):
     stream = ["stream", "frames", "--checkpoint", "saved", "--masks", "masks"]
     assert main([*stream, "--image", "mynetwork:build"]) == 0
     assert len(list((folder / "masks").glob("*.png"))) == 2
+
+
+def test_own_classes_and_an_own_network_become_a_bundle_that_compiles_and_streams(folder, capsys):
+    """From dataset.yaml and code of one's own to class maps, by every provider that is here as by torch."""
+    (folder / "dataset.yaml").write_text(
+        "title: My farm\nclasses: {field: [0, 200, 0], cow: [90, 60, 0]}\nmoving: [cow]\nfiles: {video: '{sequence}.mp4', labels: '{sequence}/{frame}.png'}\n"
+    )
+    network = wrap(nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.Conv2d(6, 2, 1)), "0", 2)
+    SSP(network).save_pretrained("own", input_size=SIZE, classes=open_dataset(folder / "dataset.yaml"))
+    own = ["--checkpoint", "own", "--image", "mynetwork:build"]
+    compiled = ["--compile", "sm86"] * (importlib.util.find_spec("tensorrt_rtx_libs") is not None)
+    assert main(["export", *own, "--out", "bundle", *compiled]) == 0, capsys.readouterr().err
+    sidecar = json.loads((folder / "bundle" / "bundle.json").read_text())
+    assert (sidecar["title"], sidecar["classes"], sidecar["moving"]) == ("My farm", ["field", "cow"], ["cow"])
+    assert sidecar["palette"] == [[0, 200, 0], [90, 60, 0]]
+    assert (folder / "bundle" / "engines" / "step-sm86.engine").is_file() == bool(compiled)
+    runs = {"torch": own} | {
+        name: ["--bundle", "bundle", "--provider", name] for name in ("cpu", "openvino") if name in installed_providers()
+    }
+    ran = []
+    for name, options in runs.items():
+        capsys.readouterr()
+        assert main(["stream", "frames", *options, "--masks", f"masks/{name}"]) == 0
+        ran.append(json.loads(capsys.readouterr().out)["runtime"])
+    assert ran == ["torch, cpu", "onnxruntime", "openvino"][:len(runs)]
+    for path in (folder / "masks" / "torch").glob("*.png"):
+        reference = read_image(path)
+        assert all(np.array_equal(read_image(folder / "masks" / name / path.name), reference) for name in runs)
 
 
 STREAM = ["stream", "frames", "--checkpoint", "saved", "--masks", "masks"]

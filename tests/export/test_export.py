@@ -38,6 +38,7 @@ from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.models.ssp import SSP, SSPOptions
 from sspcore.models.systems import SYSTEMS
+from sspcore.models.wrap import wrap
 from sspcore.motion.geometry import sampling_homography
 from sspcore.motion.registration import build_registrator
 
@@ -71,6 +72,28 @@ def test_fixed_pool_is_adaptive_pooling(n_in, n_out):
     pool = FixedAveragePool((n_in, n_in + 2), (n_out, n_out))
     torch.testing.assert_close(pool(x), nn.AdaptiveAvgPool2d(n_out)(x), atol=1e-6, rtol=0)
     assert pool.rows.sum(1).allclose(torch.ones(n_out))
+
+
+def test_pools_of_an_own_network_are_fixed_at_every_size_and_under_every_name():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fine, self.coarse, self.head = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 2, 2), nn.Conv2d(4, 2, 1)
+            self.pool, self.rows = nn.AdaptiveAvgPool2d(3), nn.AdaptiveAvgPool2d((None, 1))
+            self.same_pool = self.pool
+
+        def forward(self, x):
+            fine = self.fine(x)
+            coarse = self.coarse(fine)
+            pooled = self.pool(fine) + self.same_pool(coarse)
+            return self.head(fine * self.rows(fine) + nn.functional.interpolate(pooled, size=fine.shape[-2:]))
+
+    model = SSP(wrap(Gated(), "fine", 2)).eval()
+    fixed = StepModule(model, StepOptions(SIZE)).model
+    assert not any(isinstance(module, nn.AdaptiveAvgPool2d) for module in fixed.modules())
+    frame = torch.randn(1, 3, *SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(fixed.step(frame, None)[0], model.step(frame, None)[0])
 
 
 def test_step_module_equals_the_step_and_leaves_the_model_alone():
