@@ -142,7 +142,8 @@ def stream(
             raise SspError(f"{without_secrets(source)}: {broken}; is it a video or a folder of images?")
     written = {"overlay": out, "masks": masks, "report": report} if done.frames else {"report": report}
     written = {what: str(path) for what, path in written.items() if path is not None}
-    summary = done.summary() | {"outputs": written, "meaning": MEANING}
+    runtime = f"torch, {device}" if bundle is None else engine.runner.name
+    summary = done.summary() | {"runtime": runtime, "outputs": written, "meaning": MEANING}
     print(as_text(done, written), file=sys.stderr)
     if as_json or not sys.stdout.isatty():
         print(json.dumps(summary, indent=1))

@@ -33,7 +33,7 @@ from sspcore.core.images import IMAGENET_MEAN, IMAGENET_STD, Interpolation
 from sspcore.core.provenance import git_commit
 from sspcore.core.types import VideoSegmenter
 from sspcore.export.check import check_model, load_limits, target_limits
-from sspcore.export.device.step_runner import GOLDEN, ONNX, SIDECAR, OnnxRunner
+from sspcore.export.device.step_runner import GOLDEN, ONNX, SIDECAR, OnnxRunner, import_runtime
 from sspcore.export.graph import export_graph, lower_opset, opset_of, type_name
 from sspcore.export.rollout import Rollout, drift, summary
 from sspcore.export.rtx import ENGINES, compile_step
@@ -190,7 +190,9 @@ def _sidecar(step: StepModule, graph: onnx.ModelProto, config: CheckpointConfig,
         "opset": opset_of(graph), "target": target, "jetpack": limit["jetpack"],
         "limits_from": [load_limits()["sources"][name] for name in limit["sources"]],
         "nodes": len(graph.graph.node),
-        "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime", "timm")},
+        # onnxruntime's builds have different distribution names
+        "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "timm")}
+        | {"onnxruntime": import_runtime("onnxruntime").__version__},
         "commit": git_commit(),
     }
 

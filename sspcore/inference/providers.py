@@ -15,12 +15,20 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnxruntime
-
 from sspcore.core.errors import ProfileError, SspError, reason
 from sspcore.core.paths import HOME, IN_CHECKOUT
 from sspcore.export.device.engine_runner import EngineRunner, rtx_engines
-from sspcore.export.device.step_runner import ENGINE, MODULES, ONNX, OnnxRunner, OpenVinoRunner, StepRunner, read_sidecar
+from sspcore.export.device.step_runner import (
+    ENGINE,
+    MODULES,
+    ONNX,
+    OnnxRunner,
+    OpenVinoRunner,
+    StepError,
+    StepRunner,
+    import_runtime,
+    read_sidecar,
+)
 
 # onnxruntime's own names
 CPU, CUDA, TENSORRT, RTX = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt", "NvTensorRTRTX"))
@@ -40,7 +48,7 @@ LOWER = ("cuda", "openvino")  # those that can compute in less than float32 wher
 
 def installed_providers() -> dict[str, str]:
     """Name of each provider that is installed -> what runs it. Whether its device is there shows when it starts."""
-    found = {name: f"onnxruntime {onnxruntime.__version__}" for name in GET if _by_onnxruntime(name)}
+    found = {name: f"onnxruntime {import_runtime('onnxruntime').__version__}" for name in GET if _by_onnxruntime(name)}
     found |= {name: "TensorRT for RTX" if "rtx" in name else "TensorRT" for name in ENGINES if _importable(name)}
     if _importable("openvino"):
         found["openvino"] = f"OpenVINO {version('openvino')}"
@@ -52,6 +60,10 @@ def _importable(runtime: str) -> bool:
 
 
 def _by_onnxruntime(provider: str) -> bool:
+    try:
+        onnxruntime = import_runtime("onnxruntime")
+    except StepError:
+        return False
     plugin = provider == "tensorrt-rtx" and find_spec(RTX_PLUGIN) is not None
     return plugin or THEIRS.get(provider) in onnxruntime.get_available_providers()
 
@@ -100,6 +112,7 @@ def _runner(folder: Path, provider: str, threads: int, lower_precision: bool) ->
 
 def register_rtx() -> None:
     """Make NVIDIA's plug-in known to onnxruntime, once a process. Raises: onnxruntime's error without NVIDIA's driver."""
+    import onnxruntime
     import onnxruntime_ep_nv_tensorrt_rtx as plugin
 
     if RTX not in {device.ep_name for device in onnxruntime.get_ep_devices()}:

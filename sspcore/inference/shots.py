@@ -42,6 +42,7 @@ MEANING = {  # of what a summary holds, for those who read it as JSON
     "registration_ms": "estimating the motion since the frame before, beside the network",
     "waited_ms": "of the network's time, waiting for the registration",
     "interval_ms": "between two results",
+    "runtime": "what computed the network",
 }
 
 

@@ -87,7 +87,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("cuda", True, [(CUDA, {})]),
 ])
 def test_onnxruntime_is_given_its_own_names_and_float32_stays_float32(gpu, bundle, name, lower, passed):
-    open_runner(bundle, name, lower_precision=lower)
+    runner = open_runner(bundle, name, lower_precision=lower)
+    assert runner.name == ("onnxruntime" if name == "auto" else f"onnxruntime, {CUDA}")
     assert Session.given == {"providers": passed, "enable_fallback": 0}
 
 

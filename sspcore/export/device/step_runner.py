@@ -178,6 +178,8 @@ class OnnxRunner(StepRunner):
             chosen = {}
         graph = str(required(Path(folder) / ONNX))
         self.session = onnxruntime.InferenceSession(graph, options, enable_fallback=0, **chosen)
+        if first != "CPUExecutionProvider":
+            self.name = f"onnxruntime, {first}"
         if first not in self.session.get_providers():
             raise StepError(f"onnxruntime cannot start {first}: are its driver and its libraries installed?")
         self.names = [output.name for output in self.session.get_outputs()]
