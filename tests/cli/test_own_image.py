@@ -55,7 +55,8 @@ def test_the_user_names_the_function_that_makes_the_image_model(folder):
 def test_own_classes_and_an_own_network_become_a_bundle_that_compiles_and_streams(folder, capsys):
     """From dataset.yaml and code of one's own to class maps, by every provider that is here as by torch."""
     (folder / "dataset.yaml").write_text(
-        "title: My farm\nclasses: {field: [0, 200, 0], cow: [90, 60, 0]}\nmoving: [cow]\nfiles: {video: '{sequence}.mp4', labels: '{sequence}/{frame}.png'}\n"
+        "title: My farm\nclasses: {field: [0, 200, 0], cow: [90, 60, 0]}\nmoving: [cow]\n"
+        "files: {video: '{sequence}.mp4', labels: '{sequence}/{frame}.png'}\n"
     )
     network = wrap(nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.Conv2d(6, 2, 1)), "0", 2)
     SSP(network).save_pretrained("own", input_size=SIZE, classes=open_dataset(folder / "dataset.yaml"))
