@@ -1,7 +1,8 @@
 """Does a graph keep to what TensorRT can run? A static check, run on every export; no TensorRT is needed for it.
 
 The limits are data (`operators.yaml`); here is how they are applied. What no operator's entry can say has a rule of its
-own: opset, static shapes, names, uint8 at the border only, and float32 coordinates.
+own: opset, static shapes, names, uint8 at the border only, and float32 in the geometry, the mixing and the
+normalisations.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ import yaml
 from onnx import helper
 
 from sspcore.core.errors import ProfileError, SspError
-from sspcore.export.graph import DOMAINS, GEOMETRY, MASK, constant_names, grid_path, opset_of, type_name, value_types
+from sspcore.export.graph import (
+    DOMAINS,
+    GEOMETRY,
+    MASK,
+    NORMALISATIONS,
+    constant_names,
+    grid_path,
+    mixing_path,
+    opset_of,
+    type_name,
+    value_types,
+)
 
 OLDEST_OPSET = 16  # the first with GridSample
 LINEAR_OPSET = 20  # the first that writes GridSample's mode as "linear"
@@ -95,6 +107,10 @@ def find_problems(model: onnx.ModelProto, target: str) -> list[Problem]:
     for node in nodes:
         rules = (*_operator_problems(node, target, opset, constants, values), *_border_problems(node, types, outputs))
         problems += [Problem(node.name, *found) for found in rules]
+    for node in mixing_path(model.graph):
+        problems += [Problem(node.name, *found) for found in _half_problems(node, types, "mixing")]
+    for node in (node for node in nodes if node.op_type in NORMALISATIONS):
+        problems += [Problem(node.name, *found) for found in _half_problems(node, types, "normalisation")]
     for node in (*grid_path(model.graph), *(node for node in nodes if node.op_type == "GridSample")):
         problems += [Problem(node.name, *found) for found in _geometry_problems(node, types)]
     return problems
@@ -169,6 +185,13 @@ def _geometry_problems(node: onnx.NodeProto, types: dict[str, str]) -> _Rules:
                 yield "float32 grid", f"{name} is {types[name]} on the way to a sampling grid"
     if node.name and not node.name.startswith((GEOMETRY, MASK)):
         yield "names", f"a node of the geometry must be called {GEOMETRY}...: it has to stay in float32"
+
+
+def _half_problems(node: onnx.NodeProto, types: dict[str, str], part: str) -> _Rules:
+    """Past and present are mixed in float32: near 1, alpha has steps of 5e-4 in float16. Sums of squares overflow it."""
+    for name in node.output:
+        if types.get(name) in ("float16", "bfloat16"):
+            yield f"float32 {part}", f"{name} is {types[name]}: keep the {part} in float32"
 
 
 def attribute_of(node: onnx.NodeProto, name: str, opset: int) -> object:

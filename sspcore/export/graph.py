@@ -1,7 +1,7 @@
 """The ONNX graph of a step: written at opset 18, its nodes named, and what is read off it.
 
-The geometry's nodes get names by which a builder can keep them in float32: `geo_...` for coordinates, `mask_...` for their
-validity, which is bool or 0 and 1 made of it: a pattern of precisions must not hit it.
+Nodes get names by which a builder can keep them in float32: `geo_...` for coordinates, `mix_...`, `norm_...`. The coordinates'
+validity, bool or 0 and 1 made of it, is `mask_...`: a pattern of precisions must not hit it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ OPSET = 18  # 16 brought GridSample, 17 LayerNormalization; 20 renames GridSampl
 GEOMETRY, MASK = "geo", "mask"
 DOMAINS = ("", "ai.onnx")  # names of the default operator set
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "GridSample")
+NORMALISATIONS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization")
+# Layers of weights, warps, and the sums of a cosine
+_NOT_MIXING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "GridSample", "ReduceSum", "ReduceL2")
 _RESIZE_18 = (("antialias", 0), ("keep_aspect_ratio_policy", b"stretch"))
 
 
@@ -108,35 +110,37 @@ def grid_path(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 def mixing_path(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """Nodes that mix the past with the present, in order: they depend on the past and lead to an output, with no layer of
-    weights and no warp in between."""
-    depends = {"past_valid", *(value.name for value in graph.input if value.name.startswith("previous_"))}
+    weights, no warp and no sum over channels in between."""
+    depends = {"past_valid", *(value.name for value in graph.input if value.name.startswith("previous"))}
     for node in graph.node:
         if depends.intersection(node.input):
             depends.update(node.output)
     wanted = {value.name for value in graph.output}
     path = []
     for node in reversed(graph.node):
-        if wanted.intersection(node.output) and depends.intersection(node.output) and node.op_type not in _LAYERS:
+        if wanted.intersection(node.output) and depends.intersection(node.output) and node.op_type not in _NOT_MIXING:
             path.append(node)
             wanted.update(node.input)
     return path[::-1]
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
-    """Give every node a name of its own: `geo_...` or `mask_...` in the geometry, `net_...` elsewhere.
+    """Give every node a name of its own: `geo_...` or `mask_...` in the geometry, `mix_...` where past and present are mixed
+    (`mixing_path`), `norm_...` for normalisations, `net_...` elsewhere.
 
     The geometry is what depends on the homography alone, the nodes that lead to a grid, and GridSample.
     """
     graph = model.graph
     constants = constant_names(graph)
     on_path = {node.output[0] for node in grid_path(graph)}
+    mixed = {node.output[0] for node in mixing_path(graph)}
     types = value_types(model)
     moved = {"H_cur_to_prev"}
     for number, node in enumerate(graph.node):
         of_motion = moved.intersection(node.input) and (moved | constants).issuperset(node.input)
         if of_motion:
             moved.update(node.output)
-        prefix = "net"
+        prefix = "norm" if node.op_type in NORMALISATIONS else "mix" if node.output[0] in mixed else "net"
         if of_motion or node.output[0] in on_path or node.op_type == "GridSample":
             kinds = {types[name].elem_type for name in (node.input[0], node.output[0]) if name in types}
             prefix = MASK if TensorProto.BOOL in kinds else GEOMETRY

@@ -48,22 +48,24 @@ class Rollout:
         return self.H_cur_to_prev[k] if self.past_valid[k] else None
 
 
-def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: int | None = None, seed: int = 0) -> Rollout:
-    """A camera over a random plane, its motion known exactly.
+def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: int | None = None, seed: int = 0,
+    picture: np.ndarray | None = None,
+) -> Rollout:
+    """A camera over a plane, its motion known exactly.
 
     Args:
         size: (H, W).
         n_frames: T.
         rotate: turn by 1.5 degrees a frame, climb and tilt too; else the camera only shifts.
         reset_at: number of a frame that jumps elsewhere and starts a new video.
-        seed: of the plane.
+        seed: of a random plane.
+        picture: (h, w, 3) uint8 RGB, what the plane shows instead, twice as large as the frames.
     """
     height, width = size
-    rng = np.random.default_rng(seed)
-    scale = max(1, min(size) // 24)
-    coarse = rng.random((2 * height // scale + 2, 2 * width // scale + 2, 3), dtype=np.float32)
-    plane = cv2.resize(coarse, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
-    plane = (plane.clip(0, 1) * 200 + rng.random(plane.shape, dtype=np.float32) * 55).astype(np.uint8)
+    if picture is None:
+        plane = _random_plane(size, seed)
+    else:
+        plane = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
     to_frame = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
     step = np.array([[1, 0, 0.004 * width], [0, 1, -0.003 * height], [0, 0, 1]])  # H_prev_to_cur of one frame
     if rotate:
@@ -81,6 +83,15 @@ def synthetic_rollout(size: Size, n_frames: int, rotate: bool = True, reset_at: 
             to_frame = step @ to_frame
         frames.append(cv2.warpPerspective(plane, to_frame, (width, height), borderMode=cv2.BORDER_REFLECT_101))
     return Rollout(np.stack(frames), homographies, valid)
+
+
+def _random_plane(size: Size, seed: int) -> np.ndarray:
+    """Coloured spots and noise, (2H, 2W, 3) uint8."""
+    (height, width), rng = size, np.random.default_rng(seed)
+    scale = max(1, min(size) // 24)
+    coarse = rng.random((2 * height // scale + 2, 2 * width // scale + 2, 3), dtype=np.float32)
+    plane = cv2.resize(coarse, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
+    return (plane.clip(0, 1) * 200 + rng.random(plane.shape, dtype=np.float32) * 55).astype(np.uint8)
 
 
 def video_rollout(

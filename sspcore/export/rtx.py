@@ -24,20 +24,19 @@ import onnx
 
 from sspcore.core.errors import ProfileError, SspError, reason
 from sspcore.export.check import GraphError, attribute_of
-from sspcore.export.graph import GEOMETRY, MASK, mixing_path, opset_of, type_name, value_types
+from sspcore.export.graph import GEOMETRY, MASK, NORMALISATIONS, mixing_path, opset_of, type_name, value_types
 
 log = logging.getLogger(__name__)
 
 ENGINES = "engines"  # folder of a bundle
 _INSTALL = "run ./reproduce.sh setup --extra tensorrt-rtx, or pip install 'sspcore[tensorrt-rtx]' (Linux, x86_64)"
-_NODE = re.compile(r"'((?:net|geo|mask)_\d+_\w+)")
+_NODE = re.compile(r"'((?:net|geo|mask|mix|norm)_\d+_\w+)")
 
 # The words of the ONNX standard -> those of TensorRT
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic", "bicubic": "cubic"}
 _PADDINGS = {"zeros": "fill", "border": "clamp", "reflection": "reflect"}
 _ROUNDINGS = {"round_prefer_floor": "half_down", "round_prefer_ceil": "half_up", "floor": "floor", "ceil": "ceil"}
 _TYPES = {"float": "float32", "half": "float16", "bf16": "bfloat16"}
-_NORMALISATIONS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization")
 _PRODUCTS = {"MatMul": "matrix products", "Gemm": "matrix products", "Conv": "convolutions", "ConvTranspose": "convolutions"}
 
 
@@ -182,7 +181,7 @@ def _role(node: onnx.NodeProto, mixing: set[str]) -> str:
         return "geometry"
     if node.name.startswith(MASK):
         return "validity"
-    if node.op_type in _NORMALISATIONS:
+    if node.op_type in NORMALISATIONS:
         return "normalisation"
     return "mixing" if node.name in mixing else _PRODUCTS.get(node.op_type, "other")
 

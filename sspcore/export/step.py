@@ -27,6 +27,7 @@ from sspcore.core.images import normalise
 from sspcore.core.settings import STRIDE
 from sspcore.core.types import Size, VideoSegmenter, VideoState
 from sspcore.export.device.step_runner import StepRunner
+from sspcore.export.half import to_half
 from sspcore.models.ssp import SSP, Route
 
 
@@ -37,7 +38,7 @@ class StepOptions:
     Attributes:
         size: (H, W) of the frames, multiples of 32.
         frame: "uint8": (1, H, W, 3) RGB as a camera gives it; "float32": (1, 3, H, W), ImageNet-normalised.
-        precision: of weights and activations: "fp32", or "fp16" with coordinates, norms and logits kept in float32.
+        precision: of weights and activations: "fp32", or "fp16" as `to_half` has it.
     """
 
     size: Size
@@ -72,8 +73,9 @@ class StepModule(nn.Module):
                 "SSP whose past comes by flow cannot be exported: a step has no input for flow; export it without gate"
             )
         if options.precision == "fp16":
-            to_half(self.model)
-        dtype = torch.float16 if options.precision == "fp16" else torch.float32
+            to_half(self.model, options.size)
+        # of the features and the frame that the state keeps
+        self.dtype = torch.float16 if options.precision == "fp16" else torch.float32
         frames = {"uint8": torch.zeros(1, height, width, 3, dtype=torch.uint8), "float32": torch.zeros(1, 3, height, width)}
         self.example = {"frame": frames[options.frame]}
         self.state: dict[str, str] = {}
@@ -84,7 +86,7 @@ class StepModule(nn.Module):
             self.example["H_cur_to_prev"] = torch.eye(3)[None]
             for name in self.fields:
                 self.state["frame_small" if name == "frame" else name] = f"previous_{name}"
-                kept = dtype if name in ("features", "frame") else torch.float32
+                kept = self.dtype if name in ("features", "frame") else torch.float32
                 self.example[f"previous_{name}"] = torch.zeros_like(getattr(state, name), dtype=kept)
             self.example["past_valid"] = torch.zeros(1)
         self.output_names = [*(self.state or ["logits"]), "class_map"]
@@ -92,7 +94,6 @@ class StepModule(nn.Module):
     def forward(self, frame: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         # TensorRT takes uint8 at the network's input only to cast it: the float comes first, then the transposition
         image = normalise(frame.float().permute(0, 3, 1, 2)) if self.options.frame == "uint8" else frame
-        image = image.half() if self.options.precision == "fp16" else image
         if not self.fields:
             logits, _ = self.model.step(image, None)
             return logits, logits.argmax(1).to(torch.uint8)
@@ -100,6 +101,8 @@ class StepModule(nn.Module):
         if not self.model.needs:  # an ablation: the host may register frames, this system does not look
             H_cur_to_prev = torch.eye(3, device=frame.device)[None]
         observation = self.model.observe(image)
+        small = None if observation.frame is None else observation.frame.to(self.dtype)
+        observation = replace(observation, features=observation.features.to(self.dtype), frame=small)
         start = self.model.start(observation)
         past = replace(start, **dict(zip(self.fields, previous, strict=True)))
         moved = self.model.propagate(observation, past, Route(H_cur_to_prev)).state
@@ -178,16 +181,3 @@ def fix_adaptive_pools(model: VideoSegmenter, size: Size) -> VideoState:
         out = pool.output_size
         model.set_submodule(name, FixedAveragePools(sizes[pool], (out, out) if isinstance(out, int) else out))
     return state
-
-
-def to_half(model: nn.Module) -> None:
-    """Weights and activations in float16, layer norms in float32: their sums of squares overflow float16.
-
-    Coordinates need no care here: `geometry.sample` works in float32 whatever it reads.
-    """
-    model.half()
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.float()
-            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(), *inputs[1:]))
-            module.register_forward_hook(lambda _, inputs, output: output.half())

@@ -112,6 +112,15 @@ def test_float16_off_the_grid_path_passes():
     check_model(through_float16("scores", "net_resize", "net", 3), "trt-10.3")
 
 
+def test_float16_in_the_mixing_or_a_normalisation_is_refused():
+    model = through_float16("logits", "net_argmax", "net", 8)
+    refused(model, "net_down", "float32 mixing")
+    node(model, "net_resize").CopyFrom(helper.make_node("LayerNormalization", ["down", "scale"], ["large"], "net_resize"))
+    model.graph.node.insert(3, helper.make_node("Cast", ["scores"], ["down"], "net_narrow", to=TensorProto.FLOAT16))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float16), "scale"))
+    refused(model, "net_resize", "float32 normalisation")
+
+
 @pytest.mark.parametrize("op_type", ["Det", "Inverse", "NonZero"])
 def test_unknown_operators_are_refused(op_type):
     model = good_graph()

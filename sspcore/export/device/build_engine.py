@@ -3,8 +3,8 @@
     python3 build_engine.py [--fp32] [--workspace-mib 2048]
 
 A bundle of precision fp16 carries its types in the graph and is built strongly typed (TensorRT 10 and later; the only way
-from TensorRT 11 on). A bundle of precision fp32 is built in float16 up to TensorRT 10, its geometry nodes (`geo...`) held in
-float32: a float16 sampling grid would misplace the past.
+from TensorRT 11 on). A bundle of precision fp32 is built in float16 up to TensorRT 10, its geometry, mixing and normalisation
+(`geo...`, `mix...`, `norm...`) held in float32: a float16 sampling grid would misplace the past.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ need("numpy")
 from sspcore.export.device.step_runner import ENGINE, ONNX, StepError, import_runtime, read_sidecar, required
 
 GEOMETRY = "geo"
+HELD = (GEOMETRY, "mix", "norm")
 
 
 def build(folder, use_fp32=False, workspace_mib=2048):
@@ -41,12 +42,12 @@ def build(folder, use_fp32=False, workspace_mib=2048):
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    held = 0
+    held = dict.fromkeys(HELD, 0)
     if not strongly_typed and not use_fp32:
         config.set_flag(trt.BuilderFlag.FP16)
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-        held = hold_geometry(network, trt.float32)
-        if held == 0 and read_sidecar(folder)["state"]:
+        held = hold_precision(network, trt.float32)
+        if held[GEOMETRY] == 0 and read_sidecar(folder)["state"]:
             raise StepError(f"no layer is called {GEOMETRY}...: the graph's names were lost; export it again")
     cache_file = folder / "step.timing"
     cache = config.create_timing_cache(cache_file.read_bytes() if cache_file.is_file() else b"")
@@ -62,16 +63,17 @@ def build(folder, use_fp32=False, workspace_mib=2048):
     return {"tensorrt": trt.__version__, "strongly_typed": strongly_typed, "layers_held_in_float32": held}
 
 
-def hold_geometry(network, float32):
-    """Keep the geometry's float layers in float32. Returns how many there are."""
-    held = 0
+def hold_precision(network, float32):
+    """Keep the float layers of geometry, mixing and normalisation in float32. Returns how many there are of each."""
+    held = dict.fromkeys(HELD, 0)
     for layer in map(network.get_layer, range(network.num_layers)):
         outputs = range(layer.num_outputs)
-        if layer.name.startswith(GEOMETRY) and all(layer.get_output(i).dtype == float32 for i in outputs):
+        kind = next((prefix for prefix in HELD if layer.name.startswith(prefix)), None)
+        if kind and all(layer.get_output(i).dtype == float32 for i in outputs):
             layer.precision = float32
             for i in outputs:
                 layer.set_output_type(i, float32)
-            held += 1
+            held[kind] += 1
     return held
 
 
