@@ -49,9 +49,12 @@ def to_half(model: VideoSegmenter, size: Size) -> None:
             model.similarity.register_forward_pre_hook(lambda _, inputs: (*(x.float() for x in inputs[:2]), inputs[2]))
     kept |= {folded[conv] for conv in kept & folded.keys()}
     norms = {module for module in model.modules() if isinstance(module, _NORMS)} - set(folded.values())
-    model.half()
-    for module in kept | norms:
-        module.float()
+    for module in set(model.modules()) - kept - norms:
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.half()
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                setattr(module, name, buffer.half())
     for module in norms:
         module.register_forward_hook(lambda _, inputs, output: output.half())
     for module in model.modules():

@@ -173,9 +173,11 @@ def test_half_precision_by_hand():
 
     torch.manual_seed(0)
     network = Network().eval()
-    for norm in (network.norm, network.coarse_norm):
+    for conv, norm in ((network.fine, network.norm), (network.coarse, network.coarse_norm)):
         norm.running_var.fill_(1e-9)  # 0 in float16
         norm.eps = 1e-12
+        conv.weight.data.mul_(3e-5)
+    fine = network.fine.weight / (1e-9 + 1e-12) ** 0.5
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(x)
@@ -184,4 +186,5 @@ def test_half_precision_by_hand():
     assert found.dtype == torch.float16 and (found - expected).abs().max() < 5e-3 * expected.abs().max()
     dtypes = {name: value.dtype for name, value in network.named_parameters()}
     assert dtypes["fine.weight"] == dtypes["layer_norm.weight"] == torch.float32
+    torch.testing.assert_close(network.fine.weight, fine, rtol=1e-6, atol=0)  # never rounded to float16 on the way
     assert dtypes["coarse.weight"] == dtypes["head.weight"] == torch.float16
