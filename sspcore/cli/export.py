@@ -47,7 +47,7 @@ def export(
     """Export a system for NVIDIA Jetson (ONNX and TensorRT).
 
     The bundle holds the ONNX step, checked against the operators of TensorRT, a golden rollout to compare with, and scripts
-    that build and time the engine without sspcore.
+    that run a camera, build and time the engine without sspcore.
     """
     from sspcore.core.files import require_output
     from sspcore.export import StepOptions, check_model, compile_step, export_bundle

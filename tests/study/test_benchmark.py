@@ -208,7 +208,7 @@ def figures(tmp_path_factory):
     """A trial on the CPU: a frame rate, the live loop and training steps at the smoke profile's sizes."""
     out = tmp_path_factory.mktemp("benchmark") / "cpu.json"
     wanted = [
-        part for part in all_parts(CPU, ["Base", "SSP", "DFF", "SSP-R"])
+        part for part in all_parts(CPU, ["Base", "SSP", "DFF"])
         if part.title.startswith(("frame rate", "SSP over", "training of SSP", "training of DFF", "frames to"))
         and "in 2 processes" not in part.title
     ]
@@ -223,10 +223,10 @@ def test_a_trial_on_a_cpu_measures_all_that_needs_no_gpu(figures):
     assert not failed
     left_out = {part["reason"] for part in figures["parts"] if part["outcome"] == LEFT_OUT}
     assert left_out == {"CUDA graphs and compiled networks are measured on a GPU alone"}
-    assert {row["system"] for row in figures["streams"]} == {"Base", "SSP", "DFF", "SSP-R"}
+    assert {row["system"] for row in figures["streams"]} == {"Base", "SSP", "DFF"}
     modes = {row["mode"] for row in figures["streams"] if row["system"] == "SSP"}
     assert modes == {"float32", "bfloat16", "float32-contiguous"}
-    assert {row["system"] for row in figures["training"]} == {"SSP", "SSP-R", "DFF"}
+    assert {row["system"] for row in figures["training"]} == {"SSP", "DFF"}
     parts = {(row["system"], row["mode"]): row["parts"] for row in figures["training"]}
     assert parts["SSP", "bfloat16-contiguous, smallest parts"] == 2
     assert ("DFF", "bfloat16, smallest parts") not in parts  # BatchNorm wants the two frames of the batch
