@@ -211,7 +211,7 @@ STREAM = (
         "bundle whose graph was changed", _streamed(lambda f: (f / "bundle" / "step.onnx").write_bytes(b"other")),
         r"step\.onnx: missing, or not the file",
     ),
-    Case("bundle whose graph is no graph", _streamed(_garbled_graph), "bundle: back end onnxruntime cannot start"),
+    Case("bundle whose graph is no graph", _streamed(_garbled_graph), "bundle: provider cpu cannot start here"),
     Case(
         "bundle whose logits are NaN", _streamed(lambda f: bundle(f / "bundle", float("nan"))), "logits are no finite numbers",
     ),

@@ -232,6 +232,7 @@ def test_an_older_bundle_still_names_its_classes(bundle, tmp_path):
         verify_bundle(tmp_path)
 
 
+@pytest.mark.slow
 def test_ssp_r_is_exported(tmp_path):
     golden, options = synthetic_rollout(SIZE, 8, rotate=True, reset_at=6), SYSTEMS["SSP-R"].options
     model = tiny_ssp(2.0, **options.model_dump())
@@ -299,6 +300,7 @@ def test_a_network_and_classes_of_one_s_own_are_exported_and_streamed(tmp_path):
     assert backend.step(rollout.frames[0], lambda: None).labels.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_network_of_torchvision_is_exported_with_its_global_pooling(tmp_path):
     torch.manual_seed(0)
     model = SSP(build_image(TorchvisionSpec(torchvision="deeplabv3_mobilenet_v3_large"), 2)).eval()

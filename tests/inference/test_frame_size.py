@@ -146,7 +146,7 @@ def test_the_device_s_script_resizes_as_the_library_does(how, clip):
 
 def test_the_device_s_script_says_what_is_missing(clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(RuntimeError, match="Pillow's bilinear: install Pillow"):
+    with pytest.raises(RuntimeError, match="Pillow's bilinear: apt install python3-pil, or pip install Pillow"):
         step_runner.resized(clip.frame(0, STORED), {"size": SIZE, "interpolation": "bilinear"})
     assert step_runner.resized(clip.frame(0, STORED), {"size": SIZE}).shape == (*SIZE, 3)
 

@@ -19,6 +19,7 @@ POINTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups")
 def test_three_kills_end_in_identical_tables(tmp_path):
     report = kill.run_chains(POINTS, 3, SMALLEST, tmp_path, undisturbed=["--workers", "1"])

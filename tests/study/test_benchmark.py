@@ -218,6 +218,7 @@ def figures(tmp_path_factory):
     return written
 
 
+@pytest.mark.slow
 def test_a_trial_on_a_cpu_measures_all_that_needs_no_gpu(figures):
     failed = {part["part"]: part["reason"] for part in figures["parts"] if part["outcome"] == FAILED}
     assert not failed
@@ -232,6 +233,7 @@ def test_a_trial_on_a_cpu_measures_all_that_needs_no_gpu(figures):
     assert ("DFF", "bfloat16, smallest parts") not in parts  # BatchNorm wants the two frames of the batch
 
 
+@pytest.mark.slow
 def test_rows_have_their_fields_and_the_file_its_origin(figures):
     for section, kind in (("streams", Rate), ("training", TrainingStep), ("live", LiveRate)):
         assert figures[section]
@@ -242,6 +244,7 @@ def test_rows_have_their_fields_and_the_file_its_origin(figures):
     assert origin["commit"] and len(origin["code"]) == 12 and origin["clocks"].keys() == {"before", "after"}
 
 
+@pytest.mark.slow
 def test_modes_of_a_cpu_agree(figures):
     for row in figures["streams"]:
         assert row["fps"] > 0 and row["slowest_ms"] > 0
@@ -254,6 +257,7 @@ def test_modes_of_a_cpu_agree(figures):
     assert {row["precision"] for row in figures["training"]} == {"float32"}
 
 
+@pytest.mark.slow
 def test_the_loop_registers_for_ssp_alone(figures):
     for row in figures["live"]:
         assert row["fps"] > 0 and row["unregistered"] == 0
@@ -264,6 +268,7 @@ def test_the_loop_registers_for_ssp_alone(figures):
     }
 
 
+@pytest.mark.slow
 def test_tables_show_all_that_was_measured(figures):
     text = tables.text(figures)
     for title in ("Training steps", "Frames per second", "Modes against float32", "SSP over Base", "Left out or failed"):

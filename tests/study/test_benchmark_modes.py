@@ -182,6 +182,7 @@ def test_every_mode_of_training_starts_from_the_same_weights(smoke):
     assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_batch(smoke):
     """The loss is that of one process that has the windows of both."""
     (row,) = two_ranks("Base", "float32", Setting(smoke, CPU, share=0.25))

@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from sspcore.core.errors import SspError
 from sspcore.core.paths import REPOSITORY
 from sspcore.study import chapters
+from sspcore.study.executing import execute
 from sspcore.study.kernel import OwnKernels, jupyter_path
 
 
@@ -58,7 +59,7 @@ def test_every_notebook_has_a_parameters_cell_and_is_thin():
 
 def test_parameters_are_passed_only_to_notebooks_that_take_them():
     notebook = chapters.find_notebooks(("02",))[0]
-    accepted = chapters._accepted(notebook, {"profile": "smoke", "systems": ["Base"], "seed": 1})
+    accepted = chapters.accepted(notebook, {"profile": "smoke", "systems": ["Base"], "seed": 1})
     assert accepted == {"profile": "smoke", "seed": 1}
 
 
@@ -101,7 +102,7 @@ def tiny(tmp_path, monkeypatch, foreign):
         metadata = {"language_info": {"name": "python"}}
         nbformat.write(new_notebook(cells=cells, metadata=metadata), tmp_path / "01_tiny.ipynb")
         chapter = chapters.Chapter("01_tiny.ipynb", parameters, str(tmp_path / "data"), "smoke", "k", time.time())
-        chapters.execute(chapter)
+        execute(chapter)
         return chapter
 
     monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)

@@ -29,22 +29,26 @@ def costs(paper: Profile) -> dict[str, Cost]:
     return {name: complexity.system_cost(name, paper, flow) for name in (*PAPER_SYSTEMS, "SSP-R")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER_SYSTEMS)
 def test_parameters_equal_the_published(costs: dict[str, Cost], name: str) -> None:
     assert costs[name].params_m == pytest.approx(costs[name].published_params_m, abs=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLAINED)
 def test_multiply_adds_equal_the_published(costs: dict[str, Cost], name: str) -> None:
     assert costs[name].gmacs == pytest.approx(costs[name].published_gflops, rel=0.005)
 
 
+@pytest.mark.slow
 def test_attention_is_counted_apart(costs: dict[str, Cost]) -> None:
     assert costs["Base"].gmacs_with_attention == pytest.approx(347.8, rel=0.002)
     assert costs["SegFormer-b2"].gmacs_with_attention == pytest.approx(255, rel=0.005)
     assert costs["ConvNeXt-S + UPerNet"].gmacs_with_attention == costs["ConvNeXt-S + UPerNet"].gmacs
 
 
+@pytest.mark.slow
 def test_ssp_costs_hardly_anything(costs: dict[str, Cost]) -> None:
     base = costs["Base"]
     for name, millions, billions in (("SSP", 0.21, 12.25), ("SSP-R", 0.25, 13.0)):
@@ -52,6 +56,7 @@ def test_ssp_costs_hardly_anything(costs: dict[str, Cost]) -> None:
         assert 12 < costs[name].own_gmacs - base.own_gmacs <= billions
 
 
+@pytest.mark.slow
 def test_the_committed_figures_are_those_of_the_code(costs: dict[str, Cost]) -> None:
     committed = {entry["system"]: entry for entry in json.loads((REPOSITORY / "figures" / "complexity.json").read_text())}
     for name, cost in costs.items():
@@ -59,6 +64,7 @@ def test_the_committed_figures_are_those_of_the_code(costs: dict[str, Cost]) -> 
             assert committed[name][column] == pytest.approx(getattr(cost, column), rel=1e-6), (name, column)
 
 
+@pytest.mark.slow
 def test_own_accounting_leaves_out_what_does_not_run(costs: dict[str, Cost]) -> None:
     assert costs["TCB_ppm"].own_params_m == pytest.approx(59.30, abs=0.006)
     assert costs["TCB_ocr"].own_params_m == pytest.approx(58.23, abs=0.012)
@@ -75,6 +81,7 @@ def test_a_convolution_and_a_product_counted_by_hand() -> None:
     assert complexity.count_macs(lambda: a @ b) == Macs(0.0, pytest.approx(2 * 30 * 40 * 50 / 1e9))
 
 
+@pytest.mark.slow
 def test_dff_is_the_mean_of_its_key_interval(paper: Profile, costs: dict[str, Cost]) -> None:
     flow = complexity.flow_cost(paper).macs.total
     classifier = 256 * 8 * (736 // 4) * (1280 // 4) / 1e9
@@ -82,6 +89,7 @@ def test_dff_is_the_mean_of_its_key_interval(paper: Profile, costs: dict[str, Co
     assert costs["DFF"].gmacs == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_json_has_the_agreed_fields(costs: dict[str, Cost], monkeypatch, capsys) -> None:
     monkeypatch.setattr(complexity, "system_cost", lambda name, profile, flow, fps: costs["Base"])
     monkeypatch.setattr(complexity, "flow_cost", lambda profile: None)
@@ -94,6 +102,7 @@ def test_json_has_the_agreed_fields(costs: dict[str, Cost], monkeypatch, capsys)
     assert rows[0]["published_gflops"] == 310.6 and rows[0]["fps"] is None
 
 
+@pytest.mark.slow
 def test_table_prints_a_row_a_system(costs: dict[str, Cost]) -> None:
     lines = complexity.table(list(costs.values())).splitlines()
     assert len(lines) == 1 + len(costs)

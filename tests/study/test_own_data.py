@@ -20,7 +20,7 @@ from sspcore.report.results import document, write_tables
 from sspcore.report.seeds import write_seeds
 from sspcore.study import Study
 from sspcore.study import data as study_data
-from sspcore.study.chapters import _accepted, choose_notebooks
+from sspcore.study.chapters import accepted, choose_notebooks
 from sspcore.study.engine.data_tasks import study_spec
 from sspcore.study.engine.make import make
 from sspcore.study.engine.work import opened
@@ -163,7 +163,7 @@ def test_a_run_is_asked_for_by_files(tmp_path, monkeypatch):
     monkeypatch.setattr(study_data, "Workspace", partial(Workspace, root=tmp_path))
     chosen = choose(Request("smoke", dataset=[path.parent], only=["13"]))
     assert [each.name[:2] for each in chosen.notebooks] == ["13"]
-    assert _accepted(chosen.notebooks[0], chosen.parameters) == {"profile": "smoke", "seed": 0, "flight": str(path.parent)}
+    assert accepted(chosen.notebooks[0], chosen.parameters) == {"profile": "smoke", "seed": 0, "flight": str(path.parent)}
     assert "flight" not in choose(Request("smoke")).parameters  # what somebody has set in the notebook stays
     assert chosen.datasets == ["flight"] and chosen.systems == ["Base", "SSP"]
     assert chosen.parameters["dataset_files"] == [str(path.parent)] and chosen.parameters["profile"] == "smoke"

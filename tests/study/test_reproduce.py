@@ -23,7 +23,7 @@ from sspcore.core.store import stage
 from sspcore.data.datasets import RURALSCAPES, UAVID
 from sspcore.data.releases import find_sequences
 from sspcore.models.systems import SYSTEMS
-from sspcore.study import chapters, reproduce
+from sspcore.study import chapters, executing, reproduce
 from sspcore.study import data as study_data
 from sspcore.study.engine import work
 from sspcore.study.engine.schedule import needed_by, order
@@ -88,7 +88,7 @@ def run(tmp_path, monkeypatch) -> TinyRun:
     without_cluster(monkeypatch, reproduce)
     monkeypatch.setattr(chapters, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(study_data, "Workspace", partial(Workspace, root=tmp_path / "data"))
-    monkeypatch.setattr(chapters.papermill, "execute_notebook", tiny.execute)
+    monkeypatch.setattr(executing.papermill, "execute_notebook", tiny.execute)
     return tiny
 
 

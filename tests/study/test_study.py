@@ -54,6 +54,7 @@ def test_rows_have_the_promised_fields(results):
     assert "not the real data set" in origin["data"] and origin["metric_flow_epe_px"]["uavid"] > 0
 
 
+@pytest.mark.slow
 def test_same_seed_gives_byte_identical_rows_and_another_seed_does_not(results, tmp_path):
     again = Study.open("smoke", root=tmp_path, overrides=TINY).results(["Base", "SSP"], ["uavid"])
     assert json.dumps(again["rows"]) == json.dumps(results["rows"])

@@ -141,6 +141,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains_and_runs_go_on_with_another_number(uavid_release, tmp_path, monkeypatch):
     one = study(tmp_path / "one", uavid_release)
     alone = one.history(SYSTEM, "uavid")

@@ -32,7 +32,7 @@ from sspcore.data.clips import Clip
 from sspcore.data.prepare import Job, missing_clips, prepare_sequence, warn_of_copies
 from sspcore.data.releases import list_sequences
 from sspcore.study import Study, places
-from sspcore.study.chapters import execute
+from sspcore.study.chapters import Chapter
 from sspcore.study.engine.task import Record, StudySpec, Task
 from sspcore.study.predicting import predict_clip, predict_together
 from sspcore.study.profiles import Profile
@@ -214,6 +214,13 @@ def train(spec: StudySpec, name: str, dataset: str) -> None:
     opened(spec, dataset).train(name, dataset)
 
 
+def execute_chapter(spec: StudySpec, chapter: Chapter) -> None:
+    """A notebook. What executes it is loaded here: most workers never need it, and it takes seconds."""
+    from sspcore.study.executing import execute
+
+    execute(chapter)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     "render": render,
     "prepare part": prepare_part,
@@ -230,5 +237,5 @@ METHODS: dict[str, Callable[..., Any]] = {
     "evaluate": lambda spec, name, dataset: opened(spec, dataset).evaluate(name, dataset),
     "flow_error": lambda spec, dataset: opened(spec, dataset).flow_error(dataset),
     "draw": lambda spec, draw, dataset, *rest: draw(opened(spec, dataset), dataset, *rest),
-    "notebook": lambda spec, chapter: execute(chapter),
+    "notebook": execute_chapter,
 }

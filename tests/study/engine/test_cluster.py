@@ -84,6 +84,7 @@ def test_far_more_workers_than_cores_are_refused(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_worker_on_a_gpu_is_not_restarted_for_its_size(monkeypatch, tmp_path):
     """CUDA's libraries and pinned memory count as resident: a share of the machine's memory would end trainings."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -46,6 +46,7 @@ def test_a_training_of_the_engine_reads_its_windows_in_processes_of_their_own(tm
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_run_leaves_neither_workers_nor_their_loaders_behind(tmp_path):
     (tmp_path / "runner.py").write_text(RUNNER)
