@@ -14,8 +14,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from sspcore.core.errors import SspError
 from sspcore.core.paths import REPOSITORY
-from sspcore.study import chapters
-from sspcore.study.executing import execute
+from sspcore.study import chapters, executing
 from sspcore.study.kernel import OwnKernels, jupyter_path
 
 
@@ -102,7 +101,7 @@ def tiny(tmp_path, monkeypatch, foreign):
         metadata = {"language_info": {"name": "python"}}
         nbformat.write(new_notebook(cells=cells, metadata=metadata), tmp_path / "01_tiny.ipynb")
         chapter = chapters.Chapter("01_tiny.ipynb", parameters, str(tmp_path / "data"), "smoke", "k", time.time())
-        execute(chapter)
+        executing.execute(chapter)
         return chapter
 
     monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)
@@ -113,7 +112,7 @@ def tiny(tmp_path, monkeypatch, foreign):
 def test_kernels_pass_on_all_but_the_notice_about_their_transport(tiny, tmp_path, monkeypatch, capfd):
     """What a kernel writes itself arrives, and so does what the notebook notes from its own process."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv(chapters.WORKERS, raising=False)
+    monkeypatch.delenv(executing.WORKERS, raising=False)
     code = f"""import os
 from pathlib import Path
 from sspcore.core.files import write_json
@@ -124,7 +123,7 @@ get_ipython().kernel.parent.log.critical("kept")"""
     assert "kept" in error and "TCP" not in error
     assert str(tmp_path / "a.json") in json.loads(chapter.stamp.read_text())["outputs"]
     assert json.loads((tmp_path / "a.json").read_text()) == [5, "1", "0"]
-    assert os.environ["OMP_NUM_THREADS"] == "7" and chapters.WORKERS not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "7" and executing.WORKERS not in os.environ
     assert chapters.why_run(chapter.stamp, "k") is None
 
 
