@@ -34,7 +34,7 @@ print(inside, pages(10), held - resident())
 def test_pages_are_fetched_once_in_the_block_and_go_back_after_it() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     inside, outside, returned = map(int, done.stdout.split())
-    assert inside < 1000 < 10_000 < outside  # huge pages, where the system has some free, save part of them outside too
+    assert inside < 1000 and 4 * inside < outside  # huge pages, where the system gives them, save most of them outside too
     assert returned > 40 * 2**20
 
 

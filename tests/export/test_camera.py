@@ -383,6 +383,25 @@ def test_an_engine_s_state_changes_places_and_a_reset_clears_it(bundle, tensorrt
     assert not np.array_equal(expected, ours.step(frame)), "the past counts for nothing: the test shows nothing"
 
 
+def test_auto_takes_an_engine_of_rtx_only_where_it_is_for_the_gpu(tensorrt, bundle, tmp_path, monkeypatch):
+    """A bundle that was compiled elsewhere runs on a computer without a GPU too, whatever is installed there."""
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    options = SimpleNamespace(bundle=folder, runtime="auto", threads=1)
+    monkeypatch.setattr(script, "find_spec", lambda module: True)
+    chosen = []
+    for engine in ("sm89", "sm86"):
+        (folder / "engines").mkdir(exist_ok=True)
+        (folder / f"engines/step-{engine}.engine").write_bytes((bundle / "step.onnx").read_bytes())
+        chosen.append(script.open_runner(options).name)
+    assert chosen == ["onnxruntime", "tensorrt-rtx"]  # the GPU of the stand-in is an sm86
+
+    def nothing():
+        raise StepError("libcudart is not found")
+
+    monkeypatch.setattr(engine_runner, "CudaRuntime", nothing)
+    assert script.open_runner(options).name == "onnxruntime"
+
+
 def test_text_is_drawn_over_the_classes():
     shot = SimpleNamespace(image=texture(SIZE), labels=np.zeros(SIZE, np.uint8))
     table = class_maps.colour_table([(10, 20, 30)])

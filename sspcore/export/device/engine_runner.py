@@ -17,6 +17,19 @@ def rtx_engines(folder):
     return {path.stem.rpartition("-sm")[2]: path for path in sorted(Path(folder).glob(RTX_ENGINES))}
 
 
+def compute_capability(cuda):
+    """Major and minor compute capability of the GPU: "86"."""
+    return "".join(str(cuda.attribute(which)) for which in (75, 76))
+
+
+def rtx_engine_fits(folder):
+    """Whether an engine of TensorRT for RTX is for the GPU of this machine; False where there is no GPU."""
+    try:
+        return compute_capability(CudaRuntime()) in rtx_engines(folder)
+    except StepError:
+        return False
+
+
 class EngineRunner(StepRunner):
     """An engine of TensorRT, with two sets of state buffers that change places, and a CUDA graph for each.
 
@@ -61,8 +74,7 @@ class EngineRunner(StepRunner):
         self.graphs = [self._captured(context) for context in self.contexts]
 
     def _compiled(self, folder):
-        number = "".join(str(self.cuda.attribute(which)) for which in (75, 76))  # major and minor compute capability
-        engines = rtx_engines(folder)
+        number, engines = compute_capability(self.cuda), rtx_engines(folder)
         if number not in engines:
             there = ", ".join(engines) or "none"
             raise StepError(f"{folder}: no engine for compute capability {number} (there: {there}); "

@@ -44,14 +44,14 @@ def parser_of(text):
 def add_runtime(parser):
     """The options --runtime and --threads, for `open_runner`."""
     parser.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto",
-                        help="auto: TensorRT where its engine was built, else TensorRT for RTX where it is installed and has "
-                        "one, else onnxruntime")
+                        help="auto: TensorRT where its engine was built, else TensorRT for RTX where it is installed and an "
+                        "engine is for this GPU, else onnxruntime")
     parser.add_argument("--threads", type=int, default=0, help="of onnxruntime and OpenVINO (default: one a core)")
 
 
 def open_runner(options, keep_logits=False):
     """The runner that --runtime asks for. Raises: StepError if the runtime, its engine or the bundle is missing."""
-    from sspcore.export.device.engine_runner import EngineRunner, rtx_engines
+    from sspcore.export.device.engine_runner import EngineRunner, rtx_engine_fits
     from sspcore.export.device.step_runner import ENGINE, OnnxRunner, OpenVinoRunner, StepError, required
 
     folder, runtime = required(options.bundle, folder=True), options.runtime
@@ -59,7 +59,7 @@ def open_runner(options, keep_logits=False):
         if (folder / ENGINE).is_file():
             runtime = "tensorrt"
         else:
-            with_rtx = rtx_engines(folder) and any(map(find_spec, ("tensorrt_rtx", "tensorrt_rtx_bindings")))
+            with_rtx = any(map(find_spec, ("tensorrt_rtx", "tensorrt_rtx_bindings"))) and rtx_engine_fits(folder)
             runtime = "tensorrt-rtx" if with_rtx else "onnxruntime"
     on_cpu = {"onnxruntime": OnnxRunner, "openvino": OpenVinoRunner}
     try:
