@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sspcore.core.memory import memory_kept
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SCRIPT = """
 import resource, sys
 import torch
@@ -34,7 +36,10 @@ print(inside, pages(10), held - resident())
 def test_pages_are_fetched_once_in_the_block_and_go_back_after_it() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     inside, outside, returned = map(int, done.stdout.split())
-    assert inside < 1000 and 4 * inside < outside  # huge pages, where the system gives them, save most of them outside too
+    # in huge pages, of 2 MiB, ten tensors of 48 MiB are 240 pages at least; in pages of 4 KiB they are 122,880
+    huge = HUGE_PAGES.is_file() and "[always]" in HUGE_PAGES.read_text()
+    fewest = 240 if huge else 10_000
+    assert inside < min(1000, fewest) and outside >= fewest
     assert returned > 40 * 2**20
 
 
