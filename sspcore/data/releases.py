@@ -74,7 +74,7 @@ def list_sequences(release: Path, spec: DatasetSpec) -> list[Sequence]:
     Other files are passed over: thumbnails, copies ("000100 (1).png"), "._000100.png". Of two label files of a frame the
     first by name counts (000100.png comes before 100.png).
 
-    Raises: ReleaseError if two files claim to be one video, or it cannot be told which video a label is of.
+    Raises: ReleaseError if two files claim to be one video, or it is unclear which video a label is of.
     """
     return survey((release,), spec)[0]
 

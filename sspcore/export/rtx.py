@@ -79,7 +79,7 @@ def compile_step(path: Path, capabilities: Sequence[str], folder: Path | None = 
             file = folder / f"step-{capability}.engine"
             folder.mkdir(exist_ok=True)
             file.write_bytes(engine)
-            report["engines"][capability] ["file"] = f"{folder.name}/{file.name}"
+            report["engines"][capability]["file"] = f"{folder.name}/{file.name}"
         log.info("%s: engine for %s, %.1f MB in %.1f s", path.name, capability, engine.nbytes / 1e6, seconds)
     return report
 

@@ -99,8 +99,8 @@ class CheckpointConfig(Section, strict=True):
         readings = {} if self.options is None else self.options.readings()
         for name, reading in readings.items():
             if getattr(self.conventions, name) != reading:
-                told = f"conventions: {name} is {getattr(self.conventions, name)!r}"
-                raise ValueError(f"{told}, the options say {reading!r}; leave the conventions out, or let both agree")
+                said = f"conventions: {name} is {getattr(self.conventions, name)!r}"
+                raise ValueError(f"{said}, the options say {reading!r}; leave the conventions out, or let both agree")
         if self.train_flow and self.method not in FLOW_METHODS:
             raise ValueError(f"train_flow: method {self.method} uses no flow; leave it out")
         return self

@@ -92,7 +92,7 @@ def lightglue_files() -> list[Path]:
 def check_lightglue(path: Path) -> str:
     """SHA-256 of a file of `lightglue_files`, compared with the packaged one's.
 
-    Raises: WeightsError where a file of the package differs. Another one may be of another release: it is told in the log.
+    Raises: WeightsError where a file of the package differs. Another one may be of another release: it is logged.
     """
     found, known = sha256(path), {part.sha256 for part in LIGHTGLUE_PARTS}
     if found not in known:
