@@ -35,6 +35,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_training_of_the_engine_reads_its_windows_in_processes_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(making, "SHORT", 0.0)  # nothing is short enough for this process
     histories = []
