@@ -1,8 +1,8 @@
 """Does a graph keep to what TensorRT can run? A static check, run on every export; no TensorRT is needed for it.
 
 The limits are data (`operators.yaml`); here is how they are applied. What no operator's entry can say has a rule of its
-own: opset, static shapes, names, uint8 at the border only, and float32 in the geometry, the mixing and the
-normalisations.
+own: opset, static shapes, names, types that TensorRT has, uint8 at the border only, and float32 in the geometry, the mixing
+and the normalisations. Types and ranks operator by operator are left to NVIDIA's own parser (`sspcore.export.rtx`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from sspcore.export.graph import (
 
 OLDEST_OPSET = 16  # the first with GridSample
 LINEAR_OPSET = 20  # the first that writes GridSample's mode as "linear"
+_TYPES = ("float32", "float16", "int32", "int64", "bool", "uint8")  # of values inside the network
 _Rules = Iterator[tuple[str, str]]  # name of a broken rule, and what is wrong, in words
 
 
@@ -53,7 +54,7 @@ class Problem(NamedTuple):
 
 @lru_cache
 def load_limits() -> dict[str, dict[str, Any]]:
-    """`sources`, `targets` and `operators` of operators.yaml; the head of that file says what an entry holds."""
+    """`sources`, `targets`, `plain` and `operators` of operators.yaml; the head of that file says what an entry holds."""
     return yaml.safe_load(Path(__file__).with_name("operators.yaml").read_text(encoding="utf-8"))
 
 
@@ -105,7 +106,7 @@ def find_problems(model: onnx.ModelProto, target: str) -> list[Problem]:
     constants = constant_names(model.graph)
     outputs = {value.name for value in model.graph.output}
     for node in nodes:
-        rules = (*_operator_problems(node, target, opset, constants, values), *_border_problems(node, types, outputs))
+        rules = (*_operator_problems(node, target, opset, constants), *_type_problems(node, types, outputs))
         problems += [Problem(node.name, *found) for found in rules]
     for node in mixing_path(model.graph):
         problems += [Problem(node.name, *found) for found in _half_problems(node, types, "mixing")]
@@ -128,16 +129,14 @@ def _model_problems(model: onnx.ModelProto, opset: int, newest: int) -> _Rules:
         yield "domain", f"model-local function {function.name}: inline it before the export"
 
 
-def _operator_problems(
-    node: onnx.NodeProto, target: str, opset: int, constants: set[str], values: dict[str, onnx.TypeProto.Tensor]
-) -> _Rules:
+def _operator_problems(node: onnx.NodeProto, target: str, opset: int, constants: set[str]) -> _Rules:
     """What the operator's entry in operators.yaml forbids."""
     kind = node.op_type
     operator = next((a.s.decode() for a in node.attribute if a.name == "operator" and a.s), kind)
     if "adaptive" in operator.lower():
         yield "adaptive pooling", f"{operator} is no ONNX operator; replace it by FixedAveragePool"
         return
-    limits = load_limits()["operators"].get(kind)
+    limits = {} if kind in load_limits()["plain"] else load_limits()["operators"].get(kind)
     if node.domain not in DOMAINS or limits is None:
         yield "operator", f"{node.domain or 'ai.onnx'}.{kind} is not among the known operators"
         return
@@ -154,18 +153,13 @@ def _operator_problems(
             yield "constant", f"{kind}: input {index} ({node.input[index]}) must be constant{because}"
     if sum(map(bool, node.output)) > limits.get("outputs", len(node.output)):
         yield "outputs", f"{kind}: {len(node.output)} outputs, {limits['outputs']} allowed{because}"
-    if not limits["types"]:
-        return
-    data = values.get(node.input[limits.get("data", 0)])
-    if type_name(data) not in limits["types"]:
-        yield "type", f"{kind} of {type_name(data)}, allowed: {', '.join(limits['types'])}{because}"
-    rank = len(data.shape.dim) if data is not None else None
-    if rank != limits.get("rank", rank):
-        yield "rank", f"{kind} of rank {rank}, must be {limits['rank']}{because}"
 
 
-def _border_problems(node: onnx.NodeProto, types: dict[str, str], outputs: set[str]) -> _Rules:
-    """uint8 lives at the network's border only: an input goes into a Cast, an output comes out of one."""
+def _type_problems(node: onnx.NodeProto, types: dict[str, str], outputs: set[str]) -> _Rules:
+    """No double precision. uint8 lives at the network's border only: an input goes into a Cast, an output comes out of one."""
+    for name in node.output:
+        if types.get(name, _TYPES[0]) not in _TYPES:
+            yield "type", f"{node.op_type} makes {name} of {types[name]}, allowed: {', '.join(_TYPES)}"
     for name in node.input:
         if types.get(name) == "uint8" and node.op_type != "Cast":
             yield "uint8", f"{node.op_type} reads {name} as uint8: cast it to float first"
