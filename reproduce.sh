@@ -27,7 +27,9 @@ Commands:
                        tensorrt-rtx  NVIDIA's compiler, for sspcore export --compile (90 MB; NVIDIA's proprietary licence)
                        openvino      a runtime for exported systems, faster on a CPU (60 MB)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
-  lab [ARGUMENTS]    open JupyterLab on the start page, notebooks/00_start_here.ipynb
+  lab [--profile NAME] [ARGUMENTS]
+                     open JupyterLab on the start page, notebooks/00_start_here.ipynb; notebooks then take that profile
+                     (default: demo). ARGUMENTS are JupyterLab's, such as --no-browser or --port 9000
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
   hardware           sspcore benchmark: training steps, memory and frame rates of every system on this machine's GPU, in 8 minutes
   report             one page of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
@@ -341,14 +343,45 @@ run_tests() {
         --nbval-sanitize-with=tests/notebooks/sanitize.cfg notebooks/[0-9][0-9]_*.ipynb tests
 }
 
+# JupyterLab on the start page, with the repository as its root; the address that it prints is the start page's too. Takes
+# --profile for the notebooks, hands all other arguments on.
 open_lab() {
-    cd "$root/notebooks" 2>/dev/null || die "$root/notebooks is missing: restore it from the repository"
-    if [ -f 00_start_here.ipynb ]; then
-        set -- 00_start_here.ipynb "$@"
-    fi
+    local page=notebooks/00_start_here.ipynb profile= left=$#
+    [ -f "$root/$page" ] || die "$root/$page is missing: restore it from the repository"
+    while [ "$left" -gt 0 ]; do
+        case $1 in
+            --profile=*) profile=${1#*=} ;;
+            --profile)
+                [ "$left" -ge 2 ] || die "--profile needs a value: see ./reproduce.sh --help"
+                profile=$2 left=$((left - 1))
+                shift
+                ;;
+            *) set -- "$@" "$1" ;;
+        esac
+        shift
+        left=$((left - 1))
+    done
+    [ -z "$profile" ] || set_profile "$profile"
+    find_environment
+    cd "$root"
     # kernel and pages of this environment, whatever others lie on JUPYTER_PATH
     export JUPYTER_PATH=${python%/bin/*}/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}
-    exec "$python" -m jupyterlab --ServerApp.kernel_spec_manager_class=sspcore.study.kernel.OwnKernels "$@"
+    exec "$python" -m jupyterlab --ServerApp.kernel_spec_manager_class=sspcore.study.kernel.OwnKernels \
+        --LabApp.default_url="/lab/tree/$page" "$@"
+}
+
+# The profile that notebooks take where nothing else is said: one of ours by name, or a file, which may be relative.
+set_profile() {
+    if [ -f "$root/sspcore/study/profiles/$1.yaml" ]; then
+        export SSPCORE_PROFILE=$1
+        return
+    fi
+    case $1 in
+        /*.yaml | /*.yml) export SSPCORE_PROFILE=$1 ;;
+        *.yaml | *.yml) export SSPCORE_PROFILE=$PWD/$1 ;;
+        *) die "--profile $1 is unknown: see ./reproduce.sh --help" ;;
+    esac
+    [ -f "$SSPCORE_PROFILE" ] || die "--profile $1: there is no such file"
 }
 
 main() {
@@ -380,7 +413,7 @@ main() {
             say "The environment is ready: $python"
             ;;
         test) shift; find_environment; run_tests "$@" ;;
-        lab) shift; find_environment; open_lab "$@" ;;
+        lab) shift; open_lab "$@" ;;
         weights | report) find_environment; start "$@" ;;
         hardware) shift; find_environment; start benchmark "$@" ;;
         *)

@@ -326,17 +326,42 @@ def test_test_command_lints_tests_and_runs_the_notebooks_in_order(checkout: Chec
     assert checkout.calls() == ["-m pytest -k name"]
 
 
-def test_lab_opens_the_start_page(checkout: Checkout) -> None:
-    assert checkout.run("lab").returncode != 0
-    (checkout.root / "notebooks").mkdir()
-    checkout.run("lab", "--no-browser")
-    lab = "-m jupyterlab --ServerApp.kernel_spec_manager_class=sspcore.study.kernel.OwnKernels"  # not a kernel of JUPYTER_PATH
-    assert checkout.calls() == [f"{lab} --no-browser"]
-    (checkout.root / "notebooks/00_start_here.ipynb").touch()
-    checkout.run("lab", "--no-browser")
-    assert checkout.calls_file.read_text() == (
-        f"python|{checkout.root / 'notebooks'}|{lab} 00_start_here.ipynb --no-browser\n"
+@pytest.fixture
+def lab(checkout: Checkout) -> Checkout:
+    """A checkout with a start page and a profile."""
+    for name in ("notebooks/00_start_here.ipynb", "sspcore/study/profiles/smoke.yaml"):
+        (checkout.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.root / name).touch()
+    checkout.run("setup")
+    return checkout
+
+
+def test_lab_opens_the_start_page_in_the_repository(lab: Checkout) -> None:
+    lab.run("lab", "--no-browser", "--port", "9000")
+    asked = (
+        "-m jupyterlab --ServerApp.kernel_spec_manager_class=sspcore.study.kernel.OwnKernels "  # not a kernel of JUPYTER_PATH
+        "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb --no-browser --port 9000"
     )
+    assert lab.calls_file.read_text() == f"python|{lab.root}|{asked}\n"
+    (lab.root / "notebooks/00_start_here.ipynb").unlink()
+    assert_one_line(lab.run("lab"), "00_start_here.ipynb is missing")
+
+
+@pytest.mark.parametrize("arguments", [("--profile", "{}", "--no-browser"), ("--no-browser", "--profile={}")])
+def test_lab_hands_its_profile_to_the_notebooks(lab: Checkout, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "mine.yaml").touch()
+    for asked, given in {"smoke": "smoke", "mine.yaml": str(tmp_path / "mine.yaml")}.items():
+        assert lab.run("lab", *(word.format(asked) for word in arguments), cwd=tmp_path).returncode == 0
+        assert lab.calls()[-1].endswith("00_start_here.ipynb --no-browser")
+        assert f"SSPCORE_PROFILE={given}\n" in lab.calls_file.with_name("environment").read_text()
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("--profile",), "needs a value"), (("--profile", "smok"), "smok is unknown"), (("--profile=absent.yaml",), "no such file"),
+])
+def test_lab_refuses_a_profile_that_is_not_there(lab: Checkout, arguments: tuple[str, ...], said: str) -> None:
+    assert_one_line(lab.run("lab", *arguments), said)
+    assert lab.calls() == []
 
 
 @pytest.mark.parametrize("command, subcommand", [("weights", "weights"), ("hardware", "benchmark"), ("report", "report")])
