@@ -21,7 +21,7 @@ from sspcore.report.tables import NONE, markdown, percent, points, text
 from sspcore.study.published import published
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/METHOD.md", "docs/deviations.md")
+DOCUMENTS = ("README.md", "docs/METHOD.md", "docs/deviations.md", "docs/real_footage.md")
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TITLES = {"uavid": "UAVid", "ruralscapes": "RuralScapes"}
 README_SYSTEMS = ("Base", "DFF", "SSP", "KD Base", "KD-SSP")
@@ -257,10 +257,34 @@ def clips() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def real_accuracy() -> pd.DataFrame:
+    """mIoU of each system on real stills, and the IoU of each class."""
+    found = read("real_footage.json")
+    classes = list(found["rows"][0]["per_class_iou"])
+    rows = []
+    for name, entry in found["summary"].items():
+        ours = [row["per_class_iou"] for row in found["rows"] if row["system"] == name]
+        per_class = {each: format(100 * sum(row[each] for row in ours) / len(ours), ".1f") for each in classes}
+        rows.append({"System": name, "mIoU": percent(entry["miou"]["mean"], entry["miou"]["std"]), **per_class})
+    return pd.DataFrame(rows)
+
+
+def real_consistency(key: str) -> pd.DataFrame:
+    """TC, flicker or changed pixels of each system on each real clip."""
+    return pd.DataFrame([
+        {"System": name, **{
+            clip: percent(scores[key]["mean"], scores[key]["std"]) for clip, scores in entry["clips"].items()
+        }}
+        for name, entry in read("real_footage.json")["summary"].items()
+    ])
+
+
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
     "occlusion": occlusion, "consistency": consistency, "registration": registration, "hardware": hardware,
     "conventions": conventions, "clips": clips, "registration-clips": registration_clips, "gate": gate,
+    "real-accuracy": real_accuracy, "real-tc": lambda: real_consistency("tc"),
+    "real-flicker": lambda: real_consistency("flicker"), "real-changed": lambda: real_consistency("changed"),
 }
 
 

@@ -75,6 +75,7 @@ def pictures(explorer: Locator) -> list[str]:
     return explorer.evaluate("e => [...e.querySelectorAll('.grid canvas')].map(c => c.toDataURL())")
 
 
+@pytest.mark.slow
 def test_notebook_02_follows_its_slider_and_a_click_shows_values(lab: str, page: Page, screenshots: Path):
     run_notebook(page, lab, "02_warps_and_occlusion.ipynb")
     explorer = explorer_of(page)

@@ -122,6 +122,7 @@ def study(root: Path, release: Path, **settings: Any) -> Study:
     return Study(profile, 0, release.parent, Workspace("smoke", root), device=CPU)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_to_the_last_digits_in_double_precision():
     """Uneven labels, both kinds of BatchNorm, unused parameters, and two parts in each of two processes."""
     script = str(Path(__file__).with_name("two_processes.py"))

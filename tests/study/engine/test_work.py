@@ -138,6 +138,7 @@ def test_nothing_half_made_and_no_lock_is_left(performed):
     assert not [path for path in study.workspace.base.rglob(".*") if path.name.endswith((".partial", ".lock"))]
 
 
+@pytest.mark.slow
 def test_files_are_those_of_the_methods_byte_for_byte(by_methods, performed):
     study, *_ = performed
     ours, theirs = study.workspace.base, by_methods.workspace.base
