@@ -54,6 +54,8 @@ def export_graph(step: StepModule) -> onnx.ModelProto:
     if written != OPSET:
         # an exporter that cannot convert down logs it and goes on
         raise SspError(f"ONNX export: asked for opset {OPSET}, the file says {written}; use the pinned onnxscript")
+    # the exporter writes the newest version of the file format, which runtimes that know the opset may not read
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     name_nodes(model)
     graph = model.graph
     for entry in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
