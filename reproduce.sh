@@ -5,8 +5,9 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 lock=$root/requirements.lock
-venv= stamp= log=            # set by place_environment
+venv= stamp= log= cpu_lock=  # set by place_environment
 python=                      # the interpreter in use, set by find_environment
+cpu=                         # set by setup --cpu
 linked=                      # the checkout that .venv finds the library in, set by link_library
 
 # torch's threads spin at every barrier: beside one other busy process a training takes twenty times as long. Results do not
@@ -21,8 +22,9 @@ Usage: ./reproduce.sh [OPTIONS]            set up if needed, then run the study 
        ./reproduce.sh COMMAND [ARGUMENTS]
 
 Commands:
-  setup [--extra NAME]
-                     only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux); with an extra also:
+  setup [--cpu] [--extra NAME]
+                     only set up the environment (.venv, the pins of requirements.lock; about 6 GB on Linux); --cpu: with
+                     PyTorch's builds for CPUs (Linux; 2 GB, no GPU can be used); with an extra also:
                        lightglue     DISK and LightGlue, the paper's registration, with their weights (110 MB)
                        tensorrt-rtx  NVIDIA's compiler, for sspcore export --compile (90 MB; NVIDIA's proprietary licence)
                        openvino      a runtime for exported systems, faster on a CPU (60 MB)
@@ -135,6 +137,7 @@ name_environment() {
     case $1 in /*) venv=$1 ;; *) venv=$PWD/$1 ;; esac
     stamp=$venv/installed.lock   # a copy of the lock, written last: there only if that very lock was installed to the end
     log=$venv/install.log
+    cpu_lock=$venv/cpu.lock      # the pins that setup --cpu has installed; where it lies, later pins are installed the same way
 }
 
 # Use the active environment if it has every pin. PYTHON= of another one asks for .venv with that interpreter.
@@ -184,7 +187,7 @@ COMMAND
 
 check_disk_space() {
     local need=7 free place=$venv
-    [ "$(uname -s)" = Linux ] || need=3   # without the CUDA libraries
+    [ "$(uname -s)" = Linux ] && [ -z "$cpu" ] || need=3   # without the CUDA libraries
     while [ -n "$place" ] && [ ! -d "$place" ]; do place=${place%/*}; done
     [ -w "${place:-/}" ] || die "$venv cannot be written: set SSPCORE_VENV to a folder for the environment (about 6 GB)"
     free=$(df -Pk "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $4 }') || free=
@@ -211,6 +214,19 @@ show_progress() {
     [ ! -t 2 ] || printf '\r\033[K' >&2
 }
 
+# The pins with PyTorch's builds for CPUs, which need no CUDA libraries. Only Linux has two kinds of builds.
+write_cpu_lock() {
+    local line
+    while IFS= read -r line; do
+        case $line in
+            nvidia-* | cuda-* | triton==*) ;;
+            torch==* | torchvision==*) printf '%s+cpu%s\n' "${line%%[ ;]*}" "${line#"${line%%[ ;]*}"}" ;;
+            *) printf '%s\n' "$line" ;;
+        esac
+    done <"$lock" >"$cpu_lock.tmp"
+    mv "$cpu_lock.tmp" "$cpu_lock"
+}
+
 # The end of the installation's log and what to do about it, then the end.
 fail_installation() {
     say ''
@@ -222,7 +238,8 @@ fail_installation() {
 }
 
 install() {
-    local base='' message
+    local base='' message pins=$lock index=() size='about 6 GB on Linux'
+    [ ! -f "$cpu_lock" ] || cpu=1
     if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         say "Setting up: taking up $(shown_venv) again (an interrupted installation, or other pins)."
         rm -f "$stamp"
@@ -232,11 +249,15 @@ install() {
         say "Setting up: making $(shown_venv) with $base."
         message=$("$base" -m venv --clear "$venv" 2>&1) || die "$base could not make $venv: ${message##*$'\n'}"
     fi
-    say "Installing the pinned packages (about 6 GB on Linux, some minutes; log: $log)"
+    if [ -n "$cpu" ] && [ "$(uname -s)" = Linux ]; then
+        write_cpu_lock
+        pins=$cpu_lock index=(--extra-index-url https://download.pytorch.org/whl/cpu) size='about 2 GB, for CPUs'
+    fi
+    say "Installing the pinned packages ($size, some minutes; log: $log)"
     local started=$SECONDS
     # The lock is complete: --no-deps installs exactly what it says. PIP_USER: some systems set it, and a venv refuses it.
     if ! PYTHONPATH='' PIP_USER=0 "$venv/bin/python" -m pip install --no-deps --no-input --disable-pip-version-check \
-        --progress-bar off --requirement "$lock" 2>&1 | tee "$log" | show_progress; then
+        --progress-bar off ${index[@]+"${index[@]}"} --requirement "$pins" 2>&1 | tee "$log" | show_progress; then
         fail_installation "the installation failed"
     fi
     link_library
@@ -397,18 +418,24 @@ main() {
     case ${1:-} in
         setup)
             extra=
-            case $#,${2:-},${3:-} in
-                1,,) ;;
-                2,--extra=*,) extra=${2#--extra=} ;;
-                3,--extra,?*) extra=$3 ;;
-                *) die "setup takes --extra NAME and nothing else: see ./reproduce.sh --help" ;;
-            esac
+            shift
+            while [ $# -gt 0 ]; do
+                case $#,$1,${2:-} in
+                    *,--cpu,*) cpu=1 ;;
+                    *,--extra=?*,*) extra=${1#--extra=} ;;
+                    *,--extra,?*) extra=$2; shift ;;
+                    *) die "setup takes --cpu, --extra NAME and nothing else: see ./reproduce.sh --help" ;;
+                esac
+                shift
+            done
             case $extra in
                 '') ;;
                 */* | *.*) die "--extra $extra is unknown, there is $(known_extras): see ./reproduce.sh --help" ;;
                 *) [ -f "$root/requirements-$extra.lock" ] || die "--extra $extra is unknown, there is $(known_extras): see ./reproduce.sh --help" ;;
             esac
             find_environment
+            [ -z "$cpu" ] || [ -f "$cpu_lock" ] || [ "$(uname -s)" != Linux ] ||
+                say "Note: $python was set up before, with PyTorch for GPUs; delete its environment to make it smaller."
             [ -z "$extra" ] || add_extra "$extra"
             say "The environment is ready: $python"
             ;;

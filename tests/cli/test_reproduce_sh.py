@@ -125,6 +125,29 @@ def test_an_extra_is_installed_once_after_the_pins_and_follows_its_lock(checkout
     assert installed() == ["requirements-lightglue.lock"]
 
 
+def test_the_environment_for_cpus_leaves_cuda_out_and_stays_so(checkout: Checkout) -> None:
+    lock = checkout.root / "requirements.lock"
+    marker = " ; python_full_version >= '3.11'"
+    lock.write_text(f"attrs==1.0\nnvidia-x==1.0{marker}\ntorch==2.15.0{marker}\ntriton==3.0\n")
+    checkout.add_tool("uname", "#!/usr/bin/env bash\necho Linux\n")
+    assert checkout.run("setup", "--cpu", STUB_FREE="4194304").returncode == 0
+    (install,) = checkout.pip_calls()
+    cpu_lock = checkout.root / ".venv/cpu.lock"
+    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in install and install.endswith(str(cpu_lock))
+    assert cpu_lock.read_text() == f"attrs==1.0\ntorch==2.15.0+cpu{marker}\n"
+    assert checkout.run("--force").returncode == 0 and checkout.pip_calls() == []
+    lock.write_text("attrs==2.0\n")
+    checkout.run("setup")
+    assert cpu_lock.read_text() == "attrs==2.0\n" and checkout.pip_calls()[0].endswith(str(cpu_lock))
+
+
+def test_an_environment_for_gpus_is_not_made_again_for_cpus(checkout: Checkout) -> None:
+    checkout.add_tool("uname", "#!/usr/bin/env bash\necho Linux\n")
+    checkout.run("setup")
+    said = checkout.run("setup", "--cpu").stderr
+    assert "delete its environment" in said and checkout.pip_calls() == []
+
+
 def test_an_extra_that_fails_is_tried_again(checkout: Checkout) -> None:
     checkout.run("setup")
     failed = checkout.run("setup", "--extra", "lightglue", STUB_PIP="1")
