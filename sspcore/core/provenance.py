@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -10,6 +11,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from sspcore.core.notebooks import source_of
 from sspcore.core.paths import IN_CHECKOUT, REPOSITORY
 
 RUN_BEGAN = "SSPCORE_RUN_BEGAN"
@@ -41,15 +43,27 @@ def git_commit() -> str:
     # the code of this checkout runs already, whoever it belongs to; and git of a hook names its own repository in GIT_DIR
     git = ["git", "-c", f"safe.directory={REPOSITORY}", "--no-optional-locks"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    settings = {"cwd": REPOSITORY, "text": True, "stderr": subprocess.DEVNULL, "timeout": 20, "env": environment}
+    settings = {"cwd": REPOSITORY, "encoding": "utf-8", "stderr": subprocess.DEVNULL, "timeout": 20, "env": environment}
     try:
         # figures/ holds what was published and measured: written outputs must not mark the code as changed
         status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures"]
-        changed = subprocess.check_output(status, **settings)
+        lines = subprocess.check_output(status, **settings).splitlines()
+        changed = not all(_has_other_outputs_only(line[3:], git, settings) for line in lines)
         commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **settings)
-        return commit.strip() + "+" * bool(changed)
+        return commit.strip() + "+" * changed
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def _has_other_outputs_only(name: str, git: list[str], settings: dict[str, Any]) -> bool:
+    """Whether a changed file is a notebook of the same source: a publication writes outputs into it."""
+    if not name.endswith(".ipynb"):
+        return False
+    try:
+        before = json.loads(subprocess.check_output([*git, "show", f"HEAD:{name}"], **settings))
+        return source_of(before) == source_of(json.loads((REPOSITORY / name).read_text(encoding="utf-8")))
+    except (OSError, subprocess.CalledProcessError, ValueError, KeyError):  # new, moved, deleted or damaged
+        return False
 
 
 def code_in_memory() -> str:

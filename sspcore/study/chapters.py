@@ -16,6 +16,7 @@ from sspcore.core.checksums import crc32
 from sspcore.core.code import library_key
 from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.files import read_json
+from sspcore.core.notebooks import source_of, tags
 from sspcore.core.paths import REPOSITORY, Workspace
 from sspcore.core.store import changed_file, stable_hash
 
@@ -46,13 +47,18 @@ class Chapter:
     began: float
 
     @property
+    def source(self) -> Path:
+        """The notebook itself."""
+        return NOTEBOOKS / self.name
+
+    @property
     def executed(self) -> Path:
         """The executed copy."""
         return Workspace(self.profile, Path(self.root)).notebooks / self.name
 
     @property
     def stamp(self) -> Path:
-        """What its last run has left: its key, and the files and folders that it wrote or built on."""
+        """What its last run has left: its key, its commit, and the files and folders that it wrote or built on."""
         return self.executed.with_suffix(".json")
 
 
@@ -102,8 +108,8 @@ def concerns(notebook: Path, systems: list[str], own_data: bool = False) -> bool
 
 
 def chapter_key(notebook: Path, parameters: dict[str, Any], inputs_key: str) -> str:
-    """What an executed copy depends on. `inputs_key`: of profile and real data."""
-    return stable_hash([notebook.read_text(encoding="utf-8"), parameters, inputs_key, library_key()])
+    """What an executed copy depends on, outputs in the notebook not among it. `inputs_key`: of profile and real data."""
+    return stable_hash([source_of(read_json(notebook)), parameters, inputs_key, library_key()])
 
 
 def why_run(stamp: Path, key: str) -> str | None:
@@ -128,5 +134,5 @@ def why_run(stamp: Path, key: str) -> str | None:
 def accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     """Those parameters that the notebook's parameters cell names."""
     cells = read_json(notebook)["cells"]
-    text = next(("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])), "")
+    text = next(("".join(cell["source"]) for cell in cells if "parameters" in tags(cell)), "")
     return {name: value for name, value in parameters.items() if re.search(rf"^{name}\s*=", text, re.MULTILINE)}

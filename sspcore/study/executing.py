@@ -24,7 +24,7 @@ from sspcore.core.errors import SspError, reason
 from sspcore.core.files import OUTPUTS_FILE, atomic_file, write_json
 from sspcore.core.lock import WORKERS
 from sspcore.core.paths import shown
-from sspcore.core.provenance import RUN_BEGAN
+from sspcore.core.provenance import RUN_BEGAN, code_in_memory
 from sspcore.study import chapters
 from sspcore.study.chapters import ONE_THREAD, Chapter, accepted
 from sspcore.study.kernel import OwnKernelManager, jupyter_path
@@ -32,7 +32,7 @@ from sspcore.study.kernel import OwnKernelManager, jupyter_path
 
 def execute(chapter: Chapter) -> None:
     """Execute a notebook in a kernel of its own. Raises: SspError naming the cell that failed."""
-    executed, stamp, source = chapter.executed, chapter.stamp, chapters.NOTEBOOKS / chapter.name
+    executed, stamp, source = chapter.executed, chapter.stamp, chapter.source
     began = time.perf_counter()
     stamp.unlink(missing_ok=True)  # a run that fails half-way leaves nothing that counts as up to date
     with _kernel_settings(chapter) as noted, atomic_file(executed) as temporary:
@@ -59,7 +59,9 @@ def execute(chapter: Chapter) -> None:
     made = {shown(path): path for path in (executed, page, *outputs)}
     checksums = {name: crc32(path) for name, path in made.items() if path.is_file()}
     seconds = round(time.perf_counter() - began, 1)
-    write_json(stamp, {"key": chapter.key, "seconds": seconds, "outputs": list(made), "checksums": checksums})
+    write_json(stamp, {
+        "key": chapter.key, "commit": code_in_memory(), "seconds": seconds, "outputs": list(made), "checksums": checksums,
+    })
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Publishing a run: its tables and pictures are copied into the repository, if the run is complete and of one commit.
 
+So are the outputs of its notebooks (`sspcore.study.notebook_outputs`); a notebook that this run has not executed has none.
+
 The published folder may hold other files, such as measurements by benchmarks. What a publication has written is listed in
 its published.json; the next one may replace that and touches nothing else. What it has nothing new for (tables and pictures of
 optional chapters) stays, listed with the commit that it is from.
@@ -19,12 +21,14 @@ from typing import Any
 from PIL import Image
 
 from sspcore.core.errors import ArtefactError, SspError
-from sspcore.core.files import read_json, write_json
+from sspcore.core.files import atomic_file, read_json, write_json
 from sspcore.core.paths import REPOSITORY, Workspace, shown
 from sspcore.core.provenance import git_commit
 from sspcore.core.store import KEY_FILE
+from sspcore.study.chapters import Chapter
 from sspcore.study.places import Place, scores
 from sspcore.study.profiles import Profile
+from sspcore.study.publish_notebooks import Links, published_notebooks, published_origin
 from sspcore.study.results import ROW, artefacts, row_names
 from sspcore.study.stages import Study
 
@@ -47,14 +51,17 @@ class Publication:
 
 
 def publish(
-    studies: Sequence[Study], datasets: Sequence[str], systems: Sequence[str], folder: Path | None = None
+    studies: Sequence[Study], datasets: Sequence[str], systems: Sequence[str], folder: Path | None = None,
+    chapters: Sequence[Chapter] = (), optional: Sequence[Chapter] = (),
 ) -> Publication:
-    """Copy a run's tables and pictures to where its profile is published.
+    """Copy a run's tables and pictures to where its profile is published, and its notebooks' outputs into the notebooks.
 
     Args:
         studies: one a training seed of the run, read only.
         datasets, systems: of the run.
         folder: default: the profile's `publish_to` in the repository.
+        chapters: the notebooks that the run has executed.
+        optional: all others; those that are up to date, and of the same commit, are published too.
     Raises: SspError, before anything is written, if the profile cannot be published, the run is not complete, or part of it
         was not made by the commit that is checked out.
     """
@@ -66,7 +73,16 @@ def publish(
     require_tables(studies, datasets, systems, commit)
     files = published_files(workspace)
     target = REPOSITORY / profile.publish_to if folder is None else folder
-    return replace_published(files, target, {"profile": profile.name, "commit": commit, "seeds": seeds})
+    origin = published_origin(read_json(workspace.figures / TABLES))
+    about = {"profile": profile.name, "commit": commit, "seeds": seeds}
+    with tempfile.TemporaryDirectory() as movies:
+        links = Links(files, target, Path(movies))
+        texts = published_notebooks(chapters, optional, origin, links)
+        publication = replace_published(files | links.movies, target, about)
+    for path, text in texts.items():
+        with atomic_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return publication
 
 
 def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from sspcore.core.provenance import RUN_BEGAN
 from sspcore.core.store import stable_hash
 from sspcore.data.check import check_release, report, source_files
 from sspcore.study.ablations import plan, under_choice
-from sspcore.study.chapters import Chapter, chapter_key, choose_notebooks, settings, why_run
+from sspcore.study.chapters import Chapter, chapter_key, choose_notebooks, find_notebooks, settings, why_run
 from sspcore.study.engine.graph import Planner
 from sspcore.study.engine.make import cluster, run_tasks
 from sspcore.study.engine.run import Outcome
@@ -107,7 +107,12 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
               f"executed notebooks: {shown(chosen.workspace.notebooks)}/", flush=True)
         if request.publish:
             finished = [replace(each, read_only=True, force=frozenset()) for each in chosen.studies]
-            publication = publish(finished, chosen.datasets, chosen.systems)
+            chapters = [chapter_of(path, chosen, inputs_key) for path in find_notebooks(None)]
+            run = [path.name for path in chosen.notebooks]
+            publication = publish(
+                finished, chosen.datasets, chosen.systems, None, [each for each in chapters if each.name in run],
+                [each for each in chapters if each.name not in run],
+            )
             stay = f"; {len(publication.kept)} of earlier publications stay" if publication.kept else ""
             print(f"published {len(publication.written)} files in {shown(publication.folder)}/{stay}", flush=True)
 
@@ -144,16 +149,12 @@ def graph(
     planners = [
         Planner(study, tasks, len(chosen.studies) > 1, study.controls(chosen.systems)) for study in chosen.studies
     ]
-    began = float(os.environ[RUN_BEGAN])
     for path in chosen.notebooks:
         needs = shown_in(path, planners, chosen)
-        key = chapter_key(path, chosen.parameters, inputs_key)
-        chapter = Chapter(
-            path.name, chosen.parameters, str(chosen.workspace.root.absolute()), chosen.workspace.profile, key, began,
-        )
+        chapter = chapter_of(path, chosen, inputs_key)
         # motion is a cache: its tasks are not looked for on disk, and what needs no other task may be up to date
         stale = any(tasks[need].kind not in ("register", "flow") for need in needs)
-        if stale or force or why_run(chapter.stamp, key) is not None:
+        if stale or force or why_run(chapter.stamp, chapter.key) is not None:
             if "pictures" in settings(path) and draw is not None:
                 needs += _drawing(draw, planners[0], chosen)
             call = Call(planners[0].spec, "notebook", (chapter,))
@@ -170,6 +171,12 @@ def graph(
         if task.kind == "score" and task.call.study == ours
     }
     return tasks, [(in_graph[goal],) for goal in wanted if goal in in_graph]
+
+
+def chapter_of(path: Path, chosen: Chosen, inputs_key: str) -> Chapter:
+    """A notebook as this run executes it."""
+    root, key = str(chosen.workspace.root.absolute()), chapter_key(path, chosen.parameters, inputs_key)
+    return Chapter(path.name, chosen.parameters, root, chosen.workspace.profile, key, float(os.environ[RUN_BEGAN]))
 
 
 def _drawing(draw: DRAW, planner: Planner, chosen: Chosen) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import socket
@@ -82,6 +83,26 @@ def test_the_commit_is_that_of_the_checkout_whoever_owns_it_and_whatever_hook_as
     assert origins.git_commit() == commit
     (folder / "code.py").write_text("x = 2\n")
     assert origins.git_commit() == f"{commit}+"
+
+
+def test_outputs_in_a_notebook_are_no_change_of_the_code_and_a_cell_is(repository, monkeypatch):
+    folder, _ = repository
+    cell = {"id": "a", "cell_type": "code", "metadata": {}, "source": ["1"], "outputs": [], "execution_count": None}
+    path = folder / "01_a.ipynb"
+
+    def write(**changed) -> None:
+        path.write_text(json.dumps({"cells": [cell | changed], "metadata": {}}))
+
+    write()
+    for words in (("add", "."), ("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "second")):
+        subprocess.run(["git", "-c", f"safe.directory={folder}", *words], cwd=folder, check=True)
+    commit = origins.git_commit()
+    assert not commit.endswith("+")
+    write(outputs=[{"output_type": "stream", "name": "stdout", "text": ["1"]}], execution_count=1)
+    assert origins.git_commit() == commit
+    for change in (lambda: write(source=["2"]), lambda: path.write_text("damaged"), path.unlink):
+        change()
+        assert origins.git_commit() == f"{commit}+"
 
 
 def test_a_copy_below_another_repository_has_no_commit(repository, monkeypatch):

@@ -15,13 +15,14 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from sspcore.core.notebooks import COMPARED, tags
+
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-TAG = "nbval-check-output"
 
 
 def tagged(notebook: nbformat.NotebookNode) -> list[int]:
     """Positions of the cells whose outputs are compared."""
-    return [k for k, cell in enumerate(notebook.cells) if TAG in cell.metadata.get("tags", [])]
+    return [k for k, cell in enumerate(notebook.cells) if COMPARED in tags(cell)]
 
 
 def store(path: Path) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-TAG = "nbval-check-output"
+from sspcore.core.notebooks import COMPARED
+from sspcore.core.paths import REPOSITORY
+from sspcore.study.publish_notebooks import foreign_outputs
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 def compared(path: Path) -> list[nbformat.NotebookNode]:
     """The cells whose outputs are compared."""
-    return [cell for cell in nbformat.read(path, as_version=4).cells if TAG in cell.metadata.get("tags", [])]
+    return [cell for cell in nbformat.read(path, as_version=4).cells if COMPARED in cell.metadata.get("tags", [])]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -23,6 +27,11 @@ def test_every_compared_cell_has_a_stored_output(path):
         stored = [output.get("text") or output.get("data") for output in cell.outputs]
         assert stored and all(stored), f"{path.name}: cell {cell.id} has no output: run tests/notebooks/store_outputs.py"
         assert cell.execution_count, f"{path.name}: cell {cell.id} has no execution count"
+
+
+def test_outputs_are_of_the_committed_results_and_fit_for_the_repository():
+    results = json.loads((REPOSITORY / "figures" / "tables" / "results.json").read_text(encoding="utf-8"))
+    assert foreign_outputs(NOTEBOOKS, results) == []
 
 
 def test_there_are_compared_cells():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -16,10 +18,12 @@ from sspcore.core.errors import SspError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.store import KEY_FILE
 from sspcore.models.systems import START
-from sspcore.study import Study
+from sspcore.study import Study, chapters
 from sspcore.study import publish as publishing
+from sspcore.study.chapters import Chapter
 from sspcore.study.keys import Keys
 from sspcore.study.publish import MANIFEST, publish, replace_published
+from sspcore.study.publish_notebooks import foreign_outputs
 from sspcore.study.results import artefacts, row_names, scored_rows
 
 HEAD = "c0ffee123456"
@@ -124,6 +128,76 @@ def test_a_complete_run_replaces_a_former_publication_and_nothing_else(run):
     assert (run.target / "tables" / "results.md").read_text() == "another"
     left = {path.relative_to(run.target).as_posix() for path in run.target.rglob("*") if path.is_file()}
     assert left == {*files, MANIFEST, "hardware/gpu.json", "explorers.json"}
+
+
+class Notebooks:
+    """Two notebooks: 03, executed by the run, shows a picture, a moving one, a line; 12 has outputs of an earlier run."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.sources = [folder / "03_a.ipynb", folder / "12_b.ipynb"]
+        root = str(run.studies[0].workspace.root)
+        self.chapters = [Chapter(path.name, {}, root, "smoke", "k", 0.0) for path in self.sources]
+        frames, file = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")], io.BytesIO()
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+        drawn = (run.figures / "uavid_frontier.png").read_bytes()
+        self.write(self.sources[0], [])
+        self.write(self.sources[1], [{"output_type": "stream", "name": "stdout", "text": ["old"]}])
+        self.write(self.chapters[0].executed, [
+            {"output_type": "display_data", "metadata": {}, "data": {kind: base64.b64encode(content).decode()}}
+            for kind, content in (("image/png", drawn), ("image/gif", file.getvalue()))
+        ] + [{"output_type": "stream", "name": "stdout", "text": [f"{root}/smoke/export"]}])
+        self.stamp()
+
+    def stamp(self, **changed) -> None:
+        write_json(self.chapters[0].stamp, {"key": "k", "commit": HEAD, "outputs": []} | changed)
+
+    def write(self, path: Path, outputs: list) -> None:
+        cell = {"id": "a", "cell_type": "code", "metadata": {}, "source": ["x"], "outputs": outputs, "execution_count": 1}
+        path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+    def outputs(self, k: int) -> list[dict]:
+        return read_json(self.sources[k])["cells"][0]["outputs"]
+
+
+@pytest.fixture
+def notebooks(run, monkeypatch) -> Notebooks:
+    folder = run.target.parent / "notebooks"
+    monkeypatch.setattr(chapters, "NOTEBOOKS", folder)
+    return Notebooks(run, folder)
+
+
+def test_notebooks_get_the_outputs_of_the_run_and_say_which_it_was(run, notebooks):
+    run.edit("results.json", lambda found: found["provenance"].update(profile="smoke", data_key="d"))
+    publish(run.studies, DATASETS, SYSTEMS, run.target, notebooks.chapters[:1], notebooks.chapters[1:])
+    picture, full_size, still, movie, line = notebooks.outputs(0)
+    assert picture["data"].keys() == still["data"].keys() == {"image/png", "text/plain"}
+    assert line["text"] == ["data/smoke/export"]
+    assert full_size["data"]["text/markdown"] == ["Full size: [uavid_frontier.png](../figures/uavid_frontier.png)"]
+    assert movie["data"]["text/markdown"] == ["Moving picture: [03_a_0.gif](../figures/notebooks/03_a_0.gif)"]
+    assert (run.target / "notebooks" / "03_a_0.gif").is_file()
+    assert "notebooks/03_a_0.gif" in read_json(run.target / MANIFEST)["files"]
+    origin = {"commit": HEAD, "profile": "smoke", "seed": 0, "data": "d"}
+    assert read_json(notebooks.sources[0])["metadata"]["sspcore"] == {"published": origin}
+    assert notebooks.outputs(1) == []  # this run has not executed it
+    results = read_json(run.target / "tables" / "results.json")
+    assert foreign_outputs(notebooks.sources, results) == []
+    results["provenance"]["commit"] = "decaf"
+    (problem,) = foreign_outputs(notebooks.sources, results)
+    assert problem.startswith("03_a.ipynb: outputs of {'commit': 'c0ffee123456'")
+
+
+@pytest.mark.parametrize("changed, message", [
+    ({"commit": "decaf"}, "03_a.ipynb: was executed by commit decaf; run it again"),
+    ({"key": "former"}, "03_a.ipynb: what it depends on has changed; run it again .--only 03 --force"),
+])
+def test_a_notebook_that_this_commit_has_not_executed_is_refused(run, notebooks, changed, message):
+    notebooks.stamp(**changed)
+    with pytest.raises(SspError, match=f"--publish: {message}"):
+        publish(run.studies, DATASETS, SYSTEMS, run.target, notebooks.chapters[:1])
+    assert not run.target.exists() and notebooks.outputs(0) == []
+    publish(run.studies, DATASETS, SYSTEMS, run.target, (), notebooks.chapters)
+    assert notebooks.outputs(0) == notebooks.outputs(1) == []
 
 
 def test_what_no_publication_has_written_is_not_overwritten(run):
