@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import shown
 from helpers.media import SIZE, half_and_half, panning_frames, write_rgb, write_video
 from sspcore.core.provenance import RUN_BEGAN
 from sspcore.data.datasets import RURALSCAPES, UAVID
@@ -29,6 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("notebooks" if item.path.suffix == ".ipynb" else str(item.path)))
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
     items.sort(key=lambda item: item.path.suffix != ".ipynb")
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Keep what notebooks show for the tests of tests/notebooks."""
+    shown.note(item)
 
 
 @pytest.fixture(autouse=True, scope="session")
