@@ -7,7 +7,7 @@ what that changes in the class maps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,8 @@ from sspcore.motion.cache import FlowStore
 from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.report.collect import typical_clip
+from sspcore.report.figures import flicker_mask
+from sspcore.report.results import SCORES as TITLES
 from sspcore.report.style import origin_line
 from sspcore.report.tables import template
 from sspcore.study import Study
@@ -107,10 +109,18 @@ class Sample:
             suite.update(record)
         return {name: float(value) for name, value in suite.compute().items()}
 
+    def compared(self, streams: Mapping[str, Sequence[Segmented]]) -> dict[str, dict[str, float]]:
+        """Rows of a table: scores of each stream, and the mean share of labels that changed along the flow, in percent."""
+        flows, rows = self.flows_to_prev(), {}
+        for name, results in streams.items():
+            maps = [result.labels for result in results]
+            changed = [flicker_mask(maps[k + 1], maps[k], flow).mean() for k, flow in enumerate(flows)]
+            rows[name] = _in_percent(self.scores(maps)) | {"labels changed (%)": 100 * float(np.mean(changed))}
+        return rows
+
     def validation(self) -> dict[str, dict[str, float]]:
-        """mIoU and TC in percent over all validation clips of the run that the sample is from, by system."""
-        rows = self.manifest["scores_on_all_validation_clips"]
-        return {name: {key: 100 * value for key, value in row.items()} for name, row in rows.items()}
+        """Rows of a table: scores in percent over all validation clips of the run that the sample is from, by system."""
+        return {name: _in_percent(row) for name, row in self.manifest["scores_on_all_validation_clips"].items()}
 
 
 def open_sample(folder: Path = SAMPLE) -> Sample:
@@ -158,6 +168,10 @@ def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder but the manifest."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def _in_percent(scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"{TITLES[key]} (%)": 100 * value for key, value in scores.items()}
 
 
 def _compared(study: Study, sample: Sample, clip: Clip) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from IPython.display import HTML, display
+from IPython.display import display
 
 from sspcore.core.errors import SspError
 from sspcore.core.files import read_json
@@ -18,7 +18,9 @@ from sspcore.core.progress import configure_logging
 from sspcore.study.profiles import load_profile
 from sspcore.study.stages import Study
 
-__all__ = ["chapters", "open_study", "show_table"]
+__all__ = ["as_table", "chapters", "open_study", "show_table"]
+
+NONE = "–"
 
 
 def open_study(
@@ -42,12 +44,23 @@ def open_study(
     return Study.open(profile, seed, data, force, **options, maker=lambda study, goal: make(study, goal, workers))
 
 
+def as_table(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows (name -> column -> value) as a table of texts, a dash where a row has nothing.
+
+    A column whose name ends in "(%)" has one digit after the point, other floats four digits in all.
+    """
+    texts = {name: {str(column): _text(value, str(column)) for column, value in row.items()} for name, row in rows.items()}
+    return pd.DataFrame.from_dict(texts, orient="index").fillna(NONE)
+
+
 def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Display rows (name -> column -> value) as a small HTML table, floats with four digits, names on the left."""
-    texts = {name: {str(column): _text(value) for column, value in row.items()} for name, row in rows.items()}
-    table = pd.DataFrame.from_dict(texts, orient="index").fillna("–").to_html(border=0)
-    head, body = "".join(line.strip() for line in table.splitlines()).split("<tbody>")
-    display(HTML(head + "<tbody>" + body.replace("<th>", "<th style='text-align:left'>")))
+    """Display rows as `as_table` makes a table of them, names on the left."""
+    table = as_table(rows)
+    with pd.option_context("display.max_colwidth", None):  # else pandas cuts long texts
+        lines, text = table.to_html(border=0).splitlines(), table.to_string()
+    head, body = "".join(line.strip() for line in lines).split("<tbody>")
+    page = head + "<tbody>" + body.replace("<th>", "<th style='text-align:left'>")
+    display({"text/html": page, "text/plain": text}, raw=True)
 
 
 def chapters(profile: str) -> dict[str, dict[str, str]]:
@@ -68,7 +81,7 @@ def _title(notebook: Path) -> str:
     return "".join(first).splitlines()[0].lstrip("# ").split(" · ")[-1]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, column: str) -> str:
     if value is None or value != value:  # not a number: nothing could be scored
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return NONE
+    return str(value) if not isinstance(value, float) else f"{value:.1f}" if column.endswith("(%)") else f"{value:.4g}"

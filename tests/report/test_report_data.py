@@ -69,8 +69,10 @@ def test_latency_bars_read_from_top_to_bottom():
 
 def test_tables_of_notebooks_escape_and_leave_gaps_visible(monkeypatch):
     shown = []
-    monkeypatch.setattr(notebook, "display", shown.append)
-    notebook.show_table({"a<b": {"mIoU": 0.123456, "n": 3}, "c": {"n": None, "new": "x&y"}})
-    page = shown[0].data
-    assert "a&lt;b" in page and "x&amp;y" in page and "<td>0.1235</td><td>3</td><td>–</td>" in page
-    assert "<td>–</td><td>–</td><td>x&amp;y</td>" in page
+    monkeypatch.setattr(notebook, "display", lambda bundle, raw: shown.append(bundle))
+    long = " ".join(["word"] * 20)
+    notebook.show_table({"a<b": {"alpha": 0.123456, "mIoU (%)": 55.5555, "n": 3}, "c": {"n": None, "new": f"x&y {long}"}})
+    page, text = shown[0]["text/html"], shown[0]["text/plain"]
+    assert "a&lt;b" in page and f"x&amp;y {long}" in page and "<td>0.1235</td><td>55.6</td><td>3</td><td>–</td>" in page
+    assert f"<td>–</td><td>–</td><td>–</td><td>x&amp;y {long}</td>" in page
+    assert text.splitlines()[1].split() == ["a<b", "0.1235", "55.6", "3", "–"] and long in text

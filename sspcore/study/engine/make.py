@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,7 +83,7 @@ def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> Non
     seconds = {name: costs.seconds(task) for name, task in tasks.items()}
     expected = simulate(tasks, seconds, count, priorities(tasks, seconds)).makespan
     if expected > WORTH_SAYING:
-        log.info("%d tasks are missing; they take about %s with %d workers", len(tasks), in_words(expected), count)
+        log.info("%s", announcement(tasks.values(), expected, count))
     with exclusive(study.workspace.base):
         if expected < SHORT:
             for name in order(tasks):
@@ -91,6 +91,16 @@ def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> Non
             return
         with cluster(study, workers, None) as client:
             run_tasks(client, study, tasks).raise_failures()
+
+
+def announcement(tasks: Collection[Task], seconds: float, workers: int) -> str:
+    """What is about to be made, which trainings are part of it, and how long it takes: one line before a long call."""
+    trained = dict.fromkeys(task.call.arguments[0] for task in tasks if task.kind == "train")
+    named = f", the training of {', '.join(trained)} among them" if trained else ""
+    return (
+        f"{len(tasks)} tasks are missing{named}: about {in_words(seconds)} with {workers} workers; "
+        "what is finished stays if you interrupt"
+    )
 
 
 def _parts_of(study: Study, goal: tuple[Any, ...]) -> Iterator[tuple[Study, tuple[Any, ...]]]:

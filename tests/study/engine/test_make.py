@@ -61,7 +61,7 @@ def test_long_work_is_announced_and_goes_to_workers(study, clusters, said, monke
     make(study, GOAL, workers=3)
     assert clusters == [3] and len(study.clips("uavid", "train")) == 2
     (line,) = [record.getMessage() for record in said.records if "are missing" in record.getMessage()]
-    assert line.startswith("4 tasks are missing; they take about ") and line.endswith(" with 3 workers")
+    assert line.startswith("4 tasks are missing: about ") and " with 3 workers; what is finished stays" in line
 
 
 def test_controls_are_streamed_with_their_image_model(tmp_path, monkeypatch):
@@ -72,6 +72,8 @@ def test_controls_are_streamed_with_their_image_model(tmp_path, monkeypatch):
     streamed = {task.call.arguments[:2] for task in asked.values() if task.call.method == "predict part"}
     together = ("Base", "Constant alpha 0.5")
     assert streamed == {(names, dataset) for names in (together, ("SSP",)) for dataset in ("uavid", "ruralscapes")}
+    said = making.announcement(asked.values(), 600.0, 2)  # before a long call: which trainings, and how long
+    assert "missing, the training of Base (start), SSP, Base among them: about 10 min with 2 workers" in said
 
 
 def test_nothing_is_started_for_what_is_there(study, clusters, said, monkeypatch):
