@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client
 
 from sspcore.core.lock import exclusive
-from sspcore.models.systems import system
+from sspcore.models.systems import SYSTEMS, system
 from sspcore.study.engine.cluster import connected, default_workers, local_cluster
 from sspcore.study.engine.costs import Costs
 from sspcore.study.engine.display import open_display
@@ -95,8 +95,8 @@ def make(study: Study, goal: tuple[Any, ...], workers: int | None = None) -> Non
 
 def announcement(tasks: Collection[Task], seconds: float, workers: int) -> str:
     """What is about to be made, which trainings are part of it, and how long it takes: one line before a long call."""
-    trained = dict.fromkeys(task.call.arguments[0] for task in tasks if task.kind == "train")
-    named = f", the training of {', '.join(trained)} among them" if trained else ""
+    trained = {task.call.arguments[0] for task in tasks if task.kind == "train"}
+    named = f", the training of {', '.join(name for name in SYSTEMS if name in trained)} among them" if trained else ""
     return (
         f"{len(tasks)} tasks are missing{named}: about {in_words(seconds)} with {workers} workers; "
         "what is finished stays if you interrupt"

@@ -73,7 +73,7 @@ def test_controls_are_streamed_with_their_image_model(tmp_path, monkeypatch):
     together = ("Base", "Constant alpha 0.5")
     assert streamed == {(names, dataset) for names in (together, ("SSP",)) for dataset in ("uavid", "ruralscapes")}
     said = making.announcement(asked.values(), 600.0, 2)  # before a long call: which trainings, and how long
-    assert "missing, the training of Base (start), SSP, Base among them: about 10 min with 2 workers" in said
+    assert "missing, the training of Base (start), Base, SSP among them: about 10 min with 2 workers" in said
 
 
 def test_nothing_is_started_for_what_is_there(study, clusters, said, monkeypatch):
