@@ -32,9 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.suffix != ".ipynb")
 
 
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Keep what notebooks show for the tests of tests/notebooks."""
-    shown.note(item)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what notebooks show for the tests of tests/notebooks; hooks of this file are not called for other folders."""
+    config.pluginmanager.register(shown)
 
 
 @pytest.fixture(autouse=True, scope="session")

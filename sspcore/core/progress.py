@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-if os.environ.get("SSPCORE_PROGRESS") == "plain":
+_PLAIN = os.environ.get("SSPCORE_PROGRESS") == "plain"
+if _PLAIN:
     from tqdm.std import tqdm as _Bar
 else:
     from tqdm.auto import tqdm as _Bar
@@ -68,11 +69,14 @@ def reporting(reporter: Reporter) -> Iterator[None]:
 
 
 def configure_logging(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send the log of `sspcore` to a stream (default: standard output, as notebooks want it); once set, it stays."""
+    """Send the log of `sspcore` to a stream; once set, it stays.
+
+    Default: standard output, as notebooks want it; in one that papermill executes standard error, which is not published.
+    """
     logger = logging.getLogger("sspcore")
     logger.setLevel(level)
     if not logger.handlers:
-        handler = logging.StreamHandler(stream or sys.stdout)
+        handler = logging.StreamHandler(stream or (sys.stderr if _PLAIN else sys.stdout))
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False

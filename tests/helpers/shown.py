@@ -1,4 +1,4 @@
-"""What the cells of notebooks have shown in this test session: `tests/conftest.py` notes it as nbval runs them."""
+"""What the cells of notebooks have shown in this test session: a plugin that `tests/conftest.py` registers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 _SHOWN: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
 
-def note(item: pytest.Item) -> None:
+def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Keep the outputs of a notebook's cell that nbval has run."""
     outputs = getattr(item, "test_outputs", None)
     if outputs is not None:
