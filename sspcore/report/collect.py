@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -147,6 +148,46 @@ def alpha_picture(study: Study, dataset: str, name: str = "SSP", columns: int = 
     )
 
 
+@dataclass(frozen=True)
+class TeacherPair:
+    """Frames k - 1 and k of a training clip, as the teacher's labels are fused.
+
+    Attributes:
+        clip, k: where the pair is.
+        frames: previous and current, (H, W, 3) uint8.
+        teacher: logits (1, C, h, w) of both at stride 4. fused: the same, fused.
+        flow_to_next, flow_to_prev: (1, 2, H, W), pixels, k - 1 to k and back.
+        truth: labels (H, W) of frame k, None where unknown.
+    """
+
+    clip: Clip
+    k: int
+    frames: tuple[np.ndarray, np.ndarray]
+    teacher: tuple[Tensor, Tensor]
+    fused: tuple[Tensor, Tensor]
+    flow_to_next: Tensor
+    flow_to_prev: Tensor
+    truth: np.ndarray | None
+
+
+def teacher_pair(study: Study, dataset: str) -> TeacherPair | None:
+    """The pair in the middle of the first training clip that shows motion; None where all training data are stills."""
+    if (clip := next(iter(films(study, dataset, "train")), None)) is None:
+        return None
+    size, flows, k = study.profile.input_size, study.fusion_flows(dataset), _middle_pair(clip)
+    stores = (study.teacher_labels(dataset), study.fused_labels(dataset))
+    teacher, fused = (tuple(store.read(clip, [k - 1, k]).split(1)) for store in stores)
+    return TeacherPair(
+        clip, k, (clip.frame(k - 1, size), clip.frame(k, size)), teacher, fused, flows.between(clip, k - 1, k)[None],
+        flows.between(clip, k, k - 1)[None], true_labels(clip, k, size, study.truth_root(dataset)),
+    )
+
+
+def _middle_pair(clip: Clip) -> int:
+    """Later frame of the pair in the middle: pairs are (0, 1), (2, 3), ..."""
+    return 2 * (len(clip) // 4) + 1
+
+
 def teacher_picture(study: Study, dataset: str) -> Figure | None:
     """A pair of training frames: where it is occluded, the teacher's labels before and after fusion, and the truth.
 
@@ -155,7 +196,7 @@ def teacher_picture(study: Study, dataset: str) -> Figure | None:
     if (clip := next(iter(films(study, dataset, "train")), None)) is None:
         return None
     size, flows = study.profile.input_size, study.flows(dataset)
-    k = 2 * (len(clip) // 4) + 1  # pairs are (0, 1), (2, 3), ...
+    k = _middle_pair(clip)
     to_prev, from_prev = flows.between(clip, k, k - 1), flows.between(clip, k - 1, k)
     stores = {"teacher, unfused": study.teacher_labels(dataset), "teacher, fused": study.fused_labels(dataset)}
     return figures.teacher_panels(

@@ -44,7 +44,7 @@ def warp_panels(previous: np.ndarray, current: np.ndarray, flow_to_prev: Tensor)
     frame, before = to_tensor(current)[None], to_tensor(previous)[None]
     warped, valid = warp_by_flow(before, flow_to_prev[None])
     weight = (soft_occlusion(frame, warped) * valid)[0, 0].numpy()
-    shown = _image(warp_by_flow(_values(previous), flow_to_prev[None])[0])
+    shown = _image(warp_by_flow(rgb_values(previous), flow_to_prev[None])[0])
     longest = float(flow_to_prev.norm(dim=0).max())
     panels = [
         Panel(previous, "frame k-1"), Panel(current, "frame k"),
@@ -93,7 +93,7 @@ def occlusion_panels(
 def registration_panels(previous: np.ndarray, current: np.ndarray, registration: Registration) -> Figure:
     """Matched points on the frame (inliers and outliers), and the frame before brought in by the homography."""
     H_prev_to_cur = torch.from_numpy(registration.H_prev_to_cur)[None]
-    warped, valid = warp_by_homography(_values(previous), H_prev_to_cur)
+    warped, valid = warp_by_homography(rgb_values(previous), H_prev_to_cur)
     shown, no_past = _image(warped), ~valid[0, 0].numpy()
     residual = _difference(shown, current)
     residual[no_past] = np.nan
@@ -110,13 +110,13 @@ def registration_panels(previous: np.ndarray, current: np.ndarray, registration:
     return picture
 
 
-def _values(image: np.ndarray) -> Tensor:
+def rgb_values(image: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 as (1, 3, H, W) float in 0..255."""
     return torch.from_numpy(image.copy()).movedim(-1, 0)[None].float()
 
 
 def _image(values: Tensor) -> np.ndarray:
-    """The opposite of `_values`."""
+    """The opposite of `rgb_values`."""
     return values[0].round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()
 
 

@@ -1,0 +1,51 @@
+"""Scores of a run as notebooks show them: percent under plain headings, and what one system gains over another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sspcore.report.results import SCORES
+from sspcore.report.spread import STD
+
+PERCENT = SCORES | {"registration_fallback_rate": "registration failed"}
+PLAIN = {"training_steps": "training steps", "encoder_start": "encoder starts from", "stand_in": "ours for the paper's encoder"}
+
+
+def score_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], name: str = "system") -> dict[str, dict[str, Any]]:
+    """System -> heading -> value, scores in percent; with "<score>_std" beside a score where rows are of several seeds.
+
+    Args:
+        rows: of results. columns: keys of their values. name: key of the value that names a row.
+    """
+    shown = {}
+    for row in rows:
+        shown[row[name]] = values = {}
+        for column in columns:
+            for key, ending in ((column, ""), (column + STD, " ±")):
+                if key in row:
+                    values[_heading(column) + ending] = _percent(row[key]) if column in PERCENT else row[key]
+    return shown
+
+
+def gains(
+    rows: Iterable[Mapping[str, Any]], pairs: Iterable[tuple[str, str]], columns: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """"<new> against <old>" -> heading -> difference in points, for those pairs of systems that are among the rows."""
+    found = {row["system"]: row for row in rows}
+    return {
+        f"{new} against {old}": {PERCENT[column]: _points(found[new][column], found[old][column]) for column in columns}
+        for new, old in pairs if new in found and old in found
+    }
+
+
+def _heading(column: str) -> str:
+    return f"{PERCENT[column]} (%)" if column in PERCENT else PLAIN[column]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _points(new: float | None, old: float | None) -> float | None:
+    return None if new is None or old is None else 100 * (new - old)
