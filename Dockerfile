@@ -6,6 +6,7 @@
 FROM python:3.11-slim-bookworm
 
 # ffmpeg: overlays and moving pictures in H.264; git: results name their commit
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ffmpeg git \
     && rm -rf /var/lib/apt/lists/*

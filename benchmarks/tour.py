@@ -1,14 +1,15 @@
 """How long the start page takes: python benchmarks/tour.py [--json figures/tour.json].
 
-Executes notebooks/00_start_here.ipynb in a fresh kernel, the sample's flow not yet estimated, and
-takes the time from the start of the kernel to the first moving picture and to the end, and the processor time in all, which
-other work on the machine hardly changes. Files may still be in the machine's memory from earlier runs; the load average
-says what else it did.
+Executes notebooks/00_start_here.ipynb in a fresh kernel, the sample's flow not yet estimated, alone and beside a process that
+keeps one core busy. Takes the time from the start of the kernel (`Run all`) to the first moving picture and to the end, the
+processor time in all, which other work on the machine hardly changes, and the memory of the kernel. Files may still be in the
+machine's memory from earlier runs; the load average says what else it did. One core of a small container: `taskset -c 0`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import shutil
@@ -20,6 +21,7 @@ import nbformat
 from nbclient import NotebookClient
 
 import common
+from engine_run import busy_core
 from sspcore.report.sample import open_sample
 from sspcore.study.chapters import NOTEBOOKS
 
@@ -27,10 +29,24 @@ START_PAGE = NOTEBOOKS / "00_start_here.ipynb"
 
 
 def measure(runs: int, keep: Path | None) -> dict[str, Any]:
-    """Seconds to the first moving picture and to the end, of each run; the last executed notebook goes to `keep`."""
+    """Seconds of each run, alone and beside a busy process; the last executed notebook goes to `keep`."""
+    sample, load = open_sample(), os.getloadavg()[0]
+    seconds = {}
+    for name, other in {"alone": contextlib.nullcontext, "beside_a_busy_process": busy_core}.items():
+        with other():
+            seconds[name] = executions(runs, keep)
+    files = [path for path in sample.folder.rglob("*") if path.is_file()]
+    return {
+        "seconds": seconds, "runs": runs, "load_average_before": load, "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "cores": len(os.sched_getaffinity(0)), "kernel_memory_gb": round(_children().ru_maxrss / 1e6, 2),
+        "sample_mb": round(sum(path.stat().st_size for path in files) / 1e6, 2),
+    }
+
+
+def executions(runs: int, keep: Path | None) -> dict[str, list[float]]:
+    """Seconds to the first moving picture and to the end, and of processor time, of each run."""
     sample = open_sample()
     seconds: dict[str, list[float]] = {"to_first_moving_picture": [], "to_the_end": [], "of_processor_time": []}
-    load = os.getloadavg()[0]
     for _ in range(runs):
         shutil.rmtree(sample.flows.root, ignore_errors=True)
         shown: list[float] = []
@@ -51,16 +67,15 @@ def measure(runs: int, keep: Path | None) -> dict[str, Any]:
         seconds["to_first_moving_picture"].append(round(shown[0] - began, 1))
     if keep is not None:
         nbformat.write(notebook, keep)
-    files = [path for path in sample.folder.rglob("*") if path.is_file()]
-    return {
-        "seconds": seconds, "runs": runs, "load_average_before": load, "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "sample_mb": round(sum(path.stat().st_size for path in files) / 1e6, 2),
-    }
+    return seconds
+
+
+def _children() -> resource.struct_rusage:
+    return resource.getrusage(resource.RUSAGE_CHILDREN)
 
 
 def _children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return _children().ru_utime + _children().ru_stime
 
 
 def main() -> None:
