@@ -146,6 +146,15 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def summary_row(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """`summary` as a line of a table."""
+    found = summary(rows)
+    return {
+        "frames": found["frames"], "pixels of the same class (%)": 100 * found["identical_mean"],
+        "in the worst frame (%)": 100 * found["identical_min"], "largest difference of logits": found["logits_max_difference"],
+    }
+
+
 @torch.inference_mode()
 def breakdown(model: SSP, rollout: Rollout, registrator: Registrator) -> dict[str, float]:
     """Where the time of a frame goes, by torch: median milliseconds of registration, encoder, decoder, warps, similarity and

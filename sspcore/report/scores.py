@@ -12,15 +12,17 @@ PERCENT = SCORES | {"registration_fallback_rate": "registration failed"}
 PLAIN = {"training_steps": "training steps", "encoder_start": "encoder starts from", "stand_in": "ours for the paper's encoder"}
 
 
-def score_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], name: str = "system") -> dict[str, dict[str, Any]]:
+def score_rows(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], by: Sequence[str] = ("system",)
+) -> dict[str, dict[str, Any]]:
     """System -> heading -> value, scores in percent; with "<score>_std" beside a score where rows are of several seeds.
 
     Args:
-        rows: of results. columns: keys of their values. name: key of the value that names a row.
+        rows: of results. columns: keys of their values. by: keys of the values that name a row.
     """
     shown = {}
     for row in rows:
-        shown[row[name]] = values = {}
+        shown[", ".join(row[key] for key in by)] = values = {}
         for column in columns:
             for key, ending in ((column, ""), (column + STD, " ±")):
                 if key in row:

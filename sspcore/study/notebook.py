@@ -47,7 +47,7 @@ def open_study(
 def as_table(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Rows (name -> column -> value) as a table of texts, a dash where a row has nothing.
 
-    A column whose name ends in "(%)" has one digit after the point, other floats four digits in all.
+    A column with "(%)" in its name has one digit after the point, other floats have four digits in all.
     """
     texts = {name: {str(column): _text(value, str(column)) for column, value in row.items()} for name, row in rows.items()}
     return pd.DataFrame.from_dict(texts, orient="index").fillna(NONE)
@@ -84,4 +84,4 @@ def _title(notebook: Path) -> str:
 def _text(value: Any, column: str) -> str:
     if value is None or value != value:  # not a number: nothing could be scored
         return NONE
-    return str(value) if not isinstance(value, float) else f"{value:.1f}" if column.endswith("(%)") else f"{value:.4g}"
+    return str(value) if not isinstance(value, float) else f"{value:.1f}" if "(%)" in column else f"{value:.4g}"

@@ -142,11 +142,11 @@ def alpha_by_motion(study: Study, name: str, dataset: str) -> dict[str, float | 
 def losses_per_class(
     rows: Iterable[Mapping[str, Any]], dataset: str, spec: ClassSpec, name: str, image: str = "Base"
 ) -> dict[str, dict[str, float]]:
-    """IoU of a system and of its image model in percent, the classes on which it falls furthest behind first."""
+    """Rows of a table: IoU of a system and of its image model, the classes on which it falls furthest behind first."""
     by_name = {row["system"]: row["per_class_iou"] for row in rows if row["dataset"] == dataset}
     found = {
-        label: {image: 100 * before, name: 100 * after, "difference": 100 * (after - before)}
+        label: {f"{image} (%)": 100 * before, f"{name} (%)": 100 * after, "difference (points)": 100 * (after - before)}
         for label in spec.classes
         if None not in (before := by_name[image][label], after := by_name[name][label])
     }
-    return dict(sorted(found.items(), key=lambda item: item[1]["difference"]))
+    return dict(sorted(found.items(), key=lambda item: item[1]["difference (points)"]))
