@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -9,6 +12,7 @@ from torch import Tensor
 from torchvision.utils import flow_to_image
 
 from sspcore.core.images import to_tensor
+from sspcore.motion import lightglue
 from sspcore.motion.geometry import (
     occlusion_mask,
     occlusion_mask_same_pixel,
@@ -16,7 +20,7 @@ from sspcore.motion.geometry import (
     warp_by_flow,
     warp_by_homography,
 )
-from sspcore.motion.registration import Registration
+from sspcore.motion.registration import Registration, build_registrator
 from sspcore.report.figures import overlay
 from sspcore.report.grids import Panel, image_grid, in_rows
 from sspcore.report.style import GREEN, VERMILION, hide_axes
@@ -108,6 +112,22 @@ def registration_panels(previous: np.ndarray, current: np.ndarray, registration:
         axes[0][0].scatter(*points[inlier].T, s=6, color=GREEN, label="inlier")
         axes[0][0].legend(loc="lower left", fontsize=8, frameon=True)
     return picture
+
+
+def compare_matchers(previous: np.ndarray, current: np.ndarray) -> dict[str, dict[str, Any]]:
+    """How each matcher registers two frames: model of motion, inliers, what is left of the difference, time.
+
+    LightGlue is among them where its extra is installed.
+    """
+    rows = {}
+    for name in ("lk", "sift", "akaze", "orb", *(("lightglue",) if lightglue.is_installed() else ())):
+        registrator, began = build_registrator(name), perf_counter()
+        found = registrator(previous, current)
+        rows[name] = {
+            "model": found.model, "ok": found.ok, "inliers": found.inliers, "matches": found.matches,
+            "left (grey levels)": found.residual, "ms": 1e3 * (perf_counter() - began),
+        }
+    return rows
 
 
 def rgb_values(image: np.ndarray) -> Tensor:
