@@ -32,10 +32,10 @@ def test_prepared_clips_are_whole_and_some_frames_are_labelled():
 
 
 def test_only_the_wrong_sampling_mode_drifts():
-    (table,) = tables_of("10-08")
-    share = {name: number(row["identical_min"]) for name, row in table.items()}
-    assert min(share["shifting camera"], share["turning camera"]) > 0.99 > share["turning, sampled nearest"]
-    logits = {name: number(row["logits_max_difference"]) for name, row in table.items()}
+    (table,) = tables_of("10-21")
+    share = {name: number(row["in the worst frame (%)"]) for name, row in table.items()}
+    assert min(share["shifting camera"], share["turning camera"]) > 99 > share["turning, sampled nearest"]
+    logits = {name: number(row["largest difference of logits"]) for name, row in table.items()}
     assert logits["turning, sampled nearest"] > 100 * logits["turning camera"]
 
 
@@ -44,7 +44,7 @@ def test_newer_releases_of_tensorrt_take_the_exported_graph():
     assert found["trt-10.3"] == found["trt-10.16"] == "0" and int(found["trt-8.6"]) >= 1
 
 
-def test_the_truth_is_fully_accurate_and_a_controls_rank_is_known():
+def test_the_truth_is_fully_accurate_and_not_fully_consistent():
     for table in tables_of("11-06"):
         for row in table.values():
             assert number(row["miou"]) == 100 and number(row["miou_moving"]) == 100
