@@ -60,8 +60,14 @@ def labelled_windows(clips: list[Clip], length: int, first: bool = False) -> lis
 
 
 def strided_windows(clips: list[Clip]) -> list[WindowRef]:
-    """Windows for distillation, see `strided_ends`."""
-    return [WindowRef(clip, k) for clip in clips for k in strided_ends(clip)]
+    """Windows for distillation, see `strided_ends`; stills are repeated until they are about as many as those of videos.
+
+    A few labelled pictures of other places would else be a few hundredths of what a student sees, and it forgets them.
+    """
+    refs = [WindowRef(clip, k) for clip in clips for k in strided_ends(clip)]
+    stills = [ref for ref in refs if len(ref.clip) == 1]
+    repeats = round((len(refs) - len(stills)) / len(stills)) if stills else 1
+    return refs + stills * (repeats - 1)
 
 
 @dataclass(eq=False)

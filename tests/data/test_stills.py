@@ -116,6 +116,10 @@ def test_stills_and_labelled_first_frames_train_video_systems_beside_videos(uavi
     assert [ref.last for ref in labelled_windows([video, picture], 2)] == [4, 0]  # as published, but for the still
     assert [ref.last for ref in labelled_windows([video, picture], 2, first=True)] == [0, 4, 0]
     assert strided_windows([picture]) == [WindowRef(picture, 0)]
+    drawn = strided_windows([video, video, picture])  # windows of videos end at 1, 3, 5, 7
+    assert [ref.clip is picture for ref in drawn].count(True) == len(drawn) / 2 == 8
+    assert len(strided_windows([video, *[picture] * 3])) == 4 + 3
+    assert len(strided_windows([replace(video, numbers=video.numbers[:2]), *[picture] * 3])) == 1 + 3  # none is left out
     data = WindowDataset(
         labelled_windows([video, picture], 3), 3, VIDEO, lambda sample: sample, seed=0,
         teacher=lambda clip, positions: torch.ones(len(positions), 2, VIDEO[0] // 4, VIDEO[1] // 4),
