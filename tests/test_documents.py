@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,9 @@ PUBLISHED_SHA256 = "b4bc13b3d51b98d32ebfd8db20f85f3ec31e7954d066d7248f889d2ae7c6
 @pytest.fixture(scope="module")
 def blocks():
     """docs/blocks.py."""
-    spec = importlib.util.spec_from_file_location("blocks", ROOT / "docs" / "blocks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        return importlib.import_module("blocks")
 
 
 def test_tables_in_documents_are_those_of_the_figures(blocks):
@@ -38,12 +37,12 @@ def test_a_wrong_digit_is_replaced_and_the_text_around_it_stays(blocks):
 
 
 def test_machines_that_were_measured_are_a_row_a_system(blocks):
-    (text,) = blocks.machines([])["GPU"]
+    (text,) = blocks.blocks_of_benchmarks.machines([])["GPU"]
     assert text.startswith("none measured yet")
     step = {"system": "SSP", "mode": "bfloat16", "seconds": 0.25, "memory_gib": 12.34}
     rates = [{"system": "SSP", "mode": "tf32", "fps": 101.26}, {"system": "SSP-R", "mode": "float16", "fps": 90.0}]
     machine = {"provenance": {"gpu": "Some GPU"}, "training": [step], "streams": rates}
-    rows = blocks.machines([machine, machine]).to_numpy().tolist()
+    rows = blocks.blocks_of_benchmarks.machines([machine, machine]).to_numpy().tolist()
     none = blocks.NONE
     assert rows[0] == ["Some GPU", "SSP", f"{none} / {none} / 0.250", "12.3", f"{none} / 101.3 / {none}", "95"]
     assert rows[1] == ["Some GPU", "SSP-R", f"{none} / {none} / {none}", none, f"{none} / {none} / 90.0", none]
