@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -44,6 +45,16 @@ def test_an_address_reaches_all_that_name_it_and_can_be_taken_out_again(doors):
     assert f'source = "git+{ADDRESS}"' in "".join(json.loads(page)["cells"][1]["source"])
     for name, text in zip(doors.WRITTEN, (readme, citation, page), strict=True):
         assert doors.WRITTEN[name](text, doors.address()) == read(name)
+
+
+@pytest.mark.parametrize("found, asked", [(None, [("pip", "install --quiet ..")]), (object(), [])])
+def test_the_start_page_installs_the_package_only_where_it_is_missing(doors, monkeypatch, found, asked):
+    source = "".join(json.loads(doors.start_page(read(doors.PAGE), None))["cells"][1]["source"])
+    magics = []
+    shell = SimpleNamespace(run_line_magic=lambda name, line: magics.append((name, line)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    exec(source, {"get_ipython": lambda: shell})  # noqa: S102 - the notebook's own cell
+    assert magics == asked
 
 
 def test_the_citation_names_software_and_paper():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sspcore.report.labels import Label, place_labels
+from sspcore.report.scores import COMPARED, in_percent
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, figure, save
 from sspcore.report.tables import (
     Document,
@@ -31,9 +32,8 @@ GROUPS = {
     "reference": "References", "method": "The method", "lambda": "Weight of the consistency loss", "part": "One part changed",
     "teacher": "Teacher labels",
 }
-SCORES = {"miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "miou_moving": "mIoU moving"}
 GAINS = ("miou", "tc", "miou_moving")
-PANELS = {"miou": "mIoU (%)", "miou_moving": "mIoU of moving classes (%)"}
+PANELS = ("miou", "miou_moving")
 PATHS: dict[str, dict[str, Any]] = {
     "reference": {"label": "Base, constant alpha", "color": BLACK, "linestyle": "--", "linewidth": 1, "markersize": 4},
     "lambda": {"label": r"SSP, $\lambda$ varied", "color": BLUE, "linewidth": 1.2, "markersize": 5},
@@ -64,7 +64,7 @@ def document(results: Results) -> Document:
         "differences are not decided. TC is to be read together with mIoU."
     )
     frames = by_dataset(results, _frame)
-    wide = side_by_side(frames, {title: title for name, title in SCORES.items() if name in GAINS}, titles_of(results))
+    wide = side_by_side(frames, {title: title for name, title in COMPARED.items() if name in GAINS}, titles_of(results))
     failed = [f"Failed: {entry['variant']} on {entry['dataset']} ({entry['error']})" for entry in results["failed"]]
     return Document(
         f"Ablations of {method}", (caption,), headings(frames, results), wide, results["rows"], origin, failed
@@ -76,8 +76,8 @@ def _frame(rows: list[Row]) -> pd.DataFrame:
     cells = {
         "Variant": [_name(rows, row) for row in shown],
         "Question": [row["question"] for row in shown],
-        **{title: [percent(row.get(name)) for row in shown] for name, title in SCORES.items()},
-        **{f"Δ {SCORES[name]}": [points(gain(rows, row, name)) for row in shown] for name in GAINS},
+        **{title: [percent(row.get(name)) for row in shown] for name, title in COMPARED.items()},
+        **{f"Δ {COMPARED[name]}": [points(gain(rows, row, name)) for row in shown] for name in GAINS},
         "Steps": [str(row["training_steps"]) for row in shown],
     }
     return pd.DataFrame(cells, index=sections)
@@ -110,7 +110,7 @@ def ablation_map(results: Results, dataset: str) -> Figure:
     picture, axes = figure(11.2, 4.4, 1, len(PANELS))
     styles = _styles(rows)
     handles: dict[str, Line2D] = {}
-    for cell, (column, title) in zip(axes, PANELS.items(), strict=True):
+    for cell, column in zip(axes, PANELS, strict=True):
         shown = [row for row in rows if None not in (row["tc"], row.get(column))]
         for group, style in PATHS.items():
             places = [_place(row, column) for row in shown if row["group"] == group]
@@ -120,7 +120,7 @@ def ablation_map(results: Results, dataset: str) -> Figure:
             places = [_place(row, column) for row in shown if row["group"] not in PATHS and row["variant"] == name]
             if places:
                 handles[name] = cell.plot(*zip(*places, strict=True), linestyle="", zorder=3, label=name, **style)[0]
-        cell.set(xlabel="TC (%)", ylabel=title)
+        cell.set(xlabel=in_percent("tc"), ylabel=in_percent(column))
         cell.margins(0.12)
     picture.legend(handles=list(handles.values()), loc="outside right center", fontsize=9)
     title, data = titles_of(results)[dataset], results["provenance"]["data"]

@@ -20,14 +20,11 @@ from matplotlib.lines import Line2D
 from sspcore.core.errors import ProfileError
 from sspcore.models.systems import SYSTEMS, SystemSpec, system
 from sspcore.report.labels import Label, place_labels
+from sspcore.report.scores import in_percent
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, legend_below
 from sspcore.report.tables import own_sizes
 
 Row = dict[str, Any]
-AXES = {
-    "tc": "TC (%)", "tc_exact_flow": "TC under exact flow (%)", "tc_reference": "TC, reference's warp (%)",
-    "miou": "mIoU (%)", "miou_moving": "mIoU of moving classes (%)",
-}
 LARGEST_AREA, SMALLEST_AREA, PLAIN_AREA = 380.0, 6.0, 60.0  # square points of a marker
 CURVE_DASHES = ((0, (5, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 
@@ -162,7 +159,7 @@ def frontier(rows: list[Row], title: str, consistency: str = "tc", accuracy: str
     points = points_of(rows, consistency, accuracy)
     picture, axes = figure(8.4, 6.2)
     draw(axes, points)
-    axes.set(xlabel=AXES.get(consistency, consistency), ylabel=AXES.get(accuracy, accuracy))
+    axes.set(xlabel=in_percent(consistency), ylabel=in_percent(accuracy))
     handles = legend_handles(points)
     if handles:
         legend_below(picture, handles, 3, fontsize=8.5, labelspacing=0.9)

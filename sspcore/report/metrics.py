@@ -17,8 +17,9 @@ from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
 from sspcore.evaluation.controls import FAMILIES, advantage
 from sspcore.metrics import METRICS
-from sspcore.report.frontier import AXES, draw, legend_handles, name_points, points_of
+from sspcore.report.frontier import draw, legend_handles, name_points, points_of
 from sspcore.report.grids import coloured_table, group_lines
+from sspcore.report.scores import in_percent
 from sspcore.report.style import GREEN, figure, legend_below, origin_line, save_set
 from sspcore.report.tables import Document, titles_of
 from sspcore.report.verdicts import ORDER, TRIVIAL, Correlations, Matrices, Row, value_text
@@ -84,7 +85,7 @@ def seed_frontier(rows_by_seed: Mapping[int, list[Row]], title: str, consistency
         draw(panel, drawn)
         if ceiling:
             panel.axvline(100 * ceiling[0], color=GREEN, linewidth=1.2, linestyle=":")
-        panel.set(xlabel=AXES.get(consistency, consistency), ylabel=AXES.get(accuracy, accuracy))
+        panel.set(xlabel=in_percent(consistency), ylabel=in_percent(accuracy))
     panels[0].set_title("everything (trivial controls named)", fontsize=10)
     panels[1].set_title("without the trivial controls", fontsize=10)
     handles = legend_handles(points)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sspcore.report.scores import SCORES
 from sspcore.report.spread import seeds_of, seeds_text
 from sspcore.report.tables import (
     NONE,
@@ -28,10 +29,6 @@ from sspcore.report.tables import (
 from sspcore.study.published import published, published_rows
 
 SECTIONS = {"image": "Image systems", "video": "Video systems", "control": "Controls (no training)"}
-SCORES = {
-    "miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "tc_reference": "TC, reference's warp",
-    "miou_moving": "mIoU moving",
-}
 COST_NOTE = (
     "Multiply-adds: billions for one streamed frame at the size that a system sees, by the convention of the published table "
     "(convolutions and linear layers; attention's products are in the JSON). "

@@ -39,7 +39,7 @@ from sspcore.motion.flow import build_flow
 from sspcore.motion.registration import build_registrator
 from sspcore.report.collect import typical_clip
 from sspcore.report.figures import flicker_mask
-from sspcore.report.results import SCORES as TITLES
+from sspcore.report.scores import in_percent
 from sspcore.report.style import origin_line
 from sspcore.report.tables import template
 from sspcore.study import Study
@@ -171,7 +171,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def _in_percent(scores: Mapping[str, float]) -> dict[str, float]:
-    return {f"{TITLES[key]} (%)": 100 * value for key, value in scores.items()}
+    return {in_percent(key): 100 * value for key, value in scores.items()}
 
 
 def _compared(study: Study, sample: Sample, clip: Clip) -> dict[str, Any]:

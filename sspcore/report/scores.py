@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sspcore.report.results import SCORES
 from sspcore.report.spread import STD
 
+SCORES = {  # in results -> what every table and picture calls it
+    "miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "tc_reference": "TC, reference's warp",
+    "miou_moving": "mIoU moving",
+}
+COMPARED = {name: SCORES[name] for name in ("miou", "tc", "tc_exact_flow", "miou_moving")}  # without the reference's own
 PERCENT = SCORES | {"registration_fallback_rate": "registration failed"}
 PLAIN = {"training_steps": "training steps", "encoder_start": "encoder starts from", "stand_in": "ours for the paper's encoder"}
 
@@ -41,8 +45,13 @@ def gains(
     }
 
 
+def in_percent(score: str) -> str:
+    """What a column or an axis of a score in percent is called; a metric without a title has its own name."""
+    return f"{PERCENT.get(score, score)} (%)"
+
+
 def _heading(column: str) -> str:
-    return f"{PERCENT[column]} (%)" if column in PERCENT else PLAIN[column]
+    return in_percent(column) if column in PERCENT else PLAIN[column]
 
 
 def _percent(value: float | None) -> float | None:

@@ -20,12 +20,12 @@ from sspcore.core.store import stable_hash
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import curve_names, frontier, image_of
+from sspcore.report.scores import COMPARED
 from sspcore.report.spread import mean_and_std, spread
 from sspcore.report.style import origin_line, save_set
 from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, shown_names, side_by_side, titles_of
 from sspcore.study import Study
 
-METRICS = {"miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "miou_moving": "mIoU moving"}
 BASE = "Base"
 OF_A_SYSTEM = ("system", "kind", "dataset", "encoder_start", "stand_in", "gmacs", "data", "scored_size")  # under all seeds
 CURVE_COLUMN = "Above the curve of"
@@ -109,7 +109,7 @@ def above_curve(curve: Sequence[tuple[float, float]], tc: float, miou: float) ->
 def summary(rows: list[Row]) -> list[Row]:
     """One entry a data set and system: mean, standard deviation and values over the seeds.
 
-    Of the METRICS as such, as differences to Base ("to_base", None without Base), and "above_curve": the distance to the
+    Of the COMPARED as such, as differences to Base ("to_base", None without Base), and "above_curve": the distance to the
     constant-alpha curve of the system's own image model (None for controls, for that image model itself and where the
     run has no such curve). Values are fractions; the standard deviation of one seed is None.
     """
@@ -122,12 +122,12 @@ def summary(rows: list[Row]) -> list[Row]:
         entries.append(
             {key: group[0].get(key) for key in OF_A_SYSTEM}
             | {"seeds": [row["seed"] for row in group]}
-            | {metric: _statistics([row[metric] for row in group]) for metric in METRICS}
+            | {metric: _statistics([row[metric] for row in group]) for metric in COMPARED}
             | {"to_base": None if None in bases or name == BASE else {
                 metric: _statistics([
                     None if None in (row[metric], base[metric]) else row[metric] - base[metric]
                     for row, base in zip(group, bases, strict=True)
-                ]) for metric in METRICS
+                ]) for metric in COMPARED
             }}
             | {"above_curve": _distances(group, by_seed)}
         )
@@ -179,8 +179,8 @@ def _columns(entry: Row) -> list[tuple[str, Row]]:
     empty = {"mean": None, "std": None}
     to_base = entry["to_base"] or {}
     return [
-        *((metric, entry[metric]) for metric in METRICS),
-        *((f"{metric}_to_base", to_base.get(metric, empty)) for metric in METRICS),
+        *((metric, entry[metric]) for metric in COMPARED),
+        *((f"{metric}_to_base", to_base.get(metric, empty)) for metric in COMPARED),
         ("above_curve", entry["above_curve"] or empty),
     ]
 
@@ -191,8 +191,8 @@ def _frame(entries: list[Row]) -> pd.DataFrame:
         "System": shown_names(entries),
         "Encoder start": [entry["encoder_start"] or NONE for entry in entries],
         "Seeds": [str(len(entry["seeds"])) for entry in entries],
-        **{title: [_spread(found[metric]) for found in columns] for metric, title in METRICS.items()},
-        **{f"{METRICS[metric]} to Base": [_spread(found[f"{metric}_to_base"], "+") for found in columns]
+        **{title: [_spread(found[metric]) for found in columns] for metric, title in COMPARED.items()},
+        **{f"{COMPARED[metric]} to Base": [_spread(found[f"{metric}_to_base"], "+") for found in columns]
            for metric in ("miou", "tc")},
         CURVE_COLUMN: [_curve_cell(entry["above_curve"]) for entry in entries],
     }, index=[""] * len(entries))

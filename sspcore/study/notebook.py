@@ -55,6 +55,9 @@ def as_table(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Display rows as `as_table` makes a table of them, names on the left."""
+    if not rows:
+        display({"text/plain": "nothing to show"}, raw=True)
+        return
     table = as_table(rows)
     with pd.option_context("display.max_colwidth", None):  # else pandas cuts long texts
         lines, text = table.to_html(border=0).splitlines(), table.to_string()

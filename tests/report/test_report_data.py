@@ -75,4 +75,6 @@ def test_tables_of_notebooks_escape_and_leave_gaps_visible(monkeypatch):
     page, text = shown[0]["text/html"], shown[0]["text/plain"]
     assert "a&lt;b" in page and f"x&amp;y {long}" in page and "<td>0.1235</td><td>55.6</td><td>3</td><td>–</td>" in page
     assert f"<td>–</td><td>–</td><td>–</td><td>x&amp;y {long}</td>" in page
+    notebook.show_table({})
+    assert shown[1] == {"text/plain": "nothing to show"}
     assert text.splitlines()[1].split() == ["a<b", "0.1235", "55.6", "3", "–"] and long in text
