@@ -1,8 +1,8 @@
 """Write this repository's address where it is needed: `python docs/doors.py`.
 
 The address stands in one place, pyproject.toml: `[project.urls]`, `Repository = "https://github.com/OWNER/NAME"`. README's
-badges, CITATION.cff and the first cell of the start page (what Colab installs) follow it. Without an address the badges of
-Colab and Binder, which need one, are left out.
+badges, CITATION.cff and the first cell of the start page (what Colab installs) follow it. Without an address only the badges
+of paper and licence are there: those of CI, site, Colab and Binder need one.
 """
 
 from __future__ import annotations
@@ -33,26 +33,24 @@ def address() -> str | None:
 
 
 def badges(repository: str | None) -> str:
-    """Pictures with links, in Markdown, one a line. Links of the host's own are relative: they need no address."""
-    host = "../.." if repository is None else repository
-    shown = {
-        "CI": (f"{host}/actions/workflows/ci.yml/badge.svg", f"{host}/actions/workflows/ci.yml"),
-        "site": (f"{host}/actions/workflows/pages.yml/badge.svg", f"{host}/deployments/github-pages"),
-    }
+    """Pictures with links, in Markdown, one a line."""
+    shown = {}
     if repository is not None:
         owner, name = GITHUB.fullmatch(repository).groups()
-        shown["site"] = shown["site"][0], f"https://{owner.lower()}.github.io/{name}/"
-        shown["open in Colab"] = (
-            "https://colab.research.google.com/assets/colab-badge.svg",
-            f"https://colab.research.google.com/github/{owner}/{name}/blob/main/{PAGE}",
-        )
-        shown["open in Binder"] = (
-            "https://mybinder.org/badge_logo.svg", f"https://mybinder.org/v2/gh/{owner}/{name}/main?urlpath=lab/tree/{PAGE}",
-        )
-    shown["arXiv 2503.15676"] = (
-        "https://img.shields.io/badge/arXiv-2503.15676-b31b1b.svg", "https://arxiv.org/abs/2503.15676",
-    )
-    shown["licence: Apache 2.0"] = "https://img.shields.io/badge/licence-Apache--2.0-blue.svg", "LICENSE"
+        actions, colab = f"{repository}/actions/workflows", "https://colab.research.google.com"
+        shown = {
+            "CI": (f"{actions}/ci.yml/badge.svg", f"{actions}/ci.yml"),
+            "site": (f"{actions}/pages.yml/badge.svg", f"https://{owner.lower()}.github.io/{name}/"),
+            "open in Colab": (f"{colab}/assets/colab-badge.svg", f"{colab}/github/{owner}/{name}/blob/main/{PAGE}"),
+            "open in Binder": (
+                "https://mybinder.org/badge_logo.svg",
+                f"https://mybinder.org/v2/gh/{owner}/{name}/main?urlpath=lab/tree/{PAGE}",
+            ),
+        }
+    shown |= {
+        "arXiv 2503.15676": ("https://img.shields.io/badge/arXiv-2503.15676-b31b1b.svg", "https://arxiv.org/abs/2503.15676"),
+        "licence: Apache 2.0": ("https://img.shields.io/badge/licence-Apache--2.0-blue.svg", "LICENSE"),
+    }
     return "".join(f"[![{title}]({picture})]({link})\n" for title, (picture, link) in shown.items())
 
 
