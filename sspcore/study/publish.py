@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from PIL import Image
 
 from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.files import atomic_file, read_json, write_json
+from sspcore.core.notebooks import PUBLISHED
 from sspcore.core.paths import REPOSITORY, Workspace, shown
 from sspcore.core.provenance import git_commit
 from sspcore.core.store import KEY_FILE
-from sspcore.study.chapters import Chapter
+from sspcore.study.chapters import Chapter, settings
 from sspcore.study.places import Place, scores
 from sspcore.study.profiles import Profile
 from sspcore.study.publish_notebooks import Links, published_notebooks, published_origin
@@ -42,12 +43,13 @@ CHAPTER = "08_tables_and_figures.json"  # the stamp of the notebook that writes 
 class Publication:
     """What was written, and which files of earlier publications stay since this run has none in their place.
 
-    Both relative to `folder`.
+    Both relative to `folder`. `notebooks`: how many have outputs of this run now.
     """
 
     folder: Path
     written: list[str]
     kept: list[str]
+    notebooks: int = 0
 
 
 def publish(
@@ -82,7 +84,7 @@ def publish(
     for path, text in texts.items():
         with atomic_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return publication
+    return replace(publication, notebooks=sum(PUBLISHED in settings(path) for path in texts))
 
 
 def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequence[str]) -> str:

@@ -114,7 +114,8 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
                 [each for each in chapters if each.name not in run],
             )
             stay = f"; {len(publication.kept)} of earlier publications stay" if publication.kept else ""
-            print(f"published {len(publication.written)} files in {shown(publication.folder)}/{stay}", flush=True)
+            print(f"published {len(publication.written)} files in {shown(publication.folder)}/{stay}; "
+                  f"{publication.notebooks} notebooks have the outputs of this run", flush=True)
 
 
 def choose(request: Request) -> Chosen:

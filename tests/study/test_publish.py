@@ -169,7 +169,8 @@ def notebooks(run, monkeypatch) -> Notebooks:
 
 def test_notebooks_get_the_outputs_of_the_run_and_say_which_it_was(run, notebooks):
     run.edit("results.json", lambda found: found["provenance"].update(profile="smoke", data_key="d"))
-    publish(run.studies, DATASETS, SYSTEMS, run.target, notebooks.chapters[:1], notebooks.chapters[1:])
+    done = publish(run.studies, DATASETS, SYSTEMS, run.target, notebooks.chapters[:1], notebooks.chapters[1:])
+    assert done.notebooks == 1
     picture, full_size, still, movie, line = notebooks.outputs(0)
     assert picture["data"].keys() == still["data"].keys() == {"image/png", "text/plain"}
     assert line["text"] == ["data/smoke/export"]
