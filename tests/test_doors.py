@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,13 +69,32 @@ def test_the_citation_names_software_and_paper():
     assert paper["doi"].endswith("2503.15676") and paper["url"].endswith("2503.15676") and paper["year"] == 2025
 
 
-def test_binder_installs_packages_of_the_project_and_holds_them_to_the_lock():
-    lines = [line for line in read(".binder/requirements.txt").splitlines() if not line.startswith("#")]
-    assert "--constraint ../requirements.lock" in lines
-    listed = {canonicalize_name(line) for line in lines if not line.startswith("--")}
+def binder_lines() -> list[str]:
+    return [line for line in read(".binder/requirements.txt").splitlines() if not line.startswith("#")]
+
+
+def packages() -> tuple[set[str], set[str]]:
+    """Names that Binder installs, and those that the project asks for."""
     required = re.findall(r'^    "([^"]+)",', read("pyproject.toml"), re.MULTILINE)
-    known = {canonicalize_name(Requirement(text).name) for text in required}
+    listed = {canonicalize_name(line) for line in binder_lines() if not line.startswith("--")}
+    return listed, {canonicalize_name(Requirement(text).name) for text in required}
+
+
+def test_binder_installs_packages_of_the_project_and_holds_them_to_the_lock():
+    listed, known = packages()
+    assert "--constraint ../requirements.lock" in binder_lines()
     assert listed <= known and {"torch", "jupyterlab", "anywidget"} <= listed
+
+
+@pytest.mark.slow
+def test_the_start_page_imports_no_more_than_binder_installs(doors):
+    listed, known = packages()
+    absent = [name.replace("-", "_") for name in known - listed]
+    assert {"distributed", "onnxruntime", "papermill"} <= set(absent)
+    cells = [cell for cell in json.loads(read(doors.PAGE))["cells"] if cell["cell_type"] == "code"]
+    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines() if line.startswith(("from ", "import "))]
+    script = "\n".join([f"import sys; sys.modules.update(dict.fromkeys({absent!r}))", *lines])
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=300)
 
 
 def test_containers_run_what_is_there():
