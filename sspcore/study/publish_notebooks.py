@@ -13,6 +13,7 @@ from sspcore.core.notebooks import PUBLISHED, notebook_text
 from sspcore.core.paths import REPOSITORY
 from sspcore.study.chapters import Chapter, settings, why_run
 from sspcore.study.notebook_outputs import Link, problems, with_outputs, without_outputs
+from sspcore.study.small_pictures import write_video
 
 
 class Links:
@@ -34,14 +35,22 @@ class Links:
             if name is None and suffix == ".png":
                 return None
             if name is None:
-                name = f"notebooks/{Path(chapter.name).stem}_{len(self.movies)}{suffix}"
-                self.movies[name] = self._folder / Path(name).name
-                self.movies[name].write_bytes(content)
+                name = self._added(f"notebooks/{Path(chapter.name).stem}_{len(self.movies)}", content, suffix)
             video = str(Path(name).with_suffix(".mp4"))  # can be stopped at any frame
             name = video if suffix == ".gif" and video in self._names else name
             return Path(os.path.relpath(self._target / name, chapter.source.parent)).as_posix()
 
         return link
+
+    def _added(self, name: str, content: bytes, suffix: str) -> str:
+        """Add a moving picture to the publication, as a video; its name there."""
+        name += ".mp4" if suffix == ".gif" else suffix
+        self.movies[name] = self._folder / Path(name).name
+        if suffix == ".gif":
+            write_video(content, self.movies[name])
+        else:
+            self.movies[name].write_bytes(content)
+        return name
 
 
 def published_origin(results: Mapping[str, Any]) -> dict[str, Any]:

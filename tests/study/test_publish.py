@@ -138,7 +138,7 @@ class Notebooks:
         self.sources = [folder / "03_a.ipynb", folder / "12_b.ipynb"]
         root = str(run.studies[0].workspace.root)
         self.chapters = [Chapter(path.name, {}, root, "smoke", "k", 0.0) for path in self.sources]
-        frames, file = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")], io.BytesIO()
+        frames, file = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")], io.BytesIO()
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
         drawn = (run.figures / "uavid_frontier.png").read_bytes()
         self.write(self.sources[0], [])
@@ -175,9 +175,9 @@ def test_notebooks_get_the_outputs_of_the_run_and_say_which_it_was(run, notebook
     assert picture["data"].keys() == still["data"].keys() == {"image/png", "text/plain"}
     assert line["text"] == ["data/smoke/export"]
     assert full_size["data"]["text/markdown"] == ["Full size: [uavid_frontier.png](../figures/uavid_frontier.png)"]
-    assert movie["data"]["text/markdown"] == ["Moving picture: [03_a_0.gif](../figures/notebooks/03_a_0.gif)"]
-    assert (run.target / "notebooks" / "03_a_0.gif").is_file()
-    assert "notebooks/03_a_0.gif" in read_json(run.target / MANIFEST)["files"]
+    assert movie["data"]["text/markdown"] == ["Moving picture: [03_a_0.mp4](../figures/notebooks/03_a_0.mp4)"]
+    assert (run.target / "notebooks" / "03_a_0.mp4").is_file()
+    assert "notebooks/03_a_0.mp4" in read_json(run.target / MANIFEST)["files"]
     origin = {"commit": HEAD, "profile": "smoke", "seed": 0, "data": "d"}
     assert read_json(notebooks.sources[0])["metadata"]["sspcore"] == {"published": origin}
     assert notebooks.outputs(1) == []  # this run has not executed it
