@@ -31,6 +31,18 @@ def test_prepared_clips_are_whole_and_some_frames_are_labelled():
         assert frames >= count * int(rules["min_clip_length"][dataset]) and count >= int(row["sequences"])
 
 
+def test_flow_explains_more_than_a_homography_and_that_more_than_no_warp():
+    left = dict(re.findall(r"^([\w ]+): ([\d.]+) grey levels", text_of("02-15"), re.MULTILINE))
+    assert float(left["flow"]) < float(left["homography"]) < float(left["no warp"])
+    (apart,) = tables_of("02-17")  # by class, how far the two warps lie apart
+    assert max(apart, key=lambda name: number(apart[name]["apart (px)"])) == "vehicle"
+    (matchers,), (errors,) = tables_of("02-21"), tables_of("02-23")
+    for row in matchers.values():
+        assert 0 < int(row["inliers"]) <= int(row["matches"]) and number(row["left (grey levels)"]) < float(left["no warp"])
+    for row in errors.values():
+        assert number(row["flow error (px)"]) < 1 and 0 <= int(row["failed"]) <= int(row["registrations"])
+
+
 def test_only_the_wrong_sampling_mode_drifts():
     (table,) = tables_of("10-21")
     share = {name: number(row["in the worst frame (%)"]) for name, row in table.items()}
