@@ -43,6 +43,17 @@ def test_flow_explains_more_than_a_homography_and_that_more_than_no_warp():
         assert number(row["flow error (px)"]) < 1 and 0 <= int(row["failed"]) <= int(row["registrations"])
 
 
+def test_averaging_alone_buys_consistency_and_the_references_warp_takes_some():
+    tables = tables_of("07-13")
+    assert len(tables) == 2
+    for table in tables:
+        tc = {name: number(row["TC (%)"]) for name, row in table.items()}
+        assert tc["Constant alpha 0.5"] > tc["Base"] + 5 and tc["SSP"] > tc["Base"]
+        for row in table.values():
+            assert number(row["TC, reference's warp (%)"]) < number(row["TC (%)"])
+            assert abs(number(row["TC, exact flow (%)"]) - number(row["TC (%)"])) < 3
+
+
 def test_only_the_wrong_sampling_mode_drifts():
     (table,) = tables_of("10-21")
     share = {name: number(row["in the worst frame (%)"]) for name, row in table.items()}
