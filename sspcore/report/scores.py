@@ -36,7 +36,7 @@ def score_rows(
 
 def gains(
     rows: Iterable[Mapping[str, Any]], pairs: Iterable[tuple[str, str]], columns: Sequence[str]
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, str | None]]:
     """"<new> against <old>" -> heading -> difference in points, for those pairs of systems that are among the rows."""
     found = {row["system"]: row for row in rows}
     return {
@@ -58,5 +58,5 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _points(new: float | None, old: float | None) -> float | None:
-    return None if new is None or old is None else 100 * (new - old)
+def _points(new: float | None, old: float | None) -> str | None:
+    return None if new is None or old is None else f"{100 * (new - old):+.1f}"
