@@ -24,8 +24,8 @@ def test_a_hesitant_pixel_has_a_second_class_of_three_tenths():
 
 
 def test_a_misled_pixel_is_hidden_and_its_average_names_another_class():
-    own = logits_of([[0.6, 0.4], [0.6, 0.4], [0.6, 0.4]])
-    other = logits_of([[0.1, 0.9], [0.1, 0.9], [0.5, 0.5]])
+    own = logits_of([[0.6, 0.4], [0.6, 0.4], [0.999, 0.001]])  # the last is further from the other frame, but stays
+    other = logits_of([[0.1, 0.9], [0.1, 0.9], [0.3, 0.7]])
     hidden = torch.tensor([0.0, 1.0, 1.0]).view(1, 1, 1, 3)
     assert pixel.misled_pixel(own, other, hidden) == (0, 1)
 
@@ -48,8 +48,11 @@ def test_bars_have_the_lengths_of_the_probabilities_and_the_view_stays_inside(sh
     picture = pixel.pixel_picture([view], bars, SPEC, "title")
     axes = {len(each.patches): each for each in picture.axes}
     assert axes[0].get_xlim() == x and axes[0].get_ylim() == y
-    lengths = np.array([bar.get_width() for bar in axes[16].patches]).reshape(2, 8)
+    drawn = axes[16].patches
+    lengths = np.array([bar.get_width() for bar in drawn]).reshape(2, 8)
+    starts = np.array([bar.get_x() for bar in drawn]).reshape(2, 8)
     assert np.allclose(lengths, 100 * torch.stack(list(bars.values())).numpy())
+    assert np.allclose(starts, np.cumsum(lengths, axis=1) - lengths)
     assert [text.get_text() for text in axes[16].get_yticklabels()] == ["one", "even"]
 
 
