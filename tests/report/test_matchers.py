@@ -12,7 +12,8 @@ from sspcore.report import motion
 @pytest.mark.parametrize("installed", [False, True])
 def test_every_matcher_has_a_row_with_what_it_found(monkeypatch, installed):
     monkeypatch.setattr(motion.lightglue, "is_installed", lambda: installed)
-    monkeypatch.setattr(motion, "build_registrator", lambda name: lambda before, after: Registration(np.eye(3), ok=name == "orb"))
+    found = {name: Registration(np.eye(3), ok=name == "orb") for name in ("lk", "sift", "akaze", "orb", "lightglue")}
+    monkeypatch.setattr(motion, "build_registrator", lambda name: lambda before, after: found[name])
     rows = motion.compare_matchers(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8))
     assert list(rows) == ["lk", "sift", "akaze", "orb"] + ["lightglue"] * installed
     assert [row["ok"] for row in rows.values()] == [False, False, False, True] + [False] * installed
