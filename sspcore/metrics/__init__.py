@@ -6,6 +6,8 @@
         for prediction, target, flow in clip:
             suite.update(FrameRecord(prediction, target=target, flow_to_next=flow))
     suite.compute()  # {"miou": 0.61, "tc": 0.73}
+
+Each metric's docstring says what it rewards and how it is fooled.
 """
 
 from sspcore.metrics.base import FrameMetric, WindowMetric

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, select_autoescape
 
 from sspcore.core.files import atomic_file, write_json
 from sspcore.data.datasets import SPECS
@@ -184,7 +184,8 @@ def origin_rows(origin: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def template(name: str) -> Any:
     """A page's template from this package."""
-    return Environment(loader=PackageLoader("sspcore.report"), autoescape=True, trim_blocks=True).get_template(name)
+    escape = select_autoescape(["html.jinja"])
+    return Environment(loader=PackageLoader("sspcore.report"), autoescape=escape, trim_blocks=True).get_template(name)
 
 
 def size_text(size: Sequence[int]) -> str:
