@@ -29,7 +29,9 @@ COMMANDS = {
     "Look inside": (complexity, benchmark, doctor, docs),
 }
 NEED_CHECKOUT = (reproduce, ablations, seeds, report, docs, sample, benchmark)  # notebooks, figures, results of runs
-WRITE_HOME = ("reproduce", "check", "prepare", "weights", "plan", "ablations", "seeds", "report", "docs", "evaluate", "benchmark")
+WRITE_HOME = (
+    "reproduce", "check", "prepare", "weights", "plan", "ablations", "seeds", "report", "docs", "evaluate", "benchmark",
+)
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """
 [bold]Examples[/bold]

@@ -1,4 +1,4 @@
-"""Commands of the study: reproduce, plan and ablations train; seeds, report, docs and sample read what finished runs have left."""
+"""Commands of the study: reproduce, plan and ablations train; seeds, report, docs and sample read what runs have left."""
 
 from __future__ import annotations
 

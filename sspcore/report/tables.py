@@ -183,9 +183,11 @@ def origin_rows(origin: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def template(name: str) -> Any:
-    """A page's template from this package."""
-    escape = select_autoescape(["html.jinja"])
-    return Environment(loader=PackageLoader("sspcore.report"), autoescape=escape, trim_blocks=True).get_template(name)
+    """A page's template from this package; values are escaped in those of HTML, not in those of Markdown."""
+    pages = Environment(
+        loader=PackageLoader("sspcore.report"), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
+    )
+    return pages.get_template(name)
 
 
 def size_text(size: Sequence[int]) -> str:

@@ -387,7 +387,9 @@ def test_lab_refuses_a_profile_that_is_not_there(lab: Checkout, arguments: tuple
     assert lab.calls() == []
 
 
-@pytest.mark.parametrize("command, subcommand", [("weights", "weights"), ("hardware", "benchmark"), ("report", "report"), ("docs", "docs")])
+@pytest.mark.parametrize(
+    "command, subcommand", [("weights", "weights"), ("hardware", "benchmark"), ("report", "report"), ("docs", "docs")]
+)
 def test_commands_are_passed_on_with_their_arguments(checkout: Checkout, command: str, subcommand: str) -> None:
     checkout.run("setup")
     assert checkout.run(command, "--profile", "smoke").returncode == 0

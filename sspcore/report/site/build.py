@@ -14,6 +14,7 @@ from pathlib import Path
 from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.files import atomic_folder, read_json
 from sspcore.core.paths import REPOSITORY
+from sspcore.report.site.links import find_problems
 from sspcore.report.site.markdown import linked, linked_notebook
 from sspcore.report.site.pages import heading, write_citation, write_page, write_pictures, write_run, write_tables
 from sspcore.report.site.reference import write_reference
@@ -30,13 +31,15 @@ def build_site(out: Path, run: Run | None = None) -> Path:
 
     Args:
         run: shown in front, with its notebooks in place of the committed ones and without the library's reference; without a
-            run, README is in front, and whatever Sphinx warns of is an error.
-    Raises: SspError where the extra `docs` is not installed, ArtefactError if Sphinx fails or warns.
+            run, README is in front, and a warning of Sphinx, a broken link or a file loaded from another host is an error.
+    Raises: SspError where the extra `docs` is not installed, ArtefactError if the site cannot be built.
     """
     _require_sphinx()
     with tempfile.TemporaryDirectory() as folder, atomic_folder(out, PAGE) as built:
         gather(Path(folder) / "pages", run)
         _sphinx("html", Path(folder), built, [] if run else ["--fail-on-warning", "--keep-going"])
+        if run is None and (wrong := find_problems(built)):
+            raise ArtefactError(f"site: {wrong[0]} leads nowhere or to another host (and {len(wrong) - 1} more)")
         for name in (".buildinfo", "objects.inv"):
             (built / name).unlink(missing_ok=True)
         (built / ".nojekyll").touch()
@@ -44,7 +47,7 @@ def build_site(out: Path, run: Run | None = None) -> Path:
 
 
 def check_links() -> str:
-    """Ask for every link to other sites; needs the network. Returns what Sphinx says of those that are broken, "" if none is."""
+    """Ask for every link to other sites; needs the network. Returns a line for each that is broken."""
     _require_sphinx()
     with tempfile.TemporaryDirectory() as folder:
         gather(Path(folder) / "pages", None)
@@ -108,7 +111,7 @@ def _copy_run(figures: Path, folder: Path) -> None:
 def _require_sphinx() -> None:
     if any(importlib.util.find_spec(name) is None for name in ("sphinx", "myst_nb", "furo", "mathjax", "sphinx_copybutton")):
         if sys.version_info < (3, 11):
-            raise SspError("the site: Sphinx and its parts need Python 3.11 or newer, this is 3.10; tables and pictures are in figures/")
+            raise SspError("the site: Sphinx needs Python 3.11 or newer, this is 3.10; set it up with a newer one (PYTHON=...)")
         raise SspError("the site: Sphinx and its parts are not installed; run ./reproduce.sh setup --extra docs")
 
 

@@ -23,8 +23,8 @@ def find_fields(lines: list[str]) -> set[int]:
 def as_rst(lines: list[str]) -> list[str]:
     """A docstring in reStructuredText.
 
-    `Returns: text` becomes a field, an indented block after an empty line code, and signs of markup stay signs. Sections such as
-    `Args:` are left to the extension napoleon.
+    `Returns: text` becomes a field, an indented block after an empty line code, and signs of markup stay signs. Sections
+    such as `Args:` are left to the extension napoleon.
     """
     fields, found, code = find_fields(lines), [], False
     for number, line in enumerate(lines):

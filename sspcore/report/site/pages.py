@@ -16,8 +16,8 @@ from sspcore.report.spread import seeds_text
 from sspcore.report.tables import Row, datasets_of, origin_rows, template, titles_of
 
 TABLES = {  # in the order of the site
-    "results": results.document, "seeds": seeds.document, "ablations": ablations.document, "ablations_ssp-r": ablations.document,
-    "metrics": metrics.document,
+    "results": results.document, "seeds": seeds.document, "ablations": ablations.document,
+    "ablations_ssp-r": ablations.document, "metrics": metrics.document,
 }
 
 
@@ -58,7 +58,8 @@ def write_run(site: Path, run: Run, committed: Iterable[str]) -> None:
     main = _results(run.figures / "tables")
     titles = {} if main is None else titles_of(main)
     write_page(
-        site / "index.md", "run.md.jinja", profile=run.profile, main=main, tables=tables, pictures=pictures, committed=committed,
+        site / "index.md", "run.md.jinja", profile=run.profile, main=main, tables=tables, pictures=pictures,
+        committed=committed,
         document=None if main is None else results.document(main), seeds="" if main is None else seeds_text(main["provenance"]),
         titles=[] if main is None else [titles[name] for name in datasets_of(main)],
         gains=[] if main is None else gains(main["rows"], titles), minutes=run.minutes(),

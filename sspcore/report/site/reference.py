@@ -32,6 +32,7 @@ def first_line(path: Path) -> str:
 
 def _modules(folder: Path) -> dict[str, Path]:
     """Dotted name -> file, of the modules below a folder of the package that have something to say."""
-    paths = [path for path in sorted(folder.rglob("*.py")) if SCRIPTS not in path.parents and path != folder / "__init__.py"]
-    names = [".".join(("sspcore", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__") for path in paths]
+    paths = [path for path in sorted(folder.rglob("*.py")) if SCRIPTS not in path.parents]
+    paths.remove(folder / "__init__.py")
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in paths]
     return {name: path for name, path in zip(names, paths, strict=True) if first_line(path)}
