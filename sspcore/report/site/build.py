@@ -21,7 +21,6 @@ from sspcore.report.site.reference import write_reference
 from sspcore.report.site.run import Run
 
 PAGE = "index.html"
-DOCUMENTS = ("README.md", "data/README.md", "docs/METHOD.md", "docs/deviations.md", "docs/real_footage.md", "docs/cluster.md")
 SETTINGS = REPOSITORY / "docs"  # conf.py and its static files
 TABLE_FILES = (".json", ".csv", ".tex")
 
@@ -75,7 +74,8 @@ def gather(site: Path, run: Run | None) -> None:
     write_citation(site / "cite.md", REPOSITORY / "CITATION.cff")
     if run is None:
         write_reference(site / "api")
-    texts = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+    documents = ("README.md", "data/README.md", *(f"docs/{path.name}" for path in sorted(SETTINGS.glob("*.md"))))
+    texts = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in documents}
     for name in (*texts, *(f"notebooks/{name}" for name in notebooks)):  # first all, so that links see that they are pages
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).touch()
