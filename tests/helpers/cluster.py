@@ -50,14 +50,16 @@ class Fake:
     Args:
         there: what the scheduler says of its workers, by address.
         answers: how workers answer that are asked who they are; the others answer truly.
+        cluster: that the client has started itself, None for one that was there.
         work: called with each task that is sent and its future.
     """
 
     def __init__(
         self, there: dict[str, dict[str, Any]], answers: dict[str, Callable[..., Any]] | None = None,
-        work: Callable[[Any, Future], Any] = lambda task, future: None,
+        work: Callable[[Any, Future], Any] = lambda task, future: None, cluster: Any = None,
     ) -> None:
         self.there, self.answers, self.work, self.status = there, answers or {}, work, "running"
+        self.cluster = cluster
         self.scheduler, self.sent, self.handler = SimpleNamespace(identity=self._identity), [], None
 
     def _identity(self, n_workers: int) -> dict[str, Any]:

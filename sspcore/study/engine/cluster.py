@@ -99,6 +99,11 @@ def local_cluster(workers: int | None = None, shared_gpus: bool = False) -> Iter
                 cluster.close()
 
 
+def too_busy(what: str) -> str:
+    """The error of a run whose own processes do not answer. `what`: which of them, and how long."""
+    return f"this machine was too busy or asleep: {what}; run the same command or cell again, nothing is lost"
+
+
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ctrl-C waits for the end of the block; threads and processes that are started in it never see it."""

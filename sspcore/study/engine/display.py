@@ -15,7 +15,7 @@ from typing import TextIO
 from tqdm import notebook
 
 from sspcore.core.progress import tqdm
-from sspcore.study.engine.estimate import Estimate, in_words, lasted
+from sspcore.study.engine.estimate import Estimate, lasted
 from sspcore.study.engine.task import Task
 
 SAID = ("train", "score", "notebook")  # kinds whose tasks have a line each
@@ -114,7 +114,7 @@ class Lines(Display):
         self._say(self._summary(), left=False)
 
     def _say(self, text: str, left: bool = True) -> None:
-        then = f"; {in_words(self.estimate.seconds_left)} left" if left else ""
+        then = f"; {self.estimate.left_in_words}" if left else ""
         self.note(f"[{time.strftime('%H:%M')} {100 * self.estimate.share:.0f} %] {text}{then}")
 
 
@@ -163,7 +163,7 @@ class Bars(Display):
             return
         self._drawn = estimate.clock()
         counts = f"{len(estimate.all_done)} of {len(estimate.tasks)} tasks"
-        self._draw(self._overall, estimate.share, f"{counts}, {in_words(estimate.seconds_left)} left")
+        self._draw(self._overall, estimate.share, f"{counts}, {estimate.left_in_words}")
         for name, bar in zip(self._names, self._slots, strict=True):
             if name is None:
                 self._draw(bar, 0.0, "idle")

@@ -49,6 +49,7 @@ class Estimate:
         self._left = dict(tasks)
         self._last: tuple[float, float, float] | None = None  # when, time left, share
         self._interval = INTERVAL
+        self._shown = 0.0  # share
 
     def resize(self, workers: int, devices: int | None) -> None:
         """There are so many workers from now on."""
@@ -96,9 +97,20 @@ class Estimate:
         return max(left - (self.clock() - when), 0.0)
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything is known of this machine: a task was measured, now or in an earlier run, or tells how far it is."""
+        return bool(self.costs.measured or any(run.now[1] for run in self.running.values())) or not self._left
+
+    @property
+    def left_in_words(self) -> str:
+        """The time left, for people: "18 min left"."""
+        return f"{in_words(self.seconds_left)} left" if self.is_known else "time not known yet"
+
+    @property
     def share(self) -> float:
-        """Share of the work that is done, 0..1, by seconds."""
-        return self._estimated()[2] if self._left else 1.0
+        """Share of the work that is done, 0..1, by seconds; it never falls, also where costs turn out to be higher."""
+        self._shown = max(self._shown, self._estimated()[2] if self._left else 1.0)
+        return self._shown
 
     def share_of(self, name: str) -> float:
         """Share of a running task that is done, 0..1: as it tells, or by its time."""

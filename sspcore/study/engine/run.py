@@ -24,7 +24,7 @@ from distributed import Client, Future, KilledWorker
 
 from sspcore.core.errors import BusyError, SspError
 from sspcore.core.errors import reason as reason_of
-from sspcore.study.engine.cluster import CPU, GPU
+from sspcore.study.engine.cluster import CPU, GPU, too_busy
 from sspcore.study.engine.display import Display
 from sspcore.study.engine.task import Record, Task
 from sspcore.study.engine.work import TOPIC, perform
@@ -137,6 +137,8 @@ class Run:
         except (OSError, asyncio.TimeoutError):
             self._lost_since = self._lost_since or now
             if self._client.status == "closed" or now - self._lost_since > PATIENCE:
+                if self._client.cluster is not None:
+                    raise SspError(too_busy(f"the process that hands out work did not answer for {PATIENCE:.0f} s")) from None
                 advice = "start it and its workers again, then run again; what is done is kept"
                 raise SspError(f"the scheduler does not answer any more: {advice}") from None
             return
@@ -161,6 +163,8 @@ class Run:
             self._alone_since = now
             self._display.note(f"no worker takes tasks; waiting for one, at most {ALONE / 60:.0f} min")
         elif now - self._alone_since > ALONE:
+            if self._client.cluster is not None:
+                raise SspError(too_busy(f"none of its worker processes took work for {ALONE / 60:.0f} min"))
             raise SspError("no worker takes tasks: start some (docs/cluster.md), then run again; what is done is kept")
 
     def _submit(self) -> None:

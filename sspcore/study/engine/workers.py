@@ -19,7 +19,7 @@ from distributed import Client
 from sspcore.core.code import library_key
 from sspcore.core.errors import SspError
 from sspcore.core.provenance import REPORTED_PACKAGES
-from sspcore.study.engine.cluster import CONNECT_SECONDS, CPU, GPU, LEAST_BYTES
+from sspcore.study.engine.cluster import CONNECT_SECONDS, CPU, GPU, LEAST_BYTES, too_busy
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
 class Workers:
     """The workers of a cluster that tasks may be sent to; those that do not fit are named in the log and left out.
 
-    A worker that was restarted counts as another one, also under the same address.
+    A worker that was restarted counts as another one, also under the same address. Of a local cluster, whose workers the run has
+    started itself, nothing is said that only the owner of a cluster can act on.
 
     Args:
         root: folder of artefacts, which all have to see.
@@ -86,11 +87,13 @@ class Workers:
 
     def __init__(self, client: Client, root: Path, folders: Collection[str] = ()) -> None:
         self._client, self._root, self._folders = client, root, folders
+        self._started_here = client.cluster is not None
         self._fits: dict[str, bool] = {}
         self._process: dict[str, str] = {}  # address -> what tells one process there from the next
         self._there: dict[str, dict[str, Any]] = {}  # those that fit
         self._some_fitted = False  # once: others may come again
         self._tries: dict[str, int] = {}  # to reach one that does not answer
+        self._silent: set[str] = set()  # those of a local cluster that were given up for that
         self._said: set[str] = set()
 
     def refresh(self) -> None:
@@ -106,6 +109,8 @@ class Workers:
         self._there = {address: info for address, info in there.items() if self._fits.get(address)}
         self._some_fitted |= bool(self._there)
         if self._fits and not any(self._fits.values()) and not self._some_fitted:
+            if self._silent >= self._fits.keys():
+                raise SspError(too_busy(f"its worker processes did not answer within {ASK_SECONDS} s"))
             raise SspError("no worker can take part, see the lines above; correct one of them, then run again")
 
     def has(self, resource: str) -> bool:
@@ -152,7 +157,9 @@ class Workers:
             info, problem = new[address], self._problem(answer, ours, secret)
             name = _named(info, answer.host if isinstance(answer, Identity) else None)
             fits[address] = problem is None
-            if problem is not None:
+            if self._started_here and isinstance(answer, OSError):
+                self._silent.add(address)
+            elif problem is not None:
                 self._say(f"{name} is left out: {problem}")
             elif (threads := info["nthreads"]) > 1:
                 advice = f"start it with --nworkers {threads} --nthreads 1 to use all its cores"

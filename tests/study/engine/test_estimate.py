@@ -87,6 +87,27 @@ def test_a_second_bar_of_a_task_counts_from_its_own_start():
     assert estimate.seconds_left == pytest.approx(20, rel=0.35)
 
 
+def test_before_anything_is_measured_no_time_is_told_and_a_share_never_falls():
+    clock, tasks = Clock(), {"a": task("a"), "b": task("b"), "c": task("c", "b")}
+    estimate = Estimate(tasks, Costs({"train Base": 10.0}), 1, dict.fromkeys(tasks, 0.0), clock=clock)
+    assert estimate.left_in_words == "time not known yet"
+    estimate.started("a")
+    estimate.progress("a", 1, 100)
+    assert estimate.left_in_words.endswith(" left")
+    clock.now = 10.0
+    estimate.done("a", 10.0)
+    before = estimate.share
+    estimate.started("b")
+    clock.now = 12.0
+    for second in range(13, 60):
+        clock.now = float(second)
+        estimate.progress("b", second / 10, 1000)  # far slower than expected
+        assert estimate.share >= before > 0.1
+        before = estimate.share
+    known = Costs({"train Base": 10.0}, {"": (10.0, 12.0)})
+    assert Estimate(tasks, known, 1, dict.fromkeys(tasks, 0.0), clock=clock).left_in_words.endswith(" left")
+
+
 def test_what_needs_a_failed_task_is_not_waited_for():
     tasks = {each.name: each for each in (task("a"), task("b", "a"), task("c", "b"), task("d"))}
     estimate = exact(tasks, dict.fromkeys(tasks, 10.0), 1, Clock())

@@ -235,3 +235,5 @@ def test_without_any_worker_a_run_waits_a_while_and_gives_up(tmp_path, monkeypat
     monkeypatch.setattr(run, "ALONE", 0.1)
     with pytest.raises(SspError, match=r"no worker takes tasks: start some \(docs/cluster.md\), then run again"):
         outcome(Fake({}), tmp_path)
+    with pytest.raises(SspError, match="this machine was too busy or asleep: none of its worker processes took work for 0 min"):
+        outcome(Fake({}, cluster="local"), tmp_path)

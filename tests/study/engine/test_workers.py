@@ -101,6 +101,25 @@ def test_a_worker_that_hangs_does_not_hold_up_the_others(tmp_path, caplog, monke
     assert caplog.messages == [] and there.free(()) == "tcp://b"
 
 
+def test_processes_of_a_local_cluster_that_do_not_answer_are_no_matter_of_workers(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(workers, "ASK_SECONDS", 0.05)
+    hangs = {"tcp://a": lambda *arguments: asyncio.sleep(60)}
+    there = Workers(Fake({"tcp://a": worker("cpu-0")}, hangs, cluster="local"), tmp_path)
+    for _ in range(workers.TRIES - 1):
+        there.refresh()
+    with pytest.raises(SspError) as raised:
+        there.refresh()
+    assert str(raised.value) == (
+        "this machine was too busy or asleep: its worker processes did not answer within 0.05 s; run the same command or cell "
+        "again, nothing is lost"
+    )
+    assert caplog.messages == []
+    there = Workers(Fake({"tcp://a": worker("cpu-0"), "tcp://b": worker("cpu-1")}, hangs, cluster="local"), tmp_path)
+    for _ in range(workers.TRIES):
+        there.refresh()  # goes on with the other
+    assert (there.free(()), caplog.messages) == ("tcp://b", [])
+
+
 def test_a_process_started_again_under_the_same_address_is_examined_again(tmp_path, caplog):
     client = Fake({"tcp://a": worker("a"), "tcp://b": worker("b")}, {"tcp://b": other(library="other")})
     there = Workers(client, tmp_path)
