@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
+import cv2
 import numpy as np
 import onnx
 from jinja2 import Template
@@ -116,7 +117,7 @@ def export_bundle(
         sidecar |= {"parity_onnxruntime": figures, "sha256": hashes}
         write_json(folder / SIDECAR, sidecar)
         template = Template((HERE / "bundle_readme.md.jinja").read_text(encoding="utf-8"), trim_blocks=True)
-        (folder / "README.md").write_text(template.render(sidecar).strip() + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(template.render(sidecar, opencv=cv2.__version__).strip() + "\n", encoding="utf-8")
     return sidecar
 
 

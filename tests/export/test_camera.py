@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import ctypes
 import json
@@ -167,7 +168,7 @@ def test_its_class_maps_are_those_of_the_stream(bundle, tmp_path, source):
 
 def test_what_is_missing_is_said_in_one_line(bundle, tmp_path, monkeypatch):
     (tmp_path / "masks").mkdir()
-    for mine in ("masks/mine.png", "mine.mp4", "step.onnx"):
+    for mine in ("masks/mine.png", "mine.mp4", "flight.part.avi", "step.onnx"):
         (tmp_path / mine).touch()
     shutil.copy(bundle / "bundle.json", tmp_path)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -184,6 +185,8 @@ def test_what_is_missing_is_said_in_one_line(bundle, tmp_path, monkeypatch):
         (run_camera, (tmp_path / "masks", "--headless", *here), "no frame came|holds no image|cannot"),
         (run_camera, (*headless, "--masks", tmp_path / "masks"), "name another folder"),
         (run_camera, (*headless, "--out", tmp_path / "mine.mp4"), "--overwrite"),
+        (run_camera, (*headless, "--out", tmp_path / "flight.avi"), r"flight\.part\.avi: is there already"),
+        (run_camera, (*headless, "--out", tmp_path / "none" / "flight.avi"), "none: no such folder; make it first"),
         (run_camera, (*headless, "--out", CLIP, "--overwrite"), "name a video"),
     ]:
         monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
@@ -193,8 +196,10 @@ def test_what_is_missing_is_said_in_one_line(bundle, tmp_path, monkeypatch):
         assert said.startswith("error: ") and "\n" not in said and re.search(words, said), said
     assert not (tmp_path / "mine.mp4").stat().st_size and len(list((tmp_path / "masks").iterdir())) == 1
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(SystemExit, match="sudo apt install python3-opencv, or pip install opencv-python"):
+    with pytest.raises(SystemExit, match="on a Jetson sudo apt install python3-opencv, elsewhere pip install opencv-python$"):
         script.need("cv2")
+    with pytest.raises(argparse.ArgumentTypeError, match="such as 1280x720@30"):
+        run_camera.capture("1280x720")
 
 
 @pytest.mark.parametrize("source", [(150, 225), (90, 50), (32, 48)])
@@ -387,13 +392,18 @@ def test_auto_takes_an_engine_of_rtx_only_where_it_is_for_the_gpu(tensorrt, bund
     """A bundle that was compiled elsewhere runs on a computer without a GPU too, whatever is installed there."""
     folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     options = SimpleNamespace(bundle=folder, runtime="auto", threads=1)
-    monkeypatch.setattr(script, "find_spec", lambda module: True)
+    monkeypatch.setattr(script, "find_spec", lambda module: module != "tensorrt")
     chosen = []
     for engine in ("sm89", "sm86"):
         (folder / "engines").mkdir(exist_ok=True)
         (folder / f"engines/step-{engine}.engine").write_bytes((bundle / "step.onnx").read_bytes())
         chosen.append(script.open_runner(options).name)
     assert chosen == ["onnxruntime", "tensorrt-rtx"]  # the GPU of the stand-in is an sm86
+
+    monkeypatch.setattr(script, "find_spec", lambda module: True)
+    (folder / "engines/step-sm86.engine").unlink()
+    with pytest.raises(StepError, match="no engine yet"):  # a Jetson before build_engine.py: not the CPU in silence
+        script.open_runner(options)
 
     def nothing():
         raise StepError("libcudart is not found")

@@ -37,12 +37,14 @@ def main():
     add_runtime(parser)
     parser.add_argument("--least-identical", type=float, default=0.99, help="share of pixels (default: 0.99)")
     options = parser.parse_args()
-    rows = compare(open_runner(options, keep_logits=True), read_golden(options.bundle))
+    runner = open_runner(options, keep_logits=True)
+    rows = compare(runner, read_golden(options.bundle))
     for row in rows:
         print("frame {frame:3d}  identical {identical:.5f}  logits differ by {logits_max_difference:.2e}".format(**row))
     identical = [row["identical"] for row in rows]
     print(json.dumps({
-        "frames": len(rows), "identical_min": min(identical), "identical_mean": float(np.mean(identical)),
+        "runtime": runner.name, "frames": len(rows),
+        "identical_min": min(identical), "identical_mean": float(np.mean(identical)),
         "logits_max_difference": max(row["logits_max_difference"] for row in rows),
     }))
     if min(identical) < options.least_identical:

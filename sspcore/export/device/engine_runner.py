@@ -22,12 +22,12 @@ def compute_capability(cuda):
     return "".join(str(cuda.attribute(which)) for which in (75, 76))
 
 
-def rtx_engine_fits(folder):
-    """Whether an engine of TensorRT for RTX is for the GPU of this machine; False where there is no GPU."""
+def gpu():
+    """Compute capability of this machine's GPU; None where there is none."""
     try:
-        return compute_capability(CudaRuntime()) in rtx_engines(folder)
+        return compute_capability(CudaRuntime())
     except StepError:
-        return False
+        return None
 
 
 class EngineRunner(StepRunner):
@@ -46,7 +46,8 @@ class EngineRunner(StepRunner):
         super().__init__(read_sidecar(folder))
         trt, self.keep_logits = import_runtime(runtime), keep_logits
         if runtime == "tensorrt" and not (Path(folder) / ENGINE).is_file():
-            raise StepError(f"{Path(folder) / ENGINE}: no engine yet: build it on this device with build_engine.py")
+            raise StepError(f"{Path(folder) / ENGINE}: no engine yet: build it on this device with build_engine.py "
+                            "(without one: --runtime onnxruntime)")
         self.cuda = CudaRuntime()
         path = Path(folder) / ENGINE if runtime == "tensorrt" else self._compiled(folder)
         self.logger = trt.Logger(trt.Logger.WARNING)

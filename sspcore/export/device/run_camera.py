@@ -14,6 +14,7 @@ A window shows the result until q is pressed; Ctrl-C ends it too, and leaves who
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -33,12 +34,12 @@ np, cv2 = need("numpy"), need("cv2")
 
 from sspcore.export.device.camera_source import Source
 from sspcore.export.device.class_maps import blended, colour_table, restored
+from sspcore.export.device.recording import CODECS, Video, part_of
 from sspcore.export.device.step_runner import StepError, content_size, resized, sampling_homography
 from sspcore.export.device.threads import in_thread
 from sspcore.motion.cuts import looks_like_cut
 from sspcore.motion.lucas_kanade import LucasKanade
 
-CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 TIMES = ("latency", "network", "registration")
 SHOWN_OVER = 30  # frames that the rate on the picture is of
 
@@ -133,33 +134,11 @@ def drawn(shot, table, text):
     """The classes and a line of text over a frame, BGR."""
     picture = blended(shot.image, shot.labels, table)
     height = max(9, picture.shape[0] // 40)
-    scale, thick = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, height, 1), max(1, height // 12)
-    for shade, thickness in ((0, thick + 2), (255, thick)):
-        cv2.putText(picture, text, (height, 2 * height), cv2.FONT_HERSHEY_SIMPLEX, scale, (shade,) * 3, thickness, cv2.LINE_AA)
-    return picture
-
-
-class Video:
-    """A video at `path` that is there when it is whole; nothing is written before the first picture."""
-
-    def __init__(self, path, fps):
-        self.path, self.fps, self.writer, self.size = path, fps, None, None
-        self.part = path.with_name(f".{path.stem}.part{path.suffix}")
-
-    def add(self, picture):
-        if self.writer is None:
-            self.size = picture.shape[1::-1]
-            code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
-            self.writer = cv2.VideoWriter(str(self.part), code, self.fps, self.size)
-            if not self.writer.isOpened():
-                raise StepError(f"{self.path}: no video can be written there; is the folder there and writable?")
-        self.writer.write(picture if picture.shape[1::-1] == self.size else cv2.resize(picture, self.size))
-
-    def close(self, whole):
-        """Complete it; without `whole` it is thrown away."""
-        if self.writer is not None:
-            self.writer.release()
-            self.part.replace(self.path) if whole else self.part.unlink()
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, height // 12)
+    scale = cv2.getFontScaleFromHeight(font, height, thickness)
+    width = cv2.getTextSize(text, font, scale, thickness)[0][0]
+    cv2.rectangle(picture, (0, 0), (width + 2 * height, 3 * height), (0, 0, 0), cv2.FILLED)
+    return cv2.putText(picture, text, (height, 2 * height), font, scale, (255,) * 3, thickness, cv2.LINE_AA)
 
 
 def show(picture):
@@ -172,7 +151,9 @@ def check(options):
     """Raise StepError, before any work, for outputs that cannot be or that would replace something."""
     if options.out and options.out.suffix.lower() not in CODECS:
         raise StepError(f"--out {options.out}: name a video, {', '.join(CODECS)}")
-    for path in filter(None, (options.out, options.report)):
+    for path in filter(None, (options.out, options.out and part_of(options.out), options.report)):
+        if not path.parent.is_dir():
+            raise StepError(f"{path.parent}: no such folder; make it first")
         if path.exists() and not options.overwrite:
             raise StepError(f"{path}: is there already; name another, or add --overwrite")
         if path.resolve() == Path(options.source).resolve():
@@ -223,7 +204,7 @@ def capture(text):
     """(height, width, frames a second) of WIDTHxHEIGHT@FPS."""
     found = re.fullmatch(r"(\d+)x(\d+)@(\d+)", text)
     if not found:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text}: give WIDTHxHEIGHT@FPS, such as 1280x720@30")
     return int(found[2]), int(found[1]), int(found[3])
 
 

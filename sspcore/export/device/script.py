@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
-_PACKAGES = {"numpy": "numpy", "cv2": "opencv"}
+_ADVICE = "on a Jetson sudo apt install python3-{0}, elsewhere pip install {1}"
+_PACKAGES = {"numpy": ("numpy", "numpy"), "cv2": ("opencv", "opencv-python")}
 
 
 def need(module):
@@ -17,9 +18,7 @@ def need(module):
     try:
         return import_module(module)
     except ImportError as error:
-        package = _PACKAGES[module]
-        advice = f"sudo apt install python3-{package}, or pip install {package}{'-python' if package == 'opencv' else ''}"
-        sys.exit(f"error: {module} cannot be imported ({error}): {advice}")
+        sys.exit(f"error: {module} cannot be imported ({error}): {_ADVICE.format(*_PACKAGES[module])}")
 
 
 def run_script(main):
@@ -45,22 +44,24 @@ def add_runtime(parser):
     """The options --runtime and --threads, for `open_runner`."""
     parser.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto",
                         help="auto: TensorRT where its engine was built, else TensorRT for RTX where it is installed and an "
-                        "engine is for this GPU, else onnxruntime")
+                        "engine is for this GPU, else onnxruntime; not where TensorRT and a GPU wait for an engine")
     parser.add_argument("--threads", type=int, default=0, help="of onnxruntime and OpenVINO (default: one a core)")
 
 
 def open_runner(options, keep_logits=False):
     """The runner that --runtime asks for. Raises: StepError if the runtime, its engine or the bundle is missing."""
-    from sspcore.export.device.engine_runner import EngineRunner, rtx_engine_fits
-    from sspcore.export.device.step_runner import ENGINE, OnnxRunner, OpenVinoRunner, StepError, required
+    from sspcore.export.device.engine_runner import EngineRunner, gpu, rtx_engines
+    from sspcore.export.device.step_runner import ENGINE, MODULES, OnnxRunner, OpenVinoRunner, StepError, required
 
     folder, runtime = required(options.bundle, folder=True), options.runtime
     if runtime == "auto":
+        found = {name: any(map(find_spec, modules)) for name, (modules, _) in MODULES.items()}
         if (folder / ENGINE).is_file():
             runtime = "tensorrt"
-        else:
-            with_rtx = any(map(find_spec, ("tensorrt_rtx", "tensorrt_rtx_bindings"))) and rtx_engine_fits(folder)
-            runtime = "tensorrt-rtx" if with_rtx else "onnxruntime"
+        elif found["tensorrt-rtx"] and gpu() in rtx_engines(folder):
+            runtime = "tensorrt-rtx"
+        else:  # with a GPU for TensorRT, its engine is missing: the CPU must not do its work in silence
+            runtime = "tensorrt" if found["tensorrt"] and gpu() else "onnxruntime"
     on_cpu = {"onnxruntime": OnnxRunner, "openvino": OpenVinoRunner}
     try:
         runner = on_cpu[runtime](folder, options.threads) if runtime in on_cpu else EngineRunner(folder, keep_logits, runtime)
