@@ -28,7 +28,7 @@ Commands:
                        lightglue     DISK and LightGlue, the paper's registration, with their weights (110 MB)
                        tensorrt-rtx  NVIDIA's compiler, for sspcore export --compile (90 MB; NVIDIA's proprietary licence)
                        openvino      a runtime for exported systems, faster on a CPU (60 MB)
-                       docs          Sphinx, for the commands report and docs (45 MB; Python 3.11 or newer)
+                       docs          Sphinx, for the commands report and docs (110 MB; Python 3.11 or newer)
   test [ARGUMENTS]   ruff, the tests, and the notebooks in the smoke profile; with ARGUMENTS: pytest ARGUMENTS only
   lab [--profile NAME] [ARGUMENTS]
                      open JupyterLab on the start page, notebooks/00_start_here.ipynb; notebooks then take that profile

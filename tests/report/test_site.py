@@ -89,12 +89,12 @@ def test_the_front_page_is_the_start_of_readme():
 
 def test_a_docstring_becomes_fields_code_and_text():
     found = as_rst([
-        "One |x| of `a * b`, *args_ too.", "Returns: (N,) where", "    it ends.", "Raises: never.", "",
+        "Name, short: one |x| of `a * b`, *args_ too.", "", "Returns: (N,) where", "    it ends.", "Raises: never.", "",
         "    call(x)", "    again * 2", "", "Word: prose that", "goes on.", "", "* a point",
     ])
     assert found == [
-        r"One \|x\| of `a * b`, \*args\_ too.", "", ":Returns: (N,) where", "    it ends.", "", ":Raises: never.", "",
-        "::", "", "    call(x)", "    again * 2", "", "Word: prose that", "goes on.", "", "* a point",
+        r"Name, short: one \|x\| of `a * b`, \*args\_ too.", "", ":Returns: (N,) where", "    it ends.", "",
+        ":Raises: never.", "", "::", "", "    call(x)", "    again * 2", "", "Word: prose that", "goes on.", "", "* a point",
     ]
 
 

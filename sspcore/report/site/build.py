@@ -123,7 +123,7 @@ def _sphinx(builder: str, folder: Path, out: Path, options: list[str]) -> None:
 
 def _run_sphinx(builder: str, folder: Path, out: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
     """In a process of its own: docutils keeps what extensions register."""
-    command = [sys.executable, "-m", "sphinx", "--quiet", "--builder", builder, "--conf-dir", str(SETTINGS)]
+    command = [sys.executable, "-m", "sphinx", "--quiet", "--jobs", "2", "--builder", builder, "--conf-dir", str(SETTINGS)]
     command += ["--doctree-dir", str(folder / "doctrees"), *options, str(folder / "pages"), str(out)]
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
 

@@ -13,7 +13,7 @@ def find_fields(lines: list[str]) -> set[int]:
     """Numbers of the lines such as `Returns: text` that only indented lines go on, up to an empty line or another field."""
     found, ends = set(), True
     for number, line in reversed(list(enumerate(lines))):
-        if ends and FIELD.match(line):
+        if number and ends and FIELD.match(line):    # the first line is a summary
             found.add(number)
         elif not line.startswith("    "):
             ends = not line
