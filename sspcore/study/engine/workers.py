@@ -77,8 +77,8 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
 class Workers:
     """The workers of a cluster that tasks may be sent to; those that do not fit are named in the log and left out.
 
-    A worker that was restarted counts as another one, also under the same address. Of a local cluster, whose workers the run has
-    started itself, nothing is said that only the owner of a cluster can act on.
+    A worker that was restarted counts as another one, also under the same address. Of a local cluster, whose workers the run
+    has started itself, nothing is said that only the owner of a cluster can act on.
 
     Args:
         root: folder of artefacts, which all have to see.
