@@ -62,9 +62,22 @@ def in_checkout(command: Callable[..., int | None]) -> Callable[..., int | None]
     return checked
 
 
+def resumable(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The command; where Ctrl-C stops it, it says how to go on. Typer would end it without a word."""
+    @wraps(command)
+    def stopped(**options: Any) -> int | None:
+        try:
+            return command(**options)
+        except KeyboardInterrupt:
+            print("stopped; run the same command again to go on", file=sys.stderr)
+            return INTERRUPTED
+
+    return stopped
+
+
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(in_checkout(command) if command in NEED_CHECKOUT else command)
+        app.command(rich_help_panel=panel)(resumable(in_checkout(command) if command in NEED_CHECKOUT else command))
 
 
 def show_version(asked: bool) -> None:

@@ -36,7 +36,7 @@ from sspcore.data.verdicts import Verdict, examine
 log = logging.getLogger(__name__)
 
 RECORD_SECONDS = 2.0  # between two notes of what was found; a check that is cut off goes on from there
-SQUASHED = 1.25  # times that height to width is of another ratio from which it is said
+STRETCHED = 1.25  # times that height to width is of another ratio from which it is said
 _NAMED = 5  # of many sequences of which a line tells
 _VERDICT = TypeAdapter(Verdict)  # lists of JSON become tuples
 
@@ -144,7 +144,7 @@ def _judge(sequences: list[Sequence], spec: DatasetSpec, record: Path, workers: 
     known = {key: known[key] for key in keys if key in known}
     jobs = {key: (sequence, spec) for key, sequence in zip(keys, sequences, strict=True) if key not in known}
     written = 0.0
-    with tqdm(desc=f"checking {spec.title}", unit="video", total=len(jobs), disable=not jobs) as bar:
+    with tqdm(desc=f"checking {spec.title}", unit="sequence", total=len(jobs), disable=not jobs) as bar:
         for key, verdict in zip(jobs, run_jobs(examine, [*jobs.values()], workers), strict=True):
             known[key] = asdict(verdict)
             if bar.n + 1 == len(jobs) or time.monotonic() - written > RECORD_SECONDS:
@@ -165,13 +165,13 @@ def _of_own_folder(spec: DatasetSpec, pairs: list[tuple[Sequence, Verdict]]) -> 
         height, width = spec.input_size or middle_shape(sizes[each.video] for each in looked_at)
         other = dict.fromkeys(
             each.name for each, _ in pairs if each.video in sizes
-            and not 1 / SQUASHED < sizes[each.video][0] * width / sizes[each.video][1] / height < SQUASHED
+            and not 1 / STRETCHED < sizes[each.video][0] * width / sizes[each.video][1] / height < STRETCHED
         )
         if other:
             names = ", ".join([*other][:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
             yield (
-                f"{spec.root}: {names}: of another shape than {width}x{height}, so they would be squashed; give each shape a "
-                "data set file of its own"
+                f"{spec.root}: {names}: of another shape than {width}x{height}, so training stretches them to that one; crop "
+                "them and their labels to that shape, or train on them apart, by a data set file of their own"
             )
 
 

@@ -27,6 +27,9 @@ _KINDS = {  # name of a kind of file, and what becomes of a run without it
 }
 
 
+NO_VIDEO_LABEL = "no label is of a video: mIoU says nothing about your video; label some frames of it"
+
+
 class Row(NamedTuple):
     """A line of the table: counts of sequences, or of an archive's members."""
 
@@ -74,7 +77,8 @@ def conclusion(spec: DatasetSpec, sequences: Collection[Sequence], stops: str) -
     if stops:
         return f"{spec.title} stops: {stops}"
     if spec.root:
-        return f"{spec.title} goes on: {'; '.join(_of_split(split, sequences) for split in SPLITS)}"
+        note = f"; {NO_VIDEO_LABEL}" if labels_stills_alone(sequences) else ""
+        return f"{spec.title} goes on: {'; '.join(_of_split(split, sequences) for split in SPLITS)}{note}"
     labelled = [sequence for sequence in sequences if sequence.labels]
     train = sum(sequence.split == "train" for sequence in labelled)
     known = {sequence.name for sequence in labelled if sequence.split == "val"}
@@ -83,6 +87,12 @@ def conclusion(spec: DatasetSpec, sequences: Collection[Sequence], stops: str) -
     more = len(sequences) - len(labelled)
     unlabelled = f", {more} without labels" if more else ""
     return f"{spec.title} goes on: {train} train and {len(known)} val sequences{unlabelled}{without}"
+
+
+def labels_stills_alone(sequences: Collection[Sequence]) -> bool:
+    """Whether there are videos and labels, but none of a video."""
+    labelled = {each.still: False for each in sequences} | {each.still: True for each in sequences if each.labels}
+    return labelled.get(True, False) and labelled.get(False) is False
 
 
 def _of_split(split: str, sequences: Collection[Sequence]) -> str:

@@ -94,6 +94,9 @@ class Curves:
         n_frames = len(track.labels)
         for panel, title in zip(axes, ("TC (%)", "mIoU (%)"), strict=True):
             panel.set(xlim=(-0.5, n_frames - 0.5), ylabel=title, xlabel="frame")
+        if all(np.isnan(track.miou).all() for track in tracks.values()):
+            axes[1].set_yticks([])
+            axes[1].text(0.5, 0.5, "no labels here", transform=axes[1].transAxes, ha="center", va="center")
         axes[0].legend(loc="best", fontsize=8)
         canvas = FigureCanvasAgg(picture)
         canvas.draw()

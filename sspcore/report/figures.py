@@ -47,7 +47,8 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], titl
     for panel, name in zip(axes.flat, names, strict=False):  # an odd number of losses leaves a panel over
         for system, history in histories.items():
             if name in history[0]:
-                panel.plot(range(1, len(history) + 1), [entry[name] for entry in history], label=system, **styles[system])
+                values, mark = [entry[name] for entry in history], "o" if len(history) == 1 else None
+                panel.plot(range(1, len(history) + 1), values, label=system, marker=mark, **styles[system])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(xlabel="epoch", ylabel=LOSSES.get(name, name), xlim=(1, None), ylim=(0, None))
     legend_below(picture, [Line2D([], [], label=system, **style) for system, style in styles.items()], 4)

@@ -6,6 +6,7 @@ still there and whole.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,17 @@ def why_run(stamp: Path, key: str) -> str | None:
         if changed or path.is_dir() and changed_file(path):
             return f"{name} was changed or damaged"
     return None
+
+
+def defaults(notebook: Path) -> dict[str, Any]:
+    """The constants that the notebook's parameters cell sets, by name."""
+    cells = read_json(notebook)["cells"]
+    text = next(("".join(cell["source"]) for cell in cells if "parameters" in tags(cell)), "")
+    return {
+        target.id: node.value.value for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets if isinstance(target, ast.Name)
+    }
 
 
 def accepted(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:

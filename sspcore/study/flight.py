@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.paths import Workspace
 from sspcore.data.datasets import DatasetSpec
 from sspcore.data.releases import find_sequences
-from sspcore.study.profiles import load_profile
+from sspcore.study.chapters import defaults
+from sspcore.study.profiles import Profile, load_profile
 from sspcore.synthetic import render_flight
 
 
@@ -29,6 +31,18 @@ def flight_file(profile: str, flight: str | Path | None = None) -> Path:
     if found.rendering is None or found.rendering.flight is None:
         raise ProfileError(f"profile {found.name}: renders no flight; name the folder of your own as `flight`")
     return render_flight(Workspace(found.name).base / "rendered_flight", found.rendering.flight) / "dataset.yaml"
+
+
+def headline(profile: Profile, notebooks: Sequence[Path]) -> str:
+    """What a run is about, in a line: the profile, and the flight that the notebooks' own cells name, if they name one."""
+    line = f"profile {profile.name}: {profile.description}"
+    if profile.described:
+        return line
+    named = {path.name[:2]: flight for path in notebooks if isinstance(flight := defaults(path).get("flight"), str)}
+    parts = [f"data of notebook {number}: {flight}" for number, flight in named.items()]
+    if named and len(named) == len(notebooks):
+        line = f"profile {profile.name}: its networks and training"
+    return "; ".join([line, *parts])
 
 
 def example_video(spec: DatasetSpec) -> Path:

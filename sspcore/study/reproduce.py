@@ -28,6 +28,7 @@ from sspcore.study.engine.make import cluster, run_tasks
 from sspcore.study.engine.run import Outcome
 from sspcore.study.engine.schedule import needed_by
 from sspcore.study.engine.task import Call, Task
+from sspcore.study.flight import headline
 from sspcore.study.keys import TEACHER
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
 from sspcore.study.publish import publish, require_publishable
@@ -90,7 +91,7 @@ def reproduce(request: Request, news: NEWS | None = None, draw: DRAW | None = No
         remove_leftovers(base)
         show_check(study, chosen.datasets)
         inputs_key = stable_hash([study.profile.model_dump(mode="json"), releases_key(study, chosen.datasets)])
-        print(f"profile {study.profile.name}: {study.profile.description}", flush=True)
+        print(headline(study.profile, chosen.notebooks), flush=True)
         began = time.perf_counter()
         tasks, first = graph(chosen, inputs_key, request.force, draw)
         if request.scheduler is None and any(task.kind == "train" for task in tasks.values()):  # else it is others' machines

@@ -85,7 +85,7 @@ def test_wrong_usage_is_one_line(arguments, parts, capsys):
     (SspError("a file\nof two lines"), 2, "error: a file of two lines\n"),
     (OSError(28, "No space left on device"), 1, "error: OSError: [Errno 28] No space left on device; check disk space and "
      "permissions, then run again\n"),
-    (KeyboardInterrupt(), 130, ""),
+    (KeyboardInterrupt(), 130, "stopped; run the same command again to go on\n"),
 ])
 def test_errors_are_turned_into_a_line_and_a_status(problem, status, line, monkeypatch, capsys):
     def failing(*arguments):

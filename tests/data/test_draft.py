@@ -164,6 +164,21 @@ def test_stills_with_names_alike_are_kept_together(tmp_path, names, validation, 
     assert (spec.validation, spec.validation_share) == (validation, share)
 
 
+def test_of_labelled_stills_beside_a_video_it_is_said_what_is_scored_and_what_ignored_names_become(tmp_path):
+    flight(tmp_path / "flight.mp4")
+    cvat_of_pictures(tmp_path)
+    names = ("north_1", "north_2", "north_3", "south_1", "south_2")
+    shutil.rmtree(tmp_path / "SegmentationClass")
+    shutil.rmtree(tmp_path / "JPEGImages")
+    pictures(tmp_path / "JPEGImages", names)
+    masks(tmp_path / "SegmentationClass", names)
+    made = draft(tmp_path)[0]
+    assert any(note.startswith("no label is of a video: mIoU says nothing") for note in made.notes)
+    text = made_text(tmp_path)
+    assert made.spec.validation_share == 0.25 and "# Here, for validation: videos: their last 25 %; stills: south_*." in text
+    assert "# of its own, add its name under classes and take its line out here: background." in text
+
+
 def test_of_many_labelled_videos_the_last_are_for_validation(tmp_path):
     for number in (1, 2, 9, 10):
         flight(tmp_path / f"v{number}.mp4", number)

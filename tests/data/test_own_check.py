@@ -120,6 +120,13 @@ def test_without_a_label_to_learn_from_it_stops(flight, tmp_path):
         find_sequences(flight.root, flight)
 
 
+def test_labels_of_stills_alone_are_said_to_tell_nothing_of_the_video(flight, tmp_path):
+    note = "no label is of a video: mIoU says nothing about your video; label some frames of it"
+    assert note not in checked(flight, tmp_path).conclusion
+    shutil.rmtree(flight.root / "labels")
+    assert checked(flight, tmp_path).conclusion.endswith(f"0 labelled frames (so there will be no mIoU); {note}")
+
+
 def test_archives_in_its_folder_are_left_alone_and_told(tmp_path, flight):
     """A forgotten copy of old labels must not be read where a new one was taken out."""
     with zipfile.ZipFile(flight.root / "old_labels.zip", "w") as file:
@@ -139,8 +146,8 @@ def test_pictures_of_another_shape_are_told(tmp_path):
     write_rgb(spec.root / "high" / "1.png", shade(1, SIZE[::-1]))
     write_rgb(spec.root / "stills" / "near.png", shade(1, (48, 76)))
     write_rgb(spec.root / "stills" / "wide.png", shade(1, (48, 84)))
-    (line,) = (line for line in checked(spec, tmp_path).problems if "squashed" in line)
-    assert line.startswith(f"{spec.root}: high, wide: of another shape than 64x48, so they would be squashed; give")
+    (line,) = (line for line in checked(spec, tmp_path).problems if "stretches" in line)
+    assert line.startswith(f"{spec.root}: high, wide: of another shape than 64x48, so training stretches them to that")
     given = describe(spec.root, spec.files, validation=["b"], input_size=[64, 32])
     assert any("a, high, near, wide, b: of another" in line for line in checked(given, tmp_path).problems)
 

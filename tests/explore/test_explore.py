@@ -21,9 +21,10 @@ from sspcore.data.truth import write_flow_png
 from sspcore.explore import MotionClip, PairExplorer, SegmentedClip, SystemsExplorer, pair_explorer, systems_explorer
 from sspcore.explore.live import Live
 from sspcore.explore.panels import NOTHING, Panel, Scale, contact_sheet, encode
-from sspcore.explore.systems import BOTH_RIGHT, LEFT
+from sspcore.explore.systems import BOTH_RIGHT, LEFT, Curves
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.motion.registration import build_registrator
+from sspcore.report.style import figure
 
 PAN, N = 2, 8
 HEIGHT, WIDTH = SIZE
@@ -254,6 +255,14 @@ def test_own_frames_need_no_study(study):
     view = explorer.view(**explorer.first() | {"frame": 3})
     assert abs(float(view.flow_to_prev[0].median()) - PAN) < 0.3 and explorer.first()["estimator"] == "dis-fast"
     assert panel(explorer.panels(**explorer.first()), "exact").note == "no exact truth for real data"
+
+
+def test_curves_without_any_label_say_so_in_place_of_an_empty_axis(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("sspcore.explore.systems.figure", lambda *shape: drawn.append(figure(*shape)) or drawn[-1])
+    for miou in ([np.nan] * 3, [np.nan, 0.5, np.nan]):
+        Curves({"A": SimpleNamespace(tc=np.array([np.nan, 0.9, 0.8]), miou=np.array(miou), labels=[None] * 3)})
+    assert [[text.get_text() for text in axes[1].texts] for _, axes in drawn] == [["no labels here"], []]
 
 
 def test_own_labels_need_no_study(study):

@@ -52,6 +52,7 @@ def test_training_curves_have_a_panel_per_loss():
     systems = [f"S{k}" for k in range(14)]
     drawn = figures.training_curves({name: [{"ce": 1.0}] for name in systems}, "t").axes[0].lines
     assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 14
+    assert {line.get_marker() for line in drawn} == {"o"}  # a line of one point is not seen
     history = [{"ce": 1.0, "tc": 0.5, "total": 1.25, "lr": 1e-3, "seconds": 1.0}] * 2
     base = [{"ce": 1.0, "total": 1.0, "lr": 1, "seconds": 1}]
     assert len(figures.training_curves({"SSP": history, "Base": base}, "t").axes) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.media import SIZE
+from helpers.own import LABEL, describe, images, label_png, video
 from sspcore.core.store import stage
 from sspcore.data.clips import Clip, class_shares, load_clips, summary
 from sspcore.data.datasets import RURALSCAPES
@@ -46,12 +47,31 @@ def test_gallery_shows_a_labelled_frame_a_sequence_and_of_few_sequences_several(
     assert shown(4) == [f"{name}, frame {number}" for name in ("DJI_0043", "DJI_0051") for number in (10, 20)]
 
 
+def test_gallery_of_labelled_stills_shows_the_video_too_and_names_what_is_ignored(tmp_path):
+    files = {"video": "{sequence}.mp4", "stills": "s/{still}.png", "still_labels": "l/{still}.png"}
+    own = describe(tmp_path / "own", files, labels={"road": 0, "car": 1, "c": 200}, label_classes={"c": None})
+    video(own.root / "flight.mp4")
+    images(own.root / "s", range(5))
+    for path in (own.root / "s").iterdir():
+        label = LABEL.copy()
+        label[:4] = 200
+        label_png(own.root / "l" / path.name, label)
+    rules = ClipRules(frame_step=1, clip_length=6, min_clip_length=4, require_label=False)
+    folder = stage("c", tmp_path / "clips", "k", lambda out: prepare_clips(own.root, own, rules, out))
+    picture = label_gallery(load_clips(folder, "train"), own, SIZE, "both")
+    titles = [axes.get_title() for axes in picture.axes if axes.get_title()]
+    assert len(titles) == 4 and [title.startswith("flight, ") for title in titles] == [False, False, False, True]
+    assert "no label" in [text.get_text() for text in picture.axes[-1].texts]
+    assert "ignored" in [text.get_text() for text in picture.legends[0].get_texts()]
+
+
 def test_density_marks_labelled_frames_and_draws_shares_of_both_splits(splits):
     left, right = label_density(splits, RURALSCAPES, SIZE).axes
     mask = left.images[0].get_array()
     clips = [*splits["train"], *splits["val"]]
     assert [[k for k in range(mask.shape[1]) if row[k] == 1.0] for row in mask] == [list(clip.labelled) for clip in clips]
     heights = [bar.get_height() for bar in right.containers[0]]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["labelled", "not labelled"]
     assert max(heights) == pytest.approx(50) and sum(heights) == pytest.approx(100)
 
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from sspcore.core.errors import ReleaseError
 from sspcore.core.files import atomic_file, require_output
+from sspcore.data.check_table import NO_VIDEO_LABEL, labels_stills_alone
 from sspcore.data.datasets import SPECS, DatasetSpec, open_dataset
 from sspcore.data.datasets.reading import slug, title_of
 from sspcore.data.draft.files import look_through
@@ -75,7 +76,8 @@ def draft_dataset(folder: Path, out: Path | None = None, overwrite: bool = False
         f"no label is for {_PURPOSES[split]}: label more, or change the lines about validation"
         for split in SPLITS if not any(each.split == split and _has_labels(each) for each in sequences)
     ]
-    return Draft(path, spec, _summary(spec, sequences), (*found.notes, *lost, *absent))
+    no_video = [NO_VIDEO_LABEL] if labels_stills_alone(sequences) else []
+    return Draft(path, spec, _summary(spec, sequences), (*found.notes, *lost, *absent, *no_video))
 
 
 def _require_valid(text: str, path: Path) -> None:

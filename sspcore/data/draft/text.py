@@ -51,6 +51,9 @@ def _lines(plan: Plan, contents: Contents, found: Found, prefix: str) -> Iterato
         yield "# Names in the label files."
         yield f"labels: {_listing(contents.labels)}"
     yield "# The class of labels that are not called like one; null: ignored. Several labels may be one class."
+    if contents.ignored:
+        yield "# What is ignored is neither learned nor scored, and overlays show some class there. To see it as a class"
+        yield f"# of its own, add its name under classes and take its line out here: {', '.join(contents.ignored)}."
     yield "label_classes:" if contents.ignored else "label_classes: {}"
     for name in contents.ignored:
         yield f"  {_scalar(name)}: null{_count(name, contents)}"
@@ -77,11 +80,23 @@ def _split(plan: Plan) -> Iterator[str]:
         yield "# The folders train and val ({split} above) say what is for validation."
     elif plan.validation:
         yield "# Sequences and stills for validation, by name or pattern ('seq1*'); all others are for training."
+        yield from _held_out(plan)
         yield f"validation: {_listing(plan.validation)}"
     if plan.share:
         yield "# The last part of each video is for validation, and of the stills the last ones, if `validation` names none."
+        if not plan.validation:
+            yield from _held_out(plan)
         yield "# Neighbours look alike: it is better to name whole videos or places, as in  validation: [flight7, 'village_*']"
         yield f"validation_share: {plan.share}"
+
+
+def _held_out(plan: Plan) -> Iterator[str]:
+    """What that comes to in this folder, if a share is held out."""
+    last = f"their last {plan.share:.0%}".replace("%", " %")
+    videos = [f"videos: {last}"] if {"video", "frames"} & plan.files.keys() else []
+    stills = [f"stills: {', '.join(plan.validation) or last}"] if plan.stills else []
+    if plan.share:
+        yield f"# Here, for validation: {'; '.join(videos + stills)}."
 
 
 def _colours(contents: Contents) -> dict[str, Colour]:

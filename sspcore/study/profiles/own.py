@@ -62,8 +62,9 @@ def on_own(tree: Tree, specs: Sequence[DatasetSpec], described: Tree, shape: Siz
         recipes[name] = recipe | {"crop": crop, "epoch_windows": windows}
     stored = rules["store_size"] and fitted(rules["store_size"], size[0] / size[1])
     clips = {spec.name: rules | {"store_size": stored, "frame_step": spec.frame_step or rules["frame_step"]} for spec in specs}
+    places = ", ".join(f"{spec.title} in {spec.root}" for spec in specs)
     return tree | {
-        "description": f"{', '.join(spec.title for spec in specs)}, by the settings of {tree['name']}",
+        "description": f"data: {places}; networks and training as in {tree['name']}",
         "datasets": [spec.name for spec in specs], "described": described, "rendering": None, "clips": clips,
         "systems": own["systems"], "input_size": size, "teacher_size": teacher, "training": recipes, "publish_to": None,
     }
