@@ -48,7 +48,7 @@ def test_a_run_s_first_line_names_the_data_that_the_notebook_s_cell_names(tmp_pa
     assert headline(demo, [mine]) == "profile demo: its networks and training; data of notebook 13: /my/flight"
     assert headline(demo, [other, mine]) == f"profile demo: {demo.description}; data of notebook 13: /my/flight"
     assert headline(demo, [other]) == headline(demo, []) == f"profile demo: {demo.description}"
-    spec = describe(tmp_path / "own", {"video": "{sequence}.mp4", "labels": "{sequence}/{frame}.png"})
+    spec = describe(tmp_path / "mine", {"video": "{sequence}.mp4", "labels": "{sequence}/{frame}.png"})
     own = described_by(demo, [spec], (48, 64))
     assert headline(own, [mine]) == f"profile demo: data: Own in {spec.root}; networks and training as in demo"
 
