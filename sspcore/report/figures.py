@@ -51,6 +51,8 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], titl
                 panel.plot(range(1, len(history) + 1), values, label=system, marker=mark, **styles[system])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(xlabel="epoch", ylabel=LOSSES.get(name, name), xlim=(1, None), ylim=(0, None))
+        if max(map(len, histories.values())) == 1:
+            panel.set(xlim=(0.5, 1.5), xticks=[1])
     legend_below(picture, [Line2D([], [], label=system, **style) for system, style in styles.items()], 4)
     picture.suptitle(title)
     return picture

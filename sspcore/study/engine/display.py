@@ -115,7 +115,8 @@ class Lines(Display):
 
     def _say(self, text: str, left: bool = True) -> None:
         then = f"; {self.estimate.left_in_words}" if left else ""
-        self.note(f"[{time.strftime('%H:%M')} {100 * self.estimate.share:.0f} %] {text}{then}")
+        share = f" {100 * self.estimate.share:.0f} %" if self.estimate.is_known else ""
+        self.note(f"[{time.strftime('%H:%M')}{share}] {text}{then}")
 
 
 class Bars(Display):

@@ -108,8 +108,12 @@ class Estimate:
 
     @property
     def share(self) -> float:
-        """Share of the work that is done, 0..1, by seconds; it never falls, also where costs turn out to be higher."""
-        self._shown = max(self._shown, self._estimated()[2] if self._left else 1.0)
+        """Share of the work that is done, 0..1, by seconds; it never falls, also where costs turn out to be higher.
+
+        0 until `is_known`.
+        """
+        if self.is_known:
+            self._shown = max(self._shown, self._estimated()[2] if self._left else 1.0)
         return self._shown
 
     def share_of(self, name: str) -> float:

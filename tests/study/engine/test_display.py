@@ -59,6 +59,15 @@ def test_without_a_terminal_there_are_plain_lines():
     assert any(line.endswith("at work: UAVid: task t; 5 min left") for line in lines)
 
 
+def test_before_anything_is_known_a_line_has_no_number():
+    clock, stream = Clock(), io.StringIO()
+    what = open_display(Estimate(TASKS, Costs({"train Base": 1.0}), 1, dict.fromkeys(TASKS, 0.0), clock=clock), stream)
+    what.started("r1")
+    clock.now = 61.0
+    what.tick()
+    assert re.fullmatch(r"\[\d\d:\d\d\] at work: UAVid: task r1; time not known yet\n", stream.getvalue())
+
+
 @settings(deadline=None)
 @given(graphs(), st.sampled_from(["train", "render", "predict"]))
 def test_the_number_of_lines_is_bounded(graph, kind):

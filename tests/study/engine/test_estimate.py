@@ -17,7 +17,7 @@ from sspcore.study.engine.schedule import simulate, upward_rank
 
 def exact(tasks, seconds, workers, clock) -> Estimate:
     """An estimate that knows the seconds of every task."""
-    costs = Costs({})
+    costs = Costs({}, {"": (1.0, 1.0)})
     costs.seconds = lambda each: seconds[each.name]
     costs.observe = lambda each, took: None
     return Estimate(tasks, costs, workers, upward_rank(tasks, seconds), clock=clock)
@@ -90,8 +90,10 @@ def test_a_second_bar_of_a_task_counts_from_its_own_start():
 def test_before_anything_is_measured_no_time_is_told_and_a_share_never_falls():
     clock, tasks = Clock(), {"a": task("a"), "b": task("b"), "c": task("c", "b")}
     estimate = Estimate(tasks, Costs({"train Base": 10.0}), 1, dict.fromkeys(tasks, 0.0), clock=clock)
-    assert estimate.left_in_words == "time not known yet"
     estimate.started("a")
+    clock.now = 9.0
+    assert (estimate.left_in_words, estimate.share) == ("time not known yet", 0.0)
+    clock.now = 0.0
     estimate.progress("a", 1, 100)
     assert estimate.left_in_words.endswith(" left")
     clock.now = 10.0
