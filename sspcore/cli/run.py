@@ -153,7 +153,7 @@ def report(
 ) -> None:
     """Build the site of a run: tables, pictures, notebooks.
 
-    Needs the extra docs: ./reproduce.sh setup --extra docs.
+    Needs the extra docs (requirements-docs.lock).
     """
     from sspcore.core.paths import Workspace
     from sspcore.report.site import build_site, find_run
@@ -172,9 +172,9 @@ def docs(
     links: Annotated[bool, typer.Option("--links", help="Only ask for every link to other sites; needs the network.")] = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open it in a browser.")] = False,
 ) -> int:
-    """Build the site of this repository: chapters, results, reference.
+    """Build the site of this repository: chapters, results.
 
-    Needs the extra docs: ./reproduce.sh setup --extra docs. Status 1 if a link is broken.
+    Needs the extra docs (requirements-docs.lock). Status 1 if a link is broken.
     """
     from sspcore.core.paths import HOME
     from sspcore.report.site import build_site, check_links
