@@ -91,7 +91,7 @@ def choose_notebooks(only: Sequence[str] | None, systems: list[str], ablations: 
 
 
 def settings(notebook: Path) -> dict[str, Any]:
-    """What a notebook's metadata say: `only_for_systems`, `optional`, `own_data`, `pictures`, `shows` (`study.reproduce`)."""
+    """What a notebook's metadata say: `optional` and others (`concerns`); `pictures`, `shows`, `flight` (`study.reproduce`)."""
     return read_json(notebook)["metadata"].get("sspcore", {})
 
 

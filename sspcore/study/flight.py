@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from sspcore.core.errors import ProfileError, ReleaseError
 from sspcore.core.paths import Workspace
 from sspcore.data.datasets import DatasetSpec
+from sspcore.data.draft import draft_dataset
 from sspcore.data.releases import find_sequences
 from sspcore.study.chapters import defaults
 from sspcore.study.profiles import Profile, load_profile
+from sspcore.study.stages import Study
 from sspcore.synthetic import render_flight
+
+log = logging.getLogger(__name__)
 
 
 def flight_file(profile: str, flight: str | Path | None = None) -> Path:
@@ -31,6 +36,22 @@ def flight_file(profile: str, flight: str | Path | None = None) -> Path:
     if found.rendering is None or found.rendering.flight is None:
         raise ProfileError(f"profile {found.name}: renders no flight; name the folder of your own as `flight`")
     return render_flight(Workspace(found.name).base / "rendered_flight", found.rendering.flight) / "dataset.yaml"
+
+
+def open_flight(study: Study, profile: str, notebook: Path) -> Study:
+    """A run's study, but of the flight that a notebook's own cells name, or else the rendered one.
+
+    The flight is rendered, and described by a first dataset.yaml, where that is not there yet.
+
+    Args:
+        profile: name or file that the study was opened with.
+    Raises: ReleaseError, ProfileError, SspError as `flight_file` and `draft_dataset` do.
+    """
+    file = flight_file(profile, defaults(notebook).get("flight"))
+    if not file.exists():
+        draft = draft_dataset(file.parent)
+        log.info("%s: %s%s", file, draft.summary, "".join(f"\nnote: {note}" for note in draft.notes))
+    return Study.open(profile, study.seed, force=study.force, dataset=file)
 
 
 def headline(profile: Profile, notebooks: Sequence[Path]) -> str:

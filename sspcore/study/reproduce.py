@@ -28,7 +28,7 @@ from sspcore.study.engine.make import cluster, run_tasks
 from sspcore.study.engine.run import Outcome
 from sspcore.study.engine.schedule import needed_by
 from sspcore.study.engine.task import Call, Task
-from sspcore.study.flight import headline
+from sspcore.study.flight import headline, open_flight
 from sspcore.study.keys import TEACHER
 from sspcore.study.profiles import CONTROL_IMAGE, available_profiles, choose_datasets, choose_systems
 from sspcore.study.publish import publish, require_publishable
@@ -184,7 +184,7 @@ def chapter_of(path: Path, chosen: Chosen, inputs_key: str) -> Chapter:
 def _drawing(draw: DRAW, planner: Planner, chosen: Chosen) -> tuple[str, ...]:
     """Names of the tasks that draw a run's pictures, one a data set."""
     for dataset in chosen.datasets:
-        name, goals = f"draw-{dataset}", results_goals(planner.study, chosen, [dataset])
+        name, goals = f"draw-{dataset}", results_goals(planner.study, chosen.systems, [dataset])
         call = Call(planner.spec, "draw", (draw, dataset, chosen.systems, chosen.datasets))
         title = f"{planner.study.spec(dataset).title}: drawing"
         planner.tasks[name] = Task(name, "draw", title, call, planner.goals(goals), 1.0, "draw", device=True)
@@ -194,16 +194,20 @@ def _drawing(draw: DRAW, planner: Planner, chosen: Chosen) -> tuple[str, ...]:
 def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[str, ...]:
     """Names of the tasks that make what a notebook shows, by its metadata: {"shows": {what: [systems]}}.
 
-    `what` is "clips", "motion", "training", "labels", "scores" or "results" (scores of all systems and controls, for
-    every seed), or "ablations" (of the methods named); systems that are not part of the run are passed over. What is not
-    named here a notebook makes by itself.
+    `what` is "clips", "motion", "training", "labels", "scores" or "results" (scores of the systems named, by default all, and
+    of controls, for every seed), or "ablations" (of the methods named). Systems that are not part of the run are passed over,
+    but for a notebook whose metadata say `flight`, which is about a flight. What is not named here a notebook makes by itself.
     """
-    shows: Mapping[str, list[str]] = settings(notebook).get("shows", {})
-    planner, datasets = planners[0], chosen.datasets
+    metadata, datasets = settings(notebook), chosen.datasets
+    shows, of_flight = metadata.get("shows", {}), metadata.get("flight", False)
+    if of_flight and not planners[0].study.profile.described:
+        study, systems = open_flight(planners[0].study, chosen.parameters["profile"], notebook), shows["results"]
+        planners, datasets = [Planner(study, planners[0].tasks, controls=study.controls(systems))], study.profile.datasets
+    planner = planners[0]
     goals: list[tuple[Any, ...]] = []
     others: tuple[str, ...] = ()
     for what, named in shows.items():
-        names = [name for name in named if name in chosen.systems or name == TEACHER]
+        names = [name for name in named if of_flight or name in chosen.systems or name == TEACHER]
         match what:
             case "clips":
                 goals += [("prepare", dataset) for dataset in datasets]
@@ -218,7 +222,8 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
             case "ablations":
                 others += variants(planner.tasks, planner.study, datasets, named)
             case "results":
-                others += tuple(name for each in planners for name in each.goals(results_goals(each.study, chosen)))
+                for each in planners:
+                    others += each.goals(results_goals(each.study, names or chosen.systems, datasets))
             case _:
                 raise SspError(f"{notebook.name}: its metadata say that it shows '{what}', which is unknown")
     return tuple(dict.fromkeys((*planner.goals(goals), *others)))
@@ -234,9 +239,9 @@ def variants(tasks: dict[str, Task], study: Study, datasets: Sequence[str], meth
     return tuple(dict.fromkeys(names))
 
 
-def results_goals(study: Study, chosen: Chosen, datasets: Sequence[str] | None = None) -> list[tuple[Any, ...]]:
-    """All scores of a study, and the error of the flow that they were measured with; default: on the data sets of the run."""
-    names, datasets = [*chosen.systems, *study.controls(chosen.systems)], datasets or chosen.datasets
+def results_goals(study: Study, systems: Sequence[str], datasets: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Scores of systems and of their controls, and the error of the flow that they were measured with."""
+    names = [*systems, *study.controls(systems)]
     return [("evaluate", name, dataset) for dataset in datasets for name in names] + [("flow_error", each) for each in datasets]
 
 

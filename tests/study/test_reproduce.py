@@ -23,7 +23,7 @@ from sspcore.core.store import stage
 from sspcore.data.datasets import RURALSCAPES, UAVID
 from sspcore.data.releases import find_sequences
 from sspcore.models.systems import SYSTEMS
-from sspcore.study import chapters, executing, reproduce
+from sspcore.study import chapters, executing, flight, reproduce
 from sspcore.study import data as study_data
 from sspcore.study.engine import work
 from sspcore.study.engine.schedule import needed_by, order
@@ -260,6 +260,25 @@ def test_every_chapter_waits_for_what_it_shows(tmp_path, monkeypatch):
     assert not scored("01") and not scored("03") and scored("09")
     early = [tasks[name].call.arguments for (name,) in first]
     assert early == [(name, dataset) for dataset in ("uavid", "ruralscapes") for name in ("Base", "SSP")]
+
+
+def test_the_chapter_of_ones_own_flight_waits_for_what_is_made_of_the_flight(tmp_path, monkeypatch):
+    """All cores train on it, whatever systems and data sets the run is otherwise about; nothing of those is made."""
+    for module in (study_data, flight):
+        monkeypatch.setattr(module, "Workspace", partial(Workspace, root=tmp_path))
+    monkeypatch.setenv(RUN_BEGAN, "0")
+    chosen = reproduce.choose(Request("smoke", systems=["Base"], only=["13"]))
+    tasks, _ = reproduce.graph(chosen, "k", force=False)
+    assert (tmp_path / "smoke" / "rendered_flight" / "dataset.yaml").is_file()
+    (chapter,) = (name for name in tasks if name.startswith("notebook-13"))
+    made = [tasks[name].call for name in needed_by(tasks, [chapter]) if name != chapter]
+    (dataset,) = {call.arguments[-1] for call in made if call.method in ("train", "evaluate")}
+    scored = {call.arguments[0] for call in made if call.method == "evaluate"}
+    assert scored > {"Teacher", "Base", "KD Base", "KD-SSP", "Constant alpha 0.5 (KD Base)"} and "SSP" not in scored
+    assert dataset == "rendered-flight" and ("fused", (dataset,)) in [(call.method, call.arguments) for call in made]
+    own = reproduce.choose(Request("smoke", only=["13"], dataset=[tmp_path / "smoke" / "rendered_flight"]))
+    again, _ = reproduce.graph(own, "k", force=False)
+    assert {name for name in {*again} ^ {*tasks} if tasks.get(name, again.get(name)).kind != "predict"} == set()
 
 
 def test_what_a_chapter_says_that_it_shows_has_to_be_known(run, capsys):
