@@ -178,15 +178,24 @@ def _classes_of(record: dict[str, Any]) -> ClassSpec:
     return _CLASSES.validate_python(record["classes"]) if "classes" in record else SPECS[record["dataset"]]
 
 
-def hold_out(clips: list[Clip], count: int, split: str) -> list[Clip]:
-    """Training clips without those of the last `count` sequences by name ("train"), or these alone ("val").
+def hold_out(clips: list[Clip], count: int, split: str, fold: int = 0) -> list[Clip]:
+    """Training clips without those of one fold of `count` sequences ("train"), or these alone ("val").
 
-    Raises: ProfileError if no sequence would be left to train on.
+    Fold 0 is the last `count` sequences by name, fold 1 those before, and so on; folds share no sequence.
+
+    Raises: ProfileError if no sequence would be left to train on, or if there is no such fold.
     """
     sequences = sorted({clip.sequence for clip in clips}, key=natural_order)
     if count >= len(sequences):
         raise ProfileError(f"held_out: {count} of {len(sequences)} training sequences leave none to train on")
-    scored = set(sequences[-count:])
+    folds = len(sequences) // count
+    if fold >= folds:
+        raise ProfileError(
+            f"held_out_fold: {fold}: the last fold of {count} among {len(sequences)} training sequences is {folds - 1}; "
+            "take that or a lower one"
+        )
+    end = len(sequences) - fold * count
+    scored = set(sequences[end - count:end])
     return [clip for clip in clips if (clip.sequence in scored) == (split == "val")]
 
 

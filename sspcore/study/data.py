@@ -143,8 +143,8 @@ class StudyData:
     @property
     def data_origin(self) -> str:
         """Which data the numbers are from, in words."""
-        held_out = self.profile.held_out
-        note = f"; scored on {held_out} training sequences held out for choices" if held_out else ""
+        count, fold = self.profile.held_out, self.profile.held_out_fold
+        note = f"; scored on {count} training sequences held out for choices, fold {fold}" if count else ""
         if readings := self.profile.conventions.in_words():
             note += f"; {readings}"
         if self.release_root is not None:
@@ -225,10 +225,10 @@ class StudyData:
     def clips(self, dataset: str, split: str) -> list[Clip]:
         """The prepared clips of a split ("train" or "val"); see `held_out` in the profile."""
         def load() -> list[Clip]:
-            held_out = self.profile.held_out
+            held_out, fold = self.profile.held_out, self.profile.held_out_fold
             clips = load_clips(self.prepare(dataset), "train" if held_out else split, self.profile.frame_cache_mb)
             clips = [replace(clip, spec=self.spec(dataset).alone) for clip in clips]  # colours, moving: as they are now
-            return hold_out(clips, held_out, split) if held_out else clips
+            return hold_out(clips, held_out, split, fold) if held_out else clips
         return self._once(("clips", dataset, split), load)
 
     def flows(self, dataset: str, estimator: str | None = None, size: Size | None = None) -> FlowStore:

@@ -67,7 +67,7 @@ class Keys:
         """Of a trained system."""
         spec, recipe = system(name).under(self.profile.conventions), None
         start = spec.start(self.profile.equal_steps)
-        sections = ["input_size", "teacher_size", "held_out", f"models.{spec.image_model}"]
+        sections = ["input_size", "teacher_size", "held_out", "held_out_fold", f"models.{spec.image_model}"]
         sections += ["flow", "registration", "register_crops"]
         augmentation = None
         if spec.recipe is not None:
@@ -127,7 +127,7 @@ class Keys:
 
     def flow_error(self, dataset: str) -> str:
         """Of the error of the metric's flow."""
-        settings = self._metric_flow(), self.profile.key("input_size", "held_out")
+        settings = self._metric_flow(), self.profile.key("input_size", "held_out", "held_out_fold")
         return stable_hash([self.motion(dataset, "flow"), settings, made_by("sspcore.evaluation.clips")])
 
     def _metric_flow(self) -> str:

@@ -119,7 +119,8 @@ def _row_file(study: Study, name: str, dataset: str, estimator: str) -> tuple[Pa
     if name not in (TRUTH, CONSTANT):
         source = read_json(study.predict(SOURCE if name in (HELD, CARRIED) else name, dataset) / KEY_FILE)["key"]
     conventions = study.profile.conventions
-    settings = study.profile.key("input_size", "held_out", "metric_flow"), conventions.of("tc", "vc", "raft_input")
+    scored = study.profile.key("input_size", "held_out", "held_out_fold", "metric_flow")
+    settings = scored, conventions.of("tc", "vc", "raft_input")
     data = study.clips_key(dataset), study.spec(dataset).moving
     key = stable_hash([made_by(__name__), name, source, data, estimator, settings, list(METRICS)])
     folder = study.workspace.base / "metrics" / dataset / f"seed{study.seed}" / estimator

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from sspcore.core.errors import ArtefactError
+from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.paths import Workspace
 from sspcore.core.store import stage
 from sspcore.data import clips
-from sspcore.data.clips import load_dataset
+from sspcore.data.clips import hold_out, load_dataset
 from sspcore.data.datasets import UAVID
 from sspcore.data.prepare import ClipRules, prepare_clips
 
@@ -50,3 +52,26 @@ def test_what_is_not_there_is_one_line(prepared, name, split, line):
     with pytest.raises(ArtefactError, match=line) as error:
         load_dataset(name, split)
     assert "\n" not in str(error.value)
+
+
+CLIPS = [SimpleNamespace(sequence=f"seq{k}", part=part) for k in (10, 9, 8, 3, 2, 1, 7) for part in "ab"]
+
+
+def test_folds_are_the_last_sequences_those_before_and_so_on():
+    scored = [{clip.sequence for clip in hold_out(CLIPS, 2, "val", fold)} for fold in range(3)]
+    assert scored == [{"seq9", "seq10"}, {"seq7", "seq8"}, {"seq2", "seq3"}]
+    for fold, names in enumerate(scored):
+        trained = hold_out(CLIPS, 2, "train", fold)
+        assert not {clip.sequence for clip in trained} & names
+        assert len(trained) + len(hold_out(CLIPS, 2, "val", fold)) == len(CLIPS)
+    assert hold_out(CLIPS, 2, "val") == hold_out(CLIPS, 2, "val", 0)
+
+
+@pytest.mark.parametrize("count, fold, line", [
+    (2, 3, "^held_out_fold: 3: the last fold of 2 among 7 training sequences is 2; take that or a lower one$"),
+    (5, 1, "^held_out_fold: 1: the last fold of 5 among 7 training sequences is 0; take"),
+    (7, 0, "^held_out: 7 of 7 training sequences leave none to train on$"),
+])
+def test_a_fold_that_is_not_there_is_one_line(count, fold, line):
+    with pytest.raises(ProfileError, match=line):
+        hold_out(CLIPS, count, "val", fold)

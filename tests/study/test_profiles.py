@@ -50,6 +50,8 @@ def test_paper_profile_has_the_published_settings():
     ({"augmentation.images.tone.probability": 1.5}, r"augmentation\.images\.tone\.probability: .*less than or equal to 1"),
     ({"constant_alphas": [0.3, 1.5]}, r"constant_alphas\.1: .*less than or equal to 1"),
     ({"constant_alphas": [0.5, 0.5]}, "constant_alphas: .* twice"),
+    ({"held_out_fold": 1}, "held_out_fold: 1 of no sequences; set held_out"),
+    ({"held_out": 1, "held_out_fold": -1}, "held_out_fold: .*greater than or equal to 0"),
     ({"flow": "dis"}, "flow: 'dis' is unknown; choose from dis-medium"),
     ({"metric_flow": "raft"}, "metric_flow: 'raft' is unknown"),
     ({"registration": "sfit"}, "registration: 'sfit' is unknown; choose from lk, sift"),

@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "register_crops": True,  # in the training loop, on the frames that the model is given
     "fuse_teacher": True,
     "train_flow": True,  # DFF and NetWarp
-    "held_out": 0,
+    "held_out": 0, "held_out_fold": 0,
     "machine.precision": "float32",  # nothing is said of autocast, nor of TF32
     "models.base.encoder": "tu-sam2_hiera_small.fb_r896",
     "models.base.decoder_channels": 256,

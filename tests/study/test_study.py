@@ -167,6 +167,10 @@ def test_held_out_training_sequences_replace_validation(study):
     train, scored = ({c.sequence for c in selection.clips("uavid", split)} for split in ("train", "val"))
     assert train | scored == {c.sequence for c in study.clips("uavid", "train")} and not train & scored
     assert selection.train_key("Base", "uavid") != study.train_key("Base", "uavid")
+    other = selection.changed({"held_out_fold": 1})
+    assert [{c.sequence for c in other.clips("uavid", split)} for split in ("train", "val")] == [scored, train]
+    assert other.train_key("Base", "uavid") != selection.train_key("Base", "uavid")
+    assert other.data_origin != selection.data_origin and "fold 1" in other.data_origin
 
 
 def test_distilled_students_learn_from_fused_labels(study):

@@ -61,9 +61,9 @@ class DataPlanner:
         everything = self._once(("clips", dataset), lambda: planned_clips(
             self.study.profile, dataset, self.study.checked(dataset).sequences if self.study.is_real else None
         ))
-        held_out = self.study.profile.held_out
+        held_out, fold = self.study.profile.held_out, self.study.profile.held_out_fold
         ours = [clip for clip in everything if clip.split == ("train" if held_out else split)]
-        return hold_out(ours, held_out, split) if held_out else ours
+        return hold_out(ours, held_out, split, fold) if held_out else ours
 
     def _prepare(self, dataset: str) -> Iterable[str]:
         place = places.clips(self.study, dataset)

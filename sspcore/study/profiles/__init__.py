@@ -25,8 +25,8 @@ from sspcore.data.augmentation import Augmentation
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import ClipRules
 from sspcore.models.description import BuildableSpec, TorchvisionSpec, place
-from sspcore.models.systems import STAGED_METHODS, SYSTEMS, SystemSpec, control, system
-from sspcore.motion.names import FLOW_NAMES, REGISTRATOR_NAMES
+from sspcore.models.systems import STAGED_METHODS, SYSTEMS, SystemSpec, system
+from sspcore.study.profiles.checks import contradictions
 from sspcore.study.profiles.files import PROFILE_FOLDER as PROFILE_FOLDER
 from sspcore.study.profiles.files import available_profiles as available_profiles
 from sspcore.study.profiles.files import dig, override, read_settings
@@ -95,9 +95,10 @@ class Profile(Section):
     models: dict[str, BuildableSpec]  # image models by role
     training: dict[str, Recipe]  # recipes by name
     augmentation: Augmentation = Augmentation()  # of training samples; the default is the published one
-    # So many training sequences (the last by name) take the place of the validation split, to choose settings without
-    # looking at the reported split; 0 in a reported run.
+    # So many training sequences take the place of the validation split, to choose settings without looking at the reported
+    # split; 0 in a reported run. Fold 0 is the last of them by name, fold 1 as many before these, and so on.
     held_out: int = Field(0, ge=0)
+    held_out_fold: int = Field(0, ge=0)
     constant_alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.3, 0.5, 0.7, 0.9)  # controls in the table
     # Processes that read training windows, for each training process; "auto": by the machine's cores.
     loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
@@ -261,40 +262,8 @@ def _validate(tree: dict[str, Any], source: str) -> Profile:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise ProfileError(f"profile {source}: {where}: {problem}{more}; correct this setting") from error
-    for setting, problem in _contradictions(profile):
+    for setting, problem in contradictions(profile):
         raise ProfileError(f"profile {source}: {setting}: {problem}; correct this setting")
     datasets = choose_datasets(profile, profile.datasets, f"profile {source}: datasets")
     choose_systems(profile, profile.systems, datasets, f"profile {source}: systems")
     return profile
-
-
-def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
-    """Settings that are of the right type and cannot be run, and what is wrong with each."""
-    for name, known in (("flow", FLOW_NAMES), ("metric_flow", FLOW_NAMES), ("registration", REGISTRATOR_NAMES)):
-        if getattr(profile, name) not in known:
-            yield name, f"'{getattr(profile, name)}' is unknown; choose from {', '.join(known)}"
-    releases = {} if profile.rendering is None else profile.rendering.releases
-    for section, names in (("clips", profile.clips), ("rendering.releases", releases)):
-        for name in names:
-            if name not in {*(profile.described or SPECS), *([OWN] if section == "clips" else [])}:
-                yield f"{section}.{name}", f"data set is unknown; choose from {', '.join(SPECS)}"
-    for role, spec in profile.models.items():
-        if "weights" not in spec.model_fields_set:
-            yield f"models.{role}.weights", "say where the pretrained weights come from; none: there are none"
-        if isinstance(spec, TorchvisionSpec) and spec.arguments.get("aux_loss"):
-            yield f"models.{role}.arguments.aux_loss", "its head would not be trained; leave it out"
-    for name, release in releases.items():
-        if min(release.size) < 1:
-            yield f"rendering.releases.{name}.size", "height and width must be positive"
-    of_teacher = {spec.recipe for spec in SYSTEMS.values() if spec.image_model == "teacher"}
-    for key, recipe in profile.training.items():
-        name, _, dataset = key.partition("@")
-        if "@" in key and dataset not in profile.dataset_names:
-            yield f"training.{key}", f"data set '{dataset}' is unknown; choose from {', '.join(profile.dataset_names)}"
-        role = "teacher_size" if name in of_teacher else "input_size"
-        (height, width), (crop_height, crop_width) = getattr(profile, role), recipe.crop
-        if crop_height > height or crop_width > width:
-            yield f"training.{key}.crop", f"{crop_height}x{crop_width} is larger than {role}, {height}x{width}"
-    controls = [control(alpha).name for alpha in profile.constant_alphas]
-    if len(set(controls)) < len(controls):
-        yield "constant_alphas", f"{list(profile.constant_alphas)} holds a value twice"

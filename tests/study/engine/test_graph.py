@@ -203,6 +203,8 @@ def test_held_out_sequences_of_training_take_the_place_of_validation(tmp_path):
     registered = {task.call.arguments[1:] for task in tasks.values() if task.kind == "register"}
     assert registered == {(split, name) for split in clips for name in clips[split]}
     assert {clip.split for clip in every._every_clip("uavid")} == {"train", "val"}, "all are prepared"
+    other = Planner(study.changed({"held_out_fold": 1}), {})
+    assert {clip.name for clip in other.clips("uavid", "val")} == clips["train"]
 
 
 def test_a_real_release_is_planned_from_its_headers(uavid_release, tmp_path):
