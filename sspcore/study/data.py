@@ -145,8 +145,8 @@ class StudyData:
         """Which data the numbers are from, in words."""
         count, fold = self.profile.held_out, self.profile.held_out_fold
         note = f"; scored on {count} training sequences held out for choices, fold {fold}" if count else ""
-        if readings := self.profile.conventions.in_words():
-            note += f"; {readings}"
+        note += "; students distilled from the exact truth" if self.profile.distil_from == "truth" else ""
+        note += f"; {readings}" if (readings := self.profile.conventions.in_words()) else ""
         if self.release_root is not None:
             return f"real releases{note}"
         note += "; smoke run: no result" if self.profile.name == "smoke" else ""

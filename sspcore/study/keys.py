@@ -108,7 +108,10 @@ class Keys:
     def labels(self, dataset: str, fused: bool) -> str:
         """Of the teacher's labels of the training frames."""
         if not fused:
-            teacher = self.training(TEACHER, dataset)
+            if self.profile.distil_from == "truth":
+                teacher = self.profile.key("distil_from", "held_out", "held_out_fold") + self.clips(dataset)
+            else:
+                teacher = self.training(TEACHER, dataset)
             return stable_hash([teacher, self.profile.key("input_size"), made_by("sspcore.training.distill")])
         conventions = self.profile.conventions
         settings = fusion_flow(self.profile.flow, conventions), conventions.of(*FUSION_READINGS)

@@ -61,7 +61,8 @@ def training(study: StudyData, name: str, dataset: str) -> Place:
 
 def labels(study: StudyData, dataset: str) -> Place:
     """The teacher's logits of every training frame."""
-    folder, key = study.folder(TEACHER, dataset) / "labels", study.keys.labels(dataset, fused=False)
+    name = "labels" if study.profile.distil_from == "teacher" else "labels-of-truth"
+    folder, key = study.folder(TEACHER, dataset) / name, study.keys.labels(dataset, fused=False)
     return place(study, "label", "teacher labels", folder, key, dataset)
 
 

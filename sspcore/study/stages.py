@@ -9,7 +9,7 @@ that it depends on, so any of them can be asked for first. Notebooks and the com
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from sspcore.study import fitting, places, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
 from sspcore.study.results import ROW, row_names
-from sspcore.training.distill import LabelStore, label_clips
+from sspcore.training.distill import LabelStore, label_by_truth, label_clips
 from sspcore.training.distributed import launch
 from sspcore.training.fusion import fuse_clips
 from sspcore.training.loop import HISTORY, Training, train
@@ -115,15 +115,17 @@ class Study(StudyData):
         self.ask("labels", dataset)
         return LabelStore(self._stage(
             places.labels(self, dataset),
-            lambda out: self.label(self.model(TEACHER, dataset), self.clips(dataset, "train"), out),
+            lambda out: self.label(dataset, self.clips(dataset, "train"), out, lambda: self.model(TEACHER, dataset)),
         ))
 
-    def label(self, teacher: VideoSegmenter, clips: list[Clip], out: Path) -> None:
-        """Write the teacher's logits of some training clips into the folder `out`."""
-        profile = self.profile
-        label_clips(
-            teacher, clips, LabelStore(out), profile.teacher_size, profile.input_size, self.device, profile.machine.label_batch
-        )
+    def label(self, dataset: str, clips: list[Clip], out: Path, teacher: Callable[[], VideoSegmenter]) -> None:
+        """Write the teacher's logits of some training clips into the folder `out`, or the truth's (see `distil_from`)."""
+        profile, store = self.profile, LabelStore(out)
+        if profile.distil_from == "truth":
+            label_by_truth(self.truth_root(dataset), clips, store, profile.input_size)
+            return
+        batch = profile.machine.label_batch
+        label_clips(teacher(), clips, store, profile.teacher_size, profile.input_size, self.device, batch)
 
     def fused_labels(self, dataset: str) -> LabelStore:
         """Stage: the teacher's labels, fused over pairs of frames through bidirectional flow."""

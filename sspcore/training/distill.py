@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sspcore.core.classes import IGNORE
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import atomic_file
 from sspcore.core.images import to_tensor
@@ -25,12 +26,14 @@ from sspcore.core.memory import memory_kept
 from sspcore.core.progress import tqdm
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip
+from sspcore.data.truth import exact_labels
 from sspcore.models.image import ImageSystem
 from sspcore.models.pointwise import fast_pointwise
 
 log = logging.getLogger(__name__)
 
 STRIDE = 4
+DOUBT = 0.01  # share of the uniform distribution in labels made from the truth, whose logits would else be infinite
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,20 @@ def label_clips(
                 parts.append(F.interpolate(logits, small, mode="bilinear", align_corners=False, antialias=True).cpu())
                 bar.update(len(positions))
             store.write(clip, torch.cat(parts))
+
+
+def label_by_truth(truth_root: Path, clips: list[Clip], store: LabelStore, student_size: Size) -> None:
+    """Write what a teacher without errors would say of every frame of rendered clips, at the student's stride 4.
+
+    The probabilities of a cell are the shares of its pixels; of ignored pixels nothing is known: all classes are alike.
+    Clips that are there and whole are skipped.
+    """
+    for clip in tqdm([clip for clip in clips if not store.is_whole(clip)], desc="labels of the truth", unit="clip"):
+        n_classes, parts = clip.spec.n_classes, []
+        for k in range(len(clip)):
+            labels = torch.from_numpy(exact_labels(truth_root, clip, k, student_size)).long()
+            ignored = labels == IGNORE
+            each = F.one_hot(labels.masked_fill(ignored, 0), n_classes).movedim(-1, 0).float()
+            shares = F.avg_pool2d(each.masked_fill(ignored, 1 / n_classes), STRIDE)
+            parts.append(((1 - DOUBT) * shares + DOUBT / n_classes).log())
+        store.write(clip, torch.stack(parts))

@@ -81,6 +81,13 @@ def cross_entropy(
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 
+def _labelled_frames(logits: Tensor, window: Window, class_weights: Tensor | None) -> Tensor:
+    """Cross entropy of outputs (B, T, C, H, W), which belong to the window's last frames, where these have a label."""
+    n_outputs = logits.shape[1]
+    labelled = None if window.labelled is None else window.labelled[-n_outputs:].sum()
+    return cross_entropy(logits.flatten(0, 1), window.labels[:, -n_outputs:].flatten(0, 1), labelled, class_weights)
+
+
 def balanced_weights(shares: Sequence[float], exponent: float, limit: float | None = None) -> Tensor:
     """Weights of the classes (C,) that fall with their share of the labelled pixels, of mean 1 over those pixels.
 
@@ -139,13 +146,10 @@ def supervised(
     """
 
     def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
-        n_outputs = outputs.logits.shape[1]
-        labels = window.labels[:, -n_outputs:]
-        labelled = None if window.labelled is None else window.labelled[-n_outputs:].sum()
-        losses = {"ce": cross_entropy(outputs.logits.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)}
+        losses = {"ce": _labelled_frames(outputs.logits, window, class_weights)}
         total = losses["ce"]
         if outputs.auxiliary is not None and auxiliary_weight > 0:
-            losses["auxiliary"] = cross_entropy(outputs.auxiliary.flatten(0, 1), labels.flatten(0, 1), labelled, class_weights)
+            losses["auxiliary"] = _labelled_frames(outputs.auxiliary, window, class_weights)
             total = total + auxiliary_weight * losses["auxiliary"]
         return _with_consistency(losses, total, lambda_tc, outputs, window, conventions)
 
@@ -157,12 +161,13 @@ def build_objective(
 ) -> Objective:
     """What a recipe minimises: `distilled` where the teacher's logits are learned from, else `supervised`."""
     if distils:
-        return distilled(recipe.lambda_tc, recipe.temperature, class_weights, conventions)
+        return distilled(recipe.lambda_tc, recipe.temperature, class_weights, conventions, recipe.truth_weight)
     return supervised(recipe.lambda_tc, recipe.auxiliary_weight, class_weights, conventions)
 
 
 def distilled(
-    lambda_tc: float, temperature: float, class_weights: Tensor | None = None, conventions: Conventions = CORRECTED
+    lambda_tc: float, temperature: float, class_weights: Tensor | None = None, conventions: Conventions = CORRECTED,
+    truth_weight: float = 0.0,
 ) -> Objective:
     """L = KL(P_k, T^c_k) + KL(P_{k-1}, T^c_{k-1}) + lambda_kd / C * L_tc (METHOD section 4); KL alone on single frames.
 
@@ -170,12 +175,17 @@ def distilled(
 
     The KL terms are summed over the frames of a pair as in the formula; for longer windows the sum is scaled to two
     frames, so that lambda_kd keeps its meaning. `class_weights`: see `distillation`. `conventions`: of L_tc.
+    `truth_weight` (ours) adds so much of the cross entropy at the window's labelled frames, a mean over their pixels.
     """
 
     def objective(outputs: Outputs, window: Window) -> dict[str, Tensor]:
         n_outputs = outputs.logits.shape[1]
         teacher = window.teacher[:, -n_outputs:]
         kl = distillation(outputs.logits.flatten(0, 1), teacher.flatten(0, 1), temperature, class_weights)
-        return _with_consistency({"kl": kl}, kl * min(n_outputs, 2), lambda_tc, outputs, window, conventions)
+        losses, total = {"kl": kl}, kl * min(n_outputs, 2)
+        if truth_weight > 0:
+            losses["ce"] = _labelled_frames(outputs.logits, window, class_weights)
+            total = total + truth_weight * losses["ce"]
+        return _with_consistency(losses, total, lambda_tc, outputs, window, conventions)
 
     return objective

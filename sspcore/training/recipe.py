@@ -24,6 +24,8 @@ class Recipe(Section):
         crop: (H, W) of training crops.
         lambda_tc: weight of the temporal-consistency loss (lambda, or lambda_kd for distillation).
         temperature: of the distillation loss.
+        truth_weight: of the cross entropy that a distilled system learns from beside the teacher, at frames of its windows
+            that have a label; 0 as published.
         repeats: how many times an epoch uses each training window.
         epoch_windows: so many training windows are an epoch, however many there are: one begins where the one before ended.
             None: an epoch is a pass over all.
@@ -44,6 +46,7 @@ class Recipe(Section):
     crop: InputSize
     lambda_tc: float = Field(0.5, ge=0)
     temperature: float = Field(2.0, gt=0)
+    truth_weight: float = Field(0.0, ge=0)
     repeats: int = Field(1, ge=1)
     epoch_windows: int | None = Field(None, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
@@ -58,7 +61,7 @@ class Recipe(Section):
 
     def key(self) -> dict[str, Any]:
         """The recipe as JSON values for the keys of artefacts; what came later is in them only where it is used."""
-        later = ("freeze_image", "class_balance", "class_weight_limit", "drop_last", "epoch_windows")
+        later = ("truth_weight", "freeze_image", "class_balance", "class_weight_limit", "drop_last", "epoch_windows")
         return self.model_dump(mode="json", exclude={name for name in later if not getattr(self, name)})
 
     @model_validator(mode="after")

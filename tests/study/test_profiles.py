@@ -52,6 +52,7 @@ def test_paper_profile_has_the_published_settings():
     ({"constant_alphas": [0.5, 0.5]}, "constant_alphas: .* twice"),
     ({"held_out_fold": 1}, "held_out_fold: 1 of no sequences; set held_out"),
     ({"held_out": 1, "held_out_fold": -1}, "held_out_fold: .*greater than or equal to 0"),
+    ({"distil_from": "truth", "rendering": None}, "distil_from: exact labels .* rendered data only; take teacher"),
     ({"flow": "dis"}, "flow: 'dis' is unknown; choose from dis-medium"),
     ({"metric_flow": "raft"}, "metric_flow: 'raft' is unknown"),
     ({"registration": "sfit"}, "registration: 'sfit' is unknown; choose from lk, sift"),

@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "register_crops": True,  # in the training loop, on the frames that the model is given
     "fuse_teacher": True,
     "train_flow": True,  # DFF and NetWarp
-    "held_out": 0, "held_out_fold": 0,
+    "held_out": 0, "held_out_fold": 0, "distil_from": "teacher",
     "machine.precision": "float32",  # nothing is said of autocast, nor of TF32
     "models.base.encoder": "tu-sam2_hiera_small.fb_r896",
     "models.base.decoder_channels": 256,
@@ -87,7 +87,7 @@ SETTINGS: dict[str, Any] = {
 # of every published training
 EVERY_RECIPE: dict[str, Any] = {
     "batch_size": 4, "drop_last": True, "warmup_epochs": 2, "weight_decay": 0.05, "final_lr_ratio": 1e-4, "head_lr_factor": 1,
-    "repeats": 1, "freeze_image": False, "class_balance": 0,
+    "repeats": 1, "freeze_image": False, "class_balance": 0, "truth_weight": 0,
 }
 SUPERVISED = {"uavid": (200, 250), "ruralscapes": (75, 100)}  # epochs, of a schedule of so many
 DISTILLED = {"uavid": (20, 25), "ruralscapes": (25, 30)}

@@ -17,7 +17,8 @@ from sspcore.data.prepare import ClipRules, prepare_clips
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.spec import ImageModelSpec
 from sspcore.motion.readings import OCCLUSION_RULES
-from sspcore.training.distill import LabelStore, label_clips
+from sspcore.training import distill
+from sspcore.training.distill import LabelStore, label_by_truth, label_clips
 from sspcore.training.fusion import fuse_clips, fuse_pair
 
 
@@ -50,6 +51,25 @@ def test_store_errors_are_named(clips, tmp_path):
     store.write(clips[1], torch.zeros(3, 8, 2, 2))
     with pytest.raises(ArtefactError, match="holds 3 frames, the clip 8"):
         store.read(clips[1], [0])
+
+
+def test_labels_of_the_truth_are_the_shares_of_a_cell(clips, tmp_path, monkeypatch):
+    labels = np.zeros((8, 12), np.uint8)
+    labels[:4, :4] = 3
+    labels[0, 0] = 5
+    labels[4:, 8:] = 255
+    monkeypatch.setattr(distill, "exact_labels", lambda root, clip, k, size: labels)
+    store = LabelStore(tmp_path / "truth")
+    label_by_truth(tmp_path, clips[:1], store, (8, 12))
+    probs = store.read(clips[0], [0, len(clips[0]) - 1]).softmax(1)
+    assert probs.shape == (2, 8, 2, 3) and torch.equal(probs[0], probs[1])
+    assert float(probs[0, 3, 0, 0]) == pytest.approx(15 / 16, abs=0.01)
+    assert float(probs[0, 5, 0, 0]) == pytest.approx(1 / 16, abs=0.01)
+    assert float(probs[0, 0, 0, 1]) == pytest.approx(1, abs=0.01)
+    torch.testing.assert_close(probs[0, :, 1, 2], torch.full((8,), 1 / 8), atol=1e-3, rtol=0)  # ignored pixels
+    written = store.path(clips[0]).stat().st_mtime_ns
+    label_by_truth(tmp_path, clips[:1], store, (8, 12))
+    assert store.path(clips[0]).stat().st_mtime_ns == written
 
 
 def test_labelling_resumes_and_equals_the_teacher(clips, tmp_path):

@@ -121,6 +121,26 @@ def test_distilled_objective_sums_kl_over_both_frames():
     assert float(losses["total"]) == pytest.approx(float(both + 0.25 / 4 * losses["tc"]), rel=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 0.5, 2.0, 8.0])])
+def test_distillation_beside_the_truth_of_labelled_frames(weights):
+    teacher, labels = tensor(1, 2, 4, 8, 8), torch.full((1, 2, 8, 8), 255)
+    labels[:, 1, :4] = 3
+    outputs, window = Outputs(tensor(1, 2, 4, 8, 8)), pair_window(teacher=teacher, labels=labels)
+    losses = distilled(0.0, 1.0, weights, truth_weight=0.5)(outputs, window)
+    log_p = torch.log_softmax(outputs.logits[0, 1], 0)[3, :4]
+    truth = -log_p.mean() * (1.0 if weights is None else 8.0)
+    alone = distilled(0.0, 1.0, weights)(outputs, window)
+    assert float(losses["total"]) == pytest.approx(float(alone["total"] + 0.5 * truth), rel=1e-5)
+    assert set(alone) == {"kl", "total"}
+
+
+def test_class_weights_of_the_divergence_are_those_that_the_teacher_expects():
+    student, teacher, weights = tensor(1, 3, 2, 2), tensor(1, 3, 2, 2), torch.tensor([1.0, 2.0, 9.0])
+    q, p = (np.exp(each.numpy()) / np.exp(each.numpy()).sum(1, keepdims=True) for each in (teacher, student))
+    expected = ((q * np.log(q / p)).sum(1) * (q[0].transpose(1, 2, 0) @ weights.numpy())).mean()
+    assert float(distillation(student, teacher, 1.0, weights)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_balanced_weights_make_classes_count_alike():
     shares = [0.7, 0.2, 0.1, 0.0]
     weights = balanced_weights(shares, 1.0)

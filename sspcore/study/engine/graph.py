@@ -70,7 +70,8 @@ class Planner(DataPlanner):
         place, profile = places.labels(self.study, dataset), self.study.profile
         if place.is_made():
             return ()
-        needs = (*self.goal("train", TEACHER, dataset), *self.goal("prepare", dataset))
+        teacher = () if profile.distil_from == "truth" else self.goal("train", TEACHER, dataset)
+        needs = (*teacher, *self.goal("prepare", dataset))
         parts = [
             self._part(place, "label", clip.name, "label", f"labelling {clip.name}", (dataset, clip.name), needs,
                        len(clip) * megapixels(profile.teacher_size), "label", device=True)

@@ -181,7 +181,8 @@ def label(spec: StudySpec, dataset: str, clip: str) -> None:
     place = places.labels(study, dataset)
     if not place.is_made():
         with at_work_on(place.working / clip):
-            study.label(trained(spec, places.TEACHER, dataset), [clip_named(study, dataset, "train", clip)], place.working)
+            clips = [clip_named(study, dataset, "train", clip)]
+            study.label(dataset, clips, place.working, lambda: trained(spec, places.TEACHER, dataset))
 
 
 def fuse(spec: StudySpec, dataset: str, clip: str) -> None:

@@ -88,6 +88,8 @@ class Profile(Section):
     register_crops: bool = True
     conventions: Conventions = CORRECTED  # readings where the reference slips; all of its with "reference"
     fuse_teacher: bool = True  # whether video students learn from fused teacher labels
+    # Whose labels students are distilled from; "truth": exact labels of rendered data in the teacher's place, an upper bound.
+    distil_from: Literal["teacher", "truth"] = "teacher"
     rendering: Rendering | None  # None: real releases are expected
     clips: dict[str, ClipRules]  # rules of preparation per data set; under "own" for data sets of one's own
     described: dict[str, DatasetSpec] = {}  # data sets of one's own by name, in place of those that ship with the package

@@ -19,6 +19,8 @@ def contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
     """Settings that are of the right type and cannot be run, and what is wrong with each."""
     if profile.held_out_fold and not profile.held_out:
         yield "held_out_fold", f"{profile.held_out_fold} of no sequences; set held_out to the sequences of a fold, such as 3"
+    if profile.distil_from == "truth" and (profile.rendering is None or profile.described):
+        yield "distil_from", "exact labels of every frame are known of rendered data only; take teacher"
     for name, known in (("flow", FLOW_NAMES), ("metric_flow", FLOW_NAMES), ("registration", REGISTRATOR_NAMES)):
         if getattr(profile, name) not in known:
             yield name, f"'{getattr(profile, name)}' is unknown; choose from {', '.join(known)}"

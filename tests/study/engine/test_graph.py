@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sspcore.core.store import seal
-from sspcore.models.systems import SYSTEMS
+from sspcore.models.systems import START, SYSTEMS
 from sspcore.study import Study, places
 from sspcore.study.engine.graph import Planner
 from sspcore.study.engine.schedule import needed_by, order
@@ -205,6 +205,16 @@ def test_held_out_sequences_of_training_take_the_place_of_validation(tmp_path):
     assert {clip.split for clip in every._every_clip("uavid")} == {"train", "val"}, "all are prepared"
     other = Planner(study.changed({"held_out_fold": 1}), {})
     assert {clip.name for clip in other.clips("uavid", "val")} == clips["train"]
+
+
+def test_students_of_the_truth_wait_for_no_teacher(study):
+    goal, by_truth = ("evaluate", "KD Base", "uavid"), study.changed({"distil_from": "truth"})
+    tasks = planned(by_truth, goal)
+    assert {task.call.arguments[0] for task in tasks.values() if task.kind == "train"} == {START, "KD Base"}
+    assert {task.kind for task in tasks.values()} >= {"label", "render"}
+    assert places.labels(by_truth, "uavid").folder != places.labels(study, "uavid").folder
+    assert by_truth.train_key("KD Base", "uavid") != study.train_key("KD Base", "uavid")
+    assert by_truth.train_key("SSP", "uavid") == study.train_key("SSP", "uavid") and "truth" in by_truth.data_origin
 
 
 def test_a_real_release_is_planned_from_its_headers(uavid_release, tmp_path):
