@@ -99,7 +99,7 @@ def systems_explorer(study: Study, dataset: str, systems: list[str]) -> SystemsE
     def explored(clip: Clip) -> SegmentedClip:
         def predict(name: str) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
             labels = study.label_maps(name, dataset, clip)
-            if system(name).options is None:
+            if system(name).method != "ssp":
                 return labels, None
             states = (result.state for result in study.segment(name, dataset, clip))
             return labels, [state.alpha[0, 0].cpu().numpy().astype(np.float16) for state in states]
@@ -111,7 +111,7 @@ def systems_explorer(study: Study, dataset: str, systems: list[str]) -> SystemsE
             lambda source, target: metric_flows.between(clip, source, target), "label" if root is None else "exact",
         )
 
-    spec, learned = study.spec(dataset), [name for name in systems if system(name).options is not None]
+    spec, learned = study.spec(dataset), [name for name in systems if system(name).method == "ssp"]
     clips = [explored(clip) for clip in _films(study, dataset)]
     return SystemsExplorer(
         clips, spec, systems, f"{spec.title}, {study.data_origin}", (systems[0], (learned or systems)[-1])

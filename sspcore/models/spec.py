@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -158,3 +159,46 @@ class SSPOptions(Section):
     def evidence_channels(self) -> int:
         """How many channels the similarity head sees besides the features."""
         return EVIDENCE_CHANNELS * self.evidence + CLASS_CHANNELS * self.classes + self.variance
+
+
+class FilterOptions(Section):
+    """What the options of filters (`sspcore.models.filter`) have in common with those of SSP."""
+
+    registration: ClassVar[str] = "homography"
+    gate: ClassVar[None] = None
+
+    def key(self) -> dict[str, Any]:
+        """The options as JSON values for the keys of artefacts."""
+        return self.model_dump(mode="json")
+
+    def under(self, conventions: Conventions) -> FilterOptions:
+        """These options: no convention is about filters."""
+        return self
+
+
+class VoteOptions(FilterOptions):
+    """Of the majority vote. `frames`: how many label maps vote, the present one included."""
+
+    frames: int = Field(default=5, ge=2)
+
+
+class OneEuroOptions(FilterOptions):
+    """Of the one-euro filter, in frames and logits.
+
+    By hand, not by any score: with the defaults a sudden change of ten logits, from one class to another, is taken up by
+    about 70 % in its first frame, one of one logit by about 25 %.
+
+    Attributes:
+        at_rest: weight of the past where the logits do not change.
+        beta: how much the cutoff rises with the speed, in cycles a logit.
+        speed_cutoff: of the filter on the speed, in cycles a frame (published: 1 Hz; here at 10 frames a second).
+    """
+
+    at_rest: float = Field(default=0.9, gt=0, lt=1)
+    beta: float = Field(default=0.1, ge=0)
+    speed_cutoff: float = Field(default=0.1, gt=0)
+
+    @property
+    def cutoff(self) -> float:
+        """Of the filter where nothing changes, in cycles a frame."""
+        return (1 - self.at_rest) / (2 * math.pi * self.at_rest)

@@ -7,7 +7,6 @@ several systems are trained on from, controls without any training (`control`), 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol
@@ -19,11 +18,13 @@ from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import VideoSegmenter
 from sspcore.models.build import build_image
+from sspcore.models.controls import AVERAGING, Control, make_control, named_control
 from sspcore.models.description import BuildableSpec
 from sspcore.models.dff import DFF
+from sspcore.models.filter import MajorityVote, OneEuro
 from sspcore.models.netwarp import NetWarp
 from sspcore.models.pretrained import encoder_start as encoder_start
-from sspcore.models.spec import Gate, ImageModelSpec, SSPOptions
+from sspcore.models.spec import FilterOptions, Gate, ImageModelSpec, SSPOptions
 from sspcore.models.ssp import SSP
 from sspcore.models.tcb import TCB
 from sspcore.motion.raft import RAFT
@@ -62,7 +63,7 @@ class SystemSpec:
         objective: "supervised" by labels, or "distillation" by the teacher's logits.
         starts_from: system whose checkpoint training starts from, as published; None: the encoder's weights.
         equal_start: the same under a profile with `equal_steps`, where it differs (see `start`).
-        options: of SSP; None for the other methods.
+        options: of SSP and of filters; None for the other methods.
         recurrent: trained on windows of `profile.recurrent_window` frames instead of the method's own.
         hidden: a step on the way, no row of the table.
     """
@@ -75,7 +76,7 @@ class SystemSpec:
     objective: Literal["supervised", "distillation"] = "supervised"
     starts_from: str | None = None
     equal_start: str | None = None
-    options: SSPOptions | None = None
+    options: SSPOptions | FilterOptions | None = None
     recurrent: bool = False
     hidden: bool = False
 
@@ -106,7 +107,8 @@ class SystemSpec:
         return identity | {"options": None if self.options is None else self.options.key()}
 
 
-METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions, RAFT | None], VideoSegmenter]] = {
+Options = SSPOptions | FilterOptions | None
+METHODS: dict[str, Callable[[nn.Module, Options, int, Conventions, RAFT | None], VideoSegmenter]] = {
     "image": lambda image, options, window, conventions, raft: image,
     "dff": lambda image, options, window, conventions, raft: DFF(image, conventions=conventions, raft=raft),
     "netwarp": lambda image, options, window, conventions, raft: NetWarp(
@@ -115,6 +117,8 @@ METHODS: dict[str, Callable[[nn.Module, SSPOptions | None, int, Conventions, RAF
     "tcb_ppm": lambda image, options, window, conventions, raft: TCB(image, "ppm", conventions),
     "tcb_ocr": lambda image, options, window, conventions, raft: TCB(image, "ocr", conventions),
     "ssp": lambda image, options, window, conventions, raft: SSP(image, options, window),  # its options say it all
+    "filter_vote": lambda image, options, window, conventions, raft: MajorityVote(image, options),
+    "filter_euro": lambda image, options, window, conventions, raft: OneEuro(image, options),
 }
 
 STAGED_METHODS = ("dff", "netwarp", "tcb_ppm", "tcb_ocr")  # they work between the stages of an image model
@@ -184,8 +188,6 @@ RECURRENT_ABLATIONS = _variants("SSP-R", {
     "with variance": {"options": SSPOptions(evidence=True, classes=True, variance=True)},
 })
 
-_CONTROL_NAME = re.compile(r"Constant alpha (?P<alpha>\d*\.?\d+)(?: \((?P<image>.+)\))?")
-
 
 def control(alpha: float, image: str = "Base") -> SystemSpec:
     """Plain temporal averaging along the registration on a trained image system: the control of every table.
@@ -194,9 +196,12 @@ def control(alpha: float, image: str = "Base") -> SystemSpec:
         alpha: weight of the past, 0..1.
         image: image system whose checkpoint it takes; other than "Base" it is named in brackets.
     """
-    name = f"Constant alpha {alpha:g}" + ("" if image == "Base" else f" ({image})")
-    options = SSPOptions(similarity="constant", alpha=alpha)
-    return SystemSpec(name, "control", SYSTEMS[image].image_model, "ssp", None, starts_from=image, options=options)
+    return _spec_of(make_control(AVERAGING, alpha, image))
+
+
+def _spec_of(found: Control) -> SystemSpec:
+    role = SYSTEMS[found.image].image_model
+    return SystemSpec(found.name, "control", role, found.method, None, starts_from=found.image, options=found.options)
 
 
 def system(name: str) -> SystemSpec:
@@ -204,10 +209,9 @@ def system(name: str) -> SystemSpec:
     for table in (SYSTEMS, ABLATIONS, RECURRENT_ABLATIONS):
         if name in table:
             return table[name]
-    match = _CONTROL_NAME.fullmatch(name)
-    image = match["image"] or "Base" if match else ""
-    if match and float(match["alpha"]) <= 1 and image in SYSTEMS and SYSTEMS[image].kind == "image":
-        return control(float(match["alpha"]), image)
+    found = named_control(name)
+    if found and found.image in SYSTEMS and SYSTEMS[found.image].kind == "image":
+        return _spec_of(found)
     known = ", ".join(key for key, spec in SYSTEMS.items() if not spec.hidden)
     raise ProfileError(f"system {name!r} is unknown; choose from {known}, or 'Constant alpha 0.5'")
 
@@ -237,12 +241,12 @@ def own_flow(conventions: Conventions) -> RAFT:
 
 
 def assemble(
-    method: str, image: nn.Module, options: SSPOptions | None, window: int, conventions: Conventions = CORRECTED,
+    method: str, image: nn.Module, options: Options, window: int, conventions: Conventions = CORRECTED,
     raft: RAFT | None = None,
 ) -> VideoSegmenter:
     """A method of METHODS around an image model.
 
-    `options` and `window` are SSP's, `conventions` the other methods', `raft` (a flow of their own) those of FLOW_METHODS.
+    `options` are SSP's or a filter's, `window` SSP's, `conventions` other methods', `raft` (their own flow) of FLOW_METHODS.
     """
     # Channels last in memory: a fifth less time a training step on a CPU, and what tensor cores want on a GPU.
     return METHODS[method](image, options, window, conventions, raft).to(memory_format=torch.channels_last)

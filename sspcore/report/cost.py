@@ -37,7 +37,7 @@ def with_costs(results: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
 def _shape(name: str, dataset: str, profile: Profile) -> tuple[object, ...]:
     """What systems of equal cost share: how they were trained does not matter, nor the value of a control's constant."""
     spec = system(name)
-    options = None if spec.options is None else spec.options.model_copy(update={"alpha": 0.0})
+    options = spec.options.model_copy(update={"alpha": 0.0}) if spec.method == "ssp" else spec.options
     return spec.image_model, spec.method, options, profile.spec(dataset).n_classes
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sspcore.core.errors import ProfileError
+from sspcore.models.controls import AVERAGING
 from sspcore.models.systems import SYSTEMS, SystemSpec, system
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.scores import in_percent
@@ -99,7 +100,7 @@ def spec_of(name: str) -> SystemSpec | None:
 def averaging(name: str) -> tuple[str, float] | None:
     """(image system, alpha) of a constant-alpha control; None for anything else."""
     spec = spec_of(name)
-    if spec is None or spec.kind != "control" or spec.options is None or spec.starts_from is None:
+    if spec is None or not spec.name.startswith(AVERAGING):
         return None
     return spec.starts_from, spec.options.alpha
 

@@ -50,9 +50,9 @@ def evaluated_systems(study: Study, dataset: str) -> list[str]:
         if folder == path.parents[1] and not hidden:
             study.predict(name, dataset)
             found.add(name)
-    averaging = [system(name) for name in found if name not in SYSTEMS]
-    averaging.sort(key=lambda spec: (spec.starts_from, spec.options.alpha))
-    return [*(name for name in SYSTEMS if name in found), *(spec.name for spec in averaging)]
+    unlearned = [system(name) for name in found if name not in SYSTEMS]
+    unlearned.sort(key=lambda spec: (spec.starts_from, spec.name))
+    return [*(name for name in SYSTEMS if name in found), *(spec.name for spec in unlearned)]
 
 
 def controls(study: Study, dataset: str, systems: Iterable[str]) -> list[str]:

@@ -47,10 +47,11 @@ PROFILE = SimpleNamespace(
 )
 FLOW_TRAINED = SimpleNamespace(**vars(PROFILE) | {"train_flow": True})
 TRAINED = ", flow trained"  # end of the name of a system that holds a RAFT of its own
+UNLISTED = ("Constant alpha 0.3", "SSP (gate)", "Majority vote 5", "One-euro filter 0.9")
 # Systems that differ in nothing but their training (KD Base and Base, ...) are one model: the first name stands for it.
 EVERY_MODEL = {
     (PROFILE.models[spec.image_model], spec.method, spec.options, spec.recurrent): spec.name
-    for spec in reversed([*SYSTEMS.values(), control(0.3), system("SSP (gate)")])
+    for spec in reversed([*SYSTEMS.values(), *map(system, UNLISTED)])
 }
 # Frames of a stream of 10 that a system encodes; the others encode each once.
 ENCODED_OF_10 = {"DFF": 2, f"DFF{TRAINED}": 2}

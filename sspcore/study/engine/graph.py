@@ -159,7 +159,7 @@ class Planner(DataPlanner):
 
 def _motion_of(spec: SystemSpec, profile: Profile) -> tuple[bool, bool]:
     """Whether a system registers frames, and whether it wants their flow given, when it streams."""
-    registers = spec.method == "ssp" and spec.options is not None and spec.options.registration == "homography"
+    registers = spec.options is not None and spec.options.registration == "homography"
     by_flow = spec.options is not None and (spec.options.gate is not None or spec.options.registration == "flow")
     return registers, by_flow or (spec.method in FLOW_METHODS and not profile.train_flow)
 
