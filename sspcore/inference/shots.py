@@ -148,7 +148,7 @@ class Shot:
                 previous = None
         try:
             observed = Observed(None) if previous is None else motion(self.number, previous.content, self.content)
-            if not observed.registered and looks_like_cut(previous.content, self.content):
+            if _may_be_cut(observed) and looks_like_cut(previous.content, self.content):
                 log.info("frame %d: scene cut, the stream starts again", self.number)
                 observed = Observed(None, registered=False)
             if observed.motion is not None:
@@ -158,6 +158,12 @@ class Shot:
             raise
         report.registration.append(time.perf_counter() - began)
         self.observed.set_result(observed)
+
+
+def _may_be_cut(observed: Observed) -> bool:
+    """Whether nothing says that two frames show one scene: the registration failed, or flow came alone, which never fails."""
+    motion = observed.motion
+    return not observed.registered or (motion is not None and motion.H_prev_to_cur is None and motion.flow_to_prev is not None)
 
 
 def shots_in_turn(

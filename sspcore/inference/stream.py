@@ -1,7 +1,8 @@
 """The streaming loop: frames in, results out. Prediction, pictures, `segment_video` and the command all use it.
 
 The stream starts again at a scene cut: the registration failed AND the two frames do not look alike. A failed
-registration alone (bare ground, fog) keeps the past, taken as unmoved, and is counted.
+registration alone (bare ground, fog) keeps the past, taken as unmoved, and is counted. Where a system has flow and no
+registration, the frames' looks alone decide.
 """
 
 from __future__ import annotations

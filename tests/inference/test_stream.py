@@ -65,6 +65,15 @@ def test_scene_cut_starts_the_stream_anew(model):
     assert torch.equal(results[2].logits, alone[0].logits)
 
 
+def test_a_system_on_flow_alone_starts_anew_where_frames_are_unlike(model):
+    averaged = SSP(model.image, SSPOptions(similarity="constant", alpha=0.7, registration="flow")).eval()
+    frames = [*panning_frames(2, 0), *[texture(SIZE, 5)] * 2]
+    motion = live_motion(None, build_flow("dis-fast"))
+    results = list(segment_frames(averaged, frames, motion, SIZE))
+    assert [result.reset for result in results] == [True, False, True, False]
+    assert torch.equal(results[2].logits, list(segment_frames(averaged, frames[2:3], motion, SIZE))[0].logits)
+
+
 def test_failed_registration_of_alike_frames_keeps_the_past_and_is_counted(model):
     flat = np.full((*SIZE, 3), 120, np.uint8)
     flat[: SIZE[0] // 2] = 30  # alike, but without a corner
