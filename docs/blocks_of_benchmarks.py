@@ -162,20 +162,35 @@ def real_consistency(key: str) -> pd.DataFrame:
     ])
 
 
-def engines() -> pd.DataFrame:
-    """Steps as NVIDIA's compiler reads them, and the engines that it builds of them."""
+def compiled() -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """Each step that NVIDIA's compiler has read: the columns that name it, and what was found."""
     rows = []
     for name, found in read("export.json")["compile"]["figures"]["engines"].items():
         system, profile, precision = name.split(", ")
-        built = found["engines"]
-        rows.append({
-            "System": system, "network": f"{profile}, {found['size'][0]}x{found['size'][1]}", "types": precision,
+        size = "{}x{}".format(*found["size"])
+        rows.append(({"System": system, "network": f"{profile}, {size}", "types": precision}, found))
+    return rows
+
+
+def steps() -> pd.DataFrame:
+    """Steps as NVIDIA's compiler reads them."""
+    return pd.DataFrame([
+        columns | {
             "ONNX nodes": found["nodes"], "layers as parsed": found["layers"],
             "step.onnx, MB": format(found["onnx_bytes"] / 1e6, ".0f"),
-            **{
-                gpu: f"{built[gpu]['bytes'] / 1e6:.0f} MB, {built[gpu]['seconds']:.1f} s" if gpu in built else "refused"
-                for gpu in ("sm75", "sm80", "sm86", "sm89", "sm120")
-            },
+        }
+        for columns, found in compiled()
+    ])
+
+
+def engines() -> pd.DataFrame:
+    """The engines that NVIDIA's compiler builds of them, by the kind of GPU."""
+    rows = []
+    for columns, found in compiled():
+        built = found["engines"]
+        rows.append(columns | {
+            gpu: f"{built[gpu]['bytes'] / 1e6:.0f} MB, {built[gpu]['seconds']:.1f} s" if gpu in built else "refused"
+            for gpu in ("sm75", "sm80", "sm86", "sm89", "sm120")
         })
     return pd.DataFrame(rows)
 
@@ -226,5 +241,5 @@ BLOCKS = {
     "registration-clips": registration_clips, "gate": gate,
     "real-accuracy": real_accuracy, "real-tc": lambda: real_consistency("tc"),
     "real-flicker": lambda: real_consistency("flicker"), "real-changed": lambda: real_consistency("changed"),
-    "engines": engines, "half-precision": half_precision, "runtimes": runtimes, "camera": camera,
+    "steps": steps, "engines": engines, "half-precision": half_precision, "runtimes": runtimes, "camera": camera,
 }
