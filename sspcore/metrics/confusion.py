@@ -70,12 +70,14 @@ class MeanIoU(ClassMean):
     """Mean intersection over union, the accuracy of the tables.
 
     Formula: one confusion matrix over all labelled frames; IoU_c = TP_c / (TP_c + FP_c + FN_c); mean over the classes.
-    Ignored pixels of the truth are left out; a class absent from truth and prediction is left out; a class absent from
-    the truth but predicted counts 0. A pixel predicted as 255 (no class) counts as missed, so abstaining cannot help.
+        Ignored pixels of the truth are left out; a class absent from truth and prediction is left out; a class absent
+        from the truth but predicted counts 0. A pixel predicted as 255 (no class) counts as missed, so abstaining
+        cannot help.
     Range: 0..1, higher is better.
     Rewards: every class alike, however few its pixels.
     Fooled by: nothing temporal (it cannot see flicker); one stray pixel of an absent class costs 1/n_classes.
-    Source: paper, section 4.2 (METHOD section 7). Needs: target, on some frames.
+    Source: paper, section 4.2 (METHOD section 7).
+    Needs: target, on some frames.
     """
 
     needs = frozenset({"target"})
@@ -101,8 +103,11 @@ class MovingMeanIoU(MeanIoU):
     """mIoU over the classes of things that move by themselves: where temporal smoothing leaves ghosts.
 
     Formula: the confusion matrix of `miou` over all classes; mean of IoU_c over the moving classes only.
-    Range: 0..1, higher is better. Rewards: keeping up with cars and people. Fooled by: the same as mIoU; with rare
-    classes it rests on few pixels. Source: ours (METHOD section 7 prints no such figure). Needs: target, on some frames.
+    Range: 0..1, higher is better.
+    Rewards: keeping up with cars and people.
+    Fooled by: the same as mIoU; with rare classes it rests on few pixels.
+    Source: ours (METHOD section 7 prints no such figure).
+    Needs: target, on some frames.
     """
 
     def __init__(self, n_classes: int, moving: Iterable[int]) -> None:
@@ -117,15 +122,16 @@ class BoundaryIoU(ClassMean):
     """IoU of the strips along the contours: how well boundaries are drawn, whatever the size of the regions.
 
     Formula: for class c, G_d and P_d = the pixels of the true and predicted mask at most d (Chebyshev) from the mask's
-    contour, d = dilation_ratio * image diagonal, rounded, at least 1; the image border counts as contour. IoU_c of G_d
-    and P_d summed over all labelled frames; mean over the classes present in either.
-    Pixels ignored in the truth are made void in the prediction too before the strips are cut, and are left out.
+        contour, d = dilation_ratio * image diagonal, rounded, at least 1; the image border counts as contour. IoU_c of
+        G_d and P_d summed over all labelled frames; mean over the classes present in either. Pixels ignored in the
+        truth are made void in the prediction too before the strips are cut, and are left out.
     Range: 0..1, higher is better, at most about mIoU for thin objects.
-    Rewards: sharp, right contours; temporal averaging that blurs them is seen. Fooled by: nothing temporal; it ignores
-    errors deep inside large regions.
+    Rewards: sharp, right contours; temporal averaging that blurs them is seen.
+    Fooled by: nothing temporal; it ignores errors deep inside large regions.
     Source: Cheng et al., Boundary IoU, CVPR 2021 (there per instance, mean over images; here per class, pooled as in
-    `miou`).
-    Needs: target, on some frames. details(): per_class.
+        `miou`).
+    Needs: target, on some frames.
+    Details: `details()` has per_class.
     """
 
     needs = frozenset({"target"})

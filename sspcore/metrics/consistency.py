@@ -30,15 +30,17 @@ class TemporalConsistency(ClipMeans, WindowMetric):
     """TC, corrected: the headline figure of the paper without the reference's slips (METHOD section 7).
 
     Formula: for consecutive frames mIoU(pred_k, warp(pred_{k+1} -> k)) with the flow k -> k+1 and nearest sampling;
-    mean over the pairs of a video; mean over the videos. Pixels whose flow leaves the view and pixels predicted as 255
-    are left out; a class absent from both maps is left out, one present in a single map counts 0. A pair without any
-    scored pixel is skipped.
+        mean over the pairs of a video; mean over the videos. Pixels whose flow leaves the view and pixels predicted as
+        255 are left out; a class absent from both maps is left out, one present in a single map counts 0. A pair
+        without any scored pixel is skipped.
     Range: 0..1, higher is better.
     Rewards: predictions that move with the image.
     Fooled by: constant or empty predictions (exactly 1), temporal averaging with any constant weight, dropping rare
-    classes (a class never predicted costs nothing); punishes right answers at occlusions and where the flow is wrong.
-    Source: paper, section 4.2. Needs: flow_to_next on every frame but a clip's last.
-    details(): per_class (mean over the pairs in which the class is present), per_clip, pairs.
+        classes (a class never predicted costs nothing); punishes right answers at occlusions and where the flow is
+        wrong.
+    Source: paper, section 4.2.
+    Needs: flow_to_next on every frame but a clip's last.
+    Details: `details()` has per_class (mean over the pairs in which the class is present), per_clip, pairs.
     """
 
     needs = frozenset({"flow_to_next"})
@@ -66,13 +68,15 @@ class ReferenceTemporalConsistency(TemporalConsistency):
     """TC as the reference implementation computes it, bug for bug: the only figure to set beside the printed TC.
 
     Formula: that of `tc`, but with the reference's slips (METHOD section 7): coordinates scaled by W - 1 and sampled
-    with align_corners=False, so zero flow moves samples by up to half a pixel and the last row and column fall outside;
-    pixels from outside count as class 0 (a real class) and are scored; a class of one pixel in one map scores 0 for the
-    pair. A fourth slip lies in the flow, not here: the reference feeds ImageNet-normalised frames to RAFT, which wants
-    -1..1. For the full likeness give flow made that way (RAFT, 20 updates, unscaled frames).
-    Range: 0..1, below 1 even for perfect predictions under zero flow. Rewards, fooled by: as `tc`; moreover it punishes
-    every pixel that leaves the view, and favours class 0 at the border.
-    Source: METHOD section 7, measured on the reference. Needs: flow_to_next.
+        with align_corners=False, so zero flow moves samples by up to half a pixel and the last row and column fall
+        outside; pixels from outside count as class 0 (a real class) and are scored; a class of one pixel in one map
+        scores 0 for the pair. A fourth slip lies in the flow, not here: the reference feeds ImageNet-normalised frames
+        to RAFT, which wants -1..1. For the full likeness give flow made that way (RAFT, 20 updates, unscaled frames).
+    Range: 0..1, below 1 even for perfect predictions under zero flow.
+    Rewards: as `tc`.
+    Fooled by: as `tc`; moreover it punishes every pixel that leaves the view, and favours class 0 at the border.
+    Source: METHOD section 7, measured on the reference.
+    Needs: flow_to_next.
     """
 
     def _counts(self, pair: tuple[FrameRecord, ...]) -> np.ndarray:
@@ -85,10 +89,12 @@ class MaskedTemporalConsistency(TemporalConsistency):
     """`tc` on the pixels that can be seen in both frames.
 
     Formula: as `tc`, with occluded pixels left out too: the exact mask where the record has one (`occluded_next`), else
-    M_occ of METHOD section 4 from forward and backward flow.
-    Range: 0..1, higher is better. Rewards: consistency where it is defined; ground truth under exact flow comes near 1.
+        M_occ of METHOD section 4 from forward and backward flow.
+    Range: 0..1, higher is better.
+    Rewards: consistency where it is defined; ground truth under exact flow comes near 1.
     Fooled by: as `tc`; moreover an estimated mask also hides places where the flow is merely wrong.
-    Source: METHOD sections 4 and 7. Needs: both flows (or flow_to_next and occluded_next).
+    Source: METHOD sections 4 and 7.
+    Needs: both flows (or flow_to_next and occluded_next).
     """
 
     needs = frozenset({"flow_to_next", "flow_to_previous"})
@@ -104,10 +110,14 @@ class PooledTemporalConsistency(ClassMean, WindowMetric):
     """TC by VSPW's rule: all pairs of all videos in one confusion matrix, then mIoU.
 
     Formula: C = sum over pairs of confusion(pred_k, warp(pred_{k+1} -> k)); mean over classes of IoU_c(C).
+        Out-of-view pixels are left out, as in `tc`.
     Range: 0..1, higher is better; not comparable with `tc`: a class that blinks for one frame hardly counts here, while
-    it costs a whole pair's share there.
-    Rewards: consistency of large regions. Fooled by: as `tc`. Out-of-view pixels are left out, as in `tc`.
-    Source: Miao et al., VSPW, CVPR 2021 (METHOD section 7). Needs: flow_to_next. details(): per_class.
+        it costs a whole pair's share there.
+    Rewards: consistency of large regions.
+    Fooled by: as `tc`.
+    Source: Miao et al., VSPW, CVPR 2021 (METHOD section 7).
+    Needs: flow_to_next.
+    Details: `details()` has per_class.
     """
 
     needs = frozenset({"flow_to_next"})
@@ -127,12 +137,14 @@ class Flicker(WindowMetric):
     """Share of pixels that change and change back along the flow.
 
     Formula: with a = warp(pred_{k-1} -> k), c = warp(pred_{k+1} -> k): #{a = c and pred_k != a} / #{a, pred_k, c all
-    seen}, all frames pooled; every frame of a clip but its first and last.
+        seen}, all frames pooled; every frame of a clip but its first and last.
     Range: 0..1, LOWER is better.
     Rewards: no one-frame blinks; a lasting change (a correction, an object arriving) costs nothing.
     Fooled by: constant predictions (0), averaging, blinks of two frames and more; noise that never returns to the same
-    class.
-    Source: ours. Needs: both flows. details(): pixels.
+        class.
+    Source: ours.
+    Needs: both flows.
+    Details: `details()` has pixels.
     """
 
     higher_is_better = False
@@ -163,12 +175,15 @@ class FiveFrameVote(WindowMetric):
     """Agreement of five frames: how large is the majority among t-2 .. t+2, seen from t?
 
     Formula: the predictions of t-2 .. t+2 are warped to t (two steps by composed flows); per pixel the votes of the
-    most frequent class / 5; mean over the pixels that all five frames see, pooled over all frames t with two neighbours
-    each side.
+        most frequent class / 5; mean over the pixels that all five frames see, pooled over all frames t with two
+        neighbours each side.
     Range: 0.2..1, higher is better.
-    Rewards: stable labels over five frames. Fooled by: constant predictions (1), averaging; two classes that swap every
-    frame still score 0.6, so the scale is narrow; area-weighted, so rare classes hardly count.
-    Source: arXiv 2308.07615 (METHOD section 7). Needs: both flows. details(): pixels.
+    Rewards: stable labels over five frames.
+    Fooled by: constant predictions (1), averaging; two classes that swap every frame still score 0.6, so the scale is
+        narrow; area-weighted, so rare classes hardly count.
+    Source: arXiv 2308.07615 (METHOD section 7).
+    Needs: both flows.
+    Details: `details()` has pixels.
     """
 
     needs = frozenset({"flow_to_next", "flow_to_previous"})

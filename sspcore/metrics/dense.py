@@ -20,16 +20,17 @@ class VideoConsistency(ClipMeans):
     """VC_n: of the pixels whose truth stays the same over n frames, the share predicted RIGHT in all n frames.
 
     Formula: for each window of n frames |{truth constant} and {prediction = truth in all n}| / |{truth constant}|; mean
-    over the windows of a video, then over the videos. "Constant" is at a fixed image position, not along the flow.
-    Pixels whose truth is ignored in one of the frames are left out; a window without any constant pixel is skipped.
+        over the windows of a video, then over the videos. "Constant" is at a fixed image position, not along the flow.
+        Pixels whose truth is ignored in one of the frames are left out; a window without any constant pixel is skipped.
     Range: 0..1, higher is better.
-    Rewards: being right and staying right on large, still regions. Fooled by: nothing constant (it has to be right),
-    but it looks away from boundaries and from all that moves, and a camera that moves leaves few, easy pixels.
+    Rewards: being right and staying right on large, still regions.
+    Fooled by: nothing constant (it has to be right), but it looks away from boundaries and from all that moves, and a
+        camera that moves leaves few, easy pixels.
     Which VC: this is the formula printed in the VSPW paper (intersection with the truth). VSPW's published script asks
-    only that the prediction is constant too, right or wrong, and so a constant label scores 1 there; that reading
-    (METHOD section 7) is `details()["constant_only"]`. The script differs in more, see `ScriptVideoConsistency`.
-    Source: Miao et al., VSPW, CVPR 2021. Needs: dense_target (the target on every frame; a frame without one starts
-    again).
+        only that the prediction is constant too, right or wrong, and so a constant label scores 1 there; that reading
+        (METHOD section 7) is `details()["constant_only"]`. The script differs in more, see `ScriptVideoConsistency`.
+    Source: Miao et al., VSPW, CVPR 2021.
+    Needs: dense_target (the target on every frame; a frame without one starts again).
     Streaming: two run-length counters a pixel (three with constant_only), never n frames.
     """
 
@@ -85,10 +86,12 @@ class ScriptVideoConsistency(FrameMetric):
     """VC_n as VSPW's published script computes it, which the reference took over: for figures beside others made with it.
 
     Formula: for each window of n frames but a video's last one |{truth constant} and {prediction constant}| / |{truth
-    constant}|, right or wrong; mean over the windows of all videos. An ignored pixel that stays ignored is constant truth.
-    A video with an unlabelled frame is left out, as is a window without any constant pixel.
-    Range: 0..1, higher is better. Fooled by: constant predictions (1).
-    Source: the reference's code, after VSPW's. Needs: dense_target.
+        constant}|, right or wrong; mean over the windows of all videos. An ignored pixel that stays ignored is constant
+        truth. A video with an unlabelled frame is left out, as is a window without any constant pixel.
+    Range: 0..1, higher is better.
+    Fooled by: constant predictions (1).
+    Source: the reference's code, after VSPW's.
+    Needs: dense_target.
     """
 
     needs = frozenset({"dense_target"})
@@ -158,12 +161,14 @@ class Lag(FrameMetric):
     first frame are not. Its clock starts when it covers `min_pixels`. It is predicted once `share` of its pixels carry
     its class.
     Formula: mean over newly seen objects of the number of frames in which the object was there and not yet predicted,
-    at most `cap`; an object that vanishes or whose clip ends counts the frames it was waited for.
+        at most `cap`; an object that vanishes or whose clip ends counts the frames it was waited for.
     Range: 0..cap frames, LOWER is better; 0 = every object is predicted at once. `details()["objects"]` depends on the
-    truth alone, so it is the same for all systems; `missed` is the share never predicted while waited for.
-    Rewards: taking up new things at once. Fooled by: predicting the moving class everywhere, and never on its own a
-    reason to prefer a system: an image model has no memory and so the smallest lag.
-    Source: ours. Needs: dense_target and flow_to_previous on every frame but a clip's first.
+        truth alone, so it is the same for all systems; `missed` is the share never predicted while waited for.
+    Rewards: taking up new things at once.
+    Fooled by: predicting the moving class everywhere. On its own it is no reason to prefer a system: an image model has
+        no memory and so the smallest lag.
+    Source: ours.
+    Needs: dense_target and flow_to_previous on every frame but a clip's first.
     """
 
     higher_is_better = False

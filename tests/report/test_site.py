@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from helpers.browser import chromium, find_chromium
 from sspcore.core.paths import REPOSITORY
+from sspcore.metrics import METRICS, build_metric
 from sspcore.report.site import build_site
 from sspcore.report.site.build import gather, opening
 from sspcore.report.site.docstrings import as_rst
@@ -96,6 +98,13 @@ def test_a_docstring_becomes_fields_code_and_text():
         r"Name, short: one \|x\| of `a * b`, \*args\_ too.", "", ":Returns: (N,) where", "    it ends.", "",
         ":Raises: never.", "", "::", "", "    call(x)", "    again * 2", "", "Word: prose that", "goes on.", "", "* a point",
     ]
+
+
+def test_what_a_metrics_docstring_says_is_a_list():
+    for metric in METRICS:
+        text = inspect.getdoc(type(build_metric(metric, 4, (1,))))
+        _, entries = "\n".join(as_rst(text.splitlines())).split("\n\n:Formula: ")
+        assert all(line.startswith((":", "    ")) for line in entries.splitlines()[1:] if line), entries
 
 
 def test_a_broken_link_an_unknown_anchor_and_a_file_of_another_host_are_found(tmp_path):

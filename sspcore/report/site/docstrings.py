@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-FIELD = re.compile(r"([A-Za-z_]\w*(?:, \w+)*): (?=\S)")
+FIELD = re.compile(r"([A-Za-z_]\w*(?:, \w+)*|[A-Z]\w+ \w+): (?=\S)")    # a name, or a title of two words
 CODE = re.compile(r"(``?[^`]+``?)")
 SIGNS = re.compile(r"(?<=\S)[*]|[*](?=\S)|[|]|_(?!\w)")    # not the star of a list
 
