@@ -272,7 +272,7 @@ install() {
 }
 
 # Put the pins of an extra, requirements-NAME.lock, into .venv unless that very lock was installed to the end. An active
-# environment is not changed: it has them, or the command for it is told.
+# environment is not changed: it has them, or the error names the command that installs them.
 add_extra() {
     local pins=$root/requirements-$1.lock mark=$venv/installed-$1.lock
     if [ "$python" != "$venv/bin/python" ]; then

@@ -4,7 +4,7 @@
 
 A host is a network namespace with a host name and process numbers of its own; a bridge joins them, and they share this
 machine's folders. The first has the scheduler and the run, the other two a worker each. Tables are compared with those of a
-run with two local workers. Cut off means that the link goes down: the worker goes on, and nobody tells the scheduler.
+run with two local workers. Cut off means that the link goes down: the worker goes on, and the scheduler is not informed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Batches that other processes read: also where shared memory is short, and with an error where a process dies.
 
 torch passes tensors on through shared memory, which containers have little of (64 MB in Docker's default). A batch that
-finds no room there is lost, and who waits for it waits for ever. Here the process that has read a batch packs it itself,
-sees whether that fails, and then sends its bytes through the pipe.
+finds no room there is lost, and the process that waits for it never goes on. Here the process that has read a batch
+packs it itself, sees whether that fails, and then sends its bytes through the pipe.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def stay_in_run() -> None:
 def at_work_on(folder: Path, patience: float = 600.0) -> Iterator[None]:
     """Be the only process that makes the artefact `folder`, on all machines that share its file system.
 
-    Of two that are told to make it, the second waits: a scheduler that has lost sight of a worker gives its task to another,
+    Of two that have to make it, the second waits: a scheduler that has lost sight of a worker gives its task to another,
     while the first may still be busy with it.
 
     Args:

@@ -22,7 +22,7 @@ from sspcore.core.errors import ProfileError, SspError
 from sspcore.core.settings import Section
 
 Count = Annotated[int, Field(ge=1)]
-MAX_AUTOMATIC_WORKERS = 12  # a process: beyond that one GPU is no longer kept waiting, and memory goes to frames in flight
+MAX_AUTOMATIC_WORKERS = 12  # a process: beyond that one GPU is no longer kept waiting, and memory goes to frames that wait
 
 
 class MachineSettings(Section):

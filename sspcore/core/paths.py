@@ -1,7 +1,7 @@
 """Where things lie: the package, the checkout, artefacts of a profile, weights, caches.
 
 Whatever a run makes lies in `data/` of the checkout; what is published of it, in `figures/`. Where sspcore is installed as a
-package there is no checkout, and one that is read-only or belongs to somebody else cannot be written: the user's cache folder
+package there is no checkout, and one that is read-only or belongs to another user cannot be written: the user's cache folder
 takes its place, never the folder that the package is installed in. The environment variable SSPCORE_HOME names another folder
 in place of `data/`.
 """

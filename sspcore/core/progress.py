@@ -1,6 +1,6 @@
 """What a run shows of itself: its log, and progress bars, as widgets in an interactive notebook, as plain text in a terminal.
 
-Nobody looks at the widgets of a notebook that papermill executes: `sspcore.study.chapters` sets SSPCORE_PROGRESS=plain in
+No one sees the widgets of a notebook that papermill executes: `sspcore.study.chapters` sets SSPCORE_PROGRESS=plain in
 its kernels. A process that works for another one shows no bars: it passes their state on (`reporting`).
 """
 

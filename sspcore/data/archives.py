@@ -105,7 +105,7 @@ def find_archives(data: Path | None, spec: DatasetSpec) -> list[Path]:
     for path in shared:
         named = [each.name for each in SPECS.values() if re.search(each.archives, path.name, re.IGNORECASE)]
         if not named and why_sealed(path):
-            named = [spec.name]  # nobody knows what is in it
+            named = [spec.name]  # its contents are not known
         elif not named:
             with open_archive(path) as (members, _):
                 named = [spec.name] if choose_members(members, spec)[0] else []

@@ -161,7 +161,7 @@ def _halves(name: Name, files: Files, release: Path, spec: DatasetSpec) -> Itera
 
 
 def _split_stills(stills: Pictures, taken: set[str], spec: DatasetSpec) -> Iterator[Sequence]:
-    """The stills; one that is called like a video, whose names are `taken`, is told apart from it."""
+    """The stills; one with the name of a video (`taken`) gets another name."""
     names = sorted(stills, key=lambda name: natural_order(name.name))
     chosen = {name for name in names if spec.is_validation(name.name)}
     if not chosen and spec.validation_share and len(names) > 1:

@@ -61,7 +61,7 @@ def read_label_map(path: Path, n_classes: int, colours: Mapping[Colour, int] | N
 
     Args:
         colours: class id of each colour. A palette that holds these colours is read by them, any other by its indices.
-    Raises: SspError if the file cannot be read, holds colours that nobody explained, or a value from n_classes to 254.
+    Raises: SspError if the file cannot be read, holds colours without a class, or a value from n_classes to 254.
     """
     data = path.read_bytes()
     try:

@@ -27,7 +27,7 @@ DIFFERENCE = Scale("magma", 0, 80, "grey levels")
 SOFT = Scale("viridis", 0, 1, "(the frames look alike)")
 APART = Scale("cividis", 0, 4, "pixels")
 LARGEST_GAP = 6
-_ENLARGED = 2  # points and tracks are drawn on a larger picture: at the size of a pixel they could not be told apart
+_ENLARGED = 2  # points and tracks are drawn on a larger picture: at the size of a pixel they would look like one
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from sspcore.inference.stream import Segmented
 def require_masks(folder: Path) -> None:
     """Raise SspError, before any work, if the folder holds PNG files that no earlier run of this kind lists there.
 
-    They would mix with the new ones, and may be somebody's own.
+    They would mix with the new ones, and may be the user's own.
     """
     listed = {path.name for path in _listed(folder)}
     others = [path.name for path in sorted(folder.glob("*.png")) if path.name not in listed and not path.name.startswith(".")]
@@ -87,7 +87,7 @@ def _listed(folder: Path) -> Iterator[Path]:
         for row in csv.reader(file):
             name = row[0] if row else ""
             path = folder / name
-            # a list that somebody changed leads nowhere else
+            # a list changed by hand cannot name files elsewhere
             if name.endswith(".png") and Path(name).name == name and path.is_file():
                 yield path
 

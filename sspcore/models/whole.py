@@ -87,7 +87,7 @@ class NetworkWeights(HubWeights):
 def start_weights(role: str, spec: BuildableSpec) -> Weights:
     """Where the weights come from that an image model starts from: a whole network's, or its encoder's.
 
-    Raises: WeightsError if nobody has them.
+    Raises: WeightsError if there are none.
     """
     if isinstance(spec, TorchvisionSpec):
         return backbone_weights(role, spec)

@@ -22,7 +22,7 @@ ORDER = tuple(metric for family in FAMILIES.values() for metric in family)
 LEFT_OUT = ("tc_reference",)  # never recommended: it repeats known slips, to stand beside printed figures only
 REASONS = (
     "* The constant-alpha curve and the truth's own scores belong into every table: averaging is the cheapest way to "
-    "consistency, and without a ceiling nobody can tell what is left to gain.",
+    "consistency, and without a ceiling it is not known what is left to gain.",
     "* `tc_reference` serves to stand beside printed figures only: it repeats the published code's slips.",
     "* A ranking holds for these data, these flows and these systems; with few systems a rank correlation says little.",
 )

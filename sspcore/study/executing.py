@@ -40,7 +40,7 @@ def execute(chapter: Chapter) -> None:
             papermill.execute_notebook(
                 str(source), str(temporary), parameters=accepted(source, chapter.parameters), cwd=str(chapters.NOTEBOOKS),
                 progress_bar=False, kernel_name=NATIVE_KERNEL_NAME, kernel_manager_class=OwnKernelManager,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # nobody can act on what it says of its transport
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its messages about its transport call for no action
             )
         except PapermillExecutionError as error:
             failed = executed.with_suffix(".failed.ipynb")

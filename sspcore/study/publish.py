@@ -88,7 +88,7 @@ def publish(
 
 
 def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequence[str]) -> str:
-    """The commit that a run would be published for: what can be told before it begins.
+    """The commit that a run would be published for: what can be checked before it begins.
 
     Raises: SspError if the profile is not published, if the code is not that of a commit, or if the run leaves out a data
         set or a system of its profile.
@@ -100,7 +100,7 @@ def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequ
     commit = git_commit()
     if commit == UNKNOWN or commit.endswith("+"):
         why = "there is no git here" if commit == UNKNOWN else f"the work tree differs from commit {commit.removesuffix('+')}"
-        raise SspError(f"--publish: {why}, so nobody could tell what made the results; commit the code, then run again")
+        raise SspError(f"--publish: {why}, so the results' code could not be named; commit the code, then run again")
     for option, wanted, asked in (("--datasets", profile.datasets, datasets), ("--systems", profile.systems, systems)):
         missing = [name for name in wanted if name not in asked]
         if missing:

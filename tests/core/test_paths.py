@@ -57,5 +57,5 @@ def test_a_checkout_that_cannot_be_written_leaves_artefacts_to_the_users_cache(r
 
 def test_a_user_without_a_home_has_artefacts_among_the_temporary_files(readable, tmp_path, monkeypatch):
     readable.append(tmp_path / "checkout" / "data")
-    monkeypatch.setattr(paths, "user_cache_dir", lambda name: f"~/.cache/{name}")  # nobody knows whose
+    monkeypatch.setattr(paths, "user_cache_dir", lambda name: f"~/.cache/{name}")  # a home that is not known
     assert paths.home() == tmp_path / "temporary" / f"sspcore-{os.getuid()}" / "data"

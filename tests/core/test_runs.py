@@ -78,7 +78,7 @@ def repository(tmp_path, monkeypatch):
 
 def test_the_commit_is_that_of_the_checkout_whoever_owns_it_and_whatever_hook_asks(repository, tmp_path, monkeypatch):
     folder, commit = repository
-    monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has declared it safe
+    monkeypatch.setenv("HOME", str(tmp_path))  # where it is not declared safe
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "of-a-hook"))
     assert origins.git_commit() == commit
     (folder / "code.py").write_text("x = 2\n")

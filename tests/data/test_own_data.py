@@ -240,7 +240,7 @@ def test_labels_of_images_and_stills_find_their_pictures(tmp_path, form):
 
 
 def test_an_image_without_an_annotation_is_not_labelled(tmp_path):
-    """Exports list every image of a task, whether somebody has been at it or not."""
+    """Exports list every image of a task, whether it was labelled or not."""
     spec = describe(tmp_path, {"frames": "{sequence}/{frame}.png", "labels": "all.json"}, validation=["b"], unlabelled="road")
     for name in ("a", "b"):
         images(tmp_path / name, [1, 2])

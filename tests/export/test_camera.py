@@ -402,7 +402,7 @@ def test_auto_takes_an_engine_of_rtx_only_where_it_is_for_the_gpu(tensorrt, bund
 
     monkeypatch.setattr(script, "find_spec", lambda module: True)
     (folder / "engines/step-sm86.engine").unlink()
-    with pytest.raises(StepError, match="no engine yet"):  # a Jetson before build_engine.py: not the CPU in silence
+    with pytest.raises(StepError, match="no engine yet"):  # a Jetson before build_engine.py: not the CPU silently
         script.open_runner(options)
 
     def nothing():

@@ -79,7 +79,7 @@ def test_the_program_ffmpeg_writes_what_browsers_play(suffix, code, tmp_path, ca
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
-    """A program in place of ffmpeg: it knows one encoder, notes its arguments, and fails where it is told to."""
+    """A program in place of ffmpeg: it knows one encoder, notes its arguments, and fails where it is asked to."""
     path = tmp_path / "bin" / "ffmpeg"
     path.parent.mkdir()
     path.write_text(f"""#!{sys.executable}

@@ -29,7 +29,7 @@ def result(number: int, split: int, alone: int, alpha: float = 0.25) -> Segmente
         return small
 
     state = SimpleNamespace(alpha=torch.full((1, 1, 96, 96), alpha))
-    state.alpha[:, :, 64:] = 1  # the margin's is nobody's business
+    state.alpha[:, :, 64:] = 1  # the margin's does not count
     image = np.full((*SOURCE, 3), 90, np.uint8)
     return Segmented(number, f"{number:06d}", image, labels, logits(split), state, number == 0, True, fit, logits(alone))
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a model comes back as it was, and every way that a folder can be wrong is told in one line."""
+"""Checkpoints: a model comes back as it was, and every way that a folder can be wrong is reported in one line."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class TestCommand:
             weights.LightGlueWeights().check()
         weights.LightGlueWeights().fetch()  # copies what is on the machine
         assert (folder / "disk_lightglue_v0-1_arxiv-pth").read_bytes() == b"matcher"
-        weights.LightGlueWeights().check()  # a file of somebody's own may be another release
+        weights.LightGlueWeights().check()  # a user's own file may be another release
         with pytest.raises(WeightsError, match=r"depth-save\.pth: cannot be read"):
             motion_weights.load_lightglue_weights()
 

@@ -68,7 +68,7 @@ def graph_step(model) -> GraphStep:
 def test_a_replayed_or_compiled_step_is_the_step(smoke, name, make):
     model, frames = network(name, smoke), sample_frames(SIZE, 5, CPU)
     step = make(model)
-    for turn in range(2):  # the second video begins anew
+    for turn in range(2):  # the second video begins again
         state = own = None
         for k, frame in enumerate(frames):
             H = torch.eye(3, dtype=torch.float64)[None]

@@ -164,7 +164,7 @@ def test_a_run_is_asked_for_by_files(tmp_path, monkeypatch):
     chosen = choose(Request("smoke", dataset=[path.parent], only=["13"]))
     assert [each.name[:2] for each in chosen.notebooks] == ["13"]
     assert accepted(chosen.notebooks[0], chosen.parameters) == {"profile": "smoke", "seed": 0, "flight": str(path.parent)}
-    assert "flight" not in choose(Request("smoke")).parameters  # what somebody has set in the notebook stays
+    assert "flight" not in choose(Request("smoke")).parameters  # what is set in the notebook stays
     assert chosen.datasets == ["flight"] and chosen.systems == ["Base", "SSP"]
     assert chosen.parameters["dataset_files"] == [str(path.parent)] and chosen.parameters["profile"] == "smoke"
     assert study_spec(chosen.studies[0]).folders == (str(path.parent),)

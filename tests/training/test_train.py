@@ -224,7 +224,7 @@ def test_damaged_checkpoint_is_not_gone_on_from(clips, tmp_path, monkeypatch, ca
         training.train(replace(job, save=killed))
     path = tmp_path / "a" / "resume.pt"
     whole = path.read_bytes()
-    # The middle of the file may lie between two entries of the zip, in padding that no checksum covers and nobody reads: the
+    # The middle of the file may lie between two entries of the zip, in padding that no checksum covers and nothing reads: the
     # archive's name holds the process's number, and its length moves the entries.
     weight = whole.index(next(job.model.parameters()).detach().numpy().tobytes())
 

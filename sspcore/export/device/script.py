@@ -60,7 +60,7 @@ def open_runner(options, keep_logits=False):
             runtime = "tensorrt"
         elif found["tensorrt-rtx"] and gpu() in rtx_engines(folder):
             runtime = "tensorrt-rtx"
-        else:  # with a GPU for TensorRT, its engine is missing: the CPU must not do its work in silence
+        else:  # with a GPU for TensorRT, its engine is missing: the CPU must not silently do its work
             runtime = "tensorrt" if found["tensorrt"] and gpu() else "onnxruntime"
     on_cpu = {"onnxruntime": OnnxRunner, "openvino": OpenVinoRunner}
     try:

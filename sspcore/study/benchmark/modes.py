@@ -78,7 +78,7 @@ class Mode:
 MODES = {
     mode.name: mode for mode in (
         Mode("float32", convolutions=False, products=False),
-        Mode("torch-default", products=False),  # what float32 is where nobody says anything: the published runs
+        Mode("torch-default", products=False),  # torch's own setting of float32, that of the published runs
         Mode("tf32"),
         Mode("bfloat16", autocast=torch.bfloat16),
         Mode("float16", autocast=torch.float16),

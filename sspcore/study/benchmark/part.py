@@ -1,4 +1,4 @@
-"""What a part of the benchmark is, and what it is told."""
+"""What a part of the benchmark is, and the settings that it is given."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _without_replaced_models(base: Tree, changes: Tree) -> Tree:
 
 
 def _with_own_systems(tree: Tree, systems: Any) -> Tree:
-    """`tree`, whose `systems` somebody has changed: what they ask for holds for data sets of one's own too."""
+    """`tree`, whose `systems` have been changed: the choice holds for data sets of one's own too."""
     return tree | {"own": tree["own"] | {"systems": systems}} if isinstance(tree.get("own"), dict) else tree
 
 
