@@ -11,7 +11,7 @@ from torch import Tensor
 from helpers.systems import CLASSES, FLOW_TRAINED, HEIGHT, PROFILE, WIDTH, wake, window_of
 from sspcore.core.types import Motion, VideoSegmenter, VideoState, Window
 from sspcore.models import ImageSegmenter
-from sspcore.models.systems import SYSTEMS, build, control, system
+from sspcore.models.systems import SYSTEMS, build, system
 
 TRAINED = ", flow trained"  # end of the name of a system that holds a RAFT of its own
 UNLISTED = ("Constant alpha 0.3", "SSP (gate)", "Majority vote 5", "One-euro filter 0.9")
