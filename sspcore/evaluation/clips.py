@@ -117,21 +117,33 @@ def evaluate_system(
     Args:
         exact: exact flow of a rendered release; None on real data.
         conventions: which TC "tc" is; under exact flow it is always the corrected one.
+    Returns: the figures, and under "clips" what they rest on clip by clip: "clip", "counts" (of mIoU, [truth, prediction]; the
+        last column: no class), "tc", "tc_exact_flow".
     """
-    suite, on_exact = MetricSuite(spec.n_classes, _TABLE, spec.moving_ids, conventions), MetricSuite(spec.n_classes, ("tc",))
+    def suites() -> tuple[MetricSuite, MetricSuite]:
+        return MetricSuite(spec.n_classes, _TABLE, spec.moving_ids, conventions), MetricSuite(spec.n_classes, ("tc",))
+
+    (suite, on_exact), of_clips = suites(), []
     for clip in clips:
+        own, own_exact = suites()
         labels = list(_label_maps(predictions, clip))
-        _feed(suite, clip_records(clip, labels, flows, size))
+        _feed(own, clip_records(clip, labels, flows, size))
         if exact is not None:
-            _feed(on_exact, (
+            _feed(own_exact, (
                 FrameRecord(each, flow_to_next=exact.between(clip, k, k + 1) if k + 1 < len(clip) else None)
                 for k, each in enumerate(labels)
             ))
+            on_exact.merge(own_exact)
+        suite.merge(own)
+        of_clips.append({
+            "clip": clip.name, "counts": own.metrics["miou"].counts.tolist(), "tc": as_json(own.compute()["tc"]),
+            "tc_exact_flow": None if exact is None else as_json(own_exact.compute()["tc"]),
+        })
     figures, details = as_json(suite.compute()), suite.details()
     figures["tc_exact_flow"] = None if exact is None else as_json(on_exact.compute()["tc"])
     for column, metric in (("per_class_iou", "miou"), ("per_class_tc", "tc")):
         figures[column] = as_json(dict(zip(spec.classes, details[metric]["per_class"], strict=True)))
-    return figures
+    return figures | {"clips": of_clips}
 
 
 def flow_error(clips: list[Clip], flows: FlowStore, truth_root: Path, size: Size) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sspcore.report.paired import difference_notes, difference_tables
 from sspcore.report.scores import SCORES
 from sspcore.report.spread import seeds_of, seeds_text
 from sspcore.report.tables import (
@@ -80,12 +81,13 @@ def document(results: Mapping[str, Any]) -> Document:
         notes.insert(1, SPREAD_NOTE)
     if any(name != row["system"] for named in names.values() for name, row in named.items()):
         notes.insert(1, SIZE_NOTE)
+    notes += difference_notes(results)
     if "so_far" in results:
         notes.insert(0, results["so_far"])
     written = {"seeds": lambda seeds: " ".join(map(str, seeds)), "scored_size": size_text}
     lines = [{key: written.get(key, lambda value: value)(value) for key, value in row.items()} for row in results["rows"]]
     return Document(
-        "Results", tuple(notes), headings(frames, results), wide, lines, origin,
+        "Results", tuple(notes), headings(frames, results) | difference_tables(results), wide, lines, origin,
         hidden={"md": THEIRS, "html": (PAIR,)} if compared else {}, latex_note=LATEX_NOTE if compared else "",
     )
 

@@ -1,4 +1,4 @@
-"""Scores of a run as notebooks show them: percent under plain headings, and what one system gains over another."""
+"""Scores of a run as notebooks show them: percent under plain headings."""
 
 from __future__ import annotations
 
@@ -34,17 +34,6 @@ def score_rows(
     return shown
 
 
-def gains(
-    rows: Iterable[Mapping[str, Any]], pairs: Iterable[tuple[str, str]], columns: Sequence[str]
-) -> dict[str, dict[str, str | None]]:
-    """"<new> against <old>" -> heading -> difference in points, for those pairs of systems that are among the rows."""
-    found = {row["system"]: row for row in rows}
-    return {
-        f"{new} against {old}": {PERCENT[column]: _points(found[new][column], found[old][column]) for column in columns}
-        for new, old in pairs if new in found and old in found
-    }
-
-
 def in_percent(score: str) -> str:
     """What a column or an axis of a score in percent is called; a metric without a title has its own name."""
     return f"{PERCENT.get(score, score)} (%)"
@@ -56,7 +45,3 @@ def _heading(column: str) -> str:
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
-
-
-def _points(new: float | None, old: float | None) -> str | None:
-    return None if new is None or old is None else f"{100 * (new - old):+.1f}"

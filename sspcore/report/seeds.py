@@ -19,7 +19,9 @@ from sspcore.core.provenance import provenance
 from sspcore.core.store import stable_hash
 from sspcore.models.systems import control
 from sspcore.report.cost import with_costs
+from sspcore.report.curve import CURVE_NOTE, above_curve
 from sspcore.report.frontier import curve_names, frontier, image_of
+from sspcore.report.paired import cell, comparison, difference_notes, difference_tables, of_run
 from sspcore.report.scores import COMPARED
 from sspcore.report.spread import mean_and_std, spread
 from sspcore.report.style import origin_line, save_set
@@ -30,12 +32,6 @@ BASE = "Base"
 OF_A_SYSTEM = ("system", "kind", "dataset", "encoder_start", "stand_in", "gmacs", "data", "scored_size")  # under all seeds
 CURVE_COLUMN = "Above the curve of"
 PICTURES = {"frontier_seeds": "miou", "frontier_moving_seeds": "miou_moving"}
-CURVE_NOTE = (
-    "Above the curve: mIoU minus that of the constant-alpha curve of the system's own image model at the same TC, seed by "
-    "seed, interpolated linearly between neighbouring alphas (the higher value where the curve doubles back). Beyond an end of "
-    "the curve the mIoU of that end is taken. Such cases are marked: † less consistent than every point of the curve; ‡ more "
-    "consistent than every point of it, so that no constant alpha tried reaches this TC."
-)
 SPREAD_NOTE = "Mean ± sample standard deviation over the seeds; differences to Base are taken seed by seed."
 
 
@@ -86,24 +82,6 @@ def _if_all_have_it(studies: list[Study], name: str, dataset: str) -> list[Row]:
         return [study.evaluate(name, dataset) | {"seed": study.seed} for study in studies]
     except ArtefactError:
         return []
-
-
-def above_curve(curve: Sequence[tuple[float, float]], tc: float, miou: float) -> tuple[float, str]:
-    """Signed distance of a point to a curve of (TC, mIoU), in mIoU at equal TC.
-
-    Args:
-        curve: at least one point, in the order of alpha.
-    Returns: the distance, and "" within the curve's range, "below" or "beyond" where its end with the least or the most
-        TC was held.
-    """
-    spans = [
-        a[1] if a[0] == b[0] else a[1] + (b[1] - a[1]) * (tc - a[0]) / (b[0] - a[0])
-        for a, b in zip(curve[:-1], curve[1:], strict=True) if min(a[0], b[0]) <= tc <= max(a[0], b[0])
-    ]
-    if spans:
-        return miou - max(spans), ""
-    least, most = min(curve), max(curve)
-    return (miou - least[1], "below") if tc < least[0] else (miou - most[1], "beyond")
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -162,7 +140,8 @@ def _statistics(values: list[float | None]) -> Row:
 def document(results: Row) -> Document:
     """Tables of mean and spread, in percent and points of percent; `results` is the content of seeds.json."""
     origin, entries = results["provenance"], results["rows"]
-    frames = by_dataset(results, _frame)
+    paired = results.get("differences", [])
+    frames = by_dataset(results, lambda rows: _frame(rows, paired))
     columns = {"mIoU": "mIoU", "TC": "TC", "mIoU moving": "mIoU moving", CURVE_COLUMN: "above the curve"}
     wide = side_by_side(frames, columns, titles_of(results))
     lines = [
@@ -170,8 +149,9 @@ def document(results: Row) -> Document:
         | {f"{column}_{value}": found[value] for column, found in _columns(entry) for value in ("mean", "std")}
         for entry in entries
     ]
-    notes = f"{origin_line(origin)} {SPREAD_NOTE} All in percent or points of percent.", CURVE_NOTE
-    return Document("Over training seeds", notes, headings(frames, results), wide, lines, origin)
+    caption = f"{origin_line(origin)} {SPREAD_NOTE} All in percent or points of percent."
+    shown = headings(frames, results) | difference_tables(results)
+    return Document("Over training seeds", [caption, CURVE_NOTE, *difference_notes(results)], shown, wide, lines, origin)
 
 
 def _columns(entry: Row) -> list[tuple[str, Row]]:
@@ -185,17 +165,23 @@ def _columns(entry: Row) -> list[tuple[str, Row]]:
     ]
 
 
-def _frame(entries: list[Row]) -> pd.DataFrame:
+def _frame(entries: list[Row], paired: list[Row]) -> pd.DataFrame:
     columns = [dict(_columns(entry)) for entry in entries]
+    to_base = ("miou", "tc", "miou_moving") if paired else ("miou", "tc")
     return pd.DataFrame({
         "System": shown_names(entries),
         "Encoder start": [entry["encoder_start"] or NONE for entry in entries],
         "Seeds": [str(len(entry["seeds"])) for entry in entries],
         **{title: [_spread(found[metric]) for found in columns] for metric, title in COMPARED.items()},
-        **{f"{COMPARED[metric]} to Base": [_spread(found[f"{metric}_to_base"], "+") for found in columns]
-           for metric in ("miou", "tc")},
+        **{f"{COMPARED[metric]} to Base": [_to_base(entry, metric, paired) for entry in entries] for metric in to_base},
         CURVE_COLUMN: [_curve_cell(entry["above_curve"]) for entry in entries],
     }, index=[""] * len(entries))
+
+
+def _to_base(entry: Row, metric: str, paired: list[Row]) -> str:
+    """The difference with its interval; with its deviation over the seeds in results that hold no intervals."""
+    found = comparison(paired, entry["dataset"], entry["system"], BASE)
+    return cell(found.get(metric)) if found else _spread((entry["to_base"] or {}).get(metric, {"mean": None}), "+")
 
 
 def _spread(value: Row, sign: str = "") -> str:
@@ -216,7 +202,10 @@ def write_seeds(studies: Sequence[Study], systems: Sequence[str], datasets: Sequ
     del origin["seed"]
     origin |= {"seeds": [study.seed for study in studies], "data": first.data_origin, "metric_flow": first.profile.metric_flow}
     titles = first.titles(datasets)
-    results = {"provenance": origin, "titles": titles, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": summary(rows)}
+    results = {
+        "provenance": origin, "titles": titles, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": summary(rows),
+        "differences": of_run(studies, datasets, [row["system"] for row in rows]),
+    }
     written = document(results).write(results, folder / "tables", "seeds")
     pictures = {}
     for dataset in datasets:

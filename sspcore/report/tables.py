@@ -72,7 +72,7 @@ class Document:
         """Notes, a table under each heading, what follows."""
         parts = ["\n\n".join(self.notes) + "\n"]
         for heading, frame in self.tables.items():
-            parts.append(f"### {heading}\n{markdown(frame.drop(columns=list(self.hidden.get('md', ()))))}")
+            parts.append(f"### {heading}\n{markdown(frame.drop(columns=list(self.hidden.get('md', ())), errors='ignore'))}")
         return "\n".join([*parts, *(f"{text}\n" for text in self.after)])
 
     def to_latex(self) -> str:
@@ -87,7 +87,7 @@ class Document:
     def html_tables(self) -> dict[str, str]:
         """Heading -> table in HTML with its cells escaped, for pages."""
         hidden = list(self.hidden.get("html", ()))
-        return {heading: html_table(frame.drop(columns=hidden)) for heading, frame in self.tables.items()}
+        return {heading: html_table(frame.drop(columns=hidden, errors="ignore")) for heading, frame in self.tables.items()}
 
     def to_csv(self) -> str:
         """Fractions in 0..1 as they were computed."""

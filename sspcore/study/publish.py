@@ -30,7 +30,8 @@ from sspcore.study.chapters import Chapter, settings
 from sspcore.study.places import Place, scores
 from sspcore.study.profiles import Profile
 from sspcore.study.publish_notebooks import Links, published_notebooks, published_origin
-from sspcore.study.results import ROW, artefacts, row_names
+from sspcore.study.results import artefacts, row_names
+from sspcore.study.scoring import ROW
 from sspcore.study.stages import Study
 
 MANIFEST, COPIES = "published.json", ".publish."

@@ -10,11 +10,10 @@ from sspcore.models.systems import SYSTEMS, SystemSpec, system
 from sspcore.study import places
 from sspcore.study.keys import TEACHER
 from sspcore.study.places import Place
+from sspcore.study.scoring import ROW
 
 if TYPE_CHECKING:
     from sspcore.study.stages import Study
-
-ROW = "row.json"  # in the folder of a system's scores
 
 
 def row_names(study: Study, systems: Sequence[str]) -> list[str]:

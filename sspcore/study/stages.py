@@ -33,7 +33,7 @@ from sspcore.motion.readings import flow_under, registrator_under
 from sspcore.study import fitting, places, predicting, scoring
 from sspcore.study.data import StudyData
 from sspcore.study.keys import TEACHER
-from sspcore.study.results import ROW, row_names
+from sspcore.study.results import row_names
 from sspcore.training.distill import LabelStore, label_by_truth, label_clips
 from sspcore.training.distributed import launch
 from sspcore.training.fusion import fuse_clips
@@ -186,9 +186,14 @@ class Study(StudyData):
         predictions = self.predict(name, dataset)
         folder = self._stage(
             places.scores(self, name, dataset),
-            lambda out: write_json(out / ROW, scoring.row(self, name, dataset, predictions)),
+            lambda out: scoring.write(scoring.row(self, name, dataset, predictions), out),
         )
-        return read_json(folder / ROW)
+        return read_json(folder / scoring.ROW)
+
+    def counts(self, name: str, dataset: str) -> list[dict[str, Any]]:
+        """What a system's row rests on, clip by clip, in the order of the validation clips; see `evaluate_system`."""
+        self.evaluate(name, dataset)
+        return read_json(places.scores(self, name, dataset).folder / scoring.CLIPS)
 
     def train_all(self, names: Iterable[str], datasets: Iterable[str]) -> None:
         """Train several systems on several data sets, side by side where there is a maker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from helpers.studies import DATASET, TINY, write_predictions
@@ -71,6 +72,9 @@ def finished(tmp_path_factory) -> Study:
             folder = study.workspace.run(DATASET, seed, name, study.train_key(name, DATASET))
             kind = "control" if "alpha" in name else "image" if name == "Base" else "video"
             write_json(folder / "scores" / "row.json", row(name, kind, 0.6 + seed / 100, 0.7))
+            counts = np.pad(np.diag([70 + seed] * 8), ((0, 0), (0, 1)), constant_values=1).tolist()
+            clips = [{"clip": str(k), "counts": counts, "tc": 0.7, "tc_exact_flow": None} for k in range(5)]
+            write_json(folder / "scores" / "clips.json", clips)
             write_json(folder / "scores" / "key.json", {"key": study.keys.scores(name, DATASET)})
     return study
 
@@ -90,6 +94,10 @@ def test_finished_runs_are_gathered_and_written(finished, tmp_path):
     assert found["provenance"]["seeds"] == [0, 1] and "seed" not in found["provenance"]
     assert [entry["miou"]["mean"] for entry in found["rows"]] == [pytest.approx(0.605)] * 3
     assert all("not the real data set" in entry["data"] for entry in found["rows"])
+    (gain, above) = found["differences"]
+    assert (gain["new"], gain["old"], gain["clips"], gain["seeds"]) == ("SSP", "Base", 5, 2)
+    assert gain["tc"] == gain["miou"] == above["miou"] == {"difference": 0, "low": 0, "high": 0}
+    assert "| SSP | Base | +0.00 [+0.00, +0.00] |" in written[2].read_text()
     assert not (tmp_path / "ruralscapes_frontier_seeds.png").exists()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sspcore.report.scores import gains, score_rows
+from sspcore.report.scores import score_rows
 
 ROWS = [
     {"system": "Base", "miou": 0.5, "miou_std": 0.01, "tc": None, "training_steps": 10},
@@ -15,8 +15,3 @@ def test_scores_are_in_percent_and_other_values_as_they_are():
     assert shown["Base"] == {"mIoU (%)": 50.0, "mIoU (%) ±": 1.0, "TC (%)": None, "training steps": 10}
     assert shown["SSP"] == {"mIoU (%)": 62.5, "TC (%)": 75.0, "training steps": 20}
     assert list(score_rows([ROWS[1] | {"dataset": "uavid"}], ("miou",), by=("system", "dataset"))) == ["SSP, uavid"]
-
-
-def test_gains_are_in_points_and_pairs_that_were_not_run_are_left_out():
-    found = gains(ROWS, (("SSP", "Base"), ("KD-SSP", "SSP")), ("miou", "tc"))
-    assert found == {"SSP against Base": {"mIoU": "+12.5", "TC": None}}

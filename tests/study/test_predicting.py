@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from helpers.studies import DATASET, TINY
 from sspcore.evaluation.clips import read_prediction
+from sspcore.metrics.confusion import iou_per_class
 from sspcore.models.image import ImageSegmenter
 from sspcore.models.systems import build, start_from, system
 from sspcore.study import Study, scoring
@@ -85,6 +87,12 @@ def test_the_teachers_own_row_is_scored_at_its_own_size_where_the_profile_says_s
     rows = [each.evaluate(name, DATASET) for each, name in ((own, "Teacher"), (theirs, "Teacher"), (own, "Base"))]
     assert sizes == [(large,) * 3, (small,) * 3, (small,) * 3]
     assert rows[0]["miou"] != rows[1]["miou"]
+    counts = own.counts("Base", DATASET)  # what the row rests on
+    assert [entry["clip"] for entry in counts] == [clip.name for clip in own.clips(DATASET, "val")]
+    summed = np.sum([entry["counts"] for entry in counts], axis=0)
+    assert np.nanmean(iou_per_class(summed)) == pytest.approx(rows[2]["miou"])
+    for score in ("tc", "tc_exact_flow"):
+        assert np.mean([entry[score] for entry in counts]) == pytest.approx(rows[2][score])
     assert [tuple(row["scored_size"]) for row in rows] == [large, small, small]
     assert own.predict("Teacher", DATASET) == theirs.predict("Teacher", DATASET)  # one folder, two keys
     clip = own.clips(DATASET, "val")[0]
