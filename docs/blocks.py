@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import blocks_of_benchmarks
+import blocks_of_claims
 import pandas as pd
 from blocks_of_benchmarks import ROOT, TITLES, read
 
@@ -19,7 +20,7 @@ from sspcore.report.seeds import document, summary
 from sspcore.report.spread import STD, seed_rows
 from sspcore.report.tables import NONE, markdown, percent, points, text
 
-DOCUMENTS = ("README.md", "docs/METHOD.md", "docs/deviations.md", "docs/real_footage.md", "docs/export.md")
+DOCUMENTS = ("README.md", "docs/METHOD.md", "docs/deviations.md", "docs/real_footage.md", "docs/export.md", "docs/claims.md")
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 README_SYSTEMS = ("Base", "DFF", "SSP", "KD Base", "KD-SSP")
 
@@ -137,6 +138,7 @@ def consistency() -> pd.DataFrame:
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
     "occlusion": occlusion, "consistency": consistency, **blocks_of_benchmarks.BLOCKS,
+    **blocks_of_claims.BLOCKS,
 }
 
 

@@ -49,6 +49,30 @@ def test_machines_that_were_measured_are_a_row_a_system(blocks):
     assert len(rows) == 4
 
 
+@pytest.mark.parametrize("low, high, gain, kept", [
+    (0.01, 0.03, "yes", "yes"), (-0.004, 0.03, "not told apart", "yes"), (-0.02, 0.03, "not told apart", "not told apart"),
+    (-0.03, -0.01, "no", "no"), (-0.004, -0.001, "no", "yes"), (None, None, "no interval", "no interval"),
+])
+def test_the_word_for_a_claim_follows_its_interval(blocks, low, high, gain, kept):
+    claims = blocks.blocks_of_claims
+    found = {"difference": 0.0, "low": low, "high": high}
+    assert (claims.judged(found), claims.judged(found, kept=True)) == (gain, kept)
+    assert claims.judged(None) == "not in this run"
+
+
+def test_a_claim_takes_the_interval_of_its_run(blocks, monkeypatch):
+    claims = blocks.blocks_of_claims
+    about = {"new": "SSP", "old": "Base", "clips": 12, "seeds": 1}
+    rows = [
+        about | {"dataset": "uavid", "tc": {"difference": 0.11, "low": 0.09, "high": 0.13}},
+        about | {"dataset": "ruralscapes", "tc": {"difference": -0.02, "low": -0.03, "high": -0.01}},
+    ]
+    monkeypatch.setattr(claims, "read", lambda name: {"rows": [], "differences": rows})
+    (line,) = claims.table_of([claims.Claim("steadier", "SSP", "Base", "tc")], paper=True).to_dict("records")
+    assert line["UAVid: here"] == "**+11.00** [+9.00, +13.00]" and line["UAVid: paper"] == "+13.08"
+    assert line["Came out here?"] == "UAVid: yes; RuralScapes: no"
+
+
 @pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
 def test_what_readme_says_of_the_committed_run_holds(blocks, dataset):
     rows = blocks.rows_of(dataset)
