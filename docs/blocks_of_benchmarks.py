@@ -89,6 +89,47 @@ def registration_clips() -> pd.DataFrame:
     return frame[[*(column for column in frame if "worse" not in column), "worse than the identity"]]
 
 
+def folds() -> pd.DataFrame:
+    """Settings compared on folds of the training sequences: means, and on how many folds a variant is the better one."""
+    if not (ROOT / "figures" / "folds.json").is_file():
+        return pd.DataFrame({"variant": ["none measured yet: `python benchmarks/folds.py`"]})
+    return fold_rows(read("folds.json"))
+
+
+def fold_rows(found: dict[str, Any]) -> pd.DataFrame:
+    """`folds` of the content of the file."""
+    return pd.DataFrame([
+        {
+            "set": name, "data set": TITLES[row["dataset"]], "variant": row["variant"],
+            **{
+                SCORES[column]: percent(row[column]) + (
+                    "" if row["variant"] == content["compared_with"] else f" ({row[f'{column}_better']} of {row['folds']})"
+                )
+                for column in ("miou", "miou_moving", "tc")
+            },
+        }
+        for name, content in found.items() for row in content["summary"]
+    ])
+
+
+def fold_labels() -> pd.DataFrame:
+    """The teacher's labels that students learn from, on training frames without a label: means over folds."""
+    if not (ROOT / "figures" / "folds.json").is_file():
+        return pd.DataFrame({"labels": ["none measured yet: `python benchmarks/folds.py`"]})
+    return fold_label_rows(read("folds.json"))
+
+
+def fold_label_rows(found: dict[str, Any]) -> pd.DataFrame:
+    """`fold_labels` of the content of the file."""
+    rows = [row for content in found.values() for row in content["labels"]]
+    table = pd.DataFrame(rows, columns=["dataset", "labels", "miou", "miou_moving"])
+    means = table.groupby(["dataset", "labels"], sort=False).mean().reset_index()
+    return pd.DataFrame({
+        "data set": means["dataset"].map(TITLES), "labels": means["labels"],
+        **{SCORES[column]: means[column].map(percent) for column in ("miou", "miou_moving")},
+    })
+
+
 def gate() -> pd.DataFrame:
     """SSP with its past by the gate of arXiv 2606.09162, and by flow everywhere."""
     return pd.DataFrame([
@@ -238,7 +279,7 @@ def camera() -> pd.DataFrame:
 
 BLOCKS = {
     "registration": registration, "hardware": hardware, "conventions": conventions, "clips": clips,
-    "registration-clips": registration_clips, "gate": gate,
+    "registration-clips": registration_clips, "gate": gate, "folds": folds, "fold-labels": fold_labels,
     "real-accuracy": real_accuracy, "real-tc": lambda: real_consistency("tc"),
     "real-flicker": lambda: real_consistency("flicker"), "real-changed": lambda: real_consistency("changed"),
     "steps": steps, "engines": engines, "half-precision": half_precision, "runtimes": runtimes, "camera": camera,

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sspcore.core.errors import ProfileError
 from sspcore.core.files import read_json, write_json
 from sspcore.core.images import resize_labels
 from sspcore.core.machine import give_back_gpu_memory
@@ -122,7 +123,9 @@ class Study(StudyData):
         """Write the teacher's logits of some training clips into the folder `out`, or the truth's (see `distil_from`)."""
         profile, store = self.profile, LabelStore(out)
         if profile.distil_from == "truth":
-            label_by_truth(self.truth_root(dataset), clips, store, profile.input_size)
+            if (truth := self.truth_root(dataset)) is None:
+                raise ProfileError("distil_from: exact labels of every frame are known of rendered data only; take teacher")
+            label_by_truth(truth, clips, store, profile.input_size)
             return
         batch = profile.machine.label_batch
         label_clips(teacher(), clips, store, profile.teacher_size, profile.input_size, self.device, batch)
