@@ -73,14 +73,15 @@ def scores_by_position(
         for name, stream in streams.items():
             scores[name]["miou"].append(_miou(truths, [labels[k] for labels in stream], n_classes))
             changed = [
-                _changed(labels[k], labels[k - 1], flow) for labels, flow in zip(stream, flows, strict=True)
+                changed_share(labels[k], labels[k - 1], flow) for labels, flow in zip(stream, flows, strict=True)
                 if flow is not None and labels[k - 1] is not None
             ]
             scores[name]["changed"].append(float(np.mean(changed)) if changed else np.nan)
     return {name: {key: np.array(values) for key, values in found.items()} for name, found in scores.items()}
 
 
-def _changed(labels: np.ndarray, previous: np.ndarray, flow_to_prev: np.ndarray) -> float:
+def changed_share(labels: np.ndarray, previous: np.ndarray, flow_to_prev: np.ndarray) -> float:
+    """Share of the pixels (H, W) whose label differs from that of the same point in the frame before."""
     warped = warp_labels(previous, flow_to_prev)
     return float(((warped != labels) & (warped != IGNORE)).mean())
 

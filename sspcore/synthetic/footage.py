@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from sspcore.core.errors import ReleaseError
-from sspcore.synthetic.camera import ground_homography, random_sensor
+from sspcore.synthetic.camera import Sensor, ground_homography, random_sensor
 from sspcore.synthetic.render import View, render_view, wrap_centre
 from sspcore.synthetic.world import World
 
@@ -20,12 +20,18 @@ def film(
     """Every frame of a flight through the world: what is seen, and the camera's picture of it (H, W, 3) uint8 RGB."""
     rng = np.random.default_rng(sensor_seed)
     sensor = random_sensor(rng, size)
-    focal = 0.92 * size[1]
     wrap_x = wrap_centre(world, (frames - 1) / fps)
     for number in range(frames):
-        time = number / fps
-        view = render_view(world, time, focal, size, wrap_x)
-        yield view, sensor.expose(view.image, time, _image_motion(world, time, fps, focal, size), rng)
+        yield shot(world, sensor, rng, number / fps, fps, size, wrap_x)
+
+
+def shot(
+    world: World, sensor: Sensor, rng: np.random.Generator, time: float, fps: int, size: tuple[int, int], wrap_x: float
+) -> tuple[View, np.ndarray]:
+    """One frame, `time` seconds into the flight: what is seen, and the sensor's picture of it; `wrap_x`: see `render_view`."""
+    focal = 0.92 * size[1]
+    view = render_view(world, time, focal, size, wrap_x)
+    return view, sensor.expose(view.image, time, _image_motion(world, time, fps, focal, size), rng)
 
 
 def _image_motion(world: World, time: float, fps: int, focal: float, size: tuple[int, int]) -> tuple[float, float]:
