@@ -109,7 +109,7 @@ def findings(stream: Stream) -> list[str]:
     sentences = []
     for name in _overall(stream, UNDISTURBED):
         if (found := drift(stream, name)) is not None:
-            verdict = "it rises" if found.low > 0 else "it falls" if found.high < 0 else "no drift is told apart from none"
+            verdict = "it rises" if found.low > 0 else "it falls" if found.high < 0 else "no drift is seen"
             sentences.append(
                 f"{name}: mIoU against {IMAGE} changes by {found.slope:+.1f} points in 1,000 frames "
                 f"({LEVEL:.0%} interval {found.low:+.1f} to {found.high:+.1f}): {verdict}."

@@ -22,7 +22,9 @@ from sspcore.core.parallel import run_jobs
 from sspcore.core.progress import tqdm
 from sspcore.core.types import VideoSegmenter
 from sspcore.inference.backends import TorchBackend
+from sspcore.models.filter import Filter
 from sspcore.models.pointwise import fast_pointwise
+from sspcore.models.ssp import SSP
 from sspcore.study.long_footage import Condition, Footage, Pairs, conditions
 from sspcore.study.long_scores import Run
 from sspcore.study.predicting import SharedImage
@@ -100,7 +102,7 @@ def shared_models(models: Mapping[str, VideoSegmenter]) -> dict[str, VideoSegmen
 
     found = {}
     for name, model in models.items():
-        if hasattr(model, "propagate"):  # SSP and its variants; other systems work between the stages of their image model
+        if isinstance(model, SSP | Filter):  # others work between the stages of their image model
             model.image = shared(model.image)
         elif hasattr(model, "logits_and_features"):
             model = shared(model)

@@ -120,7 +120,7 @@ def _write_part(out: Path, settings: LongFlightSettings, part: int) -> None:
     cv2.setNumThreads(1)
     world, sensor_seed = long_world(settings)
     sensor = random_sensor(np.random.default_rng(sensor_seed), settings.size)
-    noise = np.random.default_rng(sensor_seed.spawn(part + 1)[part])
+    noise = np.random.default_rng([settings.seed, _BRANCH, part])
     classes, video = label_tables(UAVID)[1], VideoFile(out / VIDEO, FPS, settings.size)
     for k in range(part * settings.part, min((part + 1) * settings.part, settings.frames)):
         wrap_x = world.flight.start[0] + world.flight.velocity[0] * k / FPS + PERIOD / 2 - _BEHIND

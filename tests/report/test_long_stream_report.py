@@ -44,7 +44,7 @@ def test_a_drift_is_the_slope_of_the_gain_and_is_named_by_its_interval():
     flat = stream()
     for name, value in (("Base", 0.5), ("SSP", 0.51)):
         flat["conditions"][UNDISTURBED]["systems"][name]["windows"]["miou"] = [value, 0.5, 0.5, value, 0.5] * 2
-    assert findings(flat)[0].endswith(": no drift is told apart from none.")
+    assert findings(flat)[0].endswith(": no drift is seen.")
 
 
 def test_tables_are_in_percent_and_gains_in_points():

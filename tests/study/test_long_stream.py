@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+import sspcore
 from sspcore.core.classes import ClassSpec
 from sspcore.core.types import VideoSegmenter, VideoState
 from sspcore.inference.backends import TorchBackend
 from sspcore.metrics import FrameRecord, MetricSuite
+from sspcore.models.ssp import SSP
 from sspcore.motion.fitting import Registration
 from sspcore.motion.flow import ZeroFlow
 from sspcore.study.long_footage import CUTS, DROPPED, LOST, THIRD, UNDISTURBED, Condition, Pairs, Unlabelled, conditions
@@ -146,34 +148,21 @@ def test_without_labels_consistency_alone_is_scored():
     assert Unlabelled(SimpleNamespace(read=lambda k: k)).frame(3) == 3 and Unlabelled(None).labels(3) is None
 
 
-class Image(nn.Module):
-    """Parts of an image model that sharing looks at."""
-
-    n_classes, feature_channels, upsampling = 2, 1, "logits"
-
-    def __init__(self, weight):
-        super().__init__()
-        self.part, self.calls = nn.Parameter(torch.tensor(weight)), 0
-
-    def logits_and_features(self, frames):
-        self.calls += 1
-        return frames * self.part, frames
-
-
-class Recurrent(nn.Module):
-    def __init__(self, weight):
-        super().__init__()
-        self.image = Image(weight)
-
-    def propagate(self):
-        raise NotImplementedError
+def tiny(weight):
+    """An image model of one convolution, whose weights are all the same number."""
+    image = sspcore.wrap(nn.Sequential(nn.Conv2d(3, 2, 4, stride=4)), "0", 2)
+    for parameter in image.parameters():
+        nn.init.constant_(parameter, weight)
+    return image
 
 
 def test_equal_image_models_see_a_frame_once():
-    models = shared_models({"Base": Image(1.0), "frozen": Recurrent(1.0), "trained": Recurrent(2.0), "other": nn.Identity()})
+    models = shared_models({"Base": tiny(1.0), "frozen": SSP(tiny(1.0)), "trained": SSP(tiny(2.0)), "other": nn.Identity()})
     assert models["Base"] is models["frozen"].image is not models["trained"].image
-    frames = torch.ones(1, 3, 4, 4)
-    for name in ("frozen", "trained"):
-        models[name].image.logits_and_features(frames)
-    models["Base"].logits_and_features(frames)
-    assert models["Base"].image.calls == models["trained"].image.image.calls == 1
+    frames, calls = torch.ones(1, 3, 32, 32), []
+    for shared in (models["Base"], models["trained"].image):
+        network = next(part for part in shared.modules() if isinstance(part, nn.Conv2d))
+        network.register_forward_hook(lambda *_: calls.append(1))
+    for image in (models["Base"], models["frozen"].image, models["trained"].image):
+        image.logits_and_features(frames)
+    assert len(calls) == 2
