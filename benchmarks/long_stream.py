@@ -76,7 +76,8 @@ def main() -> None:
         "data": study.data_origin, "metric_flow": study.profile.metric_flow,
     }
     for title, stream in found.items():
-        print(title, as_table(system_table(stream)), as_table(condition_table(stream)), *findings(stream), sep="\n\n")
+        tables = (as_table(rows).to_string() for rows in (system_table(stream), condition_table(stream)))
+        print(title, *tables, *findings(stream), sep="\n\n")
         if options.pictures is not None:
             name = "long_stream" if title == RENDERED else f"long_stream_{title}"
             save(picture(stream, title.capitalize(), origin), options.pictures, name, origin)

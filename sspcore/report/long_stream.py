@@ -5,6 +5,7 @@ A report holds "streams": title -> "frames", "window" and "conditions", see `ssp
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -24,7 +25,6 @@ from sspcore.study.long_footage import UNDISTURBED
 FILE = "long_stream.json"
 COMMAND = f"python benchmarks/long_stream.py --json figures/{FILE}"
 IMAGE = "Base"
-LEVEL = 0.95  # of the interval of a drift
 COLUMNS = {
     "miou": "mIoU (%)", "miou_moving": "mIoU moving (%)", "tc": "TC (%)", "flicker": "flicker (%)", "changed": "changed (%)",
     "alpha": "mean alpha", "lag": "lag (frames)",
@@ -39,6 +39,10 @@ class Drift(NamedTuple):
     slope: float
     low: float
     high: float
+
+    def text(self) -> str:
+        """The slope, and its interval in brackets."""
+        return f"{self.slope:+.1f} ({self.low:+.1f} to {self.high:+.1f})".replace("-", "−")
 
 
 def committed() -> dict[str, Any] | None:
@@ -66,9 +70,7 @@ def system_table(stream: Stream, condition: str = UNDISTURBED) -> dict[str, dict
             for key, title in COLUMNS.items() if key in values
         }
         if (found := drift(stream, name)) is not None:
-            shown[name]["drift of mIoU in 1,000 frames (points)"] = (
-                f"{found.slope:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
-            )
+            shown[name]["drift of mIoU in 1,000 frames (points)"] = found.text()
     return shown
 
 
@@ -100,7 +102,7 @@ def drift(stream: Stream, name: str) -> Drift | None:
         return None
     known = np.isfinite(gains)
     line = stats.linregress(np.array(windows["first_frames"])[known] / 1000, gains[known])
-    reach = stats.t.ppf((1 + LEVEL) / 2, known.sum() - 2) * line.stderr
+    reach = stats.t.ppf(0.975, known.sum() - 2) * line.stderr
     return Drift(float(line.slope), float(line.slope - reach), float(line.slope + reach))
 
 
@@ -111,8 +113,8 @@ def findings(stream: Stream) -> list[str]:
         if (found := drift(stream, name)) is not None:
             verdict = "it rises" if found.low > 0 else "it falls" if found.high < 0 else "no drift is seen"
             sentences.append(
-                f"{name}: mIoU against {IMAGE} changes by {found.slope:+.1f} points in 1,000 frames "
-                f"({LEVEL:.0%} interval {found.low:+.1f} to {found.high:+.1f}): {verdict}."
+                f"{name}: change of mIoU against {IMAGE} in 1,000 frames, in points, with its 95 % interval: {found.text()}; "
+                f"{verdict}."
             )
     return sentences
 
@@ -159,7 +161,7 @@ def _draw_conditions(panel: Axes, stream: Stream, styles: Mapping[str, dict[str,
         gains = [_gain(_overall(stream, condition), name, "miou") for condition in conditions]
         shown = [np.nan if gain is None else 100 * gain for gain in gains]
         panel.plot(range(len(conditions)), shown, **style | {"linestyle": "none", "marker": "o"})
-    panel.set_xticks(range(len(conditions)), [condition.replace(" ", "\n", 1) for condition in conditions], fontsize=8)
+    panel.set_xticks(range(len(conditions)), [textwrap.fill(condition, 14) for condition in conditions], fontsize=8)
     panel.set(ylabel=f"{PERCENT['miou']} above {IMAGE} (points)", xlim=(-0.5, len(conditions) - 0.5))
 
 

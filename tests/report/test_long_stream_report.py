@@ -39,12 +39,12 @@ def test_a_drift_is_the_slope_of_the_gain_and_is_named_by_its_interval():
     assert drift(stream(), "SSP").slope == pytest.approx(-20, abs=2)  # -2 points in each of ten windows of 100 frames
     assert drift(stream(), "Constant alpha 0.5").low > 5
     falls, rises = findings(stream())
-    assert falls.startswith("SSP: mIoU against Base changes by -") and falls.endswith(": it falls.")
-    assert rises.endswith(": it rises.") and drift(stream(), "Base") is None
+    assert falls.startswith("SSP: ") and "points, with its 95 % interval: −" in falls and falls.endswith("; it falls.")
+    assert rises.endswith("; it rises.") and drift(stream(), "Base") is None
     flat = stream()
     for name, value in (("Base", 0.5), ("SSP", 0.51)):
         flat["conditions"][UNDISTURBED]["systems"][name]["windows"]["miou"] = [value, 0.5, 0.5, value, 0.5] * 2
-    assert findings(flat)[0].endswith(": no drift is seen.")
+    assert findings(flat)[0].endswith("; no drift is seen.")
 
 
 def test_tables_are_in_percent_and_gains_in_points():
