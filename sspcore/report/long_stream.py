@@ -161,7 +161,7 @@ def _draw_conditions(panel: Axes, stream: Stream, styles: Mapping[str, dict[str,
         gains = [_gain(_overall(stream, condition), name, "miou") for condition in conditions]
         shown = [np.nan if gain is None else 100 * gain for gain in gains]
         panel.plot(range(len(conditions)), shown, **style | {"linestyle": "none", "marker": "o"})
-    panel.set_xticks(range(len(conditions)), [textwrap.fill(condition, 14) for condition in conditions], fontsize=8)
+    panel.set_xticks(range(len(conditions)), [textwrap.fill(condition, 12) for condition in conditions], fontsize=8)
     panel.set(ylabel=f"{PERCENT['miou']} above {IMAGE} (points)", xlim=(-0.5, len(conditions) - 0.5))
 
 
