@@ -90,9 +90,13 @@ def _curve(study: Study, name: str) -> list[str]:
     return curve_names([image, *names]).get(image, [])
 
 
-def of_run(studies: Sequence[Study], datasets: Sequence[str], names: Sequence[str]) -> list[Row]:
-    """The differences that the tables print, of systems and controls which all of these studies have scored."""
-    return differences(studies, datasets, pairs_of(names), on_curves(studies[0], names))
+def of_run(studies: Sequence[Study], rows: Sequence[Row]) -> list[Row]:
+    """The differences that the tables print, of all systems and controls among the rows, which all studies have scored."""
+    found = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        names = [row["system"] for row in rows if row["dataset"] == dataset]
+        found += differences(studies, [dataset], pairs_of(names), on_curves(studies[0], names))
+    return found
 
 
 def draws(n_seeds: int, n_clips: int) -> tuple[np.ndarray, np.ndarray]:

@@ -204,7 +204,7 @@ def write_seeds(studies: Sequence[Study], systems: Sequence[str], datasets: Sequ
     titles = first.titles(datasets)
     results = {
         "provenance": origin, "titles": titles, "notes": [SPREAD_NOTE, CURVE_NOTE], "rows": summary(rows),
-        "differences": of_run(studies, datasets, [row["system"] for row in rows]),
+        "differences": of_run(studies, rows),
     }
     written = document(results).write(results, folder / "tables", "seeds")
     pictures = {}

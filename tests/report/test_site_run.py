@@ -19,6 +19,7 @@ from sspcore.report.captions import PICTURES
 from sspcore.report.seeds import summary
 from sspcore.report.site import find_run
 from sspcore.report.site.build import gather
+from sspcore.report.site.run import gains
 from sspcore.study.own import with_own
 from sspcore.study.profiles import load_profile
 
@@ -47,6 +48,15 @@ def lay_out(root: Path, rows: list[dict], pictures: tuple[str, ...]) -> Workspac
 def pages_of(root: Path, workspace: Workspace) -> Path:
     gather(root / "pages", find_run(load_profile("smoke"), workspace))
     return root / "pages"
+
+
+def test_gains_are_worded_by_their_intervals():
+    rows = [row("Base", "image", 0.61, 0.70), row("SSP", "video", 0.62, 0.85)]
+    ends = {"miou": (-0.01, 0.03), "tc": (0.1, 0.2)}
+    paired = {key: {"difference": 0.0, "low": low, "high": high} for key, (low, high) in ends.items()}
+    differences = [{"dataset": "uavid", "new": "SSP", "old": "Base"} | paired]
+    (line,) = gains({"rows": rows, "differences": differences}, {"uavid": "UAVid"})
+    assert "+1.00 mIoU (not told apart), +15.00 TC (better), +1.00 mIoU of moving classes (points)" in line
 
 
 def test_a_run_is_in_front_with_its_tables_pictures_and_notebooks(tmp_path):

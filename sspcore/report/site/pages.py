@@ -62,7 +62,7 @@ def write_run(site: Path, run: Run, committed: Iterable[str]) -> None:
         committed=committed,
         document=None if main is None else results.document(main), seeds="" if main is None else seeds_text(main["provenance"]),
         titles=[] if main is None else [titles[name] for name in datasets_of(main)],
-        gains=[] if main is None else gains(main["rows"], titles), minutes=run.minutes(),
+        gains=[] if main is None else gains(main, titles), minutes=run.minutes(),
         notebooks={path.name: heading(path) for path in run.notebooks},
     )
 

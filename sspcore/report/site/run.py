@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sspcore.core.errors import ArtefactError
 from sspcore.core.files import read_json
 from sspcore.core.paths import Workspace, shown
-from sspcore.report.tables import Row, datasets_of, points
+from sspcore.report.paired import comparison, verdict
+from sspcore.report.tables import datasets_of, points
 from sspcore.study.profiles import Profile
 
 GAINS = {"miou": "mIoU", "tc": "TC", "miou_moving": "mIoU of moving classes"}
@@ -50,15 +52,19 @@ def find_run(profile: Profile, workspace: Workspace) -> Run:
     return Run(profile, workspace.figures, notebooks)
 
 
-def gains(rows: list[Row], titles: Mapping[str, str]) -> list[str]:
-    """What propagation and distillation change, one sentence for each pair of systems that the run has."""
-    lines = []
-    for dataset in datasets_of({"rows": rows}):
+def gains(results: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
+    """What propagation and distillation change, one sentence for each pair of systems that the run has, with its verdicts."""
+    rows, lines = results["rows"], []
+    for dataset in datasets_of(results):
         by_name = {row["system"]: row for row in rows if row["dataset"] == dataset}
         for name, origin in PAIRS:
             new, old = by_name.get(name, {}), by_name.get(origin, {})
+            paired = comparison(results.get("differences", []), dataset, name, origin) or {}
             known = {column: title for column, title in GAINS.items() if None not in (new.get(column), old.get(column))}
             if known:
-                changes = ", ".join(f"{points(new[column] - old[column])} {title}" for column, title in known.items())
+                words = {column: f" ({word})" if (word := verdict(paired.get(column))) else "" for column in known}
+                changes = ", ".join(
+                    f"{points(new[column] - old[column])} {title}{words[column]}" for column, title in known.items()
+                )
                 lines.append(f"{titles[dataset]}, {name} against {origin}: {changes} (points)")
     return lines
