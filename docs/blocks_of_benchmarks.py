@@ -225,12 +225,12 @@ def steps() -> pd.DataFrame:
 
 
 def engines() -> pd.DataFrame:
-    """The engines that NVIDIA's compiler builds of them, by the kind of GPU."""
+    """The engines that NVIDIA's compiler builds of them, by the kind of GPU: MB / seconds."""
     rows = []
     for columns, found in compiled():
         built = found["engines"]
         rows.append(columns | {
-            gpu: f"{built[gpu]['bytes'] / 1e6:.0f} MB, {built[gpu]['seconds']:.1f} s" if gpu in built else "refused"
+            gpu: f"{built[gpu]['bytes'] / 1e6:.0f} / {built[gpu]['seconds']:.1f}" if gpu in built else "refused"
             for gpu in ("sm75", "sm80", "sm86", "sm89", "sm120")
         })
     return pd.DataFrame(rows)
