@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -34,6 +35,17 @@ def tables_of(cell: str) -> list[dict[str, dict[str, str]]]:
     """The tables that a cell has displayed, each as row -> column -> text."""
     pages = [output["data"]["text/html"] for output in outputs_of(cell) if "text/html" in output.get("data", {})]
     return [_Table.read(page) for page in pages]
+
+
+def markdown_tables_of(cell: str) -> list[dict[str, dict[str, str]]]:
+    """The same of tables that a cell has displayed as Markdown, without their headings between rows and marks of the best."""
+    pages = [output["data"]["text/markdown"] for output in outputs_of(cell) if "text/markdown" in output.get("data", {})]
+    found: list[dict[str, dict[str, str]]] = []
+    for table in re.findall(r"(?:^\|.*\n)+", "\n".join(pages) + "\n", re.MULTILINE):
+        plain = re.sub(r"[*]{2}|</?ins>", "", table)
+        head, _, *rows = ([text.strip() for text in line.strip("|").split("|")] for line in plain.splitlines())
+        found.append({name: dict(zip(head[1:], values, strict=True)) for name, *values in rows if any(values)})
+    return found
 
 
 def number(text: str) -> float:

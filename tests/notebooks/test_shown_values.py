@@ -9,9 +9,15 @@ import re
 
 import pytest
 
-from helpers.shown import number, tables_of, text_of
+from helpers.shown import markdown_tables_of, number, tables_of, text_of
 
 pytestmark = pytest.mark.xdist_group("notebooks")  # in the process that runs them, after them
+DATASETS = ("uavid", "ruralscapes")
+
+
+def scores_of(row: dict[str, str]) -> list[float]:
+    """mIoU and TC of a table's row, in percent."""
+    return [number(row[f"{key} (%)"] if f"{key} (%)" in row else row[key]) for key in ("mIoU", "TC")]
 
 
 def test_on_the_sample_ssp_is_steadier_than_its_own_image_model_and_no_less_accurate():
@@ -43,6 +49,64 @@ def test_flow_explains_more_than_a_homography_and_that_more_than_no_warp():
         assert number(row["flow error (px)"]) < 1 and 0 <= int(row["failed"]) <= int(row["registrations"])
 
 
+def test_the_loss_by_hand_is_the_librarys_and_the_past_makes_it_smaller():
+    terms = re.findall(r"^.+: CE ([\d.]+), L_tc ([\d.]+), .* = ([\d.]+)$", text_of("03-14"), re.MULTILINE)
+    alone, ssp = ([float(term) for term in line] for line in terms)  # image model alone, SSP
+    assert ssp[1] < alone[1] / 2 and ssp[2] < alone[2]  # L_tc, and the whole
+    library = [float(value) for value in re.findall(r"\d\.\d+", text_of("03-16"))]
+    assert library == pytest.approx(ssp, abs=0.006)  # L_tc is printed with two digits
+    right = [float(share) for share in re.findall(r"right labels ([\d.]+)", text_of("03-27"))]
+    assert right == sorted(right, reverse=True) and right[0] > right[-1]  # the further off the past, the fewer
+
+
+def test_what_ssp_and_base_start_from_is_trained_like_them():
+    (recipes,) = tables_of("03-18")
+    assert recipes["Base (start)"] == recipes["Base"] and {"epochs", "lr", "batch_size"} <= recipes["Base"].keys()
+    (row,) = {tuple(recipes[name][key] for key in ("epochs", "lr", "batch_size")) for name in ("Base", "SSP")}
+    assert all(map(float, row))
+
+
+def test_fused_labels_are_steadier_and_the_better_reading_of_the_mask_is_in_use():
+    (scores,), (quality,) = tables_of("04-17"), tables_of("04-19")
+    for row in scores.values():
+        f1 = {}
+        for reading in ("followed", "same-pixel"):
+            precision, recall, f1[reading] = (number(row[f"{reading}: {key} (%)"]) for key in ("precision", "recall", "F1"))
+            assert f1[reading] == pytest.approx(2 * precision * recall / (precision + recall), abs=0.2)
+        assert f1["followed"] > f1["same-pixel"]
+    assert text_of("04-17").count("larger F1: followed; in use: followed") == len(scores) == 2
+    for name, row in quality.items():
+        if name.endswith(", fused"):
+            assert number(row["TC (%)"]) > number(quality[name.replace(", fused", ", unfused")]["TC (%)"]) + 5
+    unfused, fused = (float(share) for share in re.findall(r"^\w+: ([\d.]+) %", text_of("05-16"), re.MULTILINE))
+    assert fused < unfused / 2
+
+
+def test_distillation_brings_the_student_nearer_to_its_teacher_and_gains_are_differences():
+    far, near = (re.findall(r"[\d.]+(?= at)", line) for line in text_of("05-20").splitlines())
+    assert len(far) == len(near) == 2 and all(float(kd) < float(base) for kd, base in zip(near, far, strict=True))
+    tables = tables_of("05-22")
+    assert len(tables) == 4  # scores and gains of two data sets
+    for scores, gains in zip(tables[::2], tables[1::2], strict=True):
+        for pair, row in gains.items():
+            better, worse = (scores[name] for name in pair.split(" against "))
+            for column in ("mIoU", "TC", "mIoU moving"):
+                expected = number(better[f"{column} (%)"]) - number(worse[f"{column} (%)"])
+                assert number(row[column]) == pytest.approx(expected, abs=0.11), (pair, column)
+
+
+def test_ssp_costs_little_above_base_and_as_much_as_is_printed():
+    (costs,), (above,) = tables_of("06-15"), tables_of("12-04")
+    for row in costs.values():
+        assert number(row["parameters (M)"]) == pytest.approx(number(row["published"]), abs=0.011)
+        assert number(row["multiply-adds (G)"]) == pytest.approx(number(row["published (G)"]), rel=0.005)
+    for column in ("parameters (M)", "multiply-adds (G)"):
+        shown = column.replace("(", "above Base (")
+        base, ssp = number(costs["Base"][column]), number(costs["SSP"][column])
+        assert ssp - base == pytest.approx(number(above["SSP"][shown]), abs=0.06) and base < ssp < 1.05 * base
+        assert 0 == number(above["Base"][shown]) < number(above["SSP"][shown]) < number(above["SSP-R"][shown])
+
+
 def test_averaging_alone_buys_consistency_and_the_references_warp_takes_some():
     tables = tables_of("07-13")
     assert len(tables) == 2
@@ -52,6 +116,37 @@ def test_averaging_alone_buys_consistency_and_the_references_warp_takes_some():
         for row in table.values():
             assert number(row["TC, reference's warp (%)"]) < number(row["TC (%)"])
             assert abs(number(row["TC, exact flow (%)"]) - number(row["TC (%)"])) < 3
+
+
+def test_tables_of_all_chapters_agree_on_a_system():
+    seen: dict[tuple[str, str], list[list[float]]] = {}
+    by_data = [tables_of("05-22")[::2], tables_of("06-13"), markdown_tables_of("08-04"), markdown_tables_of("09-07")]
+    for dataset, tables in zip(DATASETS, zip(*by_data, strict=True), strict=True):
+        for name, row in (entry for table in tables for entry in table.items()):
+            seen.setdefault((name, dataset), []).append(scores_of(row))
+    for name, row in (entry for cell in ("12-06", "12-24") for entry in tables_of(cell)[0].items()):
+        seen.setdefault(tuple(name.rsplit(", ", 1)), []).append(scores_of(row))
+    assert min(len(seen[name, dataset]) for name in ("Base", "SSP") for dataset in DATASETS) == 6
+    for name, scores in seen.items():
+        assert all(each == pytest.approx(scores[0], abs=0.11) for each in scores), name
+
+
+def test_pictures_of_a_smoke_run_are_drawn_and_called_no_result():
+    (origin,) = tables_of("08-12")
+    assert origin["profile"]["value"] == "smoke" and origin["data"]["value"].endswith("smoke run: no result")
+    drawn = set(re.findall(r"^(\w+)_\w+\.png$", text_of("08-06"), re.MULTILINE))
+    assert {name.split("_")[0] for name in drawn} == set(DATASETS)
+
+
+def test_differences_of_the_ablations_are_those_of_their_scores():
+    for table in markdown_tables_of("09-07") + markdown_tables_of("12-16"):
+        method = table["SSP-R" if "SSP-R" in table else "SSP"]
+        changed = {name: row for name, row in table.items() if row["Δ mIoU"] != "–"}
+        assert len(changed) in (1, 5)
+        for name, row in changed.items():
+            for column in ("mIoU", "TC", "mIoU moving"):
+                expected = number(row[column]) - number(method[column])
+                assert number(row[f"Δ {column}"]) == pytest.approx(expected, abs=0.011), (name, column)
 
 
 def test_only_the_wrong_sampling_mode_drifts():
@@ -72,3 +167,29 @@ def test_the_truth_is_fully_accurate_and_not_fully_consistent():
         for row in table.values():
             assert number(row["miou"]) == 100 and number(row["miou_moving"]) == 100
             assert 50 < number(row["tc"]) <= 100
+
+
+def test_beyond_the_paper_the_curve_ends_where_its_constants_do():
+    (scores,), (above,) = tables_of("12-06"), tables_of("12-10")
+    for name, row in above.items():
+        dataset = name.rsplit(", ", 1)[1]
+        low, high = (number(scores[f"{end}, {dataset}"]["TC (%)"]) for end in ("Base", "Constant alpha 0.5"))
+        tc = number(scores[name]["TC (%)"])
+        assert row["ends"] == ("below" if tc < low else "beyond" if tc > high else ""), name
+    for row in tables_of("12-12")[0].values():
+        assert all(0 < number(alpha) < 1 for alpha in row.values() if alpha != "–")
+    for table in tables_of("12-18"):
+        differences = [number(row["difference (points)"]) for row in table.values()]
+        assert differences == sorted(differences)
+    for table in tables_of("12-20")[:2]:
+        homography, flow, *gates = (number(row["by flow (%)"]) for row in table.values())
+        assert homography == 0 and flow == 100 and all(0 <= gate <= 100 for gate in gates)
+
+
+def test_on_your_own_flight_the_past_makes_steadier():
+    (scores,) = tables_of("13-21")
+    tc = {name: number(row["TC (%)"]) for name, row in scores.items()}
+    assert tc["KD-SSP"] > tc["KD Base"] + 3 and tc["Constant alpha 0.5"] > tc["Base"] + 3
+    failed = [row["registration failed (%)"] for row in scores.values()]
+    assert failed.count("–") == 3 and all(0 <= number(share) < 50 for share in failed if share != "–")  # three without a past
+    assert 0 < float(re.search(r"mean alpha ([\d.]+)", text_of("13-15"))[1]) < 1
