@@ -29,6 +29,12 @@ def test_every_compared_cell_has_a_stored_output(path):
         assert cell.execution_count, f"{path.name}: cell {cell.id} has no execution count"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_has_an_id_of_its_own(path):
+    ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+    assert len({*ids}) == len(ids) and all(name.startswith(f"{path.stem[:2]}-") for name in ids), ids
+
+
 def test_outputs_are_of_the_committed_results_and_fit_for_the_repository():
     results = json.loads((REPOSITORY / "figures" / "tables" / "results.json").read_text(encoding="utf-8"))
     assert foreign_outputs(NOTEBOOKS, results) == []
