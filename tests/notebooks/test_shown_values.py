@@ -82,17 +82,9 @@ def test_fused_labels_are_steadier_and_the_better_reading_of_the_mask_is_in_use(
     assert fused < unfused / 2
 
 
-def test_distillation_brings_the_student_nearer_to_its_teacher_and_gains_are_differences():
+def test_distillation_brings_the_student_nearer_to_its_teacher():
     far, near = (re.findall(r"[\d.]+(?= at)", line) for line in text_of("05-20").splitlines())
     assert len(far) == len(near) == 2 and all(float(kd) < float(base) for kd, base in zip(near, far, strict=True))
-    tables = tables_of("05-22")
-    assert len(tables) == 4  # scores and gains of two data sets
-    for scores, gains in zip(tables[::2], tables[1::2], strict=True):
-        for pair, row in gains.items():
-            better, worse = (scores[name] for name in pair.split(" against "))
-            for column in ("mIoU", "TC", "mIoU moving"):
-                expected = number(better[f"{column} (%)"]) - number(worse[f"{column} (%)"])
-                assert number(row[column]) == pytest.approx(expected, abs=0.11), (pair, column)
 
 
 def test_ssp_costs_little_above_base_and_as_much_as_is_printed():
@@ -120,7 +112,8 @@ def test_averaging_alone_buys_consistency_and_the_references_warp_takes_some():
 
 def test_tables_of_all_chapters_agree_on_a_system():
     seen: dict[tuple[str, str], list[list[float]]] = {}
-    by_data = [tables_of("05-22")[::2], tables_of("06-13"), markdown_tables_of("08-04"), markdown_tables_of("09-07")]
+    shown = tables_of("05-22"), tables_of("06-13"), markdown_tables_of("08-04"), markdown_tables_of("09-07")
+    by_data = [[table for table in tables if {"Steps", "training steps"} & {*table.get("Base", ())}] for tables in shown]
     for dataset, tables in zip(DATASETS, zip(*by_data, strict=True), strict=True):
         for name, row in (entry for table in tables for entry in table.items()):
             seen.setdefault((name, dataset), []).append(scores_of(row))
