@@ -238,7 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
                 content["labels"] += [row for dataset in datasets for row in rows_of_labels(each, dataset)]
             data = stable_hash([each.clips_key(dataset) for dataset in datasets])
             origin = provenance(study.profile.name, study.seed, data) | {
-                "data": study.data_origin, "held_out": study.profile.held_out, "titles": study.titles(datasets),
+                "data": study.changed({"held_out": 0}).data_origin, "held_out": study.profile.held_out,
+                "folds": sorted({row["fold"] for row in content["rows"]}), "titles": study.titles(datasets),
             }
             content["summary"] = summary(content["rows"], comparison.compared_with)
             content["chosen"] = chosen(content["rows"], comparison)
