@@ -53,17 +53,17 @@ def comparison(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def frontier_of_all(rows: Sequence[Row], title: str) -> Figure:
-    """TC and mIoU of all systems, of all classes on the left and of moving ones, if they are scored, on the right."""
+    """TC and mIoU of all systems, of all classes and below of moving ones, if they are scored."""
     shown = {accuracy: points_of(rows, "tc", accuracy) for accuracy in ACCURACIES}
     if not shown["miou_moving"]:
         del shown["miou_moving"]
-    drawn, panels = figure(12.6, 6.4, 1, len(shown), squeeze=False)
-    for axes, (accuracy, points) in zip(panels[0], shown.items(), strict=True):
+    drawn, panels = figure(8.4, 0.8 + 4.9 * len(shown), len(shown), squeeze=False)
+    for axes, (accuracy, points) in zip(panels[:, 0], shown.items(), strict=True):
         draw(axes, points)
         axes.set(xlabel=in_percent("tc"), ylabel=in_percent(accuracy), title=ACCURACIES[accuracy])
     legend_below(drawn, legend_handles(shown["miou"]), 3)
     drawn.suptitle(title)
-    for axes, points in zip(panels[0], shown.values(), strict=True):
+    for axes, points in zip(panels[:, 0], shown.values(), strict=True):
         name_points(axes, points)
     return drawn
 
