@@ -49,7 +49,10 @@ def streams(study: Study, names: list[str], options: argparse.Namespace) -> dict
     footage: dict[str, Footage] = {RENDERED: render_long_flight(folder, settings, options.workers)}
     footage |= {path.stem: Unlabelled(open_frames(path, "")) for path in options.video}
     return {
-        title: long_streams(study, DATASET, names, one, options.window, options.jump, options.workers, options.frames)
+        title: {
+            "data": study.data_origin if title == RENDERED else f"own video, no labels; systems trained on {study.data_origin}",
+            **long_streams(study, DATASET, names, one, options.window, options.jump, options.workers, options.frames),
+        }
         for title, one in footage.items()
     }
 
@@ -80,7 +83,8 @@ def main() -> None:
         print(title, *tables, *findings(stream), sep="\n\n")
         if options.pictures is not None:
             name = "long_stream" if title == RENDERED else f"long_stream_{title}"
-            save(picture(stream, title.capitalize(), origin), options.pictures, name, origin)
+            shown = origin | {"data": stream["data"]}
+            save(picture(stream, title.capitalize(), shown), options.pictures, name, shown)
     if options.json is not None:
         write_json(options.json, {"provenance": origin, "streams": found})
 

@@ -1,6 +1,6 @@
 """What a long stream shows (notebook 07): tables, a picture and sentences from the file of `benchmarks/long_stream.py`.
 
-A report holds "streams": title -> "frames", "window" and "conditions", see `sspcore.study.long_stream.long_streams`.
+A report holds "streams": title -> "data" in words, and what `sspcore.study.long_stream.long_streams` returns.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def picture(stream: Stream, title: str, origin: Mapping[str, Any]) -> Figure:
             _draw_windows(panel, stream["conditions"][UNDISTURBED], key, styles)
     legend_below(made, [Line2D([], [], label=name, **style) for name, style in styles.items()], 4)
     made.suptitle(f"{title}: windows of {stream['window']} frames")
-    return footnote(made, origin_line(origin))
+    return footnote(made, origin_line({**origin, "data": stream["data"]}))
 
 
 def _draw_windows(panel: Axes, windows: Mapping[str, Any], key: str, styles: Mapping[str, dict[str, Any]]) -> None:

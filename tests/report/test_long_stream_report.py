@@ -30,7 +30,7 @@ def stream(labelled=True):
     found = counts | {
         "first_frames": list(range(0, 1000, 100)), "systems": {name: system(name, labelled) for name in SYSTEMS}
     }
-    return {"frames": 1000, "window": 100, "conditions": {
+    return {"data": "own video", "frames": 1000, "window": 100, "conditions": {
         UNDISTURBED: found, CUTS: found | {"jumps": 3, "cuts_found": 2},
     }}
 
@@ -65,6 +65,7 @@ def test_the_picture_shows_what_is_known(labelled):
     ] + (["lag (frames)", "mIoU above Base (points)"] if labelled else [])
     tc = made.axes[1 if labelled else 0].lines[1]
     assert tc.get_ydata() == pytest.approx([10] * WINDOWS)
+    assert made.texts[-1].get_text().startswith("Own video; profile smoke")
     assert {text.get_text() for text in made.legends[0].get_texts()} == set(SYSTEMS)
 
 
