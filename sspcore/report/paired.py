@@ -193,14 +193,14 @@ def cell(found: Mapping[str, float | None] | None) -> str:
     return f"{value} [{low}, {high}]" if verdict(found) == UNDECIDED else f"**{value}** [{low}, {high}]"
 
 
-def in_words(rows: Iterable[Row], dataset: str) -> dict[str, dict[str, str]]:
-    """"<new> against <old>" -> score -> difference, interval and verdict, of one data set, for notebooks."""
+def in_words(rows: Iterable[Row]) -> dict[str, dict[str, str]]:
+    """"<new> against <old>, <data set>" -> score -> difference, interval and verdict, for notebooks."""
     return {
-        f"{row['new']} against {row['old']}": {
+        f"{row['new']} against {row['old']}, {row['dataset']}": {
             title: f"{cell(row[score]).replace('**', '')}: {verdict(row[score]) or 'no interval'}"
             for score, title in COMPARED.items() if score in row
         }
-        for row in rows if row["dataset"] == dataset
+        for row in rows
     }
 
 

@@ -137,6 +137,21 @@ def _statistics(values: list[float | None]) -> Row:
     return {"mean": mean, "std": std, "values": values}
 
 
+def above_curves(rows: list[Row]) -> dict[str, Row]:
+    """"<system>, <data set>" -> how far it is above the curve of its image model, and what both make of moving classes."""
+    entries = {(entry["system"], entry["dataset"]): entry for entry in summary(rows)}
+    found = {f"{name}, {dataset}": (entry, dataset) for (name, dataset), entry in entries.items() if entry["above_curve"]}
+    return {
+        name: {
+            "image model": (curve := entry["above_curve"])["image_model"], "seeds": len(entry["seeds"]),
+            "points above curve": 100 * curve["mean"], "ends": " ".join(filter(None, curve["ends"])),
+            "mIoU moving (%)": 100 * entry["miou_moving"]["mean"],
+            "of the image model (%)": 100 * entries[curve["image_model"], dataset]["miou_moving"]["mean"],
+        }
+        for name, (entry, dataset) in found.items()
+    }
+
+
 def document(results: Row) -> Document:
     """Tables of mean and spread, in percent and points of percent; `results` is the content of seeds.json."""
     origin, entries = results["provenance"], results["rows"]

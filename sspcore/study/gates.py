@@ -115,6 +115,16 @@ def wrong_pasts(
     }
 
 
+def compared_gates(study: Study, datasets: Sequence[str]) -> Table:
+    """`wrong_pasts` of each motion alone, of the published gate and of the best other one; "<name>, <data set>" -> figures."""
+    rows: Table = {}
+    for dataset in datasets:
+        found = wrong_pasts(study, dataset, GATES)
+        shown = ["homography", "flow", PUBLISHED, *least_wrong(found)]
+        rows |= {f"{name}, {dataset}": found[name] for name in shown if name in found}
+    return rows
+
+
 def least_wrong(found: Table) -> list[str]:
     """The name of that gate of a table of `wrong_pasts`, other than the published one, which is wrong least often; or none."""
     others = [name for name in found if name.startswith("gate") and name != PUBLISHED]

@@ -87,7 +87,7 @@ def test_of_few_clips_there_is_a_difference_and_no_interval():
     (row,) = paired.differences([OneStudy()], ["uavid"], [("SSP", "Base")])
     assert row["tc"] == {"difference": pytest.approx(0.1), "low": None, "high": None} and "tc_exact_flow" not in row
     assert paired.cell(row["tc"]) == "+10.00" and paired.verdict(row["tc"]) is None
-    assert paired.in_words([row], "uavid")["SSP against Base"]["TC"] == "+10.00: no interval"
+    assert paired.in_words([row])["SSP against Base, uavid"]["TC"] == "+10.00: no interval"
 
 
 @pytest.mark.parametrize("low, high, word, cell", [
