@@ -39,6 +39,14 @@ def test_what_was_measured_corrects_its_rate_most_then_its_kind_then_all():
     assert seconds(costs, "render") == pytest.approx(50, rel=0.1)
 
 
+def test_a_task_without_a_rate_says_nothing_of_the_machine():
+    """A notebook that trains for a quarter of an hour once made all else of the next run look fifty times slower."""
+    costs = Costs.load([("notebook 99", 1.0, 850.0)])
+    for rate in ("train Base", "notebook 01", "notebook 98"):
+        assert seconds(costs, rate) == seconds(Costs.load(), rate)
+    assert seconds(costs, "notebook 99", 1) > 400
+
+
 def test_a_short_task_that_took_long_changes_little():
     costs = Costs(RATES)
     costs.observe(task("a", rate="render", units=0.1), 1)  # twenty times what was expected
