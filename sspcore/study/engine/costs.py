@@ -50,7 +50,8 @@ class Costs:
         self._note(task.rate, task.units, seconds)
 
     def _note(self, rate: str, units: float, seconds: float) -> None:
-        for name in {"", kind_of(rate), rate} if rate in self.rates else {rate}:  # a guess at a rate says nothing of the machine
+        # where the rate is a guess, what it took says nothing of the machine
+        for name in {"", kind_of(rate), rate} if rate in self.rates else {rate}:
             expected, measured = self.measured.get(name, (0.0, 0.0))
             self.measured[name] = expected + self._expected(rate, units), measured + seconds
 
