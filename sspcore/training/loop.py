@@ -44,6 +44,7 @@ from sspcore.training.recipe import Recipe
 log = logging.getLogger(__name__)
 
 HISTORY, RESUME, BOARD = "history.json", "resume.pt", "tensorboard"
+SETTLED = 5.0  # momentum times steps at which running statistics have forgotten their start: exp(-5) is below 1 %
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def train(run: Training) -> list[dict[str, float]]:
         model = synchronise_batchnorm(model, run.device)
     optimiser = build_optimiser(model, recipe, run.fresh)
     schedule = build_schedule(optimiser, recipe, sampler.steps)
+    let_statistics_settle(model, recipe.epochs * sampler.steps)
     torch.manual_seed(run.seed)
     resumed = {"model": model, "optimiser": optimiser, "schedule": schedule}
     history = _resume(run, resumed)
@@ -233,6 +235,18 @@ def _board(run: Training, step: int) -> Iterator[Callable[[dict[str, float]], No
             step += 1
 
         yield note
+
+
+def let_statistics_settle(model: nn.Module, steps: int) -> None:
+    """Raise the momentum of batch norms whose running statistics would still be those of their start after `steps`.
+
+    Some libraries' networks (MobileNetV3 of torchvision: 0.01) are made for many thousand steps. After a few hundred they
+    predict one class in eval mode, whatever the loss. A momentum of `SETTLED / steps` forgets all but 1 % of the start;
+    PyTorch's own 0.1 is the most, so that others, and long trainings, stay as they are.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.momentum is not None:
+            part.momentum = max(part.momentum, min(0.1, SETTLED / max(1, steps)))
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe, fresh: frozenset[str]) -> Optimizer:

@@ -418,3 +418,18 @@ def test_products_are_in_tf32_where_asked_for_and_only_while_training(precision,
     training.train(replace(job, machine=MachineSettings(precision=precision)))
     assert set(switches) == {expected} and not matmul.allow_tf32
     assert MachineSettings(precision=precision).effective_precision(torch.device("cpu")) == "float32"
+
+
+def test_slow_running_statistics_settle_in_a_short_training():
+    """A network whose statistics follow slowly (torchvision's MobileNetV3) would else predict one class in eval mode."""
+    def after(momentum: float | None, steps: int) -> nn.BatchNorm2d:
+        layer = nn.BatchNorm2d(1, momentum=momentum)
+        training.let_statistics_settle(layer, steps)
+        return layer
+
+    slow, x = after(0.01, 200), torch.randn(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 50
+    for _ in range(200):
+        slow(x)
+    assert slow.running_mean.item() == pytest.approx(x.mean().item(), rel=0.01)
+    assert after(0.01, 100_000).momentum == 0.01 and after(0.1, 50).momentum == 0.1 and after(0.2, 50).momentum == 0.2
+    assert after(0.01, 10).momentum == 0.1 and after(None, 10).momentum is None
