@@ -40,11 +40,11 @@ from sspcore.models.pointwise import fast_pointwise
 from sspcore.training.distributed import EpochSampler, World, synchronise_batchnorm, with_counts
 from sspcore.training.losses import Objective
 from sspcore.training.recipe import Recipe
+from sspcore.training.statistics import let_statistics_settle
 
 log = logging.getLogger(__name__)
 
 HISTORY, RESUME, BOARD = "history.json", "resume.pt", "tensorboard"
-SETTLED = 5.0  # momentum times steps at which running statistics have forgotten their start: exp(-5) is below 1 %
 
 
 @dataclass(frozen=True)
@@ -235,18 +235,6 @@ def _board(run: Training, step: int) -> Iterator[Callable[[dict[str, float]], No
             step += 1
 
         yield note
-
-
-def let_statistics_settle(model: nn.Module, steps: int) -> None:
-    """Raise the momentum of batch norms whose running statistics would still be those of their start after `steps`.
-
-    Some libraries' networks (MobileNetV3 of torchvision: 0.01) are made for many thousand steps. After a few hundred they
-    predict one class in eval mode, whatever the loss. A momentum of `SETTLED / steps` forgets all but 1 % of the start;
-    PyTorch's own 0.1 is the most, so that others, and long trainings, stay as they are.
-    """
-    for part in model.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.momentum is not None:
-            part.momentum = max(part.momentum, min(0.1, SETTLED / max(1, steps)))
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe, fresh: frozenset[str]) -> Optimizer:

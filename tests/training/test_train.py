@@ -35,6 +35,7 @@ from sspcore.training import loop as training
 from sspcore.training.distributed import EpochSampler
 from sspcore.training.losses import supervised
 from sspcore.training.recipe import Recipe
+from sspcore.training.statistics import let_statistics_settle
 
 RECIPE = Recipe(epochs=4, schedule_epochs=5, warmup_epochs=0.5, batch_size=2, lr=3e-3, crop=(64, 96))
 TINY = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=8, weights="none")
@@ -424,7 +425,7 @@ def test_slow_running_statistics_settle_in_a_short_training():
     """A network whose statistics follow slowly (torchvision's MobileNetV3) would else predict one class in eval mode."""
     def after(momentum: float | None, steps: int) -> nn.BatchNorm2d:
         layer = nn.BatchNorm2d(1, momentum=momentum)
-        training.let_statistics_settle(layer, steps)
+        let_statistics_settle(layer, steps)
         return layer
 
     slow, x = after(0.01, 200), torch.randn(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 50
