@@ -8,7 +8,7 @@ import torch
 
 from sspcore.core.conventions import CORRECTED
 from sspcore.core.types import VideoSegmenter, Window
-from sspcore.models import ImageModelSpec
+from sspcore.models import ImageModelSpec, ImageSegmenter
 
 CLASSES, HEIGHT, WIDTH = 5, 64, 96
 LITE = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
@@ -25,6 +25,12 @@ PROFILE = SimpleNamespace(
     train_flow=False,
 )
 FLOW_TRAINED = SimpleNamespace(**vars(PROFILE) | {"train_flow": True})
+
+
+def lite_image(n_classes: int, seed: int = 0) -> ImageSegmenter:
+    """A small image model in eval mode, its random weights of this seed."""
+    torch.manual_seed(seed)
+    return ImageSegmenter(LITE, n_classes).eval()
 
 
 def window_of(n_frames: int, batch: int = 1, seed: int = 0) -> Window:

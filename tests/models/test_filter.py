@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.systems import lite_image
 from sspcore.core.errors import ProfileError
 from sspcore.core.types import Window
-from sspcore.models import ImageModelSpec, ImageSegmenter
+from sspcore.models import ImageSegmenter
 from sspcore.models.controls import RIVALS
 from sspcore.models.filter import Filter, MajorityVote, OneEuro
 from sspcore.models.spec import OneEuroOptions, VoteOptions
@@ -20,13 +21,11 @@ from sspcore.models.systems import assemble, system
 
 CLASSES, HEIGHT, WIDTH, FRAMES = 4, 64, 96, 9
 SHIFT_X, SHIFT_Y = 8, -4  # the camera's motion: what was at (x, y) is now at (x + 8, y - 4)
-LITE = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
 
 
 @pytest.fixture(scope="module")
 def image() -> ImageSegmenter:
-    torch.manual_seed(0)
-    return ImageSegmenter(LITE, CLASSES).eval()
+    return lite_image(CLASSES)
 
 
 @pytest.fixture(scope="module")

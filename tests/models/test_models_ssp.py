@@ -10,20 +10,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from sspcore.models import ImageModelSpec, ImageSegmenter, Motion, Window
+from helpers.systems import LITE, lite_image
+from sspcore.models import ImageSegmenter, Motion, Window
 from sspcore.models.similarity import LearnedSimilarity, carried_variance, evidence_channels
 from sspcore.models.spec import CLASS_CHANNELS, EVIDENCE_CHANNELS
 from sspcore.models.ssp import SSP, SSPOptions
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 SHIFT_X, SHIFT_Y = 8, -4  # the camera's motion: what was at (x, y) is now at (x + 8, y - 4)
-LITE = ImageModelSpec(encoder="tu-tf_efficientnet_lite0", decoder_channels=16, weights="none")
 
 
 @pytest.fixture(scope="module")
 def image() -> ImageSegmenter:
-    torch.manual_seed(0)
-    return ImageSegmenter(LITE, CLASSES).eval()
+    return lite_image(CLASSES)
 
 
 def ssp(image: ImageSegmenter, **options) -> SSP:
