@@ -10,10 +10,12 @@ Each guess, and what tests it:
   the teacher does not see them           its own row; its labels on the training frames without a label; "labels of the truth"
   the labels' grid is too coarse          "truth at stride 4" among the labels: what is lost without any error of a teacher
   fusion smears what moves                the labels, unfused and fused (KD Base learns from unfused ones)
-  all pixels weigh alike, rare ones less  "class balance .5" and "1": pixels weigh by the classes that the teacher expects
+  all pixels weigh alike, rare ones less  "class balance 0.5" and "1": pixels weigh by the classes that the teacher expects
   no label is seen any more               "truth on labelled frames": their cross entropy beside the teacher's labels
   the targets are too soft, or too hard   "temperature 1" and "2"
   too few steps for small things          "twice the steps"
+
+kd-video: the same weights of pixels for the distillation of KD-SSP, which starts from KD Base.
 
 head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model. SSP-R's was chosen so too.
 """
@@ -52,6 +54,7 @@ from sspcore.study.text_table import text_table
 log = logging.getLogger(__name__)
 
 RATES = (1.0, 3.0, 8.0, 24.0)
+BALANCES = (0.0, 0.5, 1.0)
 FIGURES = ("miou", "miou_moving", "tc", "tc_exact_flow", "per_class_iou")
 KEPT = ("system", *FIGURES, "training_steps")  # of a row of the results table
 
@@ -95,11 +98,22 @@ def of_distillation(study: Study, dataset: str) -> list[Variant]:
     truth = [Variant("labels of the truth", "KD Base", {"distil_from": "truth"})] if not study.is_real else []
     return [
         Variant("Teacher", "Teacher"), Variant("Base", "Base"), Variant("KD Base", "KD Base"),
-        changed("class balance .5", class_balance=0.5), changed("class balance 1", class_balance=1.0),
+        *of_balance(recipe.class_balance, changed),
         *(changed(f"temperature {value:g}", temperature=value) for value in (1.0, 2.0) if value != recipe.temperature),
         changed("truth on labelled frames", truth_weight=1.0),
         changed("twice the steps", **longer), *truth,
     ]
+
+
+def of_balance(now: float, changed: Callable[..., Variant]) -> list[Variant]:
+    """Other weights of pixels by the classes that the teacher expects (0: all weigh alike)."""
+    return [changed(f"class balance {balance:g}", class_balance=balance) for balance in BALANCES if balance != now]
+
+
+def of_distilled_video(study: Study, dataset: str) -> list[Variant]:
+    """KD-SSP with other weights of pixels in its own training, from the same KD Base."""
+    recipe, changed = study.profile.recipe("kd_video", dataset), partial(with_recipe, study, dataset, "KD-SSP")
+    return [Variant("KD Base", "KD Base"), Variant("KD-SSP", "KD-SSP"), *of_balance(recipe.class_balance, changed)]
 
 
 def of_rates(study: Study, dataset: str) -> list[Variant]:
@@ -111,6 +125,7 @@ def of_rates(study: Study, dataset: str) -> list[Variant]:
 
 SETS = {
     "kd-moving": Comparison(of_distillation, "KD Base", ("miou_moving",), labels=True),
+    "kd-video": Comparison(of_distilled_video, "KD-SSP", ("miou_moving",)),
     "head-rate": Comparison(of_rates, "SSP", ("miou", "tc")),
 }
 
