@@ -23,7 +23,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("name, profile, dataset", [
-    ("kd-moving", "demo", "uavid"), ("kd-video", "demo", "uavid"), ("head-rate", "demo", "uavid"), ("kd-moving", "paper", "ruralscapes"),
+    *((name, "demo", "uavid") for name in folds.SETS), ("kd-moving", "paper", "ruralscapes"),
 ])
 def test_each_variant_is_another_training_of_the_same_fold(name, profile, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(Keys, "clips", lambda self, dataset: f"clips of {dataset}")
