@@ -8,10 +8,12 @@ and a third of the frame rate do? Footage: a flight through UAVid's rendered wor
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import common
+from sspcore.core.errors import SspError
 from sspcore.core.files import write_json
 from sspcore.core.paths import HOME
 from sspcore.core.progress import configure_logging
@@ -35,19 +37,21 @@ RENDERED = "rendered flight"
 
 def chosen(study: Study, asked: str | None) -> list[str]:
     """The systems asked for, by default those of SYSTEMS that are trained, Base in any case; and constant alphas."""
-    trained = [name for name in SYSTEMS if name == "Base" or places.training(study, name, DATASET).is_made()]
-    return [*(asked.split(",") if asked else trained), *(control(alpha).name for alpha in ALPHAS)]
+    trained = [name for name in SYSTEMS if places.training(study, name, DATASET).is_made()]
+    return [*dict.fromkeys(["Base", *(asked.split(",") if asked else trained), *(control(alpha).name for alpha in ALPHAS)])]
 
 
 def streams(study: Study, names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Title -> scores, of the rendered flight and of each video."""
     rendering = study.profile.rendering
+    videos = {path.stem: Unlabelled(open_frames(path, "")) for path in options.video}
+    if len({RENDERED, *videos}) <= len(options.video):
+        raise SspError(f"--video {' '.join(map(str, options.video))}: two of one name; rename one, names are titles and files")
     settings = LongFlightSettings(
         size=rendering.releases[DATASET].size, frames=options.frames, part=options.jump, seed=rendering.seed
     )
     folder = options.flight or study.workspace.base / "long_flight"
-    footage: dict[str, Footage] = {RENDERED: render_long_flight(folder, settings, options.workers)}
-    footage |= {path.stem: Unlabelled(open_frames(path, "")) for path in options.video}
+    footage: dict[str, Footage] = {RENDERED: render_long_flight(folder, settings, options.workers), **videos}
     return {
         title: {
             "data": study.data_origin if title == RENDERED else f"own video, no labels; systems trained on {study.data_origin}",
@@ -78,6 +82,8 @@ def main() -> None:
     origin = provenance(study.profile.name, study.seed, stable_hash([study.clips_key(DATASET), options.frames])) | {
         "data": study.data_origin, "metric_flow": study.profile.metric_flow,
     }
+    if options.json is not None:
+        write_json(options.json, {"provenance": origin, "streams": found})
     for title, stream in found.items():
         tables = (as_table(rows).to_string() for rows in (system_table(stream), condition_table(stream)))
         print(title, *tables, *findings(stream), sep="\n\n")
@@ -85,9 +91,10 @@ def main() -> None:
             name = "long_stream" if title == RENDERED else f"long_stream_{title}"
             shown = origin | {"data": stream["data"]}
             save(picture(stream, title.capitalize(), shown), options.pictures, name, shown)
-    if options.json is not None:
-        write_json(options.json, {"provenance": origin, "streams": found})
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SspError as error:
+        sys.exit(str(error))

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import common  # first: it finds the repository
+from sspcore.core.errors import SspError
 from sspcore.core.files import write_json
 from sspcore.core.progress import configure_logging
 from sspcore.report.rivals import discussion, frontier_of_all, rows_of
@@ -41,14 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="demo", help="its run is finished (default: demo)")
     parser.add_argument("--seed", type=int, help="training seed (default: the profile's first)")
     parser.add_argument("--root", type=Path, help="folder of its artefacts (default: the repository's data folder)")
-    parser.add_argument("--datasets", nargs="*", metavar="NAME", help="default: the profile's")
+    parser.add_argument("--datasets", metavar="NAME,NAME", help="default: the profile's")
     parser.add_argument("--json", type=Path, default=common.REPOSITORY / "figures" / "rivals.json")
     parser.add_argument("--figures", type=Path, help="draw the frontier of all into this folder")
     options = parser.parse_args(arguments)
     configure_logging()
     torch.set_num_threads(1)
     study = Study.open(options.profile, options.seed, root=options.root)
-    report = measure(study, options.datasets or study.profile.datasets)
+    datasets = options.datasets.split(",") if options.datasets else study.profile.datasets
+    report = measure(study, datasets)
     by_dataset = {dataset: rows_of(report, dataset) for dataset in report["titles"]}
     report["rows"] = [row for rows in by_dataset.values() for row in rows]
     write_json(options.json, report)
@@ -61,4 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SspError as error:
+        sys.exit(str(error))

@@ -62,7 +62,7 @@ def test_the_word_for_a_claim_follows_its_interval(blocks, low, high, gain, kept
 
 def test_a_claim_takes_the_interval_of_its_run(blocks, monkeypatch):
     claims = blocks.blocks_of_claims
-    about = {"new": "SSP", "old": "Base", "clips": 12, "seeds": 1}
+    about = {"new": "SSP", "old": "Base", "sequences": 6, "seeds": 1}
     rows = [
         about | {"dataset": "uavid", "tc": {"difference": 0.11, "low": 0.09, "high": 0.13}},
         about | {"dataset": "ruralscapes", "tc": {"difference": -0.02, "low": -0.03, "high": -0.01}},

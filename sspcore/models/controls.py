@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sspcore.models.spec import FilterOptions, OneEuroOptions, SSPOptions, VoteOptions
 
 AVERAGING = "Constant alpha"
+CONTROL_EXAMPLES = f"a control such as '{AVERAGING} 0.5' or 'Majority vote 5'"  # for errors
 RIVALS = ("Majority vote 5", "Flow average 0.5", "Flow average 0.7", "One-euro filter 0.7", "One-euro filter 0.9")
 
 # What a control is called -> its method, and the options that its number stands for.

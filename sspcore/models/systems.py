@@ -18,7 +18,7 @@ from sspcore.core.conventions import CORRECTED, Conventions
 from sspcore.core.errors import ArtefactError, ProfileError
 from sspcore.core.types import VideoSegmenter
 from sspcore.models.build import build_image
-from sspcore.models.controls import AVERAGING, Control, make_control, named_control
+from sspcore.models.controls import AVERAGING, CONTROL_EXAMPLES, Control, make_control, named_control
 from sspcore.models.description import BuildableSpec
 from sspcore.models.dff import DFF
 from sspcore.models.filter import MajorityVote, OneEuro
@@ -213,7 +213,7 @@ def system(name: str) -> SystemSpec:
     if found and found.image in SYSTEMS and SYSTEMS[found.image].kind == "image":
         return _spec_of(found)
     known = ", ".join(key for key, spec in SYSTEMS.items() if not spec.hidden)
-    raise ProfileError(f"system {name!r} is unknown; choose from {known}, or 'Constant alpha 0.5'")
+    raise ProfileError(f"system {name!r} is unknown; choose from {known}, or {CONTROL_EXAMPLES}")
 
 
 def build(name: str, n_classes: int, profile: ModelSettings, *, load_weights: bool = True) -> VideoSegmenter:

@@ -5,6 +5,7 @@ A report holds "streams": title -> "data" in words, and what `sspcore.study.long
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def condition_table(stream: Stream) -> dict[str, dict[str, Any]]:
         shown[condition] = {
             "frames": found["frames"],
             "cuts found": f"{found['cuts_found']} of {found['jumps']}" if found["jumps"] else None,
-            "cuts where there is none": found["cuts_elsewhere"],
+            "other cuts found": found["cuts_elsewhere"],
             "registrations failed": found["unregistered"],
         } | {
             f"{name}: {', '.join(PERCENT[key] for key in scores)}": ", ".join(
@@ -169,7 +170,7 @@ def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
     """Learned systems in colours, constant alphas dashed in greys, the image model black."""
     constants = [name for name in names if name.startswith("Constant")]
     greys = dict(zip(constants, np.linspace(0.75, 0.35, len(constants)), strict=True))
-    colours = iter(CYCLE)
+    colours = itertools.cycle(colour for colour in CYCLE if colour != BLACK)
     return {
         name: {"color": BLACK, "linewidth": 1.2} if name == IMAGE
         else {"color": str(greys[name]), "linestyle": "--", "linewidth": 1.4} if name in greys

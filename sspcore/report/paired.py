@@ -1,8 +1,8 @@
-"""Paired differences between systems, with intervals by bootstrap over validation clips and training seeds.
+"""Paired differences between systems, with intervals by bootstrap over validation sequences and training seeds.
 
-A draw takes as many seeds and as many clips as there are, each with replacement; the clips are the same for all seeds, as the
-validation clips are, and both systems are scored on the same draw: mIoU from the summed confusion matrices of the drawn clips,
-TC as the mean over the drawn clips. The interval lies between percentiles of the differences over all draws.
+A draw takes as many seeds and as many sequences as there are, each with replacement, and of a sequence all its clips: clips of
+one flight are alike. The sequences are the same for all seeds, and both systems are scored on the same draw: mIoU from the
+summed confusion matrices of the drawn clips, TC as the mean over them. The interval lies between percentiles over all draws.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Scores = dict[str, np.ndarray]  # score -> (draws, seeds); the first draw is the
 
 BASE, CURVE = "Base", "constant alpha"
 DRAWS, LEVEL, RANDOM_SEED = 2000, 0.95, 0
-FEWEST = 5  # clips for an interval: draws of fewer are nearly all alike
+FEWEST = 5  # sequences for an interval: draws of fewer are nearly all alike
 PAIRS = (("KD Base", "Teacher"), ("KD-SSP", "Teacher"), ("KD-SSP", "KD Base"), ("KD-SSP", "SSP"))
-RIVALS = ("DFF", "NetWarp", "TCB_ppm", "TCB_ocr")  # the paper's other video systems
+PAPER_VIDEO = ("DFF", "NetWarp", "TCB_ppm", "TCB_ocr")  # the paper's other video systems
 OWN = (("SSP-R", "SSP"), ("KD-SSP-R", "KD-SSP"), ("KD-SSP-R", "KD Base"))
 BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"
 
@@ -37,7 +37,7 @@ def pairs_of(systems: Sequence[str]) -> list[tuple[str, str]]:
     trained = [name for name in systems if system(name).kind != "control"]
     students = [name for name in trained if name != "Teacher"]
     wanted = [
-        *((name, BASE) for name in trained), *PAIRS, *(("SSP", name) for name in RIVALS), *OWN,
+        *((name, BASE) for name in trained), *PAIRS, *(("SSP", name) for name in PAPER_VIDEO), *OWN,
         *(("KD-SSP", name) for name in students),
     ]
     return [(new, old) for new, old in dict.fromkeys(wanted) if new != old and {new, old} <= set(systems)]
@@ -52,7 +52,7 @@ def differences(
         studies: one a training seed; what they have not scored yet is scored.
         pairs: (new, old) systems.
         curves: systems to hold against the constant-alpha curve of their own image model, see `on_curves`.
-    Returns: a row a comparison: dataset, new, old, clips, seeds, and of each score that both have {"difference", "low",
+    Returns: a row a comparison: dataset, new, old, sequences, seeds, and of each score that both have {"difference", "low",
         "high"} as fractions; of curves, with old = "constant alpha", "miou" at equal TC.
     """
     pairs, curves, found = list(pairs), list(curves), []
@@ -60,17 +60,23 @@ def differences(
         names = {name for pair in pairs for name in pair}
         lines = {name: _curve(studies[0], name) for name in curves}
         names |= {name for own, curve in lines.items() for name in (own, *curve)}
-        scored, n_clips = _scored(studies, dataset, sorted(names))
-        weights = draws(len(studies), n_clips)[0] if n_clips >= FEWEST else np.ones((1, len(studies)), int)
-        about = {"dataset": dataset, "clips": n_clips, "seeds": len(studies)}
+        number_of = np.unique([clip.sequence for clip in studies[0].clips(dataset, "val")], return_inverse=True)[1]
+        n_sequences = int(number_of.max()) + 1
+        of_seeds, of_sequences = (drawn if n_sequences >= FEWEST else drawn[:1] for drawn in draws(len(studies), n_sequences))
+        moving = studies[0].spec(dataset).moving_ids
+        scored = {
+            name: resampled([study.counts(name, dataset) for study in studies], of_sequences[:, number_of], moving)
+            for name in sorted(names)
+        }
+        about = {"dataset": dataset, "sequences": n_sequences, "seeds": len(studies)}
         for new, old in pairs:
             found.append({"new": new, "old": old} | about | {
-                score: interval(scored[new][score] - scored[old][score], weights)
+                score: interval(scored[new][score] - scored[old][score], of_seeds)
                 for score in COMPARED if score in scored[new] and score in scored[old]
             })
         for name, curve in lines.items():
             above = _above([scored[each] for each in curve], scored[name])
-            found.append({"new": name, "old": CURVE} | about | {"miou": interval(above, weights)})
+            found.append({"new": name, "old": CURVE} | about | {"miou": interval(above, of_seeds)})
     return found
 
 
@@ -99,21 +105,11 @@ def of_run(studies: Sequence[Study], rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def draws(n_seeds: int, n_clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each draw takes each seed (draws, seeds) and each clip (draws, clips); the first takes all once."""
+def draws(n_seeds: int, n_sequences: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each draw takes each seed (draws, seeds) and each sequence (draws, sequences); the first takes all once."""
     rng = np.random.default_rng(RANDOM_SEED)
-    drawn = (rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) for n in (n_seeds, n_clips))
+    drawn = (rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) for n in (n_seeds, n_sequences))
     return tuple(np.concatenate([np.ones_like(each[:1]), each]) for each in drawn)
-
-
-def _scored(studies: Sequence[Study], dataset: str, names: Iterable[str]) -> tuple[dict[str, Scores], int]:
-    found, n_clips = {}, 0
-    for name in names:
-        clips = [study.counts(name, dataset) for study in studies]
-        n_clips = len(clips[0])
-        weights = draws(len(studies), n_clips)[1]
-        found[name] = resampled(clips, weights if n_clips >= FEWEST else weights[:1], studies[0].spec(dataset).moving_ids)
-    return found, n_clips
 
 
 def resampled(clips: Sequence[Sequence[Row]], weights: np.ndarray, moving: Sequence[int] = ()) -> Scores:
@@ -150,7 +146,9 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _above(curve: Sequence[Scores], own: Scores) -> np.ndarray:
-    """mIoU above a curve at equal TC, draw by draw and seed by seed."""
+    """mIoU above a curve at equal TC, draw by draw and seed by seed; NaN where no clip has a pair of frames for TC."""
+    if any("tc" not in each for each in (own, *curve)):
+        return np.full(own["miou"].shape, np.nan)
     line = np.stack([[point["tc"], point["miou"]] for point in curve])  # points, TC and mIoU, draws, seeds
     found = np.full(own["tc"].shape, np.nan)
     for place in zip(*np.nonzero(~np.isnan(line).any((0, 1)) & ~np.isnan(own["miou"])), strict=True):
@@ -213,15 +211,19 @@ def note(rows: Sequence[Row]) -> str:
     """What intervals are, for a caption; "" without any."""
     if not rows:
         return ""
-    seeds, counts = rows[0]["seeds"], {row["dataset"]: str(row["clips"]) for row in rows}
-    clips = " and ".join(counts.values())
+    seeds, counts = rows[0]["seeds"], {row["dataset"]: str(row["sequences"]) for row in rows}
+    sequences = " and ".join(counts.values())
     drawn = f"the {seeds} training seeds and " if seeds > 1 else ""
+    curves = (
+        f" Old = {CURVE}: mIoU above the constant-alpha curve of the system's own image model at equal TC; where the TC lies "
+        "outside the curve, the mIoU of the curve's end is taken." if any(row["old"] == CURVE for row in rows) else ""
+    )
     return (
         f"Differences in points, new minus old, with the {100 * LEVEL:.0f} % interval of {DRAWS} bootstrap draws over "
-        f"{drawn}the validation clips ({clips}), both systems on the same draw. Where the interval leaves 0 out, the new one "
-        f"is *{BETTER}* or *{WORSE}* (bold in tables); else the two are *{UNDECIDED}*. With few clips, of which two of one "
-        f"flight are alike, an interval is rather too narrow; with fewer than {FEWEST} there is none."
-        + ("" if seeds > 1 else " It knows nothing of other seeds.")
+        f"{drawn}the validation sequences ({sequences}), both systems on the same draw. Where the interval leaves 0 out, the "
+        f"new one is *{BETTER}* or *{WORSE}* (bold in tables); else the two are *{UNDECIDED}*. Of so few an interval is rather "
+        f"too narrow; of fewer than {FEWEST} sequences there is none."
+        + ("" if seeds > 1 else " It knows nothing of other seeds.") + curves
     )
 
 

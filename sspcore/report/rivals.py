@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sspcore.models.controls import RIVALS
+from sspcore.report.curve import above_curve
 from sspcore.report.frontier import averaging, curve_names, draw, legend_handles, name_points, points_of
 from sspcore.report.scores import in_percent
-from sspcore.report.seeds import above_curve
 from sspcore.report.style import figure, legend_below
 from sspcore.study.rivals import IMAGE, LEARNED
 

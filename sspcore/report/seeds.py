@@ -32,7 +32,10 @@ BASE = "Base"
 OF_A_SYSTEM = ("system", "kind", "dataset", "encoder_start", "stand_in", "gmacs", "data", "scored_size")  # under all seeds
 CURVE_COLUMN = "Above the curve of"
 PICTURES = {"frontier_seeds": "miou", "frontier_moving_seeds": "miou_moving"}
-SPREAD_NOTE = "Mean ± sample standard deviation over the seeds; differences to Base are taken seed by seed."
+SPREAD_NOTE = (
+    "Mean ± sample standard deviation over the seeds; differences to Base are taken seed by seed, with their interval where "
+    "scores of single clips were kept."
+)
 
 
 def finished_studies(study: Study, systems: Sequence[str], datasets: Sequence[str]) -> list[Study]:
@@ -145,11 +148,15 @@ def above_curves(rows: list[Row]) -> dict[str, Row]:
         name: {
             "image model": (curve := entry["above_curve"])["image_model"], "seeds": len(entry["seeds"]),
             "points above curve": 100 * curve["mean"], "ends": " ".join(filter(None, curve["ends"])),
-            "mIoU moving (%)": 100 * entry["miou_moving"]["mean"],
-            "of the image model (%)": 100 * entries[curve["image_model"], dataset]["miou_moving"]["mean"],
+            "mIoU moving (%)": _percent(entry["miou_moving"]["mean"]),
+            "of the image model (%)": _percent(entries[curve["image_model"], dataset]["miou_moving"]["mean"]),
         }
         for name, (entry, dataset) in found.items()
     }
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
 
 
 def document(results: Row) -> Document:
@@ -196,7 +203,9 @@ def _frame(entries: list[Row], paired: list[Row]) -> pd.DataFrame:
 def _to_base(entry: Row, metric: str, paired: list[Row]) -> str:
     """The difference with its interval; with its deviation over the seeds in results that hold no intervals."""
     found = comparison(paired, entry["dataset"], entry["system"], BASE)
-    return cell(found.get(metric)) if found else _spread((entry["to_base"] or {}).get(metric, {"mean": None}), "+")
+    if found or paired:
+        return cell(found.get(metric)) if found else NONE
+    return _spread((entry["to_base"] or {}).get(metric, {"mean": None}), "+")
 
 
 def _spread(value: Row, sign: str = "") -> str:

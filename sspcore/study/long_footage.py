@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
@@ -95,10 +95,10 @@ class Pairs:
         frame: (k) -> (h, w, 3) uint8. observed: (k before, k) -> motion. flow: (source, target) -> (2, h, w).
     """
 
-    def __init__(self, footage: Footage, study: Study, with_flow: bool) -> None:
+    def __init__(self, footage: Footage, study: Study, needs: Collection[str]) -> None:
         size = study.profile.input_size
         estimator = study.flow_estimator(study.profile.metric_flow)
-        live = live_motion(study.registrator, study.flow_estimator() if with_flow else None)
+        live = live_motion(study.registrator, study.flow_estimator() if "flow" in needs else None, "correspondences" in needs)
 
         def frame(k: int) -> np.ndarray:
             image = footage.frame(k)

@@ -73,7 +73,7 @@ def run_job(job: Job) -> dict[str, Any]:
     with one_thread(), memory_kept(), ExitStack() as stack:
         for model in models.values():
             stack.enter_context(fast_pointwise(model))
-        pairs = Pairs(job.footage, study, any("flow" in model.needs for model in models.values()))
+        pairs = Pairs(job.footage, study, frozenset().union(*(model.needs for model in models.values())))
         backend = partial(TorchBackend, size=study.profile.input_size, device=study.device)
         runs = {
             name: Run(one, models, pairs, study.spec(job.dataset), job.window, backend)

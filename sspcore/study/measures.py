@@ -19,6 +19,7 @@ from sspcore.data.truth import exact_labels
 from sspcore.evaluation.clips import LabelMaps, read_prediction, score_all
 from sspcore.evaluation.controls import CARRIED, CONSTANT, HELD, Row, carried, constant_label, held
 from sspcore.metrics import METRICS
+from sspcore.models.controls import AVERAGING
 from sspcore.models.systems import SYSTEMS, system
 from sspcore.motion.weights import RAFT_WEIGHTS
 from sspcore.study import Study
@@ -47,6 +48,8 @@ def evaluated_systems(study: Study, dataset: str) -> list[str]:
             hidden, folder = system(name).hidden, study.folder(name, dataset)
         except ProfileError:
             continue  # a system that this version of the registry does not know
+        if name not in SYSTEMS and not name.startswith(AVERAGING):
+            continue  # another control, which only chapter 12 or a call by name has scored
         if folder == path.parents[1] and not hidden:
             study.predict(name, dataset)
             found.add(name)

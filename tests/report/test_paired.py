@@ -9,7 +9,7 @@ import pytest
 
 from sspcore.report import paired
 
-SEEDS, CLIPS, CLASSES = 2, 5, 3
+SEEDS, CLIPS, CLASSES = 2, 5, 3  # each clip a sequence of its own, but where said
 
 
 def scored(quality: float, hard: np.ndarray, seed: int = 0) -> list[list[dict]]:
@@ -79,12 +79,32 @@ def test_what_no_draw_can_score_has_no_interval_and_no_word():
     assert nothing["low"] is None and paired.verdict(nothing) is None and paired.cell(nothing) == paired.cell(None) == "–"
 
 
-def test_of_few_clips_there_is_a_difference_and_no_interval():
-    class OneStudy:
-        counts = staticmethod(lambda name, dataset: [{"Base": BASE, "SSP": OURS}[name][0][0]] * (paired.FEWEST - 1))
-        spec = staticmethod(lambda dataset: SimpleNamespace(moving_ids=(2,)))
+def study_of(sequences: list[str], of_clips: dict[str, list[dict]]) -> SimpleNamespace:
+    """A study of clips of these sequences, scored by hand."""
+    return SimpleNamespace(
+        counts=lambda name, dataset: of_clips[name], spec=lambda dataset: SimpleNamespace(moving_ids=(2,)),
+        clips=lambda dataset, split: [SimpleNamespace(sequence=name) for name in sequences],
+    )
 
-    (row,) = paired.differences([OneStudy()], ["uavid"], [("SSP", "Base")])
+
+def test_clips_of_one_sequence_are_drawn_together():
+    """Every sequence twice in another order: the same intervals as with one clip each, since twice the same says no more."""
+    names = ["d", "a", "e", "b", "c"]
+    alone, doubled = (
+        paired.differences(
+            [study_of(names * times, {"Base": BASE[k] * times, "SSP": OURS[k] * times}) for k in range(SEEDS)],
+            ["uavid"], [("SSP", "Base")],
+        )[0] for times in (1, 2)
+    )
+    assert doubled["sequences"] == alone["sequences"] == 5
+    for score in ("miou", "miou_moving", "tc"):
+        assert doubled[score] == pytest.approx(alone[score])
+    assert doubled["tc"]["low"] < doubled["tc"]["difference"] < doubled["tc"]["high"]
+
+
+def test_of_few_sequences_there_is_a_difference_and_no_interval():
+    clips = {name: [scores[0][0]] * 8 for name, scores in (("Base", BASE), ("SSP", OURS))}
+    (row,) = paired.differences([study_of(["a", "b", "c", "d"] * 2, clips)], ["uavid"], [("SSP", "Base")])
     assert row["tc"] == {"difference": pytest.approx(0.1), "low": None, "high": None} and "tc_exact_flow" not in row
     assert paired.cell(row["tc"]) == "+10.00" and paired.verdict(row["tc"]) is None
     assert paired.in_words([row])["SSP against Base, uavid"]["TC"] == "+10.00: no interval"
@@ -106,6 +126,7 @@ def test_height_above_the_curve_is_worked_out_draw_by_draw():
              {"tc": np.array([[0.9], [0.8]]), "miou": np.array([[0.3], [0.5]])}]
     own = {"tc": np.array([[0.8], [0.7]]), "miou": np.array([[0.5], [0.45]])}
     assert paired._above(curve, own).ravel() == pytest.approx([0.1, -0.05])
+    assert np.isnan(paired._above(curve, {"miou": own["miou"]})).all(), "of stills there is no TC"
 
 
 def test_pairs_are_those_of_the_claims_and_of_systems_that_are_there():
@@ -116,7 +137,8 @@ def test_pairs_are_those_of_the_claims_and_of_systems_that_are_there():
 
 
 def test_the_caption_says_what_was_drawn():
-    rows = [{"dataset": name, "clips": 12, "seeds": seeds} for name, seeds in (("uavid", 1), ("ruralscapes", 1))]
+    rows = [{"dataset": name, "old": "Base", "sequences": 6, "seeds": 1} for name in ("uavid", "ruralscapes")]
     text = paired.note(rows)
-    assert "(12 and 12)" in text and "95 %" in text and "knows nothing of other seeds" in text
+    assert "(6 and 6)" in text and "95 %" in text and "knows nothing of other seeds" in text and "curve" not in text
+    assert "at equal TC" in paired.note([*rows, rows[0] | {"old": paired.CURVE}])
     assert "the 3 training seeds" in paired.note([row | {"seeds": 3} for row in rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def opened(study: Study, *numbers: int) -> list[Study]:
     return [Study.open("smoke", root=study.workspace.root, overrides=TINY, seed=k, read_only=True) for k in numbers]
 
 
-def test_finished_runs_are_gathered_and_written(finished, tmp_path):
+def test_finished_runs_are_gathered_and_written(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(Study, "clips", lambda self, dataset, split: [SimpleNamespace(sequence=str(k)) for k in range(5)])
     (tmp_path / "ruralscapes_frontier_seeds.png").touch()
     written = seeds.write_seeds(opened(finished, 0, 1), ["Base", "SSP"], [DATASET], tmp_path)
     assert [path.name for path in written] == [
@@ -95,7 +97,7 @@ def test_finished_runs_are_gathered_and_written(finished, tmp_path):
     assert [entry["miou"]["mean"] for entry in found["rows"]] == [pytest.approx(0.605)] * 3
     assert all("not the real data set" in entry["data"] for entry in found["rows"])
     (gain, above) = found["differences"]
-    assert (gain["new"], gain["old"], gain["clips"], gain["seeds"]) == ("SSP", "Base", 5, 2)
+    assert (gain["new"], gain["old"], gain["sequences"], gain["seeds"]) == ("SSP", "Base", 5, 2)
     assert gain["tc"] == gain["miou"] == above["miou"] == {"difference": 0, "low": 0, "high": 0}
     assert "| SSP | Base | +0.00 [+0.00, +0.00] |" in written[2].read_text()
     assert not (tmp_path / "ruralscapes_frontier_seeds.png").exists()

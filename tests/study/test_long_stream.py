@@ -96,7 +96,7 @@ STUDY = SimpleNamespace(
 
 
 def run(condition, footage, systems=("a", "b")):
-    pairs = Pairs(footage, STUDY, with_flow=False)
+    pairs = Pairs(footage, STUDY, needs=())
     going = Run(condition, {name: Bright() for name in systems}, pairs, SPEC, WINDOW, partial(TorchBackend, size=SIZE))
     for k in condition.order:
         going.advance(k)
@@ -141,6 +141,37 @@ def test_lost_registrations_are_counted_and_pairs_over_a_jump_are_not_scored():
     assert jumped["systems"]["a"]["overall"]["tc"] == pytest.approx(
         expected(Toy(), [range(5), range(5, 6), range(6, 10), range(10, 12)])["tc"], abs=1e-5
     )
+
+
+class Dawn(Toy):
+    """Every frame is brighter than the one before."""
+
+    def frame(self, k):
+        return np.full((*SIZE, 3), 10 * (k + 1), np.uint8)
+
+
+def test_motion_and_flow_point_the_way_that_their_names_say(monkeypatch):
+    """Flow is how much brighter the target is than the source, so the signs tell which frame was given as which."""
+    asked, records = [], []
+
+    def registrator(previous, current):
+        asked.append((int(previous[0, 0, 0]), int(current[0, 0, 0])))
+        return registered(previous, current)
+
+    def flow(source, target):
+        return torch.full((1, 2, *SIZE), float((target - source).mean()))
+
+    study = SimpleNamespace(**vars(STUDY) | {"registrator": registrator, "flow_estimator": lambda name=None: flow})
+    pairs = Pairs(Dawn(), study, needs=())
+    monkeypatch.setattr(MetricSuite, "update", lambda self, record: records.append(record))
+    going = Run(Condition((0, 1, 2)), {"a": Bright()}, pairs, SPEC, WINDOW, partial(TorchBackend, size=SIZE))
+    for k in range(3):
+        going.advance(k)
+    going._score()
+    assert asked == [(10, 20), (20, 30)]
+    to_next, to_previous = ([getattr(record, name) for record in records] for name in ("flow_to_next", "flow_to_previous"))
+    assert [None if flow is None else np.sign(flow.mean()) for flow in to_next] == [1, 1, None]
+    assert [None if flow is None else np.sign(flow.mean()) for flow in to_previous] == [None, -1, -1]
 
 
 def test_without_labels_consistency_alone_is_scored():

@@ -24,6 +24,7 @@ from sspcore.core.types import Size
 from sspcore.data.augmentation import Augmentation
 from sspcore.data.datasets import SPECS, DatasetSpec
 from sspcore.data.prepare import ClipRules
+from sspcore.models.controls import CONTROL_EXAMPLES
 from sspcore.models.description import BuildableSpec, TorchvisionSpec, place
 from sspcore.models.systems import STAGED_METHODS, SYSTEMS, SystemSpec, system
 from sspcore.study.profiles.checks import contradictions
@@ -172,7 +173,7 @@ def choose_systems(profile: Profile, asked: Iterable[str], datasets: Iterable[st
     Raises: ProfileError if none is named, one is unknown, or the profile lacks a recipe or model that one is built from.
     """
     found = {name: _askable(name) for name in asked}
-    known = [*(name for name, spec in SYSTEMS.items() if not spec.hidden), "a control such as 'Constant alpha 0.5'"]
+    known = [*(name for name, spec in SYSTEMS.items() if not spec.hidden), CONTROL_EXAMPLES]
     _refuse(list(found), [name for name, spec in found.items() if spec is None], known, setting)
     names = list(dict.fromkeys([CONTROL_IMAGE, *(spec.name for spec in found.values())]))
     datasets = list(datasets)
