@@ -87,6 +87,17 @@ def test_distillation_brings_the_student_nearer_to_its_teacher():
     assert len(far) == len(near) == 2 and all(float(kd) < float(base) for kd, base in zip(near, far, strict=True))
 
 
+def test_differences_in_words_are_those_of_the_scores():
+    (words,) = tables_of("05-29")
+    scores = dict(zip(DATASETS, tables_of("05-22"), strict=True))
+    assert len(words) == 8
+    for name, row in words.items():
+        pair, dataset = name.rsplit(", ", 1)
+        new, old = (scores_of(scores[dataset][system]) for system in pair.split(" against "))
+        told = [number(row[score].partition(":")[0]) for score in ("mIoU", "TC")]
+        assert told == pytest.approx([a - b for a, b in zip(new, old, strict=True)], abs=0.11), name
+
+
 def test_ssp_costs_little_above_base_and_as_much_as_is_printed():
     (costs,), (above,) = tables_of("06-15"), tables_of("12-04")
     for row in costs.values():
