@@ -13,7 +13,7 @@ Each guess, and what tests it:
   all pixels weigh alike, rare ones less  "class balance 0.5" and "1": pixels weigh by the classes that the teacher expects
   no label is seen any more               "truth on labelled frames": their cross entropy beside the teacher's labels
   the targets are too soft, or too hard   "temperature 1" and "2"
-  too few steps for small things          "twice the steps"
+  too few steps for small things          "twice the steps"; and with "class balance 1", whether the two add up
 
 kd-video: the same weights of pixels for the distillation of KD-SSP, which starts from KD Base.
 
@@ -101,7 +101,7 @@ def of_distillation(study: Study, dataset: str) -> list[Variant]:
         *of_balance(recipe.class_balance, changed),
         *(changed(f"temperature {value:g}", temperature=value) for value in (1.0, 2.0) if value != recipe.temperature),
         changed("truth on labelled frames", truth_weight=1.0),
-        changed("twice the steps", **longer), *truth,
+        changed("twice the steps", **longer), changed("class balance 1, twice the steps", class_balance=1.0, **longer), *truth,
     ]
 
 
