@@ -13,11 +13,12 @@ Each guess, and what tests it:
   all pixels weigh alike, rare ones less  "class balance 0.5" and "1": pixels weigh by the classes that the teacher expects
   no label is seen any more               "truth on labelled frames": their cross entropy beside the teacher's labels
   the targets are too soft, or too hard   "temperature 1" and "2"
-  too few steps for small things          "twice the steps"
+  too few steps for small things          "twice the steps"; and with "class balance 1", whether the two add up
 
 kd-video: the same weights of pixels for the distillation of KD-SSP, which starts from KD Base.
 
 head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model. SSP-R's was chosen so too.
+mIoU and TC pull apart there, so what counts is mIoU above the constant-alpha curve of Base at equal TC.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from sspcore.core.store import stable_hash
 from sspcore.data.truth import true_labels
 from sspcore.evaluation.clips import as_json
 from sspcore.metrics import FrameRecord, MetricSuite
-from sspcore.models.systems import SYSTEMS
+from sspcore.models.systems import SYSTEMS, system
+from sspcore.report.curve import above_curve
 from sspcore.study import Study
 from sspcore.study.ablations import under_choice
 from sspcore.study.engine.costs import Costs
@@ -56,6 +58,7 @@ log = logging.getLogger(__name__)
 RATES = (1.0, 3.0, 8.0, 24.0)
 BALANCES = (0.0, 0.5, 1.0)
 FIGURES = ("miou", "miou_moving", "tc", "tc_exact_flow", "per_class_iou")
+CURVE = "above_curve"
 KEPT = ("system", *FIGURES, "training_steps")  # of a row of the results table
 
 
@@ -84,11 +87,11 @@ class Comparison:
     labels: bool = False
 
 
-def with_recipe(study: Study, dataset: str, system: str, name: str, **settings: Any) -> Variant:
+def with_recipe(study: Study, dataset: str, changed: str, name: str, **settings: Any) -> Variant:
     """A system with settings of its recipe changed: the data set's own recipe where there is one."""
-    recipe = SYSTEMS[system].recipe
+    recipe = SYSTEMS[changed].recipe
     place = f"{recipe}@{dataset}" if f"{recipe}@{dataset}" in study.profile.training else recipe
-    return Variant(name, system, {f"training.{place}.{setting}": value for setting, value in settings.items()})
+    return Variant(name, changed, {f"training.{place}.{setting}": value for setting, value in settings.items()})
 
 
 def of_distillation(study: Study, dataset: str) -> list[Variant]:
@@ -101,7 +104,7 @@ def of_distillation(study: Study, dataset: str) -> list[Variant]:
         *of_balance(recipe.class_balance, changed),
         *(changed(f"temperature {value:g}", temperature=value) for value in (1.0, 2.0) if value != recipe.temperature),
         changed("truth on labelled frames", truth_weight=1.0),
-        changed("twice the steps", **longer), *truth,
+        changed("twice the steps", **longer), changed("class balance 1, twice the steps", class_balance=1.0, **longer), *truth,
     ]
 
 
@@ -117,16 +120,17 @@ def of_distilled_video(study: Study, dataset: str) -> list[Variant]:
 
 
 def of_rates(study: Study, dataset: str) -> list[Variant]:
-    """SSP with other rates of its head."""
+    """SSP with other rates of its head, and the constant alphas that it is held against."""
     others = [rate for rate in RATES if rate != study.profile.recipe("video", dataset).head_lr_factor]
     changed = partial(with_recipe, study, dataset, "SSP")
-    return [Variant("Base", "Base"), Variant("SSP", "SSP"), *(changed(f"rate {x:g}", head_lr_factor=x) for x in others)]
+    curve = [Variant(name, name) for name in ("Base", *study.controls())]
+    return [*curve, Variant("SSP", "SSP"), *(changed(f"rate {x:g}", head_lr_factor=x) for x in others)]
 
 
 SETS = {
     "kd-moving": Comparison(of_distillation, "KD Base", ("miou_moving",), labels=True),
     "kd-video": Comparison(of_distilled_video, "KD-SSP", ("miou_moving",)),
-    "head-rate": Comparison(of_rates, "SSP", ("miou", "tc")),
+    "head-rate": Comparison(of_rates, "SSP", (CURVE,)),
 }
 
 
@@ -139,7 +143,13 @@ def rows_of(study: Study, comparison: Comparison, datasets: Iterable[str]) -> li
         row = study.changed(variant.overrides).evaluate(variant.system, dataset)
         fields = {"dataset": dataset, "fold": fold, "variant": variant.name, "changes": variant.overrides}
         rows.append(fields | {name: row[name] for name in KEPT})
-    return rows
+    return [row | {CURVE: height(row, [one for one in rows if one["dataset"] == row["dataset"]])} for row in rows]
+
+
+def height(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
+    """mIoU of a video system above the curve of Base and the constant alphas among a fold's rows; None without a curve."""
+    curve = [(one["tc"], one["miou"]) for one in rows if one["system"] == "Base" or system(one["system"]).kind == "control"]
+    return above_curve(curve, row["tc"], row["miou"])[0] if len(curve) > 1 and system(row["system"]).kind == "video" else None
 
 
 def rows_of_labels(study: Study, dataset: str) -> list[dict[str, Any]]:
@@ -171,7 +181,7 @@ def summary(rows: list[dict[str, Any]], compared_with: str) -> list[dict[str, An
             [row for row in rows if (row["dataset"], row["variant"]) == (dataset, each)] for each in (name, compared_with)
         )
         line: dict[str, Any] = {"dataset": dataset, "variant": name, "folds": len(ours)}
-        for figure in ("miou", "miou_moving", "tc"):
+        for figure in ("miou", "miou_moving", "tc", CURVE):
             pairs = [(a[figure], b[figure]) for a, b in zip(ours, theirs, strict=True) if None not in (a[figure], b[figure])]
             line[figure] = fmean(a for a, _ in pairs) if pairs else None
             line[f"{figure}_better"] = sum(a > b for a, b in pairs)
@@ -181,10 +191,10 @@ def summary(rows: list[dict[str, Any]], compared_with: str) -> list[dict[str, An
 
 def chosen(rows: list[dict[str, Any]], comparison: Comparison) -> str | None:
     """The variant of the compared system of the highest mean over folds and data sets; truth in the teacher's place is none."""
-    system = next(row["system"] for row in rows if row["variant"] == comparison.compared_with)
+    compared = next(row["system"] for row in rows if row["variant"] == comparison.compared_with)
     values: dict[str, list[float | None]] = {}
     for row in rows:
-        if row["system"] == system and "distil_from" not in row["changes"]:
+        if row["system"] == compared and "distil_from" not in row["changes"]:
             values.setdefault(row["variant"], []).extend(row[figure] for figure in comparison.rank)
     means = {name: fmean(each) for name, each in values.items() if None not in each}
     return max(means, key=lambda name: means[name]) if means else None
@@ -193,7 +203,7 @@ def chosen(rows: list[dict[str, Any]], comparison: Comparison) -> str | None:
 def tables(content: dict[str, Any], comparison: Comparison) -> str:
     """What is printed of one set; "better": on how many folds."""
     columns = {"dataset": ("data set", ""), "variant": ("variant", ""), "folds": ("folds", "")}
-    for figure, title in (("miou", "mIoU"), ("miou_moving", "moving"), ("tc", "TC")):
+    for figure, title in (("miou", "mIoU"), ("miou_moving", "moving"), ("tc", "TC"), (CURVE, "above curve")):
         columns |= {figure: (title, ".2%"), f"{figure}_better": ("better", "")}
     text = text_table(content["summary"], columns)
     if content["labels"]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sspcore.core.files import read_json
 from sspcore.report.results import SCORES
-from sspcore.report.tables import NONE, percent, text
+from sspcore.report.tables import NONE, percent, points, text
 from sspcore.study.published import published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,6 +107,7 @@ def fold_rows(found: dict[str, Any]) -> pd.DataFrame:
                 )
                 for column in ("miou", "miou_moving", "tc")
             },
+            "above the curve": points(row["above_curve"]),
         }
         for name, content in found.items() for row in content["summary"]
     ])

@@ -75,14 +75,16 @@ def test_a_claim_takes_the_interval_of_its_run(blocks, monkeypatch):
 
 def test_folds_are_means_with_the_number_of_better_ones(blocks):
     summary = [
-        {"dataset": "uavid", "variant": name, "folds": 3}
+        {"dataset": "uavid", "variant": name, "folds": 3, "above_curve": 0.02}
         | {f"{column}{end}": value for column in ("miou", "miou_moving", "tc") for end, value in (("", 0.5), ("_better", 2))}
         for name in ("SSP", "rate 8")
     ]
     labels = [{"dataset": "uavid", "labels": "fused", "miou": value, "miou_moving": value} for value in (0.5, 0.7)]
     found = {"head-rate": {"summary": summary, "labels": labels, "compared_with": "SSP"}}
     rows = blocks.blocks_of_benchmarks.fold_rows(found).to_numpy().tolist()
-    assert rows == [["head-rate", "UAVid", "SSP", *["50.00"] * 3], ["head-rate", "UAVid", "rate 8", *["50.00 (2 of 3)"] * 3]]
+    assert rows == [
+        ["head-rate", "UAVid", "SSP", *["50.00"] * 3, "+2.00"], ["head-rate", "UAVid", "rate 8", *["50.00 (2 of 3)"] * 3, "+2.00"]
+    ]
     assert blocks.blocks_of_benchmarks.fold_label_rows(found).to_numpy().tolist() == [["UAVid", "fused", "60.00", "60.00"]]
 
 
