@@ -17,8 +17,9 @@ Each guess, and what tests it:
 
 kd-video: the same weights of pixels for the distillation of KD-SSP, which starts from KD Base.
 
-head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model. SSP-R's was chosen so too.
-mIoU and TC pull apart there, so what counts is mIoU above the constant-alpha curve of Base at equal TC.
+head-rate, kd-head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model; and KD-SSP's.
+SSP-R's was chosen so too. mIoU and TC pull apart there, so what counts is mIoU above the constant-alpha curve of that image
+model at equal TC.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from sspcore.evaluation.clips import as_json
 from sspcore.metrics import FrameRecord, MetricSuite
 from sspcore.models.systems import SYSTEMS, system
 from sspcore.report.curve import above_curve
+from sspcore.report.frontier import curve_names, image_of
 from sspcore.study import Study
 from sspcore.study.ablations import under_choice
 from sspcore.study.engine.costs import Costs
@@ -119,18 +121,19 @@ def of_distilled_video(study: Study, dataset: str) -> list[Variant]:
     return [Variant("KD Base", "KD Base"), Variant("KD-SSP", "KD-SSP"), *of_balance(recipe.class_balance, changed)]
 
 
-def of_rates(study: Study, dataset: str) -> list[Variant]:
-    """SSP with other rates of its head, and the constant alphas that it is held against."""
-    others = [rate for rate in RATES if rate != study.profile.recipe("video", dataset).head_lr_factor]
-    changed = partial(with_recipe, study, dataset, "SSP")
-    curve = [Variant(name, name) for name in ("Base", *study.controls())]
-    return [*curve, Variant("SSP", "SSP"), *(changed(f"rate {x:g}", head_lr_factor=x) for x in others)]
+def of_rates(study: Study, dataset: str, name: str = "SSP", image: str = "Base") -> list[Variant]:
+    """A system with other rates of its head, and the constant alphas of its image model that it is held against."""
+    now = study.profile.recipe(SYSTEMS[name].recipe, dataset).head_lr_factor
+    changed = partial(with_recipe, study, dataset, name)
+    curve = [Variant(one, one) for one in (image, *study.controls([image])) if image_of(one) == image]
+    return [*curve, Variant(name, name), *(changed(f"rate {x:g}", head_lr_factor=x) for x in RATES if x != now)]
 
 
 SETS = {
     "kd-moving": Comparison(of_distillation, "KD Base", ("miou_moving",), labels=True),
     "kd-video": Comparison(of_distilled_video, "KD-SSP", ("miou_moving",)),
     "head-rate": Comparison(of_rates, "SSP", (CURVE,)),
+    "kd-head-rate": Comparison(partial(of_rates, name="KD-SSP", image="KD Base"), "KD-SSP", (CURVE,)),
 }
 
 
@@ -147,9 +150,12 @@ def rows_of(study: Study, comparison: Comparison, datasets: Iterable[str]) -> li
 
 
 def height(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
-    """mIoU of a video system above the curve of Base and the constant alphas among a fold's rows; None without a curve."""
-    curve = [(one["tc"], one["miou"]) for one in rows if one["system"] == "Base" or system(one["system"]).kind == "control"]
-    return above_curve(curve, row["tc"], row["miou"])[0] if len(curve) > 1 and system(row["system"]).kind == "video" else None
+    """mIoU of a video system above its image model and the constant alphas on it among a fold's rows; None without a curve."""
+    if system(row["system"]).kind != "video":
+        return None
+    points = {one["system"]: (one["tc"], one["miou"]) for one in rows}
+    curve = [points[name] for name in curve_names(points).get(image_of(row["system"]), [])]
+    return above_curve(curve, row["tc"], row["miou"])[0] if len(curve) > 1 else None
 
 
 def rows_of_labels(study: Study, dataset: str) -> list[dict[str, Any]]:

@@ -83,7 +83,8 @@ def test_folds_are_means_with_the_number_of_better_ones(blocks):
     found = {"head-rate": {"summary": summary, "labels": labels, "compared_with": "SSP"}}
     rows = blocks.blocks_of_benchmarks.fold_rows(found).to_numpy().tolist()
     assert rows == [
-        ["head-rate", "UAVid", "SSP", *["50.00"] * 3, "+2.00"], ["head-rate", "UAVid", "rate 8", *["50.00 (2 of 3)"] * 3, "+2.00"]
+        ["head-rate", "UAVid", "SSP", *["50.00"] * 3, "+2.00"],
+        ["head-rate", "UAVid", "rate 8", *["50.00 (2 of 3)"] * 3, "+2.00"],
     ]
     assert blocks.blocks_of_benchmarks.fold_label_rows(found).to_numpy().tolist() == [["UAVid", "fused", "60.00", "60.00"]]
 
