@@ -141,8 +141,8 @@ SYSTEMS: dict[str, SystemSpec] = {
         SystemSpec(START, "image", "base", "image", "image_start", hidden=True),  # with `equal_steps` alone
         SystemSpec("Base", "image", "base", "image", "image", equal_start=START),
         SystemSpec("KD Base", "image", "base", "image", "kd_image", "distillation", equal_start=START),
-        SystemSpec("DFF", "video", "base", "dff", "video", starts_from="Base", equal_start=START),
-        SystemSpec("NetWarp", "video", "base", "netwarp", "video", starts_from="Base", equal_start=START),
+        SystemSpec("DFF", "video", "base", "dff", "flow_video", starts_from="Base", equal_start=START),
+        SystemSpec("NetWarp", "video", "base", "netwarp", "flow_video", starts_from="Base", equal_start=START),
         SystemSpec("TCB_ppm", "video", "base", "tcb_ppm", "tcb", starts_from="Base", equal_start=START),
         SystemSpec("TCB_ocr", "video", "base", "tcb_ocr", "tcb", starts_from="Base", equal_start=START),
         SystemSpec("SSP", "video", "base", "ssp", "video", starts_from="Base", equal_start=START, options=_SSP),

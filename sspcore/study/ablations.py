@@ -97,8 +97,7 @@ def _of_ssp(profile: Profile, dataset: str) -> list[Variant]:
 def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
     """SSP-R with one part taken away, added or set otherwise, and SSP. Without evidence there are no classes either."""
     recipe = _recipe_setting(profile, "SSP-R", dataset)
-    weight = profile.recipe(SYSTEMS["SSP-R"].recipe, dataset).lambda_tc
-    rate = profile.recipe(SYSTEMS["SSP"].recipe, dataset).head_lr_factor
+    now = profile.recipe(SYSTEMS["SSP-R"].recipe, dataset)
 
     def part(name: str, question: str, system: str = "SSP-R", **settings: Any) -> Variant:
         overrides = {f"{recipe}.{setting}": value for setting, value in settings.items()}
@@ -114,8 +113,8 @@ def _of_recurrent(profile: Profile, dataset: str) -> list[Variant]:
         part("with variance", "Would it help to know how far the past is averaged?", "SSP-R (with variance)"),
         part("classes not balanced", "Have rare classes to weigh as much as frequent ones?", class_balance=0.0),
         part("image model trained too", "Has the image model to stay as it is?", freeze_image=False),
-        part("four times lambda", "What does more weight of the consistency loss do?", lambda_tc=4 * weight),
-        part("rate of SSP", "Has the head to learn faster than in the paper's recipe?", head_lr_factor=rate),
+        part("four times lambda", "What does more weight of the consistency loss do?", lambda_tc=4 * now.lambda_tc),
+        part("an eighth of the rate", "Has the head to learn fast?", head_lr_factor=now.head_lr_factor / 8),
     ]
 
 
