@@ -15,7 +15,7 @@ Each guess, and what tests it:
   the targets are too soft, or too hard   "temperature 1" and "2"
   too few steps for small things          "twice the steps"; and with "class balance 1", whether the two add up
 
-kd-video: the same weights of pixels for the distillation of KD-SSP, which starts from KD Base.
+kd-video: the same weights of pixels, and more steps, for the distillation of KD-SSP, which starts from KD Base.
 
 head-rate, kd-head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model; and KD-SSP's.
 SSP-R's was chosen so too. mIoU and TC pull apart there, so what counts is mIoU above the constant-alpha curve of that image
@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,10 +54,10 @@ from sspcore.study.engine.make import make
 from sspcore.study.engine.task import Task
 from sspcore.study.teacher import stored_labels
 from sspcore.study.text_table import text_table
+from sspcore.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-RATES = (1.0, 3.0, 8.0, 24.0)
 BALANCES = (0.0, 0.5, 1.0)
 FIGURES = ("miou", "miou_moving", "tc", "tc_exact_flow", "per_class_iou")
 CURVE = "above_curve"
@@ -99,7 +99,7 @@ def with_recipe(study: Study, dataset: str, changed: str, name: str, **settings:
 def of_distillation(study: Study, dataset: str) -> list[Variant]:
     """KD Base with one thing changed, and what it stands between."""
     recipe, changed = study.profile.recipe("kd_image", dataset), partial(with_recipe, study, dataset, "KD Base")
-    longer = {name: 2 * getattr(recipe, name) for name in ("epochs", "schedule_epochs")}
+    longer = twice(recipe)
     truth = [Variant("labels of the truth", "KD Base", {"distil_from": "truth"})] if not study.is_real else []
     return [
         Variant("Teacher", "Teacher"), Variant("Base", "Base"), Variant("KD Base", "KD Base"),
@@ -110,30 +110,40 @@ def of_distillation(study: Study, dataset: str) -> list[Variant]:
     ]
 
 
+def twice(recipe: Recipe) -> dict[str, float]:
+    """The settings of twice the steps."""
+    return {name: 2 * getattr(recipe, name) for name in ("epochs", "schedule_epochs")}
+
+
 def of_balance(now: float, changed: Callable[..., Variant]) -> list[Variant]:
     """Other weights of pixels by the classes that the teacher expects (0: all weigh alike)."""
     return [changed(f"class balance {balance:g}", class_balance=balance) for balance in BALANCES if balance != now]
 
 
 def of_distilled_video(study: Study, dataset: str) -> list[Variant]:
-    """KD-SSP with other weights of pixels in its own training, from the same KD Base."""
+    """KD-SSP with other weights of pixels and more steps in its own training, from the same KD Base."""
     recipe, changed = study.profile.recipe("kd_video", dataset), partial(with_recipe, study, dataset, "KD-SSP")
-    return [Variant("KD Base", "KD Base"), Variant("KD-SSP", "KD-SSP"), *of_balance(recipe.class_balance, changed)]
+    return [
+        Variant("KD Base", "KD Base"), Variant("KD-SSP", "KD-SSP"), *of_balance(recipe.class_balance, changed),
+        changed("twice the steps", **twice(recipe)),
+    ]
 
 
-def of_rates(study: Study, dataset: str, name: str = "SSP", image: str = "Base") -> list[Variant]:
+def of_rates(
+    study: Study, dataset: str, name: str = "SSP", image: str = "Base", rates: Sequence[float] = (1.0, 3.0, 8.0, 24.0)
+) -> list[Variant]:
     """A system with other rates of its head, and the constant alphas of its image model that it is held against."""
     now = study.profile.recipe(SYSTEMS[name].recipe, dataset).head_lr_factor
     changed = partial(with_recipe, study, dataset, name)
     curve = [Variant(one, one) for one in (image, *study.controls([image])) if image_of(one) == image]
-    return [*curve, Variant(name, name), *(changed(f"rate {x:g}", head_lr_factor=x) for x in RATES if x != now)]
+    return [*curve, Variant(name, name), *(changed(f"rate {x:g}", head_lr_factor=x) for x in rates if x != now)]
 
 
 SETS = {
     "kd-moving": Comparison(of_distillation, "KD Base", ("miou_moving",), labels=True),
     "kd-video": Comparison(of_distilled_video, "KD-SSP", ("miou_moving",)),
     "head-rate": Comparison(of_rates, "SSP", (CURVE,)),
-    "kd-head-rate": Comparison(partial(of_rates, name="KD-SSP", image="KD Base"), "KD-SSP", (CURVE,)),
+    "kd-head-rate": Comparison(partial(of_rates, name="KD-SSP", image="KD Base", rates=(3.0, 24.0)), "KD-SSP", (CURVE,)),
 }
 
 

@@ -38,7 +38,8 @@ def test_each_variant_is_another_training_of_the_same_fold(name, profile, datase
     other = study.changed({"held_out_fold": 1})
     assert all(other.changed(each.overrides).train_key(each.system, dataset) != keys[each.name] for each in variants)
     for each in (each for each in variants if "twice the steps" in each.name):
-        before, after = (which.profile.recipe("kd_image", dataset) for which in (study, study.changed(each.overrides)))
+        recipe = "kd_image" if name == "kd-moving" else "kd_video"
+        before, after = (which.profile.recipe(recipe, dataset) for which in (study, study.changed(each.overrides)))
         assert (after.epochs, after.schedule_epochs) == (2 * before.epochs, 2 * before.schedule_epochs)
     assert ("labels of the truth" in keys) == (profile == "demo" and name == "kd-moving")
 
