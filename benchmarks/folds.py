@@ -18,8 +18,10 @@ Each guess, and what tests it:
 kd-video: the same weights of pixels, and more steps, for the distillation of KD-SSP, which starts from KD Base.
 
 head-rate, kd-head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model; and KD-SSP's.
-SSP-R's was chosen so too. mIoU and TC pull apart there, so what counts is mIoU above the constant-alpha curve of that image
-model at equal TC.
+SSP-R's was chosen so too.
+
+mIoU and TC pull apart in the last three, so what counts there is mIoU above the constant-alpha curve of the image model at equal
+TC.
 """
 
 from __future__ import annotations
@@ -115,6 +117,11 @@ def twice(recipe: Recipe) -> dict[str, float]:
     return {name: 2 * getattr(recipe, name) for name in ("epochs", "schedule_epochs")}
 
 
+def of_curve(study: Study, image: str) -> list[Variant]:
+    """An image system and the constant alphas on it."""
+    return [Variant(name, name) for name in (image, *study.controls([image])) if image_of(name) == image]
+
+
 def of_balance(now: float, changed: Callable[..., Variant]) -> list[Variant]:
     """Other weights of pixels by the classes that the teacher expects (0: all weigh alike)."""
     return [changed(f"class balance {balance:g}", class_balance=balance) for balance in BALANCES if balance != now]
@@ -124,7 +131,7 @@ def of_distilled_video(study: Study, dataset: str) -> list[Variant]:
     """KD-SSP with other weights of pixels and more steps in its own training, from the same KD Base."""
     recipe, changed = study.profile.recipe("kd_video", dataset), partial(with_recipe, study, dataset, "KD-SSP")
     return [
-        Variant("KD Base", "KD Base"), Variant("KD-SSP", "KD-SSP"), *of_balance(recipe.class_balance, changed),
+        *of_curve(study, "KD Base"), Variant("KD-SSP", "KD-SSP"), *of_balance(recipe.class_balance, changed),
         changed("twice the steps", **twice(recipe)),
     ]
 
@@ -135,13 +142,12 @@ def of_rates(
     """A system with other rates of its head, and the constant alphas of its image model that it is held against."""
     now = study.profile.recipe(SYSTEMS[name].recipe, dataset).head_lr_factor
     changed = partial(with_recipe, study, dataset, name)
-    curve = [Variant(one, one) for one in (image, *study.controls([image])) if image_of(one) == image]
-    return [*curve, Variant(name, name), *(changed(f"rate {x:g}", head_lr_factor=x) for x in rates if x != now)]
+    return [*of_curve(study, image), Variant(name, name), *(changed(f"rate {x:g}", head_lr_factor=x) for x in rates if x != now)]
 
 
 SETS = {
     "kd-moving": Comparison(of_distillation, "KD Base", ("miou_moving",), labels=True),
-    "kd-video": Comparison(of_distilled_video, "KD-SSP", ("miou_moving",)),
+    "kd-video": Comparison(of_distilled_video, "KD-SSP", (CURVE,)),
     "head-rate": Comparison(of_rates, "SSP", (CURVE,)),
     "kd-head-rate": Comparison(partial(of_rates, name="KD-SSP", image="KD Base", rates=(3.0, 24.0)), "KD-SSP", (CURVE,)),
 }
