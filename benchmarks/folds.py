@@ -20,8 +20,8 @@ kd-video: the same weights of pixels, and more steps, for the distillation of KD
 head-rate, kd-head-rate: the rate of SSP's own head, as a multiple of the base rate, from the same image model; and KD-SSP's.
 SSP-R's was chosen so too.
 
-mIoU and TC pull apart in the last three, so what counts there is mIoU above the constant-alpha curve of the image model at equal
-TC.
+mIoU and TC pull apart in the last three, so what counts there is mIoU above the constant-alpha curve of the image model at
+equal TC.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def of_rates(
     """A system with other rates of its head, and the constant alphas of its image model that it is held against."""
     now = study.profile.recipe(SYSTEMS[name].recipe, dataset).head_lr_factor
     changed = partial(with_recipe, study, dataset, name)
-    return [*of_curve(study, image), Variant(name, name), *(changed(f"rate {x:g}", head_lr_factor=x) for x in rates if x != now)]
+    others = [changed(f"rate {rate:g}", head_lr_factor=rate) for rate in rates if rate != now]
+    return [*of_curve(study, image), Variant(name, name), *others]
 
 
 SETS = {
