@@ -108,7 +108,9 @@ def of_distillation(study: Study, dataset: str) -> list[Variant]:
         *of_balance(recipe.class_balance, changed),
         *(changed(f"temperature {value:g}", temperature=value) for value in (1.0, 2.0) if value != recipe.temperature),
         changed("truth on labelled frames", truth_weight=1.0),
-        changed("twice the steps", **longer), changed("class balance 1, twice the steps", class_balance=1.0, **longer), *truth,
+        changed("twice the steps", **longer),
+        *([changed("class balance 1, twice the steps", class_balance=1.0, **longer)] if recipe.class_balance < 1 else []),
+        *truth,
     ]
 
 
