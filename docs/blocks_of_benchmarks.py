@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sspcore.core.files import read_json
+from sspcore.models.controls import AVERAGING
 from sspcore.report.results import SCORES
 from sspcore.report.tables import NONE, percent, points, text
 from sspcore.study.published import published
@@ -97,20 +98,30 @@ def folds() -> pd.DataFrame:
 
 
 def fold_rows(found: dict[str, Any]) -> pd.DataFrame:
-    """`folds` of the content of the file."""
-    return pd.DataFrame([
-        {
-            "set": name, "data set": TITLES[row["dataset"]], "variant": row["variant"],
-            **{
-                SCORES[column]: percent(row[column]) + (
-                    "" if row["variant"] == content["compared_with"] else f" ({row[f'{column}_better']} of {row['folds']})"
-                )
-                for column in ("miou", "miou_moving", "tc")
-            },
-            "above the curve": points(row["above_curve"]),
-        }
-        for name, content in found.items() for row in content["summary"]
-    ])
+    """`folds` of the content of the file; constant alphas, which the height above the curve needs, are left out."""
+    rows = []
+    for name, content in found.items():
+        compared = {row["dataset"]: row for row in content["summary"] if row["variant"] == content["compared_with"]}
+        rows += [
+            {
+                "set": name, "data set": TITLES[row["dataset"]], "variant": row["variant"],
+                **{
+                    SCORES[column]: _fold_cell(row, compared[row["dataset"]], column)
+                    for column in ("miou", "miou_moving", "tc")
+                },
+                "above the curve": points(row["above_curve"]),
+            }
+            for row in content["summary"] if not row["variant"].startswith(AVERAGING)
+        ]
+    return pd.DataFrame(rows)
+
+
+def _fold_cell(row: dict[str, Any], compared: dict[str, Any], column: str) -> str:
+    """A score, the difference to what it is compared with, and of several folds on how many it is the better one."""
+    if row is compared or None in (row[column], compared[column]):
+        return percent(row[column])
+    folds = f", {row[f'{column}_better']} of {row['folds']}" if row["folds"] > 1 else ""
+    return f"{percent(row[column])} ({points(row[column] - compared[column])}{folds})"
 
 
 def fold_labels() -> pd.DataFrame:

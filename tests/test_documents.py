@@ -74,19 +74,42 @@ def test_a_claim_takes_the_interval_of_its_run(blocks, monkeypatch):
 
 
 def test_folds_are_means_with_the_number_of_better_ones(blocks):
+    columns = ("miou", "miou_moving", "tc")
     summary = [
-        {"dataset": "uavid", "variant": name, "folds": 3, "above_curve": 0.02}
-        | {f"{column}{end}": value for column in ("miou", "miou_moving", "tc") for end, value in (("", 0.5), ("_better", 2))}
-        for name in ("SSP", "rate 8")
+        {"dataset": "uavid", "variant": name, "folds": folds, "above_curve": 0.02}
+        | dict.fromkeys(columns, score) | dict.fromkeys((f"{column}_better" for column in columns), 2)
+        for name, score, folds in (("SSP", 0.5, 3), ("Constant alpha 0.5", 0.4, 3), ("rate 8", 0.51, 3), ("rate 24", 0.49, 1))
     ]
     labels = [{"dataset": "uavid", "labels": "fused", "miou": value, "miou_moving": value} for value in (0.5, 0.7)]
     found = {"head-rate": {"summary": summary, "labels": labels, "compared_with": "SSP"}}
     rows = blocks.blocks_of_benchmarks.fold_rows(found).to_numpy().tolist()
     assert rows == [
         ["head-rate", "UAVid", "SSP", *["50.00"] * 3, "+2.00"],
-        ["head-rate", "UAVid", "rate 8", *["50.00 (2 of 3)"] * 3, "+2.00"],
+        ["head-rate", "UAVid", "rate 8", *["51.00 (+1.00, 2 of 3)"] * 3, "+2.00"],
+        ["head-rate", "UAVid", "rate 24", *["49.00 (−1.00)"] * 3, "+2.00"],
     ]
     assert blocks.blocks_of_benchmarks.fold_label_rows(found).to_numpy().tolist() == [["UAVid", "fused", "60.00", "60.00"]]
+
+
+@pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
+def test_what_is_said_of_folds_holds(blocks, dataset):
+    found = blocks.read("folds.json")
+    sets = {
+        name: {row["variant"]: row for row in content["summary"] if row["dataset"] == dataset}
+        for name, content in found.items()
+    }
+    moving = {name: row["miou_moving"] for name, row in sets["kd-moving"].items()}
+    both = moving["class balance 1, twice the steps"]
+    assert both == max(moving[name] for name in moving if name not in ("Teacher", "labels of the truth")) > moving["Base"]
+    assert min(moving["twice the steps"], moving["class balance 1"]) > moving["KD Base"] > moving["temperature 2"]
+    assert moving["labels of the truth"] > max(moving["Base"], moving["KD Base"])
+    of_labels = {row["labels"]: row["miou_moving"] for row in found["kd-moving"]["labels"] if row["dataset"] == dataset}
+    assert abs(of_labels["fused"] - of_labels["unfused"]) < 0.005 < of_labels["truth at stride 4"] - of_labels["fused"]
+    heights = [sets["head-rate"][name]["above_curve"] for name in ("rate 1", "SSP", "rate 8", "rate 24")]
+    assert heights == sorted(heights)
+    after = sets["kd-video"]
+    assert after["twice the steps"]["above_curve"] > max(0, after["KD-SSP"]["above_curve"])
+    assert abs(sets["kd-head-rate"]["rate 24"]["above_curve"] - sets["kd-head-rate"]["KD-SSP"]["above_curve"]) < 0.005
 
 
 @pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
