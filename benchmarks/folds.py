@@ -251,13 +251,18 @@ def work(studies: Iterable[Study], names: Iterable[str], datasets: Iterable[str]
     return sum(costs.seconds(task) for task in tasks.values()) / 60
 
 
+def numbers(text: str) -> list[int]:
+    """The numbers of a list with commas."""
+    return [int(part) for part in text.split(",")]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Compare and write; returns the exit status."""
     parser = argparse.ArgumentParser("folds", description=__doc__.splitlines()[0])
     parser.add_argument("--sets", default=",".join(SETS), help=f"of variants (default: {','.join(SETS)})")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--seed", type=int, help="of training (default: the profile's)")
-    parser.add_argument("--folds", default="0,1,2", help="numbers of folds (default: 0,1,2)")
+    parser.add_argument("--folds", type=numbers, default="0,1,2", metavar="N,N", help="default: 0,1,2")
     parser.add_argument("--datasets", help="default: the profile's")
     parser.add_argument("--data", type=Path, help="folder of the real releases, for profiles that do not render")
     parser.add_argument("--root", type=Path, help="folder of artefacts (default: the repository's data folder)")
@@ -266,13 +271,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=common.REPOSITORY / "figures" / "folds.json")
     options = parser.parse_args(arguments)
     configure_logging()
-    names, folds = options.sets.split(","), [int(fold) for fold in options.folds.split(",")]
+    names = options.sets.split(",")
     if unknown := [name for name in names if name not in SETS]:
         raise SspError(f"--sets {','.join(unknown)}: unknown; choose from {', '.join(SETS)}")
     maker = partial(make, workers=options.workers)
     study = under_choice(Study.open(options.profile, options.seed, options.data, root=options.root, maker=maker), "SSP-R")
     datasets = options.datasets.split(",") if options.datasets else list(study.profile.datasets)
-    studies = [study.changed({"held_out_fold": fold}) for fold in folds]
+    studies = [study.changed({"held_out_fold": fold}) for fold in options.folds]
     for each in studies:  # a fold that is not there is said before anything is trained
         for dataset in datasets:
             Planner(each, {}).clips(dataset, "val")
