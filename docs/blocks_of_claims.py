@@ -258,7 +258,7 @@ def origin() -> pd.DataFrame:
         about, intervals = results["provenance"], NONE
         if paired := results.get("differences"):
             seeds = "seeds and " if paired[0]["seeds"] > 1 else ""
-            intervals = f"{100 * LEVEL:.0f} %, {DRAWS} draws over {seeds}{paired[0]['clips']} clips"
+            intervals = f"{100 * LEVEL:.0f} %, {DRAWS} draws over {seeds}{paired[0]['sequences']} sequences"
         lines.append({
             "Table": link(f"tables/{table}.md"), "Data": about["data"], "Profile": about["profile"],
             "Training": seeds_text(about), "Commit": f"`{about['commit']}`",
