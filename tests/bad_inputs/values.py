@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ def _text(data: bytes):
 def _set(dotted: str, value: Any):
     """The smoke profile with one value written into its file."""
     def run(folder: Path) -> None:
-        tree = yaml.safe_load(SMOKE)
+        tree = json.loads(json.dumps(yaml.safe_load(SMOKE)))  # what is written once under two names is two things
         *parents, last = dotted.split(".")
         node = tree
         for part in parents:
