@@ -57,9 +57,9 @@ def rows_of(study: Study, comparison: Comparison, datasets: Iterable[str]) -> li
 
 def height(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
     """mIoU of a video system above its image model and the constant alphas on it among a fold's rows; None without a curve."""
-    if system(row["system"]).kind != "video":
+    if system(row["system"]).kind != "video" or None in (row["tc"], row["miou"]):
         return None
-    points = {one["system"]: (one["tc"], one["miou"]) for one in rows}
+    points = {one["system"]: (one["tc"], one["miou"]) for one in rows if None not in (one["tc"], one["miou"])}
     curve = [points[name] for name in curve_names(points).get(image_of(row["system"]), [])]
     return above_curve(curve, row["tc"], row["miou"])[0] if len(curve) > 1 else None
 

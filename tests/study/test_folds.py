@@ -56,6 +56,7 @@ def test_height_above_the_curve_is_that_of_video_systems_and_needs_constants():
             row("rate 8", 0, 0.58, None, 0.8, "SSP")]
     assert [folds.height(each, rows) for each in rows] == [None, None, pytest.approx(0.03)]
     assert folds.height(rows[2], [rows[0], rows[2]]) is None
+    assert folds.height(rows[2] | {"tc": None}, rows) is None, "of stills there is no TC"
 
 
 def test_what_is_printed_names_data_set_and_choice():
