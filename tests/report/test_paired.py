@@ -88,7 +88,7 @@ def study_of(sequences: list[str], of_clips: dict[str, list[dict]]) -> SimpleNam
 
 
 def test_clips_of_one_sequence_are_drawn_together():
-    """Every sequence twice in another order: the same intervals as with one clip each, since twice the same says no more."""
+    """Every clip twice: the same intervals as with one clip a sequence, since the same said twice says no more."""
     names = ["d", "a", "e", "b", "c"]
     alone, doubled = (
         paired.differences(
