@@ -93,6 +93,46 @@ def test_folds_are_means_with_the_number_of_better_ones(blocks):
     assert blocks.blocks_of_benchmarks.fold_label_rows(found).to_numpy().tolist() == [["UAVid", "fused", "60.00", "60.00"]]
 
 
+def test_rivals_are_a_row_a_system_with_their_height_above_the_curve(blocks):
+    row = {"dataset": "uavid", "miou_moving": 0.4, "tc_exact_flow": 0.5, "flicker": 0.01, "lag": 1.5}
+    row |= {"motion_ms": 2.0, "network_ms": 3.0}
+    scores = {"Base": (0.6, 0.5), "Constant alpha 0.5": (0.5, 0.7), "Majority vote 5": (0.57, 0.6), "SSP": (0.58, 0.8)}
+    rows = [row | {"system": name, "miou": miou, "tc": tc} for name, (miou, tc) in scores.items()]
+    report = {"titles": {"uavid": "UAVid"}, "rows": rows}
+    found = blocks.blocks_of_streams.rivals(report).set_index("System")
+    assert list(found["above the curve (points)"]) == [blocks.NONE, blocks.NONE, "+2.00", "+8.00 (beyond it)"]
+    assert list(found.loc["SSP", ["Data set", "mIoU (%)", "flicker (%)", "lag (frames)"]]) == ["UAVid", "58.0", "1.0", "1.5"]
+
+
+def test_long_streams_are_a_row_a_system_and_a_row_a_disturbance(blocks):
+    def systems(*values):
+        names = ("Base", "SSP")
+        keys = ("miou", "miou_moving", "tc", "flicker", "changed", "alpha", "lag")
+        overall = [dict.fromkeys(keys, value) for value in values]
+        windows = [{"miou": [value, value + 0.01, value + 0.02]} for value in values]
+        return {name: {"overall": one, "windows": each} for name, one, each in zip(names, overall, windows, strict=True)}
+
+    counts = {"frames": 300, "jumps": 2, "cuts_found": 1, "cuts_elsewhere": 0, "unregistered": 3, "first_frames": [0, 100, 200]}
+    labelled = {name: counts | {"systems": systems(0.5, value)} for name, value in (("undisturbed", 0.75), ("scene cuts", 0.7))}
+    unlabelled = {"systems": {name: {"overall": {"tc": 0.5}, "windows": {}} for name in ("Base", "SSP")}}
+    report = {"streams": {
+        "flight": {"frames": 300, "window": 100, "conditions": labelled},
+        "own": {"frames": 30, "window": 100, "conditions": dict.fromkeys(labelled, counts | unlabelled)},
+    }}
+    streams = blocks.blocks_of_streams.streams(report).to_dict("records")
+    assert [(row["Footage"], row["System"], row["mIoU (%)"]) for row in streams] == [
+        ("flight, 300 frames", "Base", "50.0"), ("flight, 300 frames", "SSP", "75.0"),
+        ("own, 30 frames", "Base", blocks.NONE), ("own, 30 frames", "SSP", blocks.NONE),
+    ]
+    rows = blocks.blocks_of_streams.conditions(report)[["Condition", "cuts found", "SSP: mIoU, TC"]].to_numpy().tolist()
+    assert rows == [["undisturbed", "1 of 2", "+25.00, +25.00"], ["scene cuts", "1 of 2", "+20.00, +20.00"]]
+
+
+def test_a_table_without_its_file_names_the_command(blocks):
+    block = blocks.blocks_of_streams.written_of("no such file.json", "python benchmarks/rivals.py", lambda report: 1 / 0)
+    assert block().to_numpy().tolist() == [["none measured yet: `python benchmarks/rivals.py`"]]
+
+
 @pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
 def test_what_is_said_of_folds_holds(blocks, dataset):
     found = blocks.read("folds.json")
