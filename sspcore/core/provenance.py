@@ -40,27 +40,41 @@ def git_commit() -> str:
     """
     if not (IN_CHECKOUT and (REPOSITORY / ".git").exists()):
         return "unknown"
-    # the code of this checkout runs already, whoever it belongs to; and git of a hook names its own repository in GIT_DIR
-    git = ["git", "-c", f"safe.directory={REPOSITORY}", "--no-optional-locks"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    settings = {"cwd": REPOSITORY, "encoding": "utf-8", "stderr": subprocess.DEVNULL, "timeout": 20, "env": environment}
     try:
         # figures/ holds what was published and measured: written outputs must not mark the code as changed
-        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures"]
-        lines = subprocess.check_output(status, **settings).splitlines()
-        changed = not all(_has_other_outputs_only(line[3:], git, settings) for line in lines)
-        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **settings)
-        return commit.strip() + "+" * changed
+        lines = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!figures").splitlines()
+        changed = not all(_has_other_outputs_only(line[3:]) for line in lines)
+        return _git("rev-parse", "--short=12", "HEAD").strip() + "+" * changed
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
 
-def _has_other_outputs_only(name: str, git: list[str], settings: dict[str, Any]) -> bool:
+def is_earlier(commit: str, unchanged: str) -> bool:
+    """Whether a commit is part of the history of the checkout, and no file that matches `unchanged` has changed since."""
+    try:
+        _git("merge-base", "--is-ancestor", commit, "HEAD")
+        _git("diff", "--quiet", commit, "HEAD", "--", unchanged)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _git(*arguments: str) -> str:
+    """What a git command prints. The code of this checkout runs already, whoever it belongs to: hence safe.directory."""
+    command = ["git", "-c", f"safe.directory={REPOSITORY}", "--no-optional-locks", *arguments]
+    # git of a hook names its own repository in GIT_DIR
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.check_output(
+        command, cwd=REPOSITORY, encoding="utf-8", stderr=subprocess.DEVNULL, timeout=20, env=environment
+    )
+
+
+def _has_other_outputs_only(name: str) -> bool:
     """Whether a changed file is a notebook of the same source: a publication writes outputs into it."""
     if not name.endswith(".ipynb"):
         return False
     try:
-        before = json.loads(subprocess.check_output([*git, "show", f"HEAD:{name}"], **settings))
+        before = json.loads(_git("show", f"HEAD:{name}"))
         return source_of(before) == source_of(json.loads((REPOSITORY / name).read_text(encoding="utf-8")))
     except (OSError, subprocess.CalledProcessError, ValueError, KeyError):  # new, moved, deleted or damaged
         return False

@@ -1,4 +1,7 @@
-"""Publishing a run: its tables and pictures are copied into the repository, if the run is complete and of one commit.
+"""Publishing a run: its tables and pictures are copied into the repository, if the run is complete and of one commit's code.
+
+An artefact of an earlier commit counts as this one's if its key is valid now: the key holds the code that makes it. Tables,
+pictures and notebooks are of the commit itself. So a sentence of a chapter can be mended without training anew.
 
 So are the outputs of its notebooks (`sspcore.study.notebook_outputs`); a notebook that this run has not executed has none.
 
@@ -24,7 +27,7 @@ from sspcore.core.errors import ArtefactError, SspError
 from sspcore.core.files import atomic_file, read_json, write_json
 from sspcore.core.notebooks import PUBLISHED
 from sspcore.core.paths import REPOSITORY, Workspace, shown
-from sspcore.core.provenance import git_commit
+from sspcore.core.provenance import git_commit, is_earlier
 from sspcore.core.store import KEY_FILE
 from sspcore.study.chapters import Chapter, settings
 from sspcore.study.places import Place, scores
@@ -37,6 +40,7 @@ from sspcore.study.stages import Study
 MANIFEST, COPIES = "published.json", ".publish."
 UNKNOWN = "unknown"
 TABLES = "tables/results.json"
+LOCKS = "*.lock"  # the packages that an artefact was made with, which its key does not hold
 CHAPTER = "08_tables_and_figures.json"  # the stamp of the notebook that writes the tables and pictures
 
 
@@ -66,18 +70,18 @@ def publish(
         chapters: the notebooks that the run has executed.
         optional: all others; those that are up to date, and of the same commit, are published too.
     Raises: SspError, before anything is written, if the profile cannot be published, the run is not complete, or part of it
-        was not made by the commit that is checked out.
+        was made by other code than that of the commit that is checked out.
     """
     profile, workspace, seeds = studies[0].profile, studies[0].workspace, [study.seed for study in studies]
     commit = require_publishable(profile, datasets, systems)
     places = [place for study in studies for place in artefacts(study, datasets, systems)]
     places = list({place.folder: place for place in places}.values())
-    require_made(places, commit, profile.name)
+    makers = require_made(places, commit, profile.name)
     require_tables(studies, datasets, systems, commit)
     files = published_files(workspace)
     target = REPOSITORY / profile.publish_to if folder is None else folder
     origin = published_origin(read_json(workspace.figures / TABLES))
-    about = {"profile": profile.name, "commit": commit, "seeds": seeds}
+    about = {"profile": profile.name, "commit": commit, "seeds": seeds, "artefacts": makers}
     with tempfile.TemporaryDirectory() as movies:
         links = Links(files, target, Path(movies))
         texts = published_notebooks(chapters, optional, origin, links)
@@ -111,8 +115,11 @@ def require_publishable(profile: Profile, datasets: Sequence[str], systems: Sequ
     return commit
 
 
-def require_made(places: Iterable[Place], commit: str, profile: str) -> None:
-    """Raises: SspError if an artefact is missing or stale, or was not made by `commit`."""
+def require_made(places: Iterable[Place], commit: str, profile: str) -> dict[str, int]:
+    """How many artefacts each commit has made.
+
+    Raises: SspError if one is missing or stale, or was made neither by `commit` nor by an earlier one with the same packages.
+    """
     places = list(places)
     missing = [place for place in places if not place.is_made()]
     if missing:
@@ -122,16 +129,17 @@ def require_made(places: Iterable[Place], commit: str, profile: str) -> None:
             f"reproduce --profile {profile} run to its end first"
         )
     makers = Counter(str(read_json(place.folder / KEY_FILE).get("commit", UNKNOWN)) for place in places)
-    del makers[commit]
-    if makers:
-        whose = ", ".join(f"{count} by {maker}" for maker, count in makers.most_common())
-        whose += "; +: with a work tree that differed" if any(maker.endswith("+") for maker in makers) else ""
-        (maker, count), *_ = makers.most_common()
+    others = Counter({maker: n for maker, n in makers.items() if maker != commit and not is_earlier(maker, LOCKS)})
+    if others:
+        whose = ", ".join(f"{count} by {maker}" for maker, count in others.most_common())
+        whose += "; +: with a work tree that differed" if any(maker.endswith("+") for maker in others) else ""
+        (maker, count), *_ = others.most_common()
         other = f", or check out {maker}" if count == len(places) and maker != UNKNOWN and "+" not in maker else ""
         raise SspError(
-            f"--publish: {makers.total()} of {len(places)} artefacts were not made by commit {commit} ({whose}); run again "
-            f"with --force, or from nothing{other}"
+            f"--publish: {others.total()} of {len(places)} artefacts were made neither by commit {commit} nor by an earlier "
+            f"one with the same locked packages ({whose}); run again with --force, or from nothing{other}"
         )
+    return dict(makers.most_common())
 
 
 def require_tables(studies: Sequence[Study], datasets: Sequence[str], systems: Sequence[str], commit: str) -> None:

@@ -105,6 +105,21 @@ def test_outputs_in_a_notebook_are_no_change_of_the_code_and_a_cell_is(repositor
         assert origins.git_commit() == f"{commit}+"
 
 
+def test_an_earlier_commit_is_one_of_the_history_with_the_same_packages(repository, monkeypatch):
+    folder, first = repository
+
+    def commit(name: str) -> None:
+        (folder / name).write_text(name)
+        for words in (("add", name), ("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", name)):
+            subprocess.run(["git", "-c", f"safe.directory={folder}", *words], cwd=folder, check=True)
+
+    assert origins.is_earlier(first, "*.lock")
+    commit("chapter.txt")
+    assert origins.is_earlier(first, "*.lock") and not origins.is_earlier("decaf", "*.lock")
+    commit("requirements.lock")
+    assert not origins.is_earlier(first, "*.lock") and origins.is_earlier(origins.git_commit(), "*.lock")
+
+
 def test_a_copy_below_another_repository_has_no_commit(repository, monkeypatch):
     exported = repository[0] / "exported"
     exported.mkdir()

@@ -35,6 +35,7 @@ def _no_data(monkeypatch):
     """Studies that render nothing, of a clean commit."""
     monkeypatch.setattr(Keys, "clips", lambda self, dataset: f"clips of {dataset}")
     monkeypatch.setattr(publishing, "git_commit", lambda: HEAD)
+    monkeypatch.setattr(publishing, "is_earlier", lambda commit, unchanged: False)
 
 
 def picture(path: Path, commit: str) -> None:
@@ -115,7 +116,7 @@ def test_a_complete_run_replaces_a_former_publication_and_nothing_else(run):
     files = ["tables/results.json", "tables/results.md", "uavid_frontier.pdf", "uavid_frontier.png", "uavid_movie.gif"]
     assert done.written == files and done.kept == [] and done.folder == run.target
     assert read_json(run.target / MANIFEST) == {
-        "profile": "smoke", "commit": HEAD, "seeds": [0], "files": files, "earlier": {},
+        "profile": "smoke", "commit": HEAD, "seeds": [0], "artefacts": {HEAD: len(run.places())}, "files": files, "earlier": {},
     }
     assert read_json(run.target / "tables" / "results.json")["provenance"]["commit"] == HEAD
     (run.figures / "uavid_frontier.pdf").unlink()
@@ -271,10 +272,23 @@ def test_artefacts_of_other_commits_are_counted_by_their_commit(run):
     for place, commit in zip(places, ("decaf", "decaf", f"{HEAD}+", None), strict=False):
         run.seal(place, commit)
     whose = rf"2 by decaf, 1 by {HEAD}\+, 1 by unknown; .+\); run again with --force, or from nothing$"
-    run.refused(rf"4 of {len(places)} artefacts were not made by commit {HEAD} \({whose}")
+    run.refused(rf"4 of {len(places)} artefacts were made neither by commit {HEAD} nor by an earlier one .* \({whose}")
     for place in places:
         run.seal(place, "decaf")
     run.refused(rf"{len(places)} of {len(places)} .*\({len(places)} by decaf\); .*from nothing, or check out decaf$")
+
+
+def test_artefacts_of_an_earlier_commit_whose_keys_are_valid_are_published(run, monkeypatch):
+    places = run.places()
+    monkeypatch.setattr(publishing, "is_earlier", lambda commit, unchanged: (commit, unchanged) == ("decaf", "*.lock"))
+    for place in places[1:]:
+        run.seal(place, "decaf")
+    run.publish()
+    assert read_json(run.target / MANIFEST)["artefacts"] == {"decaf": len(places) - 1, HEAD: 1}
+    run.seal(places[2], "decaf+")  # its code is in no history
+    run.refused(r"1 of .* \(1 by decaf\+;")
+    write_json(places[2].folder / KEY_FILE, {"key": "former", "commit": "decaf"})  # the code has changed since
+    run.refused("1 of .* artefacts are missing or stale")
 
 
 @pytest.mark.parametrize("change, message", [
