@@ -7,7 +7,6 @@ frame names the section that a row belongs to ("" for none); sections get a head
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -176,10 +175,25 @@ def latex(frame: pd.DataFrame) -> str:
     return "\n".join([*lines, ""])
 
 
-def origin_rows(origin: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(entry, value, what it means) of a provenance."""
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in origin.items()}
+def origin_rows(origin: Mapping[str, Any], titles: Mapping[str, str] = SHIPPED) -> list[tuple[str, str, str]]:
+    """(entry, value, what it means) of a provenance. `titles`: of data sets."""
+    texts = {key: _plain(value) for key, value in origin.items()}
+    if "metric_flow_epe_px" in texts:
+        texts["metric_flow_epe_px"] = flow_errors(origin, titles)
     return [(key, text, ORIGIN_NOTES.get(key, "")) for key, text in texts.items()]
+
+
+def flow_errors(origin: Mapping[str, Any], titles: Mapping[str, str] = SHIPPED) -> str:
+    """The error of the flow that TC is worked out under: "UAVid 0.46 px, RuralScapes –" where it is not known."""
+    errors = origin["metric_flow_epe_px"].items()
+    return ", ".join(f"{titles.get(name, name)} {NONE if error is None else f'{error:.2f} px'}" for name, error in errors)
+
+
+def _plain(value: Any) -> str:
+    """A provenance's value without the marks of a program: "torch 2.15.0, numpy 2.4.1"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else text(value)
 
 
 def template(name: str) -> Any:
@@ -203,6 +217,11 @@ def own_sizes(rows: Iterable[Row]) -> dict[str, str]:
     sizes = {row["system"]: size_text(row["scored_size"]) for row in rows if row.get("scored_size")}
     students = {size for name, size in sizes.items() if name != TEACHER}
     return {name: size for name, size in sizes.items() if students and size not in students}
+
+
+def needs_flow(row: Row) -> bool:
+    """Whether a system's multiply-adds are known, and optical flow that is not among them comes on top."""
+    return bool(row.get("gmacs")) and row.get("flow_counted") is False
 
 
 def shown_names(rows: Sequence[Row]) -> list[str]:

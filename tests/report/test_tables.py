@@ -15,7 +15,7 @@ from sspcore.core.paths import REPOSITORY
 from sspcore.report import ablations, metrics, seeds
 from sspcore.report.figures import per_class
 from sspcore.report.results import SCORES, SIZE_NOTE, document, write_tables
-from sspcore.report.tables import shown_names, side_by_side
+from sspcore.report.tables import SHIPPED, flow_errors, origin_rows, shown_names, side_by_side
 from sspcore.study.published import published, published_rows
 
 TABLES = REPOSITORY / "figures" / "tables"
@@ -103,6 +103,19 @@ def test_latex_escapes_and_balances(results):
     assert cells == [r"\textbf{62.00}", r"\textbf{85.00}", r"\textbf{62.00}", "1.50", "79.75", "92.10"]
     assert r"\underline{61.00}" in text and text.count(r"\midrule") == 3
     assert sum(column in "lr" for column in text[text.index("{tabular}{") + 10:].split("}")[0]) == 1 + len(cells)
+
+
+def test_a_provenance_is_written_without_the_marks_of_a_program():
+    origin = {
+        "commit": "abc", "seeds": [0, 1], "versions": {"torch": "2.15.0", "numpy": "2.4.6"}, "minutes": 61.3, "machine": None,
+        "metric_flow_epe_px": {"uavid": 0.4557, "mine": None, "ruralscapes": 0.31},
+    }
+    shown = {entry: value for entry, value, _ in origin_rows(origin, SHIPPED | {"mine": "My town"})}
+    assert shown == {
+        "commit": "abc", "seeds": "0, 1", "versions": "torch 2.15.0, numpy 2.4.6", "minutes": "61.3", "machine": "–",
+        "metric_flow_epe_px": "UAVid 0.46 px, My town –, RuralScapes 0.31 px",
+    }
+    assert flow_errors({"metric_flow_epe_px": {"mine": None}}) == "mine –"
 
 
 def test_csv_holds_the_fractions(results):
