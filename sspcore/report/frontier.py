@@ -23,7 +23,7 @@ from sspcore.models.systems import SYSTEMS, SystemSpec, system
 from sspcore.report.labels import Label, place_labels
 from sspcore.report.scores import in_percent
 from sspcore.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, legend_below
-from sspcore.report.tables import own_sizes
+from sspcore.report.tables import needs_flow, own_sizes
 
 Row = dict[str, Any]
 LARGEST_AREA, SMALLEST_AREA, PLAIN_AREA = 380.0, 6.0, 60.0  # square points of a marker
@@ -65,6 +65,7 @@ class Point:
         gmacs: multiply-adds a frame in billions, None where unknown.
         scratch: whether its encoder began without pretrained weights.
         scored_at: the size that it was scored at, where that is another than the students'; else "".
+        flow_apart: whether it needs optical flow that is not in its multiply-adds.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Point:
     gmacs: float | None
     scratch: bool
     scored_at: str = ""
+    flow_apart: bool = False
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -145,7 +147,7 @@ def points_of(rows: Iterable[Row], consistency: str, accuracy: str) -> dict[str,
     return {
         name: Point(
             name, group[0]["kind"], *(100 * np.array([row[metric] for row in group]) for metric in (consistency, accuracy)),
-            group[0].get("gmacs"), group[0].get("encoder_start") == "scratch", sizes.get(name, ""),
+            group[0].get("gmacs"), group[0].get("encoder_start") == "scratch", sizes.get(name, ""), needs_flow(group[0]),
         )
         for name, group in groups.items()
     }
@@ -201,7 +203,7 @@ def name_points(axes: Axes, points: Mapping[str, Point], only: Iterable[str] | N
     for name, point in points.items():
         control = averaging(name)
         radius = 2.2 if control else math.sqrt(_area(point, scale) / point.group.fill) * point.group.reach
-        text = "" if name not in chosen else rf"$\alpha$={control[1]:g}" if control else name
+        text = "" if name not in chosen else rf"$\alpha$={control[1]:g}" if control else name + "+" * point.flow_apart
         colour = "#444444" if control else BLACK
         labels.append(Label(text, *point.centre, radius, colour, 7.0 if control else 8.5))
     lines = [np.array([points[name].centre for name in curve]) for curve in curve_names(points).values()]
@@ -238,6 +240,9 @@ def legend_handles(points: Mapping[str, Point]) -> list[Line2D]:
                 [], [], linestyle="", marker="s", color="#bbbbbb", markersize=math.sqrt(max(gmacs * scale, SMALLEST_AREA)),
                 label=f"area: {gmacs:g} G multiply-adds a frame",
             ))
+        if any(point.flow_apart for point in systems):
+            handles.append(Line2D([], [], linestyle="", marker="+", color=BLACK, markersize=5,
+                                  label="name+: optical flow comes on top of the area"))
     return handles
 
 

@@ -18,6 +18,7 @@ from sspcore.report.tables import (
     by_dataset,
     datasets_of,
     headings,
+    needs_flow,
     percent,
     ranked,
     sectioned,
@@ -122,7 +123,7 @@ def _frame(rows: list[Row]) -> pd.DataFrame:
 
 def gmacs_text(row: Row) -> str:
     """Multiply-adds in billions; + where a flow on the CPU comes on top."""
-    return text(row.get("gmacs"), ".2f") + ("+" if row.get("gmacs") and row.get("flow_counted") is False else "")
+    return text(row.get("gmacs"), ".2f") + "+" * needs_flow(row)
 
 
 def _is_published(dataset: str) -> bool:

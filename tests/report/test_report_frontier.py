@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from torchvision.models.optical_flow import raft_large
 
 from helpers.tables import row
+from sspcore.core.paths import REPOSITORY
 from sspcore.models.systems import PAPER_SYSTEMS, SYSTEMS, build
 from sspcore.report.cost import with_costs
 from sspcore.report.frontier import GROUPS, averaging, curve_names, frontier, image_of, points_of
@@ -71,6 +74,16 @@ def test_areas_are_proportional_to_cost_and_scratch_is_hollow():
     assert np.allclose(small.get_facecolor()[0, :3], 1) and not np.allclose(full.get_facecolor()[0, :3], 1)
 
 
+def test_flow_that_is_not_in_the_area_is_a_plus_after_the_name():
+    rows = [row(name, "video", 0.6, tc) | {"gmacs": 1.0, "flow_counted": counted}
+            for name, tc, counted in (("DFF", 0.7, False), ("NetWarp", 0.8, True), ("SSP", 0.9, None))]
+    for shown, there in ((rows, True), (rows[1:], False)):
+        picture = frontier(shown, "t")
+        labels = [text.get_text() for legend in picture.legends for text in legend.get_texts()]
+        assert any(text.startswith("name+: optical flow") for text in labels) == there
+        assert set(names(picture)) == ({"DFF+", "NetWarp", "SSP"} if there else {"NetWarp", "SSP"})
+
+
 def test_all_markers_of_one_cost_cover_the_same_area():
     """The path that matplotlib draws, worked out corner by corner; a circle is as large as a square."""
     for group in GROUPS.values():
@@ -95,6 +108,10 @@ def overlaps(a, b) -> bool:
     return a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1
 
 
+def within(box, frame) -> bool:
+    return frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+
+
 def test_fourteen_crowded_names_do_not_overlap_and_stay_within_the_axes():
     rng = np.random.default_rng(0)
     spots = [*rng.normal([80, 70], [1.5, 0.7], (8, 2)), *rng.normal([90, 72], [0.7, 0.4], (6, 2)), [60, 40], [95, 50]]
@@ -107,8 +124,32 @@ def test_fourteen_crowded_names_do_not_overlap_and_stay_within_the_axes():
     boxes = [Text.get_window_extent(text) for text in written]  # without the leader
     assert len(written) == 14
     assert not any(overlaps(a, b) for a, b in itertools.combinations(boxes, 2))
-    frame = axes.get_window_extent()
-    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+    assert all(within(box, axes.get_window_extent()) for box in boxes)
+
+
+@pytest.mark.parametrize("accuracy", ["miou", "miou_moving"])
+@pytest.mark.parametrize("dataset", ["uavid", "ruralscapes"])
+def test_the_names_of_the_committed_results_keep_apart_and_off_the_rim(dataset, accuracy):
+    """All names of a picture, those of alphas too; what stands side by side has a gap of an en between."""
+    results = json.loads((REPOSITORY / "figures" / "tables" / "results.json").read_text(encoding="utf-8"))
+    picture = frontier([row for row in results["rows"] if row["dataset"] == dataset], "t", accuracy=accuracy)
+    (axes,) = picture.axes
+    picture.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    wide = [Bbox.from_extents(box.x0 - 4, box.y0, box.x1 + 4, box.y1) for box in boxes]
+    assert len(boxes) >= 20 and {"DFF+", "NetWarp+", "SSP"} <= set(names(picture))
+    assert not any(overlaps(a, b) for a, b in itertools.combinations(wide, 2))
+    assert all(within(box, axes.get_window_extent()) for box in wide)
+    spots = axes.transData.transform([collection.get_offsets()[0] for collection in axes.collections])
+    assert not any(box.contains(*spot) for box in boxes for spot in spots)
+
+
+def test_a_name_far_from_its_point_has_a_line_to_it():
+    picture, axes = figure(4, 3)
+    ring = [Label("", *spot, 12.0) for spot in np.array([[0.5, 0.5], [0.44, 0.5], [0.56, 0.5], [0.5, 0.58], [0.5, 0.42]])]
+    crowd = [Label(f"a long name {k}", 0.5, 0.5, 12.0) for k in range(6)]
+    written = place_labels(axes, [*ring, *crowd])
+    assert len(written) == 6 and 1 <= len(axes.patches) <= 6
 
 
 def test_costs_are_those_of_the_profiles_models_and_rows_name_their_data():
