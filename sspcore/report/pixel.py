@@ -16,6 +16,7 @@ from sspcore.core.images import resize_labels
 from sspcore.report.style import class_legend, figure, show_image
 
 HESITATION = 0.3  # probability of the second class at a pixel that is worth a look
+RIM = 0.08  # share of each side in which no pixel is chosen: its ring would be cut off
 WRITTEN_FROM = 0.06  # narrower parts of a bar have no room for their percents
 PANEL, ROW = 3.1, 0.42  # inches: width of a view, height of a bar
 
@@ -38,13 +39,13 @@ class View:
 
 
 def hesitant_pixel(logits: Tensor) -> tuple[int, int]:
-    """(y, x) of the pixel whose second class has a probability nearest to HESITATION. `logits`: (1, C, h, w)."""
+    """(y, x) of the pixel off the rim whose second class has a probability nearest to HESITATION. `logits`: (1, C, h, w)."""
     second = logits[0].softmax(0).topk(2, dim=0).values[1]
     return _place((second - HESITATION).abs().neg())
 
 
 def misled_pixel(own: Tensor, other: Tensor, hidden: Tensor, truth: np.ndarray | None = None) -> tuple[int, int]:
-    """(y, x) of the hidden pixel that a plain average of two predictions would mislead most.
+    """(y, x) of the hidden pixel off the rim that a plain average of two predictions would mislead most.
 
     Args:
         own, other: (1, C, h, w) logits of this frame, and of the other frame brought into it.
@@ -82,8 +83,11 @@ def full_size(pixel: tuple[int, int], stride: int = 4) -> tuple[float, float]:
 
 
 def _place(score: Tensor) -> tuple[int, int]:
-    y, x = divmod(int(score.argmax()), score.shape[-1])
-    return y, x
+    """(y, x) of the largest score off the rim."""
+    rows, columns = (round(RIM * side) for side in score.shape)
+    inner = score[rows:score.shape[0] - rows, columns:score.shape[1] - columns]
+    y, x = divmod(int(inner.argmax()), inner.shape[1])
+    return y + rows, x + columns
 
 
 def _view(axes: Axes, view: View) -> None:

@@ -23,6 +23,18 @@ def test_a_hesitant_pixel_has_a_second_class_of_three_tenths():
     assert pixel.hesitant_pixel(logits_of([[0.9, 0.05, 0.05], [0.65, 0.3, 0.05], [0.5, 0.5, 1e-6]])) == (0, 1)
 
 
+@pytest.mark.parametrize("y, x", [(0, 10), (19, 10), (10, 0), (10, 39)])
+def test_a_chosen_pixel_is_off_the_rim_so_that_its_ring_is_whole(y, x):
+    """The best one lies on the rim, the next best further in."""
+    second = torch.full((20, 40), 0.1)
+    second[y, x], second[8, 12] = pixel.HESITATION, 0.25
+    logits = torch.stack([1 - second, second]).log()[None]
+    assert pixel.hesitant_pixel(logits) == (8, 12)
+    hidden = torch.zeros(1, 1, 20, 40)
+    hidden[0, 0, y, x], hidden[0, 0, 8, 12] = 1.0, 0.5
+    assert pixel.misled_pixel(logits, -logits, hidden) == (8, 12)
+
+
 def test_a_misled_pixel_is_hidden_and_its_average_names_another_class():
     own = logits_of([[0.6, 0.4], [0.6, 0.4], [0.999, 0.001]])  # the last is further from the other frame, but stays
     other = logits_of([[0.1, 0.9], [0.1, 0.9], [0.3, 0.7]])
