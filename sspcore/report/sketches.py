@@ -76,7 +76,8 @@ def memory_sketch(sketches: Iterable[Sketch] = SKETCHES) -> Figure:
     """A panel a system: four frames from left to right, from the frame below to its logits above."""
     sketches = list(sketches)
     rows = -(-len(sketches) // 2)
-    picture, axes = figure(10.4, 3.1 * rows + 0.6, rows, 2, squeeze=False)
+    picture, axes = figure(10.4, 3.3 * rows + 0.6, rows, 2, squeeze=False)
+    picture.get_layout_engine().set(hspace=0.08)  # a note must not look like the title of what is below it
     for panel in axes.flat[len(sketches):]:
         panel.remove()
     for panel, sketch in zip(axes.flat, sketches, strict=False):

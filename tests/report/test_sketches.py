@@ -36,6 +36,14 @@ def test_every_system_has_a_panel_with_its_boxes_and_one_arrow_for_each_use_of_t
         assert len(thick) == len(sketch.uses)
 
 
+def test_the_note_of_a_panel_is_far_from_the_title_below_it():
+    picture = sketches.memory_sketch()
+    picture.draw_without_rendering()
+    above, below = picture.axes[0], picture.axes[2]
+    gap = above.xaxis.label.get_window_extent().y0 - below.title.get_window_extent().y1
+    assert gap > above.title.get_window_extent().height  # more than a line
+
+
 def test_nothing_is_used_that_is_left_out_or_lies_ahead():
     for sketch in sketches.SKETCHES:
         for start, end, how in sketch.uses:
