@@ -18,7 +18,7 @@ from sspcore.explore.panels import Explorer, Panel, Scale, marked, nothing, numb
 from sspcore.metrics.confusion import confusion, iou_per_class, mean_present, pair_counts
 from sspcore.metrics.records import warp_labels
 from sspcore.report.figures import flicker_mask
-from sspcore.report.style import BLUE, VERMILION, figure
+from sspcore.report.style import BLUE, VERMILION, figure, whole_numbers
 
 ALPHA = Scale("viridis", 0, 1, "weight of the past")
 LEFT, RIGHT = BLUE, VERMILION
@@ -93,6 +93,7 @@ class Curves:
                 panel.plot(known, 100 * values[known], style, color=colour, marker=".", markersize=4, label=name)
         n_frames = len(track.labels)
         for panel, title in zip(axes, ("TC (%)", "mIoU (%)"), strict=True):
+            whole_numbers(panel)
             panel.set(xlim=(-0.5, n_frames - 0.5), ylabel=title, xlabel="frame")
         if all(np.isnan(track.miou).all() for track in tracks.values()):
             axes[1].set_yticks([])

@@ -15,7 +15,7 @@ from sspcore.core.classes import IGNORE, ClassSpec, colourise
 from sspcore.core.types import Size
 from sspcore.data.clips import Clip, class_shares
 from sspcore.report.grids import Panel, image_grid
-from sspcore.report.style import BLUE, VERMILION, class_legend, figure
+from sspcore.report.style import BLUE, VERMILION, class_legend, figure, whole_numbers
 
 DENSITY, FAINT = "Blues", 0.15  # colours of the frames of a clip: those without a label are faint
 UNLABELLED = 225  # grey of a frame that has no label
@@ -68,6 +68,7 @@ def label_density(splits: Mapping[str, Sequence[Clip]], spec: ClassSpec, size: S
     handles = [Patch(color=colormaps[DENSITY](shade), label=name) for name, shade in shades.items()]
     left.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=9, frameon=False)
     left.axhline(len(splits["train"]) - 0.5, color=VERMILION, linewidth=1)
+    whole_numbers(left)
     left.set(xlabel="frame of the clip", ylabel="clip", title=f"{spec.title}: labelled frames (train above the line)")
     left.grid(False)
     positions = np.arange(spec.n_classes)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from sspcore.core.classes import IGNORE, ClassSpec, colourise
 from sspcore.metrics.records import warp_labels
 from sspcore.report.grids import Panel, coloured_table, image_grid, in_rows, percent_texts
-from sspcore.report.style import BLACK, BLUE, CYCLE, GREEN, ORANGE, VERMILION, class_legend, figure, legend_below
+from sspcore.report.style import BLACK, BLUE, CYCLE, GREEN, ORANGE, VERMILION, class_legend, figure, legend_below, whole_numbers
 from sspcore.report.tables import shown_names
 
 Row = dict[str, Any]
@@ -23,39 +23,60 @@ LOSSES = {
     "ce": "cross entropy", "auxiliary": "auxiliary cross entropy", "tc": "temporal consistency loss $L_{tc}$",
     "kl": "KL to the teacher",
 }
+LOSS_TICKS = (1, 1.5, 2, 3, 4, 5, 7)  # within a power of ten
+FROM = ("trained from the start", "going on from a trained system")
 NO_LOSSES = ("lr", "seconds", "registration_fallback")  # what else a history holds
 
 
-def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Figure:
-    """Losses by epoch, one panel a loss, one line a system.
+def training_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], title: str, going_on: Collection[str] = ()
+) -> Figure:
+    """Losses by epoch on a log scale, one panel a loss, one line a system.
 
     Args:
         histories: system -> an entry an epoch, loss -> value; NO_LOSSES and "total" are not drawn.
+        going_on: systems that start from a trained one, where the others end: they have a panel of their own.
     """
-    names = list(dict.fromkeys(
-        name for history in histories.values() for name in history[0] if name not in (*NO_LOSSES, "total")
-    ))
-    columns = min(len(names), 2)
-    lines = -(-len(names) // columns)
+    panels = _training_panels(histories, going_on)
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
     picture, axes = figure(8.4, 2.9 * lines + 0.5 + 0.2 * -(-len(histories) // 4), lines, columns, squeeze=False)
-    for spare in axes.flat[len(names):]:
+    for spare in axes.flat[len(panels):]:
         spare.remove()
     styles = {
         system: {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
         for k, system in enumerate(histories)
     }
-    for panel, name in zip(axes.flat, names, strict=False):  # an odd number of losses leaves a panel over
-        for system, history in histories.items():
-            if name in history[0]:
-                values, mark = [entry[name] for entry in history], "o" if len(history) == 1 else None
-                panel.plot(range(1, len(history) + 1), values, label=system, marker=mark, **styles[system])
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(xlabel="epoch", ylabel=LOSSES.get(name, name), xlim=(1, None), ylim=(0, None))
-        if max(map(len, histories.values())) == 1:
+    for panel, (name, systems, about) in zip(axes.flat, panels, strict=False):  # an odd number leaves a panel over
+        longest = max(len(histories[system]) for system in systems)
+        for system in systems:
+            values, mark = [entry[name] for entry in histories[system]], "o" if len(histories[system]) == 1 else None
+            panel.plot(range(1, len(values) + 1), values, label=system, marker=mark, **styles[system])
+        panel.set(xlabel="epoch", ylabel=LOSSES.get(name, name), xlim=(1, None), yscale="log")
+        panel.set_title(about, fontsize=10)
+        panel.yaxis.set_major_locator(LogLocator(subs=LOSS_TICKS))
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.yaxis.set_minor_locator(NullLocator())
+        whole_numbers(panel)
+        if longest == 1:
             panel.set(xlim=(0.5, 1.5), xticks=[1])
     legend_below(picture, [Line2D([], [], label=system, **style) for system, style in styles.items()], 4)
     picture.suptitle(title)
     return picture
+
+
+def _training_panels(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], going_on: Collection[str]
+) -> list[tuple[str, list[str], str]]:
+    """(loss, systems, what is said above) of each panel."""
+    panels = []
+    for name in dict.fromkeys(name for history in histories.values() for name in history[0]):
+        if name in (*NO_LOSSES, "total"):
+            continue
+        systems = [system for system, history in histories.items() if name in history[0]]
+        groups = [[system for system in systems if (system in going_on) == later] for later in (False, True)]
+        panels += list(zip([name] * 2, groups, FROM, strict=True)) if all(groups) else [(name, systems, "")]
+    return panels
 
 
 def flicker_mask(labels: np.ndarray, previous: np.ndarray, flow_to_prev: np.ndarray) -> np.ndarray:
@@ -176,7 +197,7 @@ def drift_plot(streams: Mapping[str, Mapping[str, np.ndarray]], controls: Sequen
     above.set(ylabel=f"mIoU over {reference}'s\non the same frames (points)")
     below.set(ylabel="labels changed along the flow\nsince the frame before (%)", xlabel="frames since the start of the clip")
     below.set(ylim=(0, None))
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(below)
     legend_below(picture, below.get_legend_handles_labels()[0], 3)
     picture.suptitle(title)
     return picture
@@ -189,6 +210,8 @@ def rollout_plot(rollouts: Mapping[str, Sequence[Mapping[str, Any]]], title: str
         frames = [row["frame"] for row in rows]
         left.plot(frames, [100 * (1 - row["identical"]) for row in rows], color=colour, label=name)
         right.plot(frames, [max(row["logits_max_difference"], 1e-9) for row in rows], color=colour, label=name)
+    for panel in (left, right):
+        whole_numbers(panel)
     left.set(xlabel="frame", ylabel="pixels with another class (%)", ylim=(-0.02, None))
     right.set(xlabel="frame", ylabel="largest difference of the logits", yscale="log")
     left.legend()

@@ -19,7 +19,7 @@ from scipy import stats
 from sspcore.core.files import read_json
 from sspcore.core.paths import REPOSITORY
 from sspcore.report.scores import PERCENT
-from sspcore.report.style import BLACK, CYCLE, figure, footnote, legend_below, origin_line
+from sspcore.report.style import BLACK, CYCLE, figure, footnote, legend_below, origin_line, whole_numbers
 from sspcore.report.tables import points
 from sspcore.study.long_footage import UNDISTURBED
 
@@ -149,6 +149,7 @@ def _draw_windows(panel: Axes, windows: Mapping[str, Any], key: str, styles: Map
         scale = 100 if key == "changed" else 1
         panel.plot(windows["first_frames"], scale * shown, marker="o" if len(shown) == 1 else None, **style)
     title = f"{PERCENT[key]} above {IMAGE} (points)" if gain else COLUMNS[key]
+    whole_numbers(panel)
     panel.set(xlabel="frame", ylabel=title.replace("changed", "labels changed"))
     if key == "alpha":
         panel.set_ylim(0, 1)

@@ -25,18 +25,18 @@ from sspcore.report.collect import (
 from sspcore.report.frontier import frontier
 from sspcore.report.spread import of_seed, seed_rows, seeds_of
 from sspcore.report.style import drawn_since, origin_line, save, save_set
-from sspcore.study import Study
+from sspcore.study import Study, places
+from sspcore.study.plan import trainings
 
 OF_ROWS = ("frontier", "frontier_moving", "per_class_iou", "per_class_tc")  # drawn from results.json alone
 
 
 def of_videos(study: Study, dataset: str, systems: Sequence[str]) -> dict[str, Callable[[], Figure | None]]:
     """Pictures of videos and histories by name: how each is drawn; None where the run has nothing to draw it from."""
-    title, learned = study.spec(dataset).title, learned_alpha(systems)
-    trained = [name for name in systems if system(name).recipe is not None]
+    learned = learned_alpha(systems)
     pictures: dict[str, Callable[[], Figure | None]] = {
         "flicker": lambda: flicker_picture(study, dataset, strip_systems(systems)),
-        "training": lambda: figures.training_curves({name: study.history(name, dataset) for name in trained}, title),
+        "training": lambda: training_picture(study, dataset, systems),
         "drift": lambda: drift_picture(study, dataset, systems),
     }
     if learned:
@@ -45,6 +45,18 @@ def of_videos(study: Study, dataset: str, systems: Sequence[str]) -> dict[str, C
     if fuses(study, systems):
         pictures["teacher"] = lambda: teacher_picture(study, dataset)
     return pictures
+
+
+def training_picture(study: Study, dataset: str, systems: Sequence[str]) -> Figure:
+    """Losses of the systems that are trained, and of what they start from, where its history is there."""
+    equal_steps = study.profile.equal_steps
+    names = [
+        name for name in trainings(systems, equal_steps)
+        if name in systems or places.training(study, name, dataset).is_made()
+    ]
+    going_on = [name for name in names if system(name).start(equal_steps) is not None]
+    histories = {name: study.history(name, dataset) for name in names}
+    return figures.training_curves(histories, study.spec(dataset).title, going_on)
 
 
 def of_rows(study: Study, results: Mapping[str, Any], dataset: str) -> dict[str, Callable[[], Figure | None]]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from sspcore.core.classes import ClassSpec
@@ -70,7 +71,8 @@ def footnote(picture: Figure, text: str) -> Figure:
 
 def origin_line(origin: Mapping[str, Any]) -> str:
     """A result's provenance in one line: which data, profile, seed or seeds, commit."""
-    return f"{_sentence(origin['data'])}; profile {origin['profile']}, {seeds_text(origin)}, commit {origin['commit']}."
+    commit = origin["commit"] + (" (+: with changes that were not committed)" if origin["commit"].endswith("+") else "")
+    return f"{_sentence(origin['data'])}; profile {origin['profile']}, {seeds_text(origin)}, commit {commit}."
 
 
 def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | None = None) -> Path:
@@ -184,6 +186,11 @@ def show_image(axes: Axes, image: np.ndarray, **options: Any) -> AxesImage:
     drawn = axes.imshow(image[::step, ::step], interpolation="none", **options)
     hide_axes(axes)
     return drawn
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers alone: for frames and epochs."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def hide_axes(axes: Axes) -> None:

@@ -16,7 +16,7 @@ from helpers.tables import row
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.motion.registration import build_registrator
 from sspcore.report import collect, figures, motion, pictures
-from sspcore.report.style import WIDEST_IMAGE, figure, save, save_set, show_image
+from sspcore.report.style import WIDEST_IMAGE, figure, origin_line, save, save_set, show_image
 
 
 def test_flicker_is_change_along_the_flow_and_not_motion():
@@ -56,6 +56,31 @@ def test_training_curves_have_a_panel_per_loss():
     history = [{"ce": 1.0, "tc": 0.5, "total": 1.25, "lr": 1e-3, "seconds": 1.0}] * 2
     base = [{"ce": 1.0, "total": 1.0, "lr": 1, "seconds": 1}]
     assert len(figures.training_curves({"SSP": history, "Base": base}, "t").axes) == 2
+    apart = figures.training_curves({"SSP": history, "Base (start)": base, "Base": base}, "t", ["SSP", "Base"]).axes
+    assert [{line.get_label() for line in axes.lines} for axes in apart] == [{"Base (start)"}, {"SSP", "Base"}, {"SSP"}]
+    assert [axes.get_title() for axes in apart] == [*figures.FROM, ""] and {axes.get_yscale() for axes in apart} == {"log"}
+
+
+def test_the_training_picture_has_what_systems_start_from_where_that_is_there(monkeypatch):
+    made = ["Base (start)"]
+    monkeypatch.setattr(
+        pictures.places, "training", lambda study, name, dataset: SimpleNamespace(is_made=lambda: name in made)
+    )
+    study = SimpleNamespace(
+        profile=SimpleNamespace(equal_steps=True), spec=lambda name: UAVID, history=lambda name, dataset: [{"ce": 1.0}] * 3,
+    )
+    start, later = pictures.training_picture(study, "uavid", ["Base", "SSP"]).axes
+    assert [line.get_label() for line in start.lines] == ["Base (start)"]
+    assert [line.get_label() for line in later.lines] == ["Base", "SSP"]
+    made.clear()
+    (alone,) = pictures.training_picture(study, "uavid", ["Base", "SSP"]).axes
+    assert len(alone.lines) == 2
+
+
+def test_frames_on_an_axis_are_whole_numbers():
+    rows = [{"frame": k, "identical": 1.0, "logits_max_difference": 1e-6} for k in range(1, 10)]
+    for axes in figures.rollout_plot({"shifting camera": rows}, "t").axes:
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
 def test_pictures_are_written_twice_alike(tmp_path):
@@ -76,6 +101,8 @@ def test_pictures_carry_their_provenance(tmp_path):
     image = Image.open(save(picture, tmp_path, "p", ORIGIN))
     assert image.text["sspcore.commit"] == "abc" and image.text["sspcore.seed"] == "3"
     assert image.text["Description"] == "Rendered data, not the real data set; profile smoke, seed 3, commit abc."
+    changed = origin_line(ORIGIN | {"commit": "abc+"})
+    assert changed.endswith("commit abc+ (+: with changes that were not committed).")
     assert image.size[0] == plain.size[0] and image.size[1] > plain.size[1]  # a footnote below, nothing moved
     note = np.asarray(image.convert("L"))[plain.size[1] + 2:]
     assert (note < 128).any() and "Description" not in plain.text
@@ -98,7 +125,11 @@ def test_the_picture_set_leaves_out_what_cannot_be_drawn_and_removes_what_is_sta
     """Of a run without Base, without moving classes and without RuralScapes."""
     monkeypatch.setattr(pictures, "flicker_picture", lambda study, dataset, systems: figure(2, 2)[0])
     monkeypatch.setattr(pictures, "drift_picture", lambda *_: None)
-    study = SimpleNamespace(seed=3, began=math.inf, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
+    study = SimpleNamespace(
+        seed=3, began=math.inf, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}],
+        profile=SimpleNamespace(equal_steps=False),
+    )
+    monkeypatch.setattr(pictures.places, "training", lambda *_: SimpleNamespace(is_made=lambda: False))
     rows = [row("TCB_ocr", "video", 0.6, 0.7) | {"miou_moving": None}, row("Constant alpha 0.5", "control", 0.6, 0.8)]
     rows[1]["miou_moving"] = None
     for name in ("ruralscapes_frontier.png", "uavid_alpha.pdf", "uavid_frontier_all.png"):
