@@ -67,13 +67,15 @@ def show_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def chapters(profile: str) -> dict[str, dict[str, str]]:
-    """The numbered notebooks by file name: their titles, and whether a run of the profile has left an executed copy."""
-    executed = Workspace(load_profile(profile).name).notebooks
+    """The numbered notebooks by file name: their titles, and whether a run of the profile has left an executed copy.
+
+    In a notebook that a run executes there are the titles alone: its other chapters are being made at the same time.
+    """
+    executed, by_hand = Workspace(load_profile(profile).name).notebooks, RUN_LOCKS not in os.environ
     return {
-        path.name: {
-            "chapter": _title(path),
-            f"run here ({profile})": "yes" if (executed / path.name).is_file() else "not yet",
-        }
+        path.name: {"chapter": _title(path)} | (
+            {f"run here ({profile})": "yes" if (executed / path.name).is_file() else "not yet"} if by_hand else {}
+        )
         for path in sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     }
 
