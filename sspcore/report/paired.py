@@ -191,10 +191,13 @@ def cell(found: Mapping[str, float | None] | None) -> str:
     return f"{value} [{low}, {high}]" if verdict(found) == UNDECIDED else f"**{value}** [{low}, {high}]"
 
 
-def in_words(rows: Iterable[Row]) -> dict[str, dict[str, str]]:
-    """"<new> against <old>, <data set>" -> score -> difference, interval and verdict, for notebooks."""
+def in_words(rows: Iterable[Row], titles: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """"<new> against <old>, <title of the data set>" -> score -> difference, interval and verdict, for notebooks.
+
+    Without titles the rows are those of one data set, which is not named.
+    """
     return {
-        f"{row['new']} against {row['old']}, {row['dataset']}": {
+        f"{row['new']} against {row['old']}" + ("" if titles is None else f", {titles[row['dataset']]}"): {
             title: f"{cell(row[score]).replace('**', '')}: {verdict(row[score]) or 'no interval'}"
             for score, title in COMPARED.items() if score in row
         }

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.shown import markdown_tables_of, number, tables_of, text_of
 from sspcore.report.sample import open_sample
+from sspcore.report.tables import SHIPPED
 
 pytestmark = pytest.mark.xdist_group("notebooks")  # in the process that runs them, after them
 DATASETS = ("uavid", "ruralscapes")
@@ -81,7 +82,7 @@ def test_fused_labels_are_steadier_and_the_better_reading_of_the_mask_is_in_use(
         if name.endswith(", fused"):
             assert number(row["TC (%)"]) > number(quality[name.replace(", fused", ", unfused")]["TC (%)"]) + 5
     unfused, fused = (float(share) for share in re.findall(r"^\w+: ([\d.]+) %", text_of("05-16"), re.MULTILINE))
-    assert fused < unfused / 2
+    assert fused < unfused / 2  # at full size, as chapter 04 counts
 
 
 def test_distillation_brings_the_student_nearer_to_its_teacher():
@@ -91,7 +92,7 @@ def test_distillation_brings_the_student_nearer_to_its_teacher():
 
 def test_differences_in_words_are_those_of_the_scores():
     (words,) = tables_of("05-29")
-    scores = dict(zip(DATASETS, tables_of("05-22"), strict=True))
+    scores = dict(zip(map(SHIPPED.get, DATASETS), tables_of("05-22"), strict=True))
     assert len(words) == 8
     for name, row in words.items():
         pair, dataset = name.rsplit(", ", 1)
@@ -140,6 +141,8 @@ def test_tables_of_all_chapters_agree_on_a_system():
 def test_pictures_of_a_smoke_run_are_drawn_and_called_no_result():
     (origin,) = tables_of("08-12")
     assert origin["profile"]["value"] == "smoke" and origin["data"]["value"].endswith("smoke run: no result")
+    errors = re.fullmatch(r"UAVid (\d+\.\d\d) px, RuralScapes (\d+\.\d\d) px", origin["metric_flow_epe_px"]["value"])
+    assert errors and errors[0] in text_of("07-13") and "{" not in origin["versions"]["value"]
     drawn = set(re.findall(r"^(\w+)_\w+\.png$", text_of("08-06"), re.MULTILINE))
     assert {name.split("_")[0] for name in drawn} == set(DATASETS)
 
@@ -164,8 +167,8 @@ def test_only_the_wrong_sampling_mode_drifts():
 
 
 def test_newer_releases_of_tensorrt_take_the_exported_graph():
-    found = dict(re.findall(r"^(trt-[\d.]+) .*?: (\d+) problems", text_of("10-06"), re.MULTILINE))
-    assert found["trt-10.3"] == found["trt-10.16"] == "0" and int(found["trt-8.6"]) >= 1
+    found = dict(re.findall(r"^(trt-[\d.]+) .*?: (.*)$", text_of("10-06"), re.MULTILINE))
+    assert found["trt-10.3"] == found["trt-10.16"] == "no problem" and re.match(r"[1-9]\d* problems?: ", found["trt-8.6"])
 
 
 def test_the_truth_is_fully_accurate_and_not_fully_consistent():

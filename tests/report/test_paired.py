@@ -107,7 +107,8 @@ def test_of_few_sequences_there_is_a_difference_and_no_interval():
     (row,) = paired.differences([study_of(["a", "b", "c", "d"] * 2, clips)], ["uavid"], [("SSP", "Base")])
     assert row["tc"] == {"difference": pytest.approx(0.1), "low": None, "high": None} and "tc_exact_flow" not in row
     assert paired.cell(row["tc"]) == "+10.00" and paired.verdict(row["tc"]) is None
-    assert paired.in_words([row])["SSP against Base, uavid"]["TC"] == "+10.00: no interval"
+    assert paired.in_words([row], {"uavid": "UAVid"})["SSP against Base, UAVid"]["TC"] == "+10.00: no interval"
+    assert list(paired.in_words([row])) == ["SSP against Base"]  # of one data set, which is not named
 
 
 @pytest.mark.parametrize("low, high, word, cell", [
