@@ -88,9 +88,9 @@ def test_costs_reach_the_rows_of_every_seed(results):
 
 
 def test_pictures_of_rows_show_all_seeds_and_those_of_videos_say_whose_they_are(results, tmp_path, monkeypatch):
-    for name in ("flicker", "step", "alpha", "drift"):
+    for name in ("flicker", "step", "alpha", "drift", "training"):
         monkeypatch.setattr(pictures, f"{name}_picture", lambda *_: figures.per_class(results["rows"], "t"))
-    study = SimpleNamespace(seed=1, began=math.inf, spec=lambda name: UAVID, history=lambda *_: [{"ce": 1.0}])
+    study = SimpleNamespace(seed=1, began=math.inf, spec=lambda name: UAVID)
     drawn = {}
 
     def frontier(rows, title, **_):
