@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_the_start_page_plays_pauses_and_shows_values(start_page: Page, screensh
     assert frame.text_content() == "12", "it begins in the middle of the clip"
     button = start_page.locator(".widget-play .jupyter-button").first
     button.click()
-    expect(frame).to_have_text("15", timeout=1000 * PATIENCE)
+    expect(frame).to_have_text(re.compile("^(1[5-9]|2[0-2])$"), timeout=1000 * PATIENCE)  # 15 alone may pass unseen
     button.click()
     start_page.wait_for_timeout(1000)
     stopped = frame.text_content()
