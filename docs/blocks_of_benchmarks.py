@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,21 @@ def registration_clips() -> pd.DataFrame:
     return frame[[*(column for column in frame if "worse" not in column), "worse than the identity"]]
 
 
-def folds() -> pd.DataFrame:
-    """Settings compared on folds of the training sequences: means, and on how many folds a variant is the better one."""
-    if not (ROOT / "figures" / "folds.json").is_file():
-        return pd.DataFrame({"variant": ["none measured yet: `python benchmarks/folds.py`"]})
-    return fold_rows(read("folds.json"))
+def written_of(file: str, command: str, table: Callable[[dict[str, Any]], pd.DataFrame]) -> Callable[[], pd.DataFrame]:
+    """A table of a file of figures/, or a line that says which command makes it."""
+    def block() -> pd.DataFrame:
+        if not (ROOT / "figures" / file).is_file():
+            return pd.DataFrame({"": [f"none measured yet: `{command}`"]})
+        return table(read(file))
+
+    return block
 
 
 def fold_rows(found: dict[str, Any]) -> pd.DataFrame:
-    """`folds` of the content of the file; constant alphas, which the height above the curve needs, are left out."""
+    """Settings compared on folds of the training sequences: means, and on how many folds a variant is the better one.
+
+    Constant alphas, which the height above the curve needs, are left out.
+    """
     rows = []
     for name, content in found.items():
         compared = {row["dataset"]: row for row in content["summary"] if row["variant"] == content["compared_with"]}
@@ -124,15 +130,8 @@ def _fold_cell(row: dict[str, Any], compared: dict[str, Any], column: str) -> st
     return f"{percent(row[column])} ({points(row[column] - compared[column])}{folds})"
 
 
-def fold_labels() -> pd.DataFrame:
-    """The teacher's labels that students learn from, on training frames without a label: means over folds."""
-    if not (ROOT / "figures" / "folds.json").is_file():
-        return pd.DataFrame({"labels": ["none measured yet: `python benchmarks/folds.py`"]})
-    return fold_label_rows(read("folds.json"))
-
-
 def fold_label_rows(found: dict[str, Any]) -> pd.DataFrame:
-    """`fold_labels` of the content of the file."""
+    """The teacher's labels that students learn from, on training frames without a label: means over folds."""
     rows = [row for content in found.values() for row in content["labels"]]
     table = pd.DataFrame(rows, columns=["dataset", "labels", "miou", "miou_moving"])
     means = table.groupby(["dataset", "labels"], sort=False).mean().reset_index()
@@ -291,7 +290,9 @@ def camera() -> pd.DataFrame:
 
 BLOCKS = {
     "registration": registration, "hardware": hardware, "conventions": conventions, "clips": clips,
-    "registration-clips": registration_clips, "gate": gate, "folds": folds, "fold-labels": fold_labels,
+    "registration-clips": registration_clips, "gate": gate,
+    "folds": written_of("folds.json", "python benchmarks/folds.py", fold_rows),
+    "fold-labels": written_of("folds.json", "python benchmarks/folds.py", fold_label_rows),
     "real-accuracy": real_accuracy, "real-tc": lambda: real_consistency("tc"),
     "real-flicker": lambda: real_consistency("flicker"), "real-changed": lambda: real_consistency("changed"),
     "steps": steps, "engines": engines, "half-precision": half_precision, "runtimes": runtimes, "camera": camera,

@@ -6,34 +6,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
-from blocks_of_benchmarks import ROOT, read
+from blocks_of_benchmarks import written_of
 
 from sspcore.report.long_stream import condition_table, is_labelled, system_table
 from sspcore.report.rivals import comparison, rows_of
 from sspcore.report.scores import in_percent
-from sspcore.report.tables import NONE
+from sspcore.report.tables import NONE, points
 from sspcore.study.notebook import as_table
 
-CURVE, LAG = "above the curve (points)", "lag (frames)"
-
-
-def written_of(file: str, command: str, table: Callable[[dict[str, Any]], pd.DataFrame]) -> Callable[[], pd.DataFrame]:
-    """A table of a file of figures/, or a line that says which command makes it."""
-    def block() -> pd.DataFrame:
-        if not (ROOT / "figures" / file).is_file():
-            return pd.DataFrame({"": [f"none measured yet: `{command}`"]})
-        return table(read(file))
-
-    return block
+CURVE = "above the curve (points)"
 
 
 def rivals(report: Mapping[str, Any]) -> pd.DataFrame:
     """Every system on Base's checkpoint, a row a data set and system."""
     frames = []
     for dataset, title in report["titles"].items():
-        frame = texts(comparison(rows_of(report, dataset)), "System", signed=(CURVE,)).drop(columns=in_percent("tc_exact_flow"))
-        ends = frame.pop("curve")
-        frame[CURVE] += ends.where(ends == "", " (" + ends + " it)")
+        rows = rows_of(report, dataset)
+        frame = texts(comparison(rows), "System").drop(columns=[in_percent("tc_exact_flow"), "curve"])
+        frame[CURVE] = [
+            points(None if row["above_curve"] is None else row["above_curve"] / 100)
+            + (f" ({row['above_curve_end']} it)" if row["above_curve_end"] else "") for row in rows
+        ]
         frame.insert(0, "Data set", title)
         frames.append(frame)
     return pd.concat(frames)
@@ -59,16 +52,9 @@ def _of_each(report: Mapping[str, Any], table: Callable[[Mapping[str, Any]], pd.
     return pd.concat(frames).fillna(NONE)
 
 
-def texts(rows: Mapping[str, Mapping[str, Any]], first: str, signed: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Rows as cells, their names in a column of their own; `signed`: columns that are differences."""
-    frame = as_table({
-        name: {
-            title: format(value, "+.2f").replace("-", "−") if title in signed and value is not None else value
-            for title, value in row.items()
-        }
-        for name, row in rows.items()
-    })
-    return frame.rename_axis(first).reset_index()
+def texts(rows: Mapping[str, Mapping[str, Any]], first: str) -> pd.DataFrame:
+    """Rows as cells, their names in a column of their own."""
+    return as_table(rows).rename_axis(first).reset_index()
 
 
 BLOCKS = {

@@ -128,7 +128,7 @@ def test_long_streams_are_a_row_a_system_and_a_row_a_disturbance(blocks):
 
 
 def test_a_table_without_its_file_names_the_command(blocks):
-    block = blocks.blocks_of_streams.written_of("no such file.json", "python benchmarks/rivals.py", lambda report: 1 / 0)
+    block = blocks.blocks_of_benchmarks.written_of("no such file.json", "python benchmarks/rivals.py", lambda report: 1 / 0)
     assert block().to_numpy().tolist() == [["none measured yet: `python benchmarks/rivals.py`"]]
 
 
