@@ -193,7 +193,7 @@ def draw(axes: Axes, points: Mapping[str, Point]) -> None:
             x, y, s=_area(point, scale) / point.group.fill, marker=point.group.marker, linewidths=1.3, edgecolors=colour,
             facecolors="white" if point.scratch else colour, alpha=0.9, zorder=3,
         )
-    axes.margins(0.16, 0.12)
+    axes.margins(0.2, 0.12)
 
 
 def name_points(axes: Axes, points: Mapping[str, Point], only: Iterable[str] | None = None) -> None:
