@@ -103,7 +103,7 @@ def discussion(rows: Sequence[Row]) -> str:
 
 def _distance(row: Row) -> str:
     end = f" ({row['above_curve_end']} the curve)" if row["above_curve_end"] else ""
-    return f"{row['system']} {row['above_curve']:+.1f}{end}"
+    return f"{row['system']} {row['above_curve']:+.1f}{end}".replace("-", "−")
 
 
 def _beats(one: Row, other: Row) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sspcore.report.spread import STD
+from sspcore.report.tables import SHIPPED
 
 SCORES = {  # in results -> what every table and picture calls it
     "miou": "mIoU", "tc": "TC", "tc_exact_flow": "TC, exact flow", "tc_reference": "TC, reference's warp",
@@ -26,7 +27,7 @@ def score_rows(
     """
     shown = {}
     for row in rows:
-        shown[", ".join(row[key] for key in by)] = values = {}
+        shown[", ".join(SHIPPED.get(row[key], row[key]) for key in by)] = values = {}
         for column in columns:
             for key, ending in ((column, ""), (column + STD, " ±")):
                 if key in row:

@@ -25,7 +25,7 @@ from sspcore.report.paired import cell, comparison, difference_notes, difference
 from sspcore.report.scores import COMPARED
 from sspcore.report.spread import mean_and_std, spread
 from sspcore.report.style import origin_line, save_set
-from sspcore.report.tables import NONE, Document, Row, by_dataset, headings, shown_names, side_by_side, titles_of
+from sspcore.report.tables import NONE, SHIPPED, Document, Row, by_dataset, headings, shown_names, side_by_side, titles_of
 from sspcore.study import Study
 
 BASE = "Base"
@@ -143,7 +143,10 @@ def _statistics(values: list[float | None]) -> Row:
 def above_curves(rows: list[Row]) -> dict[str, Row]:
     """"<system>, <data set>" -> how far it is above the curve of its image model, and what both make of moving classes."""
     entries = {(entry["system"], entry["dataset"]): entry for entry in summary(rows)}
-    found = {f"{name}, {dataset}": (entry, dataset) for (name, dataset), entry in entries.items() if entry["above_curve"]}
+    found = {
+        f"{name}, {SHIPPED.get(dataset, dataset)}": (entry, dataset)
+        for (name, dataset), entry in entries.items() if entry["above_curve"]
+    }
     return {
         name: {
             "image model": (curve := entry["above_curve"])["image_model"], "seeds": len(entry["seeds"]),

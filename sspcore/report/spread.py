@@ -27,7 +27,7 @@ def spread(mean: float, std: float | None, sign: str = "", digits: int = 2) -> s
 
     `sign`: "+" for differences, whose sign is always written.
     """
-    return f"{100 * mean:{sign}.{digits}f}" + ("" if std is None else f" ± {100 * std:.{digits}f}")
+    return f"{100 * mean:{sign}.{digits}f}".replace("-", "−") + ("" if std is None else f" ± {100 * std:.{digits}f}")
 
 
 def seeds_of(origin: Mapping[str, Any]) -> list[int]:

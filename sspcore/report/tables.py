@@ -248,7 +248,7 @@ def percent(value: float | None, std: float | None = None) -> str:
 
 def points(difference: float | None, std: float | None = None) -> str:
     """A difference of fractions in signed percentage points, see `percent`; a dash where there is none."""
-    return NONE if difference is None else spread(difference, std, "+", 2 if std is None else 1).replace("-", "−")
+    return NONE if difference is None else spread(difference, std, "+", 2 if std is None else 1)
 
 
 def text(value: Any, form: str = "") -> str:

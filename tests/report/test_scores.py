@@ -14,4 +14,4 @@ def test_scores_are_in_percent_and_other_values_as_they_are():
     shown = score_rows(ROWS, ("miou", "tc", "training_steps"))
     assert shown["Base"] == {"mIoU (%)": 50.0, "mIoU (%) ±": 1.0, "TC (%)": None, "training steps": 10}
     assert shown["SSP"] == {"mIoU (%)": 62.5, "TC (%)": 75.0, "training steps": 20}
-    assert list(score_rows([ROWS[1] | {"dataset": "uavid"}], ("miou",), by=("system", "dataset"))) == ["SSP, uavid"]
+    assert list(score_rows([ROWS[1] | {"dataset": "uavid"}], ("miou",), by=("system", "dataset"))) == ["SSP, UAVid"]
