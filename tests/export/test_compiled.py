@@ -140,6 +140,7 @@ def test_float16_keeps_trained_class_maps_and_compiles_for_turing(tmp_path_facto
     assert "--stronglyTyped" in readme and "engines/step-sm86.engine" in readme
 
 
+@pytest.mark.slow
 def test_ssp_r_compiles_in_float16(tmp_path_factory):
     folder, sidecar = exported(tmp_path_factory, "SSP-R", "fp16", ("sm75",))
     assert_float32_where_it_must_be(sidecar["compiled"]["types"])
@@ -147,6 +148,7 @@ def test_ssp_r_compiles_in_float16(tmp_path_factory):
     assert not find_problems(onnx.load(folder / "step.onnx"), "trt-10.3")
 
 
+@pytest.mark.slow
 def test_kd_ssp_compiles_in_float32_but_not_for_turing(tmp_path_factory):
     folder, sidecar = exported(tmp_path_factory, "KD-SSP", "fp32", ("sm86",))
     assert sidecar["compiled"]["read_back"]["GridSample"] == [

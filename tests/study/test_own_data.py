@@ -247,6 +247,7 @@ def test_rows_without_any_score_are_dashes(flight, results, tmp_path):
     assert "flight_frontier.png" in names and "flight_frontier_moving.png" not in names
 
 
+@pytest.mark.slow
 def test_stills_alone_train_and_score_everything(tmp_path):
     path = write_flight(tmp_path / "stills", {}, stills=3, validation=["still2"])
     study = Study.open("smoke", dataset=path, root=tmp_path / "data", overrides=QUICK)

@@ -73,6 +73,7 @@ def test_systems_that_share_no_image_model_are_refused(study, tmp_path, names):
         predict_together(study, {name: tmp_path / name for name in names}, DATASET, study.clips(DATASET, "val")[0])
 
 
+@pytest.mark.slow
 def test_the_teachers_own_row_is_scored_at_its_own_size_where_the_profile_says_so(study, monkeypatch):
     own, theirs = study.changed({"score_teacher_at": "teacher_size"}), study.changed({"score_teacher_at": "input_size"})
     large, small = own.profile.teacher_size, own.profile.input_size
