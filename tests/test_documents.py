@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sspcore.report import paired
+from sspcore.report.long_stream import condition_table, drift
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_SHA256 = "b4bc13b3d51b98d32ebfd8db20f85f3ec31e7954d066d7248f889d2ae7c699c6"
@@ -187,6 +188,20 @@ def test_what_readme_says_of_three_seeds_holds(blocks):
         assert 0 < ours["above_curve"]["mean"] < paper["above_curve"]["mean"]
         gain = ours["miou_moving"]["mean"] - paper["miou_moving"]["mean"]
         assert gain > 0.01 if dataset == "uavid" else gain < paper["miou_moving"]["std"]
+
+
+def test_what_readme_says_of_long_streams_holds(blocks):
+    stream = blocks.read("long_stream.json")["streams"]["rendered flight"]
+    rows = condition_table(stream)
+
+    def gain(condition: str, name: str) -> float:
+        return float(rows[condition][f"{name}: mIoU, TC"].split(",")[0].replace("−", "-"))
+
+    steadied = [name for name in stream["conditions"]["undisturbed"]["systems"] if name != "Base"]
+    assert all(drift(stream, name).low < 0 < drift(stream, name).high for name in steadied) and len(steadied) == 5
+    assert gain("undisturbed", "SSP") - gain("registrations lost", "SSP") == pytest.approx(0.5, abs=0.1)
+    assert [round(gain("a third of the frame rate", name), 1) for name in ("SSP", "SSP-R")] == [-3.9, -1.7]
+    assert rows["scene cuts"]["cuts found"] == "7 of 7"
 
 
 def test_the_published_table_is_as_it_was_transcribed():

@@ -30,7 +30,7 @@ COLUMNS = {
     "miou": "mIoU (%)", "miou_moving": "mIoU moving (%)", "tc": "TC (%)", "flicker": "flicker (%)", "changed": "changed (%)",
     "alpha": "mean alpha", "lag": "lag (frames)",
 }
-PLAIN = ("alpha", "lag")  # no shares of pixels
+PLAIN = {"alpha": 2, "lag": 1}  # no shares of pixels -> digits after the point
 Stream = Mapping[str, Any]
 
 
@@ -67,7 +67,7 @@ def system_table(stream: Stream, condition: str = UNDISTURBED) -> dict[str, dict
     shown: dict[str, dict[str, Any]] = {}
     for name, values in _overall(stream, condition).items():
         shown[name] = {
-            title: values[key] if key in PLAIN or values[key] is None else 100 * values[key]
+            title: None if values[key] is None else round(values[key], PLAIN[key]) if key in PLAIN else 100 * values[key]
             for key, title in COLUMNS.items() if key in values
         }
         if (found := drift(stream, name)) is not None:
@@ -159,11 +159,13 @@ def _draw_windows(panel: Axes, windows: Mapping[str, Any], key: str, styles: Map
 
 def _draw_conditions(panel: Axes, stream: Stream, styles: Mapping[str, dict[str, Any]]) -> None:
     conditions = list(stream["conditions"])
-    for name, style in styles.items():
+    places = np.arange(len(conditions))
+    for (name, style), aside in zip(styles.items(), np.linspace(-0.25, 0.25, len(styles)), strict=True):  # none hides another
         gains = [_gain(_overall(stream, condition), name, "miou") for condition in conditions]
         shown = [np.nan if gain is None else 100 * gain for gain in gains]
-        panel.plot(range(len(conditions)), shown, **style | {"linestyle": "none", "marker": "o"})
-    panel.set_xticks(range(len(conditions)), [textwrap.fill(condition, 12) for condition in conditions], fontsize=8)
+        panel.plot(places + aside, shown, **style | {"linestyle": "none", "marker": "o"})
+    names = [textwrap.fill(condition, 12, break_long_words=False) for condition in conditions]
+    panel.set_xticks(places, names, fontsize=8)
     panel.set(ylabel=f"{PERCENT['miou']} above {IMAGE} (points)", xlim=(-0.5, len(conditions) - 0.5))
 
 
