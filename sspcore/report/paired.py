@@ -194,8 +194,11 @@ def cell(found: Mapping[str, float | None] | None) -> str:
 def in_words(rows: Iterable[Row], titles: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
     """"<new> against <old>, <title of the data set>" -> score -> difference, interval and verdict, for notebooks.
 
-    Without titles the rows are those of one data set, which is not named.
+    Without titles the rows are those of one data set, which is not named. Raises: ValueError if they are of several.
     """
+    rows = list(rows)
+    if titles is None and len({row["dataset"] for row in rows}) > 1:
+        raise ValueError("differences of several data sets need the titles of these")
     return {
         f"{row['new']} against {row['old']}" + ("" if titles is None else f", {titles[row['dataset']]}"): {
             title: f"{cell(row[score]).replace('**', '')}: {verdict(row[score]) or 'no interval'}"

@@ -57,7 +57,7 @@ def frontier_of_all(rows: Sequence[Row], title: str) -> Figure:
     shown = {accuracy: points_of(rows, "tc", accuracy) for accuracy in ACCURACIES}
     if not shown["miou_moving"]:
         del shown["miou_moving"]
-    drawn, panels = figure(8.4, 0.8 + 4.9 * len(shown), len(shown), squeeze=False)
+    drawn, panels = figure(10.5, 0.8 + 5.6 * len(shown), len(shown), squeeze=False)
     for axes, (accuracy, points) in zip(panels[:, 0], shown.items(), strict=True):
         draw(axes, points)
         axes.set(xlabel=in_percent("tc"), ylabel=in_percent(accuracy), title=ACCURACIES[accuracy])
@@ -103,7 +103,8 @@ def discussion(rows: Sequence[Row]) -> str:
 
 def _distance(row: Row) -> str:
     end = f" ({row['above_curve_end']} the curve)" if row["above_curve_end"] else ""
-    return f"{row['system']} {row['above_curve']:+.1f}{end}".replace("-", "−")
+    height = f"{row['above_curve']:+.1f}".replace("-", "−")
+    return f"{row['system']} {height}{end}"
 
 
 def _beats(one: Row, other: Row) -> bool:

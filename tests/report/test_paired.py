@@ -109,6 +109,8 @@ def test_of_few_sequences_there_is_a_difference_and_no_interval():
     assert paired.cell(row["tc"]) == "+10.00" and paired.verdict(row["tc"]) is None
     assert paired.in_words([row], {"uavid": "UAVid"})["SSP against Base, UAVid"]["TC"] == "+10.00: no interval"
     assert list(paired.in_words([row])) == ["SSP against Base"]  # of one data set, which is not named
+    with pytest.raises(ValueError, match="titles"):
+        paired.in_words([row, row | {"dataset": "ruralscapes"}])
 
 
 @pytest.mark.parametrize("low, high, word, cell", [
