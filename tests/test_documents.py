@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sspcore.report import paired
+from sspcore.report import paired, rivals
 from sspcore.report.long_stream import condition_table, drift
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,14 +180,46 @@ def test_what_readme_says_of_the_committed_run_holds(blocks, dataset):
         assert word(name, paired.CURVE) == paired.BETTER
 
 
-def test_what_readme_says_of_three_seeds_holds(blocks):
-    entries = {(entry["system"], entry["dataset"]): entry for entry in blocks.read("tables/seeds.json")["rows"]}
+@pytest.mark.parametrize(("dataset", "above"), [("uavid", "2.7"), ("ruralscapes", "1.2")])
+def test_what_readme_says_of_ssp_r_holds(blocks, dataset, above):
+    seeds = blocks.read("tables/seeds.json")
+    entries = {entry["system"]: entry for entry in seeds["rows"] if entry["dataset"] == dataset}
+
+    def word(new, old, score):
+        return paired.verdict(paired.comparison(seeds["differences"], dataset, new, old)[score])
+
+    assert entries["SSP-R"]["seeds"] == [0, 1, 2]
+    assert f"{100 * entries['SSP-R']['above_curve']['mean']:.1f}" == above
+    assert entries["SSP-R"]["above_curve"]["mean"] < entries["SSP"]["above_curve"]["mean"]
+    on_uavid = dataset == "uavid"
+    assert word("SSP-R", paired.CURVE, "miou") == word("SSP-R", "Base", "tc") == paired.BETTER
+    assert word("SSP-R", "Base", "miou_moving") == (paired.UNDECIDED if on_uavid else paired.BETTER)
+    assert word("SSP-R", "SSP", "miou_moving") == (paired.BETTER if on_uavid else paired.UNDECIDED)
+    assert word("SSP-R", "SSP", "miou") == (paired.BETTER if on_uavid else paired.UNDECIDED)
+    assert word("SSP-R", "SSP", "tc") == paired.WORSE
+
+
+@pytest.mark.parametrize(("dataset", "above_flow", "above_ssp"), [("uavid", "4.3", "8.6"), ("ruralscapes", "1.1", "2.0")])
+def test_what_readme_says_of_rivals_holds(blocks, dataset, above_flow, above_ssp):
+    rows = {row["system"]: row for row in rivals.rows_of(blocks.read("rivals.json"), dataset)}
+    others = [name for name in rows if name in rivals.RIVALS]
+    flow, ssp = rows["Flow average 0.7"], rows["SSP"]
+    assert max(others, key=lambda name: rows[name]["above_curve"]) == "Flow average 0.7" and len(others) == 5
+    assert (f"{flow['above_curve']:.1f}", f"{ssp['above_curve']:.1f}") == (above_flow, above_ssp)
+    assert flow["miou_moving"] >= rows["Base"]["miou_moving"]
+    assert not any(rows[name]["miou"] >= ssp["miou"] and rows[name]["tc"] >= ssp["tc"] for name in others)
+    if dataset == "uavid":
+        assert flow["miou"] > rows["SSP-R"]["miou"] and flow["tc"] > rows["SSP-R"]["tc"]
+
+
+def test_what_the_ablations_say_of_flow_holds(blocks):
     for dataset in ("uavid", "ruralscapes"):
-        ours, paper = entries["SSP-R", dataset], entries["SSP", dataset]
-        assert ours["seeds"] == [0, 1, 2]
-        assert 0 < ours["above_curve"]["mean"] < paper["above_curve"]["mean"]
-        gain = ours["miou_moving"]["mean"] - paper["miou_moving"]["mean"]
-        assert gain > 0.01 if dataset == "uavid" else gain < paper["miou_moving"]["std"]
+        rows = {row["variant"]: row for row in blocks.read("tables/ablations.json")["rows"] if row["dataset"] == dataset}
+        assert rows["flow at inference"]["miou_moving"] > rows["Base"]["miou_moving"] > rows["SSP"]["miou_moving"]
+        parts = [row for row in blocks.read("tables/ablations_ssp-r.json")["rows"] if row["dataset"] == dataset]
+        own = next(row["miou"] for row in parts if row["variant"] == "SSP-R")
+        taken = [row["miou"] - own for row in parts if row["variant"] in ("no recurrence", "no evidence", "no classes")]
+        assert len(taken) == 3 and max(map(abs, taken)) < 0.0055
 
 
 def test_what_readme_says_of_long_streams_holds(blocks):
