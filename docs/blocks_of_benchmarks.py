@@ -18,6 +18,7 @@ from sspcore.study.published import published
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = {"uavid": "UAVid", "ruralscapes": "RuralScapes"}
 MATCHERS = ("lk", "sift", "akaze", "orb", "lightglue")
+GATED = ("Base", "Constant alpha 0.5", "SSP", "gate", "gate at inference", "flow at inference")
 
 read = cache(lambda name: read_json(ROOT / "figures" / name))
 
@@ -149,7 +150,7 @@ def gate() -> pd.DataFrame:
             **{SCORES[column]: percent(row[column]) for column in ("miou", "miou_moving", "tc")},
             "TC, exact flow": percent(row["tc_exact_flow"]),
         }
-        for row in read("gate.json")["rows"]
+        for row in read("tables/ablations.json")["rows"] if row["variant"] in GATED
     ])
 
 

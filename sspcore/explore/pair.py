@@ -217,7 +217,7 @@ def _warp_panels(by: str, before: str, current: np.ndarray, warped: np.ndarray, 
     """The frame before as it was warped, and its difference to the current frame."""
     difference = np.abs(warped.astype(np.float32) - current).mean(-1)
     difference[~valid] = np.nan
-    mean = f"mean {np.nanmean(difference):.1f}" if valid.any() else "nothing to compare"
+    mean = f"mean {np.nanmean(difference):.1f} grey levels" if valid.any() else "nothing to compare"
     return (
         Panel(f"{before} warped by {by}", marked(warped, ~valid), f"magenta: no source, {percent(~valid)}"),
         Panel(f"difference to k, by {by}", DIFFERENCE.paint(difference), mean, DIFFERENCE),

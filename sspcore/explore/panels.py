@@ -97,7 +97,7 @@ class Explorer:
         """The first choice as one picture."""
         picture = contact_sheet(self.panels(**self.first()), self.columns, f"{self.origin}{note}")
         if self.classes is not None:
-            class_legend(picture, self.classes)
+            class_legend(picture, self.classes, more={"not scored": "black"})
         return picture
 
 

@@ -15,11 +15,12 @@ from matplotlib.transforms import Bbox
 ROUNDS = 200  # of adjustText: a number, since a time limit would give another picture on another machine
 # tried in turn until all names are well placed, else the best: the force off what is there, the force apart at the
 # start, and how far a name starts off its point towards the middle of the axes, in halves of its width
-ATTEMPTS = ((0.1, 0.3, 0.0), (0.1, 0.1, 1.0), (0.2, 0.3, 0.0), (0.1, 0.0, 1.4), (0.4, 0.3, 0.0), (0.15, 0.6, 0.0))
+ATTEMPTS = ((0.1, 0.3, 0.0), (0.1, 0.1, 1.0), (0.2, 0.3, 0.0), (0.1, 0.0, 1.4), (0.4, 0.3, 0.0), (0.15, 0.6, 0.0),
+            (0.6, 0.6, -0.5))
 GAP = 2.0  # points between a marker and a name
 ASIDE = 4.0  # points on both sides of a name: two names with less between them read as one
 STEP = 6.0  # points between the places of a line that names keep off
-LEADER_FROM = 16.0  # points: nearer names need no line to their point
+LEADER_FROM = 11.0  # points: nearer names need no line to their point
 
 
 @dataclass(frozen=True)

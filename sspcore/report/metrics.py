@@ -64,7 +64,7 @@ def correlation_map(matrix: np.ndarray, n_rows: int, title: str) -> Figure:
     place = [list(METRICS).index(name) for name in ORDER]
     shown = matrix[np.ix_(place, place)]
     picture, axes = figure(7.6, 6.4)
-    texts = np.array([["" if math.isnan(value) else f"{value:.2f}" for value in line] for line in shown])
+    texts = np.array([["" if math.isnan(value) else f"{value:.2f}".replace("-", "−") for value in line] for line in shown])
     drawn = coloured_table(
         axes, shown, texts, ORDER, ORDER, np.abs(shown) > 0.65, cmap="RdBu", vmin=-1, vmax=1, aspect="equal"
     )

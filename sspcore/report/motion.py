@@ -51,10 +51,10 @@ def warp_panels(previous: np.ndarray, current: np.ndarray, flow_to_prev: Tensor)
     shown = _image(warp_by_flow(rgb_values(previous), flow_to_prev[None])[0])
     longest = float(flow_to_prev.norm(dim=0).max())
     panels = [
-        Panel(previous, "frame k-1"), Panel(current, "frame k"),
-        Panel(flow_picture(flow_to_prev), f"flow k to k-1 (longest {longest:.1f} px)"),
-        Panel(shown, "k-1 warped into k"),
-        Panel(_difference(shown, current), "absolute difference to k", colours="magma", top=BRIGHTEST, scale=True),
+        Panel(previous, "frame k−1"), Panel(current, "frame k"),
+        Panel(flow_picture(flow_to_prev), f"flow k to k−1 (longest {longest:.1f} px)"),
+        Panel(shown, "k−1 warped into k"),
+        Panel(_difference(shown, current, valid), "difference to k, grey levels", colours="magma", top=BRIGHTEST, scale=True),
         Panel(weight, "soft mask O (1 = same place)", scale=True),
     ]
     picture, axes = image_grid(in_rows(panels, 3), width=WIDTH)
@@ -99,12 +99,11 @@ def registration_panels(previous: np.ndarray, current: np.ndarray, registration:
     H_prev_to_cur = torch.from_numpy(registration.H_prev_to_cur)[None]
     warped, valid = warp_by_homography(rgb_values(previous), H_prev_to_cur)
     shown, no_past = _image(warped), ~valid[0, 0].numpy()
-    residual = _difference(shown, current)
-    residual[no_past] = np.nan
+    residual = _difference(shown, current, valid)
     picture, axes = image_grid([[
         Panel(current, f"{registration.inliers} inliers of {registration.matches} matches"),
-        Panel(overlay(shown, no_past), "k-1 warped by H; no past in magenta"),
-        Panel(residual, "absolute difference to k", colours="magma", top=BRIGHTEST, scale=True),
+        Panel(overlay(shown, no_past), "k−1 warped by H; no past in magenta"),
+        Panel(residual, "difference to k, grey levels", colours="magma", top=BRIGHTEST, scale=True),
     ]], width=WIDTH)
     if registration.matches:
         points, inlier = registration.current_points, registration.inlier_mask
@@ -125,7 +124,7 @@ def compare_matchers(previous: np.ndarray, current: np.ndarray) -> dict[str, dic
         found = registrator(previous, current)
         rows[name] = {
             "model": found.model, "ok": found.ok, "inliers": found.inliers, "matches": found.matches,
-            "left (grey levels)": found.residual, "ms": 1e3 * (perf_counter() - began),
+            "left (grey levels)": found.residual, "time (ms)": 1e3 * (perf_counter() - began),
         }
     return rows
 
@@ -140,6 +139,6 @@ def _image(values: Tensor) -> np.ndarray:
     return values[0].round().clamp(0, 255).to(torch.uint8).movedim(0, -1).numpy()
 
 
-def _difference(image: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Mean absolute difference over the channels, (H, W), in grey levels."""
-    return np.abs(image.astype(int) - other).mean(-1)
+def _difference(image: np.ndarray, other: np.ndarray, valid: Tensor) -> np.ndarray:
+    """Mean absolute difference over the channels, (H, W), in grey levels; NaN where `valid` (1, 1, H, W) says no past."""
+    return np.where(valid[0, 0].numpy(), np.abs(image.astype(int) - other).mean(-1), np.nan)

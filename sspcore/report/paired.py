@@ -17,6 +17,7 @@ from sspcore.models.systems import system
 from sspcore.report.curve import above_curve
 from sspcore.report.frontier import averaging, curve_names, image_of
 from sspcore.report.scores import COMPARED
+from sspcore.report.spread import spread
 from sspcore.report.tables import NONE, by_dataset, points, titles_of
 from sspcore.study import Study
 
@@ -185,9 +186,12 @@ def cell(found: Mapping[str, float | None] | None) -> str:
     """A difference and its interval in points, "+1.35 [−0.20, +2.90]"; bold where the interval leaves 0 out."""
     if not found or found["difference"] is None:
         return NONE
-    value, low, high = (points(found[key]) for key in ("difference", "low", "high"))
     if found["low"] is None:
-        return value
+        return points(found["difference"])
+    ends, digits = (found["low"], found["high"]), 2
+    while verdict(found) != UNDECIDED and digits < 5 and any(not round(100 * end, digits) for end in ends):
+        digits += 1  # an end that is not 0 is not printed as 0
+    value, low, high = (spread(found[key], None, "+", digits) for key in ("difference", "low", "high"))
     return f"{value} [{low}, {high}]" if verdict(found) == UNDECIDED else f"**{value}** [{low}, {high}]"
 
 
@@ -227,7 +231,7 @@ def note(rows: Sequence[Row]) -> str:
     return (
         f"Differences in points, new minus old, with the {100 * LEVEL:.0f} % interval of {DRAWS} bootstrap draws over "
         f"{drawn}the validation sequences ({sequences}), both systems on the same draw. Where the interval leaves 0 out, the "
-        f"new one is *{BETTER}* or *{WORSE}* (bold in tables); else the two are *{UNDECIDED}*. Of so few an interval is rather "
+        f"new one is *{BETTER}* or *{WORSE}*; else the two are *{UNDECIDED}*. Of so few an interval is rather "
         f"too narrow; of fewer than {FEWEST} sequences there is none."
         + ("" if seeds > 1 else " It knows nothing of other seeds.") + curves
     )

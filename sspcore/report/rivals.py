@@ -88,13 +88,14 @@ def discussion(rows: Sequence[Row]) -> str:
     if IMAGE in moving and (steadied := [name for name in (*rivals, *learned) if name in moving]):
         kept = [name for name in steadied if moving[name] >= moving[IMAGE]]
         lines.append(f"**Moving classes**, no worse than {IMAGE}: {_listed(kept)} (of {_listed(steadied)}).")
-    cost = {name: known[name]["network_ms"] + known[name]["motion_ms"] for name in (IMAGE, *rivals, *learned) if name in known}
+    cost = {name: known[name]["network_ms"] + known[name]["motion_ms"] for name in known}
     if IMAGE in cost and len(cost) > 1:
         slowest = max(cost, key=cost.__getitem__)
         quickest = min((name for name in cost if name != IMAGE), key=cost.__getitem__)
+        between = "".join(f", {name} {cost[name]:.1f} ms" for name in learned if name not in (quickest, slowest))
         lines.append(
             f"**A frame**, motion included: {IMAGE} {cost[IMAGE]:.1f} ms, {quickest} {cost[quickest]:.1f} ms (the least of the "
-            f"others), {slowest} {cost[slowest]:.1f} ms (the most)."
+            f"others){between}, {slowest} {cost[slowest]:.1f} ms (the most)."
         )
     if lines:
         lines.append("One training seed, no interval: small differences are not decided.")

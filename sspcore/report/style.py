@@ -55,7 +55,7 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subpl
 
 
 def footnote(picture: Figure, text: str) -> Figure:
-    """Small text below the picture, outside its layout (`save` enlarges the page); a second call replaces it.
+    """Small text below the finished picture, outside its layout (`save` enlarges the page); a second call replaces it.
 
     Returns: the picture.
     """
@@ -66,6 +66,11 @@ def footnote(picture: Figure, text: str) -> Figure:
     picture.text(
         0.08 / width, -0.04 / height, lines, va="top", fontsize=_FOOTNOTE_POINTS, color="#444444", gid=_FOOTNOTE,
     )
+    if picture.legends:  # the layout is held: else a larger page would pull the legends down over the footnote
+        picture.draw_without_rendering()
+        picture.set_layout_engine("none")
+        for legend in picture.legends:
+            legend.set_bbox_to_anchor((0, 0, 1, 1), picture.transFigure)
     return picture
 
 
@@ -85,12 +90,6 @@ def save(picture: Figure, folder: Path, name: str, origin: Mapping[str, Any] | N
     """
     if origin is not None:
         footnote(picture, origin_line(origin))
-    if picture.legends and _page(picture) is not None:
-        # the finished layout is held: else the larger page would pull the legends down over the footnote
-        picture.draw_without_rendering()
-        picture.set_layout_engine("none")
-        for legend in picture.legends:
-            legend.set_bbox_to_anchor((0, 0, 1, 1), picture.transFigure)
     for suffix in SUFFIXES:
         path = folder / f"{name}.{suffix}"
         with atomic_file(path) as temporary, plt.rc_context(SETTINGS):

@@ -37,7 +37,7 @@ ORIGIN_NOTES = {
     "data_key": "hash of the prepared data",
     "metric_flow": "estimator of the flow that TC is computed under",
     "metric_flow_epe_px": "its mean end-point error in pixels against the exact flow",
-    "minutes": "from the start of the run until this table; the pictures are drawn after it",
+    "minutes": "from the last start of the run until this table; what an earlier start had finished is not counted",
 }
 
 

@@ -146,6 +146,7 @@ def _advice(scored: Mapping[str, Verdict], sound: Sequence[str], correlations: C
     if consistency:
         best = min(consistency, key=lambda metric: scored[metric].weakness)
         columns, ceiling, moved = scored[best].columns(), "", ""
+        aside = "".join(f", `{metric}` aside," for metric in LEFT_OUT if metric in scored)
         if not math.isnan(scored[best].flow):
             moved = f", and the choice of flow moves it by {columns['change with the flow']} at most"
         if scored[best].truth is not None:
@@ -153,8 +154,8 @@ def _advice(scored: Mapping[str, Verdict], sound: Sequence[str], correlations: C
                 f" and together with the truth's own value ({columns['truth, lowest']} to {columns['truth, highest']} here)"
             )
         lines.append(
-            f"1. `{best}` for consistency, only beside the accuracy{ceiling}: no other of its family is fooled in a smaller "
-            f"share of cases ({columns['fooled by trivial controls']}){moved}."
+            f"1. `{best}` for consistency, only beside the accuracy{ceiling}: no other of its family{aside} is fooled in a "
+            f"smaller share of cases ({columns['fooled by trivial controls']}){moved}."
         )
     agreement = {metric: _agreement(metric, consistency, correlations) for metric in (*both, *accuracy) if metric in sound}
     agreement = {metric: value for metric, value in agreement.items() if not math.isnan(value)}

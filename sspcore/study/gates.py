@@ -116,18 +116,19 @@ def wrong_pasts(
 
 
 def compared_gates(study: Study, datasets: Sequence[str]) -> Table:
-    """`wrong_pasts` of each motion alone, of the published gate and of the best other one; "<name>, <data set>" -> figures."""
+    """`wrong_pasts` of each motion, of the published gate and of the best other one; "<name>, <title>" -> figures."""
     rows: Table = {}
     for dataset in datasets:
         found = wrong_pasts(study, dataset, GATES)
         shown = ["homography", "flow", PUBLISHED, *least_wrong(found)]
-        rows |= {f"{name}, {dataset}": found[name] for name in shown if name in found}
+        rows |= {f"{name}, {study.spec(dataset).title}": found[name] for name in shown if name in found}
     return rows
 
 
 def least_wrong(found: Table) -> list[str]:
-    """The name of that gate of a table of `wrong_pasts`, other than the published one, which is wrong least often; or none."""
-    others = [name for name in found if name.startswith("gate") and name != PUBLISHED]
+    """The name of that gate of a table of `wrong_pasts` which is wrong least often and chooses otherwise than the published
+    one; or none."""
+    others = [name for name in found if name.startswith("gate") and found[name] != found.get(PUBLISHED)]
     return sorted(others, key=lambda name: found[name]["wrong (%)"])[:1]
 
 

@@ -21,6 +21,7 @@ from sspcore.study.stages import Study
 __all__ = ["as_table", "chapters", "open_study", "show_table"]
 
 NONE = "–"
+DIGITS = {"(%)": 1, "(points)": 1, "(frames)": 1, "(frames/s)": 1, "(ms)": 1, "(px)": 2, "(grey levels)": 1, "(M)": 2, "(G)": 1}
 
 
 def open_study(
@@ -47,7 +48,7 @@ def open_study(
 def as_table(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Rows (name -> column -> value) as a table of texts, a dash where a row has nothing.
 
-    A column with "(%)" in its name has one digit after the point, other floats have four digits in all.
+    A column with one of the units of DIGITS in its name has as many digits after the point; other floats have four in all.
     """
     texts = {name: {str(column): _text(value, str(column)) for column, value in row.items()} for name, row in rows.items()}
     return pd.DataFrame.from_dict(texts, orient="index").fillna(NONE)
@@ -89,4 +90,8 @@ def _title(notebook: Path) -> str:
 def _text(value: Any, column: str) -> str:
     if value is None or value != value:  # not a number: nothing could be scored
         return NONE
-    return str(value) if not isinstance(value, float) else f"{value:.1f}" if "(%)" in column else f"{value:.4g}"
+    if not isinstance(value, float):
+        return str(value)
+    digits = next((digits for unit, digits in DIGITS.items() if unit in column), None)
+    text = f"{value:.4g}" if digits is None else f"{value:.{digits}f}"
+    return f"−{text[1:]}" if text.startswith("-") else text

@@ -88,3 +88,6 @@ def test_the_verdict_follows_the_rows(gate, words):
 def test_the_gate_that_is_wrong_least_often_is_not_the_published_one():
     shares = {"flow": 0.5, PUBLISHED: 1.0, "gate, a": 3.0, "gate, b": 2.0}
     assert least_wrong({name: {"wrong (%)": share} for name, share in shares.items()}) == ["gate, b"] and least_wrong({}) == []
+    # a gate that chooses alike is no other one: here the median is the threshold of "gate, b"
+    alike = {name: {"wrong (%)": share} for name, share in (shares | {"gate, b": shares[PUBLISHED]}).items()}
+    assert least_wrong(alike) == ["gate, a"]

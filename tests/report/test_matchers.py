@@ -17,4 +17,4 @@ def test_every_matcher_has_a_row_with_what_it_found(monkeypatch, installed):
     rows = motion.compare_matchers(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8))
     assert list(rows) == ["lk", "sift", "akaze", "orb"] + ["lightglue"] * installed
     assert [row["ok"] for row in rows.values()] == [False, False, False, True] + [False] * installed
-    assert all(row["inliers"] == row["matches"] == 0 and row["ms"] >= 0 for row in rows.values())
+    assert all(row["inliers"] == row["matches"] == 0 and row["time (ms)"] >= 0 for row in rows.values())

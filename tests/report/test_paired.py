@@ -116,6 +116,7 @@ def test_of_few_sequences_there_is_a_difference_and_no_interval():
 @pytest.mark.parametrize("low, high, word, cell", [
     (0.01, 0.03, "better", "**+2.00** [+1.00, +3.00]"), (-0.01, 0.03, "not told apart", "+2.00 [−1.00, +3.00]"),
     (0.0, 0.03, "not told apart", "+2.00 [+0.00, +3.00]"),
+    (0.00003, 0.03, "better", "**+2.000** [+0.003, +3.000]"),  # an end that is not 0 is not printed as 0
 ])
 def test_words_follow_the_interval(low, high, word, cell):
     found = {"difference": 0.02, "low": low, "high": high}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from helpers.media import SIZE, panning_frames
@@ -16,7 +19,7 @@ from helpers.tables import row
 from sspcore.data.datasets import SPECS, UAVID
 from sspcore.motion.registration import build_registrator
 from sspcore.report import collect, figures, motion, pictures
-from sspcore.report.style import WIDEST_IMAGE, figure, origin_line, save, save_set, show_image
+from sspcore.report.style import WIDEST_IMAGE, figure, footnote, legend_below, origin_line, save, save_set, show_image
 
 
 def test_flicker_is_change_along_the_flow_and_not_motion():
@@ -111,6 +114,21 @@ def test_pictures_carry_their_provenance(tmp_path):
     assert len([text for text in picture.texts if "commit" in text.get_text()]) == 1
 
 
+def test_a_legend_keeps_off_the_footnote_on_the_larger_page_of_a_notebook():
+    picture, axes = figure(4, 3)
+    axes.set_axis_off()
+    legend_below(picture, [Line2D([], [], label=name) for name in ("one", "two", "three", "four")], 2)
+    note = footnote(picture, "note").texts[0]
+    inked = {}
+    for shown, other in ((picture.legends[0], note), (note, picture.legends[0])):
+        shown.set_visible(True)
+        other.set_visible(False)
+        page = BytesIO()
+        picture.savefig(page, bbox_inches=Bbox([[0, -0.5], [4, 3]]))
+        inked[shown] = np.flatnonzero((np.asarray(Image.open(page).convert("L")) < 128).any(axis=1))
+    assert inked[picture.legends[0]].max() < inked[note].min()
+
+
 def test_only_pictures_of_the_same_set_are_removed(tmp_path):
     for name in ("uavid_alpha.png", "uavid_alpha.pdf", "uavid_alpha.txt", "uavid_alpha_mine.png", "mine.png"):
         (tmp_path / name).touch()
@@ -187,7 +205,10 @@ def test_motion_panels_state_precision_and_recall():
     exact[:, -2:] = True  # what leaves the view on the right
     titles = [axes.get_title() for axes in motion.occlusion_panels(current, flow, -flow, exact).axes]
     assert "precision 1.00, recall 1.00" in titles[1]
-    assert len(motion.warp_panels(previous, current, flow).axes) >= 6
+    warps = motion.warp_panels(previous, current, flow)
+    difference = next(axes for axes in warps.axes if axes.get_title().startswith("difference"))
+    blank = np.ma.getmaskarray(np.ma.masked_invalid(difference.images[0].get_array()))
+    assert blank[:, -2:].all() and not blank[:, :-2].any() and len(warps.axes) >= 6  # no past on the right
     registration = build_registrator("lk")(previous, current)
     assert f"{registration.inliers} inliers" in motion.registration_panels(previous, current, registration).axes[0].get_title()
 

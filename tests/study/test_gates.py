@@ -76,6 +76,12 @@ def test_real_data_has_no_exact_labels_and_other_sequences_count_nowhere(study):
     assert wrong_pasts(study, "uavid", {"flow": "flow"}) == {}
 
 
+def test_the_table_of_gates_names_a_data_set_by_its_title(study):
+    rows = gates.compared_gates(study, ["uavid"])
+    assert list(rows)[:3] == ["homography, UAVid", "flow, UAVid", f"{gates.PUBLISHED}, UAVid"] and len(rows) == 4
+    assert rows["flow, UAVid"] == wrong_pasts(study, "uavid", {"flow": "flow"})["flow"]
+
+
 def test_one_motion_everywhere():
     nothing = np.zeros(SIZE, np.uint8)
     pasts = Pasts(nothing, nothing + 1, nothing + 2, None)

@@ -35,6 +35,15 @@ def test_links_between_notebooks_lead_somewhere():
             assert (path.parent / target).is_file(), f"{path.name}: {target}"
 
 
+def test_numbers_of_a_unit_have_as_many_digits_and_a_real_minus():
+    row = {"mIoU (%)": 81.26, "lag (frames)": 2.606, "above (points)": -1.987, "alpha": -0.60994, "lr": 5e-4, "seed": -1}
+    shown = notebook.as_table({"SSP": row | {"none": None}}).loc["SSP"].to_dict()
+    assert shown == {
+        "mIoU (%)": "81.3", "lag (frames)": "2.6", "above (points)": "−2.0", "alpha": "−0.6099", "lr": "0.0005", "seed": "-1",
+        "none": "–",
+    }
+
+
 @pytest.fixture
 def made(monkeypatch) -> list[tuple]:
     """Goals that were asked for, with the number of workers."""
