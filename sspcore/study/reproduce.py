@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,9 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
     """Names of the tasks that make what a notebook shows, by its metadata: {"shows": {what: [systems]}}.
 
     `what` is "clips", "motion", "training", "labels", "scores" or "results" (scores of the systems named, by default all, and
-    of controls, for every seed), or "ablations" (of the methods named). Systems that are not part of the run are passed over,
-    but for a notebook whose metadata say `flight`, which is about a flight. What is not named here a notebook makes by itself.
+    of controls, for every seed), "ablations" (of the methods named) or "image_models" (networks in place of Base's: scores of
+    Base and SSP). Systems that are not part of the run are passed over, but for a notebook whose metadata say `flight`, which
+    is about a flight. What is not named here a notebook makes by itself.
     """
     metadata, datasets = settings(notebook), chosen.datasets
     shows, of_flight = metadata.get("shows", {}), metadata.get("flight", False)
@@ -221,6 +223,8 @@ def shown_in(notebook: Path, planners: list[Planner], chosen: Chosen) -> tuple[s
                 goals += [("evaluate", name, dataset) for dataset in datasets for name in names]
             case "ablations":
                 others += variants(planner.tasks, planner.study, datasets, named)
+            case "image_models":
+                others += planner.changed(({"models.base": each}, *row) for each in named for row in product(EARLY, datasets))
             case "results":
                 for each in planners:
                     others += each.goals(results_goals(each.study, names or chosen.systems, datasets))
@@ -233,9 +237,8 @@ def variants(tasks: dict[str, Task], study: Study, datasets: Sequence[str], meth
     """Names of the tasks that make the ablations of some methods."""
     names: list[str] = []
     for method in methods:
-        chosen = under_choice(study, method)
-        for dataset, variant in plan(chosen, datasets, method=method):
-            names += Planner(chosen.changed(variant.overrides), tasks).goal("evaluate", variant.system, dataset)
+        found = plan(chosen := under_choice(study, method), datasets, method=method)
+        names += Planner(chosen, tasks).changed((variant.overrides, variant.system, dataset) for dataset, variant in found)
     return tuple(dict.fromkeys(names))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shutil
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -273,12 +276,25 @@ def test_the_chapter_of_ones_own_flight_waits_for_what_is_made_of_the_flight(tmp
     (chapter,) = (name for name in tasks if name.startswith("notebook-13"))
     made = [tasks[name].call for name in needed_by(tasks, [chapter]) if name != chapter]
     (dataset,) = {call.arguments[-1] for call in made if call.method in ("train", "evaluate")}
-    scored = {call.arguments[0] for call in made if call.method == "evaluate"}
-    assert scored > {"Teacher", "Base", "KD Base", "KD-SSP", "Constant alpha 0.5 (KD Base)"} and "SSP" not in scored
+    scored: dict[str, set[str]] = defaultdict(set)  # by the network of Base
+    for call in (call for call in made if call.method == "evaluate"):
+        base = json.loads(call.study.profile)["models"]["base"]
+        scored[base.get("smp") or base.get("torchvision") or "of the profile"].add(call.arguments[0])
+    names = scored.pop("of the profile")
+    assert names > {"Teacher", "Base", "KD Base", "KD-SSP", "Constant alpha 0.5 (KD Base)"} and "SSP" not in names
+    assert scored == {network: {"Base", "SSP"} for network in ("Unet", "deeplabv3_mobilenet_v3_large")}  # beside all that
     assert dataset == "rendered-flight" and ("fused", (dataset,)) in [(call.method, call.arguments) for call in made]
     own = reproduce.choose(Request("smoke", only=["13"], dataset=[tmp_path / "smoke" / "rendered_flight"]))
     again, _ = reproduce.graph(own, "k", force=False)
     assert {name for name in {*again} ^ {*tasks} if tasks.get(name, again.get(name)).kind != "predict"} == set()
+
+
+def test_the_networks_that_are_trained_ahead_of_chapter_13_are_those_of_its_cell():
+    path = REPOSITORY / "notebooks" / "13_your_own_flight.ipynb"
+    (cell,) = (source for cell in nbformat.read(path, as_version=4).cells if "NETWORKS = {" in (source := cell.source))
+    (networks,) = (ast.literal_eval(line.value) for line in ast.parse(cell).body
+                   if isinstance(line, ast.Assign) and line.targets[0].id == "NETWORKS")
+    assert chapters.settings(path)["shows"]["image_models"] == list(networks.values())
 
 
 def test_what_a_chapter_says_that_it_shows_has_to_be_known(run, capsys):

@@ -8,9 +8,10 @@ A task that only brings the parts of an artefact together carries the artefact's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from sspcore.data.windows import labelled_ends, strided_ends
 from sspcore.models.systems import FLOW_METHODS, TEACHER, SystemSpec, system
@@ -39,6 +40,11 @@ class Planner(DataPlanner):
             "train": self._train, "labels": self._labels, "fused": self._fused, "predict": self._predict,
             "evaluate": self._evaluate, "flow_error": self._flow_error,
         }
+
+    def changed(self, asked: Iterable[tuple[Mapping[str, Any], str, str]]) -> Names:
+        """The tasks that score systems under changes of the profile: (changes, system, data set) each."""
+        goals = (Planner(self.study.changed(each), self.tasks).goal("evaluate", *row) for each, *row in asked)
+        return tuple(dict.fromkeys(chain.from_iterable(goals)))
 
     def _train(self, name: str, dataset: str) -> Iterable[str]:
         spec, study = system(name), self.study
