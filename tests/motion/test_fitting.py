@@ -127,30 +127,38 @@ def test_a_moving_thing_alone_is_not_the_camera(name):
     assert not build_registrator(name)(*frames).ok
 
 
-MOVES = st.tuples(
-    st.floats(-12, 12), st.floats(-12, 12), st.floats(-0.04, 0.04), st.floats(0.94, 1.06), st.floats(-1.5e-4, 1.5e-4),
+MOVES = np.array([[-12, 12], [-12, 12], [-0.04, 0.04], [0.94, 1.06], [-1.5e-4, 1.5e-4]])  # dx, dy, turn, zoom, tilt: from, to
+GRAINS = (0, 2, 8)
+
+
+def ok_and_no_worse(move, seed: int, grain: int, name: str) -> bool:
+    """Whether a made-up pair is registered; what is ok must not leave more than no motion would."""
+    dx, dy, turn, zoom, tilt = move
+    c, s = zoom * np.cos(turn), zoom * np.sin(turn)
+    frames = pair((96, 160), np.array([[c, -s, dx], [s, c, dy], [tilt, 0, 1]]), seed)
+    generator = np.random.default_rng(seed)
+    frames = tuple(as_frame(frame + generator.normal(0, grain, frame.shape)) for frame in frames)
+    found = build_registrator(name)(*frames)
+    if found.ok:
+        after, before = difference(frames, found.H_prev_to_cur)
+        assert after <= before and largest_shift(found.H_prev_to_cur, (96, 160)) <= 0.3 * np.hypot(96, 160)
+    return found.ok
+
+
+@given(
+    move=st.tuples(*(st.floats(*ends) for ends in MOVES.tolist())), seed=st.integers(0, 5), grain=st.sampled_from(GRAINS),
+    name=st.sampled_from(MATCHERS),
 )
+@settings(max_examples=40, deadline=None)
+def test_what_is_ok_never_leaves_more_than_no_motion_would(move, seed, grain, name):
+    ok_and_no_worse(move, seed, grain, name)
 
 
-def test_what_is_ok_never_leaves_more_than_no_motion_would():
-    registered = []
-
-    @given(move=MOVES, seed=st.integers(0, 5), grain=st.sampled_from((0, 2, 8)), name=st.sampled_from(MATCHERS))
-    @settings(max_examples=40, deadline=None)
-    def holds(move, seed, grain, name):
-        dx, dy, turn, zoom, tilt = move
-        c, s = zoom * np.cos(turn), zoom * np.sin(turn)
-        frames = pair((96, 160), np.array([[c, -s, dx], [s, c, dy], [tilt, 0, 1]]), seed)
-        generator = np.random.default_rng(seed)
-        frames = tuple(as_frame(frame + generator.normal(0, grain, frame.shape)) for frame in frames)
-        found = build_registrator(name)(*frames)
-        registered.append(found.ok)
-        if found.ok:
-            after, before = difference(frames, found.H_prev_to_cur)
-            assert after <= before and largest_shift(found.H_prev_to_cur, (96, 160)) <= 0.3 * np.hypot(96, 160)
-
-    holds()
-    assert sum(registered) > len(registered) / 2
+def test_most_made_up_pairs_are_registered():
+    """Of draws that are the same in every run: those of a property lean to the ends, and their share is chance."""
+    draws = np.random.default_rng(0)
+    pairs = [(draws.uniform(*MOVES.T), k % 6, GRAINS[k % 3], MATCHERS[k % 4]) for k in range(40)]
+    assert sum(ok_and_no_worse(*each) for each in pairs) > len(pairs) / 2
 
 
 def matches(H: np.ndarray, area: tuple[int, int, int, int] = (0, 0, 320, 192), n: int = 8) -> tuple[np.ndarray, np.ndarray]:
