@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import pytest
 import torch
 
@@ -94,6 +95,16 @@ def test_a_worker_on_a_gpu_is_not_restarted_for_its_size(monkeypatch, tmp_path):
         workers = Workers(client, tmp_path)
         workers.refresh()
         assert workers.pools() == (1, 1)  # without a limit it is not one that has too little
+
+
+def test_workers_spend_their_time_on_tasks(monkeypatch):
+    """Dask's profiler, its looks at itself and its way with memory took a tenth of a run, and a third of rendering."""
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with local_cluster(1) as client:
+        assert set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {None}
+        assert set(client.run(os.environ.get, "OMP_NUM_THREADS").values()) == {"1"}
+        assert set(client.run(dask.config.get, "distributed.worker.profile.enabled").values()) == {False}
+        assert client.run_on_scheduler(dask.config.get, "distributed.admin.tick.interval") == "1s"
 
 
 NO_SSPCORE = """
