@@ -24,8 +24,15 @@ def provenance(profile: str, seed: int, data_key: str) -> dict[str, Any]:
     return {
         "commit": git_commit(), "profile": profile, "seed": seed, "data_key": data_key,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in REPORTED_PACKAGES},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine_name(),
     }
+
+
+def machine_name() -> str:
+    """Processor and cores: "x86_64 (AVX512), 2 cores". How sums are rounded depends on the instructions that torch uses."""
+    import torch  # takes seconds, and most who import this module do not ask
+
+    return f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
 
 
 def run_began(default: float = _PROCESS_BEGAN) -> float:
