@@ -21,7 +21,7 @@ import common
 
 TABLES = ("results.json", "results.md", "results.csv", "results.tex")
 STILL_AT_WORK = "still at work"  # what a run says that waited in vain for the processes of a killed one
-SAMPLED = 5.0  # seconds between two looks at the processes; a look takes the system a tenth of a second for each of them
+SAMPLED = 1.0  # seconds between two looks at the processes
 Poll = Callable[["Run"], Any]
 
 

@@ -33,7 +33,7 @@ LEAST_BYTES = 2**30  # a task of the smoke profile takes 1.2 GB, most of it libr
 FEW, WORKERS_A_CORE = 8, 4  # workers that may be asked for on any machine, and for each core
 GPU, CPU = "GPU", "CPU"  # what a worker is for, as a resource of Dask
 # Of a worker, before it imports anything. Dask's own MALLOC_TRIM_THRESHOLD_ is left out: under it glibc gives every large array
-# back to the system at once, and clearing the pages of the next one takes nearly half of the CPU time of rendering.
+# back to the system at once, and clearing the pages of the next one takes a third of the CPU time of rendering.
 ENVIRONMENT = ONE_THREAD | {"DASK_LOGGING__DISTRIBUTED": "critical"}
 CONNECT_SECONDS = 15
 SCHEMES = ("tcp", "tls")
@@ -42,10 +42,10 @@ SETTINGS = {
     "distributed.worker.memory.target": False,  # nothing of ours lies in Dask's memory: there is nothing to spill,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # and a worker that waits for memory would wait for itself
-    "distributed.worker.profile.enabled": False,  # looks at the running task a hundred times a second; nobody reads it
-    "distributed.admin.tick.interval": "1s",  # how often each process looks after itself; as Dask has them, these take
-    "distributed.admin.system-monitor.interval": "5s",  # a tenth of a machine's time
-    "distributed.worker.memory.monitor-interval": "1s",
+    # as Dask has them, a profiler that nobody reads and health checks take a tenth of a machine of two cores
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
     "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
 }
