@@ -16,7 +16,7 @@ from sspcore.cli.dataset import init_dataset
 from sspcore.cli.doctor import doctor
 from sspcore.cli.evaluate import evaluate
 from sspcore.cli.export import export
-from sspcore.cli.run import ablations, docs, plan, report, reproduce, sample, seeds
+from sspcore.cli.run import ablations, compare, docs, plan, report, reproduce, sample, seeds
 from sspcore.cli.sources import check, prepare, weights
 from sspcore.cli.stream import stream
 from sspcore.core.errors import SspError
@@ -24,11 +24,11 @@ from sspcore.core.paths import HOME, HOME_VARIABLE, require_checkout, unusual_ho
 from sspcore.core.progress import configure_logging
 
 COMMANDS = {
-    "Reproduce the paper": (reproduce, check, prepare, weights, plan, ablations, seeds, report, sample),
+    "Reproduce the paper": (reproduce, check, prepare, weights, plan, ablations, seeds, compare, report, sample),
     "Use on your video": (stream, evaluate, export, init_dataset),
     "Look inside": (complexity, benchmark, doctor, docs),
 }
-NEED_CHECKOUT = (reproduce, ablations, seeds, report, docs, sample, benchmark)  # notebooks, figures, results of runs
+NEED_CHECKOUT = (reproduce, ablations, seeds, compare, report, docs, sample, benchmark)  # notebooks, figures, results of runs
 WRITE_HOME = (
     "reproduce", "check", "prepare", "weights", "plan", "ablations", "seeds", "report", "docs", "evaluate", "benchmark",
 )

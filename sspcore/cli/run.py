@@ -1,4 +1,4 @@
-"""Commands of the study: reproduce, plan and ablations train; seeds, report, docs and sample read what runs have left."""
+"""Commands of the study: reproduce, plan and ablations train; the others read what runs have left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import webbrowser
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,10 @@ from sspcore.cli.common import (
     own_files,
 )
 from sspcore.core.errors import SspError
+
+if TYPE_CHECKING:
+    from sspcore.core.paths import Workspace
+    from sspcore.study.profiles import Profile as LoadedProfile
 
 
 def reproduce(
@@ -61,6 +65,7 @@ def reproduce(
         raise SspError("--seed and --seeds: give one of them")
     if workers is not None and scheduler is not None:
         raise SspError("--workers and --scheduler: the cluster of a scheduler has workers of its own; give one of them")
+    from sspcore.report.compare import after_run
     from sspcore.report.pictures import draw_videos
     from sspcore.report.progress import write_progress_results
     from sspcore.study.reproduce import Request
@@ -74,6 +79,11 @@ def reproduce(
         lambda studies, *chosen: write_progress_results(studies, *chosen, studies[0].figures),
         draw_videos,
     )
+    if publish or dataset:  # committed by now, or not on the committed data
+        return
+    loaded, workspace = _run_of(profile)
+    if note := after_run(loaded, workspace.figures):
+        print(note, flush=True)
 
 
 def plan(
@@ -146,6 +156,30 @@ def seeds(
         print(path)
 
 
+def compare(
+    profile: Profile = "demo",
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all that was found to this file.")] = None,
+    overwrite: Overwrite = False,
+) -> int:
+    """Compare a run's scores with the committed ones, row by row.
+
+    Of those that differ in any digit: by how much, beside the spread over seeds. Status 1 if one does.
+    """
+    from sspcore.core.files import read_json, require_output, write_json
+    from sspcore.report.compare import compare as compare_tables
+    from sspcore.report.compare import details, summary, tables_of
+
+    loaded, workspace = _run_of(profile)
+    tables = tables_of(loaded, workspace.figures)
+    if json is not None:
+        require_output(json, tables, overwrite)
+    found = compare_tables(*map(read_json, tables))
+    if json is not None:
+        write_json(json, found)
+    print("\n".join(filter(None, (details(found), summary(found)))))
+    return int(found["identical"] < len(found["rows"]))
+
+
 def report(
     profile: Profile = "demo",
     dataset: DatasetFiles = None,
@@ -155,15 +189,9 @@ def report(
 
     Needs the extra docs (requirements-docs.lock).
     """
-    from sspcore.core.paths import Workspace
     from sspcore.report.site import build_site, find_run
-    from sspcore.study.own import with_own
-    from sspcore.study.profiles import load_profile
 
-    loaded, files = load_profile(profile), own_files(dataset)
-    if files is not None:
-        loaded = with_own(loaded, files)
-    workspace = Workspace(loaded.folder)
+    loaded, workspace = _run_of(profile, dataset)
     _show_page("report", build_site(workspace.base / "report", find_run(loaded, workspace)), no_open)
 
 
@@ -185,6 +213,18 @@ def docs(
         return int(bool(broken))
     _show_page("docs", build_site(out or HOME / "site"), no_open)
     return 0
+
+
+def _run_of(profile: str, dataset: list[str] | None = None) -> tuple[LoadedProfile, Workspace]:
+    """The profile that --profile and --dataset name, and where its run lies."""
+    from sspcore.core.paths import Workspace
+    from sspcore.study.own import with_own
+    from sspcore.study.profiles import load_profile
+
+    loaded, files = load_profile(profile), own_files(dataset)
+    if files is not None:
+        loaded = with_own(loaded, files)
+    return loaded, Workspace(loaded.folder)
 
 
 def _show_page(command: str, page: Path, no_open: bool) -> None:

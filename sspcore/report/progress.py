@@ -16,7 +16,7 @@ from sspcore.core.files import read_json
 from sspcore.core.provenance import provenance, run_began
 from sspcore.core.store import stable_hash
 from sspcore.report.results import SCORES, write_tables
-from sspcore.report.spread import over_seeds, seed_rows, seeds_of
+from sspcore.report.spread import keyed_rows, over_seeds
 from sspcore.report.tables import NONE, Row
 from sspcore.study import Study
 from sspcore.study.profiles import CONTROL_IMAGE
@@ -70,8 +70,7 @@ def _rows_before(path: Path) -> dict[Key, list[float | None]]:
         results = read_json(path)
     except ArtefactError:
         return {}
-    seed = seeds_of(results["provenance"])[0]
-    return {(row["dataset"], row.get("seed", seed), row["system"]): _scores(row) for row in seed_rows(results)}
+    return {key: _scores(row) for key, row in keyed_rows(results).items()}
 
 
 def _so_far(rows: Mapping[Key, Row], seeds: Sequence[int], titles: Mapping[str, str], systems: Sequence[str]) -> str:

@@ -51,6 +51,12 @@ def seed_rows(results: Mapping[str, Any]) -> list[Row]:
     return results.get("rows_by_seed", results["rows"])
 
 
+def keyed_rows(results: Mapping[str, Any]) -> dict[tuple[str, int, str], Row]:
+    """The rows of every seed by data set, seed and system."""
+    seed = seeds_of(results["provenance"])[0]
+    return {(row["dataset"], row.get("seed", seed), row["system"]): row for row in seed_rows(results)}
+
+
 def over_seeds(found: Sequence[Mapping[str, Any]]) -> Row:
     """Results of several seeds as one (see this module); those of one seed as they are.
 
