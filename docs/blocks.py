@@ -11,6 +11,7 @@ from typing import Any
 
 import blocks_of_benchmarks
 import blocks_of_claims
+import blocks_of_runs
 import blocks_of_streams
 import pandas as pd
 from blocks_of_benchmarks import ROOT, TITLES, read
@@ -139,7 +140,7 @@ def consistency() -> pd.DataFrame:
 BLOCKS = {
     "results": results, "seeds": seeds, "costs": costs, "geometry": geometry, "soft-occlusion": soft_occlusion,
     "occlusion": occlusion, "consistency": consistency, **blocks_of_benchmarks.BLOCKS,
-    **blocks_of_claims.BLOCKS, **blocks_of_streams.BLOCKS,
+    **blocks_of_claims.BLOCKS, **blocks_of_runs.BLOCKS, **blocks_of_streams.BLOCKS,
 }
 
 

@@ -128,6 +128,49 @@ def test_long_streams_are_a_row_a_system_and_a_row_a_disturbance(blocks):
     assert rows == [["undisturbed", "1 of 2", "+25.00, +25.00"], ["scene cuts", "1 of 2", "+20.00, +20.00"]]
 
 
+def test_a_run_made_again_is_counted_and_its_systems_stand_beside_the_committed_ones(blocks, monkeypatch):
+    def scores(committed):
+        return {"committed": committed, "run": committed + 0.25, "std": 0.01}
+
+    rows = [
+        {"system": system, "dataset": dataset, "miou": scores(0.25), "tc": scores(0.5), "miou_moving": scores(0.125)}
+        for system in ("SSP", "Constant alpha 0.3") for dataset in ("uavid", "ruralscapes")
+    ]
+    origin = {"profile": "demo", "seed": 0, "commit": "abc", "machine": "some machine"}
+    files = {
+        "reproduced.json": {"run": origin, "committed": {"commit": "first"}, "identical": 3, "missing": 2, "rows": rows},
+        "robustness.json": {"provenance": origin, "kills": 20, "identical": 19},
+        "engine.json": {"identical": {
+            "provenance": origin, "workers": {"2": [], "4": ["results.md"]},
+            "killed_workers": {"in": ["a", "b"], "differing": []},
+        }},
+    }
+    runs = blocks.blocks_of_runs
+    monkeypatch.setattr(runs, "read", files.__getitem__)
+    found = runs.repeated()
+    assert list(found["The same in every digit"]) == ["3 of 6 rows", "tables after 19 of 20 kills", "tables of 2 of 3 runs"]
+    assert found["What was run again"][0] == "the run of first from nothing in a new clone, on some machine"
+    (line,) = runs.other_machine().to_dict("records")
+    assert list(line.values()) == ["SSP", *["25.00 → 50.00 (± 1.00)", "50.00 → 75.00 (± 1.00)", "12.50 → 37.50 (± 1.00)"] * 2]
+
+
+def test_what_is_said_of_the_run_on_another_machine_holds(blocks):
+    found = blocks.read("reproduced.json")
+    miou, tc = (found["apart"][name] for name in ("miou", "tc"))
+    readme, claims = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/claims.md"))
+    assert f"rows differ by {100 * miou['mean']:.2f} points of" in readme and 0.4 < miou["mean"] / miou["std"] < 0.6
+    means = f"{100 * miou['mean']:.2f} points of mIoU and {100 * tc['mean']:.2f} of TC"
+    assert f"its {len(found['rows'])} rows it differs by {means}" in claims
+    assert f"deviation over seeds is {100 * miou['std']:.2f} and {100 * tc['std']:.2f}" in claims
+    there = {(row["dataset"], row["system"]): row for row in found["rows"]}
+    told_apart = [
+        (there[dataset, claim.new][claim.score]["run"] - there[dataset, claim.old][claim.score]["run"]) * known["difference"]
+        for claim in blocks.blocks_of_claims.PAPER for dataset in blocks.TITLES
+        if (known := claim.found(dataset))["low"] > 0 or known["high"] < 0
+    ]
+    assert len(told_apart) > 20 and min(told_apart) > 0
+
+
 def test_a_table_without_its_file_names_the_command(blocks):
     block = blocks.blocks_of_benchmarks.written_of("no such file.json", "python benchmarks/rivals.py", lambda report: 1 / 0)
     assert block().to_numpy().tolist() == [["none measured yet: `python benchmarks/rivals.py`"]]
