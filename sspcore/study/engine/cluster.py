@@ -42,7 +42,7 @@ SETTINGS = {
     "distributed.worker.memory.target": False,  # nothing of ours lies in Dask's memory: there is nothing to spill,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # and a worker that waits for memory would wait for itself
-    # as Dask has them, a profiler that nobody reads and health checks take a tenth of a machine of two cores
+    # as Dask has them, a profiler that nobody reads and health checks take 7 % of the time of two workers on two cores
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",

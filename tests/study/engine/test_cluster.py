@@ -97,7 +97,7 @@ def test_a_worker_on_a_gpu_is_not_restarted_for_its_size(monkeypatch, tmp_path):
 
 
 def test_workers_spend_their_time_on_tasks(monkeypatch):
-    """Dask's profiler and health checks take a tenth of a machine of two cores, its setting of malloc a third of rendering."""
+    """Dask's profiler and health checks take 7 % of the time of two workers, its setting of malloc a third of rendering."""
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
 
     def checks(dask_worker) -> dict[str, float]:
