@@ -198,7 +198,7 @@ def test_the_device_s_script_runs_without_sspcore(bundle):
     """As on the device: the bundle's own Python files, nothing on the path but NumPy and onnxruntime."""
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(bundle / f"{name}_engine.py"), *arguments, "--runtime", "onnxruntime"]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         return subprocess.run(command, capture_output=True, text=True, cwd=bundle, env=environment, timeout=300)
 
     compared = run("compare")
