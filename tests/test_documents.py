@@ -163,12 +163,12 @@ def test_what_is_said_of_the_run_on_another_machine_holds(blocks):
     assert f"its {len(found['rows'])} rows it differs by {means}" in claims
     assert f"deviation over seeds is {100 * miou['std']:.2f} and {100 * tc['std']:.2f}" in claims
     there = {(row["dataset"], row["system"]): row for row in found["rows"]}
-    told_apart = [
+    decided = [
         (there[dataset, claim.new][claim.score]["run"] - there[dataset, claim.old][claim.score]["run"]) * known["difference"]
         for claim in blocks.blocks_of_claims.PAPER for dataset in blocks.TITLES
         if (known := claim.found(dataset))["low"] > 0 or known["high"] < 0
     ]
-    assert len(told_apart) > 20 and min(told_apart) > 0
+    assert len(decided) > 20 and min(decided) > 0
 
 
 def test_a_table_without_its_file_names_the_command(blocks):

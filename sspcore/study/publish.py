@@ -1,7 +1,7 @@
 """Publishing a run: its tables and pictures are copied into the repository, if the run is complete and of one commit's code.
 
 An artefact of an earlier commit counts as this one's if its key is valid now: the key holds the code that makes it. Tables,
-pictures and notebooks are of the commit itself. So a sentence of a chapter can be mended without training anew.
+pictures and notebooks are of the commit itself. So a sentence of a chapter can be mended without training again.
 
 So are the outputs of its notebooks (`sspcore.study.notebook_outputs`); a notebook that this run has not executed has none.
 
